@@ -1,0 +1,109 @@
+# What a target needs is installed into .venv once, and again only when
+# pyproject.toml or this file changes. pip's own settings are honoured.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
+
+# The backends as the demo and the tests use them: on CPU. torch is fixed since
+# the tests of compiled models depend on its compiler.
+BACKENDS := tensorflow jax torch
+ifeq ($(shell uname -s),Linux)
+tensorflow := tensorflow-cpu
+else
+tensorflow := tensorflow
+endif
+jax := jax
+torch := torch==2.13.0
+ruff := ruff==0.17.5
+
+# `make demo` runs on one backend, `make test` on all of them or on BACKEND.
+DEMO_BACKEND := $(or $(KERAS_BACKEND),jax)
+BACKEND ?=
+# Passed on to pytest: make test PYTEST="tests/test_masks.py -k seed"
+PYTEST ?=
+CHOSEN := $(or $(BACKEND),$(BACKENDS))
+unknown := $(filter-out $(BACKENDS),$(DEMO_BACKEND) $(CHOSEN))
+ifneq ($(unknown),)
+$(error Unknown backend: $(unknown). Choose among: $(BACKENDS))
+endif
+
+STAMP := $(VENV)/.installed
+SOURCES := pyproject.toml Makefile
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-full lint format bench build compiler clean
+
+help:
+	@echo "make demo       install with one backend (KERAS_BACKEND, else jax)"
+	@echo "                and run examples/quickstart.py"
+	@echo "make test       run the tests on each backend; BACKEND=jax: on one"
+	@echo "make test-full  the same with the slow tests; records the result"
+	@echo "make lint       check style; make format: correct it"
+	@echo "make bench      print the cost of the masks on each backend"
+	@echo "make build      build the wheel and the source archive into dist/"
+	@echo "make clean      remove .venv, dist and output"
+
+demo: $(STAMP)-demo-$(DEMO_BACKEND)
+	KERAS_BACKEND=$(DEMO_BACKEND) $(RUN) examples/quickstart.py
+
+test: compiler $(STAMP)-test
+	$(RUN) tests/run_backends.py $(CHOSEN:%=--backend=%) $(PYTEST)
+
+test-full: compiler $(STAMP)-test
+	$(RUN) tests/run_backends.py $(CHOSEN:%=--backend=%) \
+		--record=tests/full_results.txt -m "slow or not slow"
+
+lint: $(STAMP)-lint
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+
+format: $(STAMP)-lint
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+bench: compiler $(STAMP)-test
+	@set -e; for backend in $(CHOSEN); do \
+		KERAS_BACKEND=$$backend $(RUN) benchmarks/masks.py; \
+	done
+
+build: $(STAMP)-build
+	$(RUN) -m build --outdir dist .
+
+clean:
+	rm -rf $(VENV) dist output
+
+# torch.compile writes C++ and hands it to a compiler.
+compiler:
+	@command -v $${CXX:-g++} > /dev/null || { \
+		echo "The tests of torch.compile need a C++ compiler, and" \
+			"$${CXX:-g++} was not found. Install g++ (on Debian:" \
+			"apt-get install g++), or set CXX."; \
+		exit 1; }
+
+$(RUN):
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { \
+		echo "kerasdrop needs Python 3.11 or newer, and '$(PYTHON)' is" \
+			"older or missing. Set PYTHON, e.g.: make PYTHON=python3.12"; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP)-demo-%: $(SOURCES) | $(RUN)
+	$(INSTALL) "$($*)"
+	$(INSTALL) --editable ".[examples]"
+	@touch $@
+
+# torch first: nothing else may choose its version or build.
+$(STAMP)-test: $(SOURCES) | $(RUN)
+	$(INSTALL) "$(torch)"
+	$(INSTALL) "$(tensorflow)" "$(jax)" --editable ".[test]"
+	@touch $@
+
+$(STAMP)-lint: $(SOURCES) | $(RUN)
+	$(INSTALL) "$(ruff)"
+	@touch $@
+
+$(STAMP)-build: $(SOURCES) | $(RUN)
+	$(INSTALL) build
+	@touch $@
