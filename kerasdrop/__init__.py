@@ -1,0 +1,29 @@
+"""Dropout for Keras 3: live rates, schedules, Monte Carlo uncertainty."""
+
+from kerasdrop import callbacks
+from kerasdrop import functional
+from kerasdrop import layers
+from kerasdrop import schedules
+from kerasdrop.classic_scaling import fold_classic_scaling
+from kerasdrop.conversion import convert_dropout
+from kerasdrop.montecarlo.adapters import register_stochastic
+from kerasdrop.montecarlo.model import MonteCarlo
+from kerasdrop.montecarlo.prediction import mc_predict
+from kerasdrop.rates import get_rates
+from kerasdrop.rates import set_rates
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MonteCarlo",
+    "callbacks",
+    "convert_dropout",
+    "fold_classic_scaling",
+    "functional",
+    "get_rates",
+    "layers",
+    "mc_predict",
+    "register_stochastic",
+    "schedules",
+    "set_rates",
+]

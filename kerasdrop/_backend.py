@@ -1,0 +1,177 @@
+"""The one file that knows which backend runs. Everything else is `keras.ops`.
+
+Each name here answers one question that `keras.ops` leaves open. A backend is
+imported only if Keras runs on it.
+"""
+
+import functools
+import operator
+import platform
+
+import keras
+
+BACKEND = keras.backend.backend()
+
+
+def fused(function):
+    """Makes one kernel of integer arithmetic where the backend would not.
+
+    Keras runs TensorFlow graphs without XLA on a CPU. There every integer
+    operation of a mask is a pass over memory of its own; compiled together
+    they are about one pass. JAX and `torch.compile` fuse by themselves.
+    The bits are the same either way.
+    """
+    return function
+
+
+def table(name, function):
+    """Makes a tensor of an array that depends on a size alone.
+
+    Args:
+        name: What it holds, in one word.
+        function: Of the size; returns an int32 numpy array.
+
+    Returns:
+        A function of the size and of a tensor on the device that is meant.
+    """
+
+    def tensor(size, like):
+        return keras.ops.convert_to_tensor(function(size))
+
+    return tensor
+
+
+def compiled(model):
+    """A function of a model's inputs that runs its inference, compiled.
+
+    Unlike `model.predict` it leaves the variables alone: Keras on JAX takes
+    them out of the model while it predicts, and donates them.
+    """
+
+    def run(inputs):
+        return model(inputs, training=False)
+
+    return run
+
+
+def replica_id():
+    """Index of this replica: 0, but under a `tf.distribute` strategy."""
+    return 0
+
+
+def is_recomputing():
+    """Whether this forward pass is a recomputation inside a backward pass."""
+    return False
+
+
+# `keras.ops.right_shift` costs several times the operator in eager calls.
+right_shift = operator.rshift
+
+if BACKEND == "tensorflow":
+    import tensorflow as tf
+
+    right_shift = tf.bitwise.right_shift
+
+    def fused(function):
+        @functools.cache
+        def compiled(ranks):
+            # One for each combination of ranks: to trace less often,
+            # TensorFlow would else make one for tensors of unknown rank.
+            return tf.function(
+                function,
+                jit_compile=True,
+                autograph=False,
+                reduce_retracing=True,
+            )
+
+        def run(*args):
+            # XLA compiles for each concrete shape: not worth it for sequences
+            # of every length.
+            lengths_vary = None in getattr(args[0], "shape", ())[1:]
+            if lengths_vary or not _has_xla():
+                return function(*args)
+            ranks = (len(getattr(arg, "shape", ())) for arg in args)
+            return compiled(tuple(ranks))(*args)
+
+        return run
+
+    def _has_xla():
+        # XLA does not run on Apple's GPUs.
+        return not (
+            platform.system() == "Darwin"
+            and tf.config.list_physical_devices("GPU")
+        )
+
+    def compiled(model):
+        return tf.function(
+            lambda inputs: model(inputs, training=False),
+            autograph=False,  # or it would dress up every error
+            reduce_retracing=True,
+        )
+
+    def replica_id():
+        if not tf.distribute.has_strategy():
+            return 0
+        context = tf.distribute.get_replica_context()
+        return 0 if context is None else context.replica_id_in_sync_group
+
+elif BACKEND == "jax":
+    import jax
+
+    def compiled(model):
+        @jax.jit
+        def step(trainable, non_trainable, inputs):
+            outputs, _ = model.stateless_call(
+                trainable, non_trainable, inputs, training=False
+            )
+            return outputs
+
+        def run(inputs):
+            return step(
+                [variable.value for variable in model.trainable_variables],
+                [variable.value for variable in model.non_trainable_variables],
+                inputs,
+            )
+
+        return run
+
+elif BACKEND == "torch":
+    import torch
+
+    def table(name, function):
+        @functools.lru_cache(maxsize=64)
+        def stored(size, device):
+            return torch.from_numpy(function(size)).to(device)
+
+        # `torch.compile` cannot trace numpy, and what it can trace it would
+        # compute again for every element: so it gets an operation.
+        @torch.library.custom_op(f"kerasdrop::{name}", mutates_args=())
+        def operation(size: int, device: torch.device) -> torch.Tensor:
+            return stored(size, device).clone()
+
+        @operation.register_fake
+        def _(size, device):
+            return torch.empty(size, dtype=torch.int32, device=device)
+
+        def tensor(size, like):
+            if torch.compiler.is_exporting():  # a constant of the graph
+                return torch.from_numpy(function(size)).to(like.device)
+            if torch.compiler.is_compiling():
+                return operation(size, like.device)
+            return stored(size, like.device)
+
+        return tensor
+
+    def compiled(model):
+        def run(inputs):
+            with torch.no_grad():
+                return model(inputs, training=False)
+
+        return run
+
+    def is_recomputing():
+        if torch.compiler.is_compiling():
+            return False  # the traced graph is called, not this
+        # Private, but there is no public way to ask. Pinned by
+        # tests/contracts/test_torch_recomputation.py.
+        return torch._C._current_graph_task_id() != -1

@@ -1,0 +1,258 @@
+"""Argument checks: every message says what, expected, received, and the fix.
+
+Everything here works on Python values, before any tensor exists.
+"""
+
+import itertools
+import math
+import numbers
+
+import keras
+import numpy as np
+
+# A schedule is checked at these steps and around every step that its own
+# configuration names (boundaries, durations): there its pieces begin and end.
+_CHECKED_STEPS = (0, 1, 2, 3, 5, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
+
+
+def is_number(value):
+    """Whether `value` is one real number (a `bool` is not)."""
+    if isinstance(value, (bool, np.bool_)):
+        return False
+    if isinstance(value, np.ndarray):
+        return value.shape == () and np.issubdtype(value.dtype, np.number)
+    return isinstance(value, numbers.Real)
+
+
+def rate(value, owner, name="rate"):
+    """Returns `value` as a float in [0, 1], or raises."""
+    if not is_number(value):
+        raise ValueError(
+            f"{owner}: argument `{name}` must be one number in [0, 1] or a "
+            "`keras.optimizers.schedules.LearningRateSchedule`. Received: "
+            f"{name}={value!r} (of type {type(value).__name__})"
+        )
+    number = float(value)
+    if not 0.0 <= number <= 1.0:  # also refuses NaN
+        raise ValueError(
+            f"{owner}: argument `{name}` is the probability of dropping a "
+            "unit (not of keeping it) and must be in [0, 1]. Received: "
+            f"{name}={value!r}"
+        )
+    return number
+
+
+def is_schedule(value):
+    return isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
+
+
+def schedule(value, owner, name="rate"):
+    """Checks that a schedule stays in [0, 1] and returns it.
+
+    A compiled step cannot raise, so a schedule is evaluated here at the steps
+    where its pieces begin and end.
+    """
+    for step in _steps_to_check(value):
+        result = float(
+            keras.ops.convert_to_numpy(value(np.asarray(step, "int32")))
+        )
+        if not 0.0 <= result <= 1.0:
+            raise ValueError(
+                f"{owner}: argument `{name}` is a schedule that must stay in "
+                "[0, 1] at every step, since its value is the probability of "
+                f"dropping a unit. Received: {type(value).__name__} with the "
+                f"value {result} at step {step}. Change its bounds."
+            )
+    return value
+
+
+def _steps_to_check(value):
+    steps = set(_CHECKED_STEPS)
+    try:
+        config = value.get_config()
+    except NotImplementedError:
+        config = vars(value)
+    for number in _numbers_in(config):
+        if 1 <= number < 2**31 - 1:
+            around = int(number)
+            # A quarter and a half show what happens inside a piece.
+            steps.update(
+                (around - 1, around, around + 1, around // 2, around // 4)
+            )
+    return sorted(steps)
+
+
+def _numbers_in(config):
+    if is_number(config):
+        number = float(config)
+        return [number] if math.isfinite(number) else []
+    if isinstance(config, dict):
+        config = list(config.values())
+    if isinstance(config, (list, tuple)):
+        return [number for item in config for number in _numbers_in(item)]
+    return []
+
+
+def seed(value, owner):
+    """Returns `value` as an int or None, or raises."""
+    if value is None:
+        return None
+    is_integer = isinstance(value, numbers.Integral)
+    if not is_integer or isinstance(value, (bool, np.bool_)):
+        raise ValueError(
+            f"{owner}: argument `seed` must be an integer, or None for a "
+            f"seed of its own. Received: seed={value!r}"
+        )
+    return int(value)
+
+
+def positive_integer(value, owner, name):
+    is_integer = isinstance(value, numbers.Integral)
+    if not is_integer or isinstance(value, (bool, np.bool_)) or value < 1:
+        raise ValueError(
+            f"{owner}: argument `{name}` must be an integer of at least 1. "
+            f"Received: {name}={value!r}"
+        )
+    return int(value)
+
+
+def step(value, owner, name):
+    """Returns `value` as an integer of at least 0, or raises."""
+    is_integer = isinstance(value, numbers.Integral)
+    if not is_integer or isinstance(value, (bool, np.bool_)) or value < 0:
+        raise ValueError(
+            f"{owner}: argument `{name}` must be an integer of at least 0. "
+            f"Received: {name}={value!r}"
+        )
+    return int(value)
+
+
+def number(value, owner, name, minimum=-math.inf):
+    """Returns `value` as a finite float of at least `minimum`, or raises."""
+    finite = is_number(value) and math.isfinite(value)
+    if not finite or value < minimum:
+        expected = "a finite number"
+        if minimum > -math.inf:
+            expected += f" of at least {minimum:g}"
+        raise ValueError(
+            f"{owner}: argument `{name}` must be {expected}. Received: "
+            f"{name}={value!r}"
+        )
+    return float(value)
+
+
+def positive_number(value, owner, name):
+    if not is_number(value) or not 0.0 < float(value) < math.inf:
+        raise ValueError(
+            f"{owner}: argument `{name}` must be a number above 0. Received: "
+            f"{name}={value!r}"
+        )
+    return float(value)
+
+
+def choice(value, choices, owner, name):
+    if not isinstance(value, str) or value not in choices:
+        expected = " or ".join(f'"{choice}"' for choice in choices)
+        raise ValueError(
+            f"{owner}: argument `{name}` must be {expected}. Received: "
+            f"{name}={value!r}"
+        )
+    return value
+
+
+def sequence(value, owner, name):
+    """Returns `value` as a list, or raises."""
+    if isinstance(value, (str, dict)) or not np.iterable(value):
+        raise ValueError(
+            f"{owner}: argument `{name}` must be a list. Received: "
+            f"{name}={value!r}"
+        )
+    return list(value)
+
+
+def increasing_numbers(value, owner, name):
+    """Returns a list of increasing numbers of at least 0, or raises.
+
+    Whole ones become integers.
+    """
+    listed = sequence(value, owner, name)
+    legal = all(is_number(number) and 0 <= number < 2**31 for number in listed)
+    if not legal or any(
+        before >= after for before, after in itertools.pairwise(listed)
+    ):
+        raise ValueError(
+            f"{owner}: argument `{name}` must be a list of numbers of at "
+            "least 0, each above the one before. Received: "
+            f"{name}={value!r}"
+        )
+    return [
+        int(number) if float(number).is_integer() else float(number)
+        for number in listed
+    ]
+
+
+def boundaries(value, owner, name="boundaries"):
+    """Returns a list of increasing integers of at least 1, or raises."""
+    listed = increasing_numbers(value, owner, name)
+    return [positive_integer(number, owner, name) for number in listed]
+
+
+def flag(value, owner, name):
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(
+            f"{owner}: argument `{name}` must be True or False. Received: "
+            f"{name}={value!r}"
+        )
+    return bool(value)
+
+
+def noise_shape(value, owner):
+    """Returns `value` as a tuple of positive integers and None, or None."""
+    if value is None:
+        return None
+    expected = (
+        f"{owner}: argument `noise_shape` must be a tuple of positive "
+        "integers and None, one for each axis of the inputs (None: as the "
+        "inputs, 1: one decision for the whole axis)."
+    )
+    if isinstance(value, str) or not np.iterable(value):
+        raise ValueError(f"{expected} Received: noise_shape={value!r}")
+    value = tuple(value)
+    for axis, size in enumerate(value):
+        if size is None:
+            continue
+        is_integer = isinstance(size, numbers.Integral)
+        if not is_integer or isinstance(size, bool) or size < 1:
+            raise ValueError(
+                f"{expected} Received: noise_shape={value!r}, with {size!r} "
+                f"at axis {axis}"
+            )
+    return tuple(None if size is None else int(size) for size in value)
+
+
+def noise_shape_fits(noise_shape, input_shape, owner):
+    """Checks a noise shape against the (partly known) shape of the inputs."""
+    fits = len(noise_shape) == len(input_shape) and all(
+        noise is None
+        or noise == 1
+        or not isinstance(size, int)
+        or noise == size
+        for noise, size in zip(noise_shape, input_shape)
+    )
+    if not fits:
+        raise ValueError(
+            f"{owner}: `noise_shape` must have one entry for each axis of the "
+            "inputs, each of them None, 1 or the size of that axis. Received: "
+            f"noise_shape={noise_shape} for inputs of shape "
+            f"{tuple(input_shape)}"
+        )
+
+
+def float_inputs(inputs, owner):
+    dtype = keras.backend.standardize_dtype(inputs.dtype)
+    if not keras.backend.is_float_dtype(dtype):
+        raise ValueError(
+            f"{owner}: inputs must be of a floating-point dtype, since kept "
+            f"units are scaled. Received: inputs of dtype {dtype}. Cast them "
+            "first, e.g. `keras.ops.cast(inputs, 'float32')`."
+        )

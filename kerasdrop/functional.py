@@ -1,0 +1,115 @@
+"""What is done to inputs with random words: pure functions of a draw.
+
+The layers of this package and the adapters of stock layers call the same
+functions, so a stock layer and its converted twin drop the same units.
+"""
+
+import keras
+from keras import ops
+
+from kerasdrop import _backend
+from kerasdrop import masks
+
+# Of SELU: where its output goes as the input falls (Klambauer et al. 2017).
+_SELU_ALPHA = 1.6732632423543772
+_SELU_SCALE = 1.0507009873554805
+_SELU_LIMIT = -_SELU_ALPHA * _SELU_SCALE
+
+
+def _dtype(inputs):
+    return keras.backend.standardize_dtype(inputs.dtype)
+
+
+def _precise(inputs):
+    """The dtype for scalars: float32 at least."""
+    return "float64" if _dtype(inputs) == "float64" else "float32"
+
+
+def dropout(inputs, draw, rate, noise_shape=None):
+    """`inputs * keep / (1 - rate)`; all zeros at rate 1.
+
+    Args:
+        inputs: Float tensor, axis 0 being the row.
+        draw: A `masks.Draw`.
+        rate: float32 scalar tensor in [0, 1].
+        noise_shape: As in `keras.layers.Dropout`.
+    """
+    keep = masks.keep_mask(draw, rate, inputs, noise_shape)
+    scale = masks.survivor_scale(rate, _dtype(inputs))
+    # Selected, not multiplied: 0 * inf would be NaN.
+    return ops.where(keep, inputs * scale, ops.zeros((), _dtype(inputs)))
+
+
+def classic_dropout(inputs, draw, rate, noise_shape=None):
+    """`inputs * keep`. Arguments as of `dropout`."""
+    keep = masks.keep_mask(draw, rate, inputs, noise_shape)
+    # 1, but NaN for an illegal rate, which must show here as well.
+    legal = ops.cast(rate * 0.0 + 1.0, _dtype(inputs))
+    return ops.where(keep, inputs * legal, ops.zeros((), _dtype(inputs)))
+
+
+def classic_scaling(inputs, rate):
+    """`inputs * (1 - rate)`: what classic dropout does at inference."""
+    kept = 1.0 - ops.cast(rate, _precise(inputs))
+    return inputs * ops.cast(kept, _dtype(inputs))
+
+
+def alpha_dropout(inputs, draw, rate, noise_shape=None):
+    """Dropped units go to SELU's limit; mean 0 and variance 1 are kept.
+
+    `y = a * (x if kept else limit) + b` with
+    `a = ((1 - rate) * (1 + rate * limit**2)) ** -0.5`, `b = -a * limit * rate`
+    (Klambauer et al. 2017, section 2). At rate 1, where `a` has no finite
+    value, all outputs are 0, the mean. Arguments as of `dropout`.
+    """
+    keep = masks.keep_mask(draw, rate, inputs, noise_shape)
+    rate = ops.cast(rate, _precise(inputs))
+    inverse = (1.0 - rate) * (1.0 + rate * _SELU_LIMIT**2)
+    some = inverse > 0.0
+    a = ops.where(some, ops.rsqrt(ops.where(some, inverse, 1.0)), 0.0)
+    a = ops.where(inverse >= 0.0, a, float("nan"))
+    a, b = (ops.cast(v, _dtype(inputs)) for v in (a, -a * _SELU_LIMIT * rate))
+    limit = ops.convert_to_tensor(_SELU_LIMIT, _dtype(inputs))
+    return a * ops.where(keep, inputs, limit) + b
+
+
+def gaussian_dropout(inputs, draw, rate):
+    """`inputs * N(1, rate / (1 - rate))` (Srivastava et al. 2014, section 10).
+
+    Arguments as of `dropout`; a rate of 1 has no finite variance.
+    """
+    rate = ops.cast(rate, _precise(inputs))
+    deviation = ops.sqrt(rate / (1.0 - rate))
+    return inputs * ops.cast(
+        1.0 + deviation * normal(draw, inputs), _dtype(inputs)
+    )
+
+
+def gaussian_noise(inputs, draw, standard_deviation):
+    """`inputs + N(0, standard_deviation ** 2)`."""
+    noise = standard_deviation * normal(draw, inputs)
+    return inputs + ops.cast(noise, _dtype(inputs))
+
+
+def normal(draw, inputs):
+    """Standard normal numbers of the shape of `inputs`, float32 or float64.
+
+    By inversion, one word for each: so stratified words make stratified
+    normal numbers. The words are equal on all backends, the numbers to
+    rounding. None is beyond 5.3: 23 bits of a word count.
+    """
+    masks.check_rows(draw, inputs)
+    return 2.0**0.5 * ops.erfinv(_fused_uniform(inputs, *draw))
+
+
+def _uniform(inputs, key, index, rows, set_size):
+    """Uniform numbers in (-1, 1), of the shape of `inputs`."""
+    draw = masks.Draw(key, index, rows, set_size)
+    word = masks.words(draw, tuple(ops.shape(inputs)))
+    part = ops.cast(_backend.right_shift(word, 9), _precise(inputs))
+    # The middle of one of 2**23 equal parts, exact in float32: never -1 or 1,
+    # where the inverse of the error function is infinite.
+    return (part + 0.5) * 2.0**-22
+
+
+_fused_uniform = _backend.fused(_uniform)

@@ -1,0 +1,343 @@
+"""Where random bits come from, and how they become keep masks.
+
+Every random decision of the package is a pure function of integers: of a key
+(made from the seed), of an index (the training step, or the index of a Monte
+Carlo sample), of the row (a place in the batch or in the data) and of the unit
+(a place in the row). It is wrapping int32 arithmetic and nothing else, so the
+same key gives the same mask on TensorFlow, JAX and PyTorch, eager or compiled,
+in any compute dtype, for any batch size, and no generator has a state that
+could move.
+
+How a word is made:
+
+1. `key_of_seed`: Threefry-2x32-20 (Salmon et al. 2011) of the seed, on the
+   host, gives a key of four words.
+2. `row_keys`: two words for each row, an integer hash of (key, index, row).
+3. `unit_keys`: one word for each unit, an integer hash of its place.
+4. `words`: row key + unit key, then two rounds of xorshift and multiply, with
+   the second row key xored in between.
+
+So the expensive hashing is done once for each row and each unit, and an
+element costs about as much as the memory pass it rides on. `benchmarks/bits.py`
+writes the words out for any statistical battery.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from keras import ops
+
+from kerasdrop import _backend
+
+_LOW_32 = 0xFFFFFFFF
+
+
+def _int32(word):
+    """The int32 with the same bits as an unsigned 32-bit word."""
+    word &= _LOW_32
+    return word - 2**32 if word >= 2**31 else word
+
+
+# Odd multipliers and shifts of published bijective 32-bit hashes with low bias
+# (C. Wellons, "triple32" and "lowbias32", public domain).
+_HASH_ROUNDS = (
+    (17, _int32(0xED5AD4BB)),
+    (11, _int32(0xAC4C1B51)),
+    (15, _int32(0x31848BAB)),
+)
+_HASH_LAST_SHIFT = 14
+_WORD_ROUNDS = ((16, _int32(0x7FEB352D)), (15, _int32(0x846CA68B)))
+_WORD_LAST_SHIFT = 16
+
+# (index, row) -> (row + A index, B row + index) loses nothing: A is even, so
+# the determinant 1 - A B is odd and the map is one to one modulo 2**32.
+_INDEX_FACTOR = _int32(0x9E3779B2)
+_ROW_FACTOR = _int32(0x85EBCA6B)
+
+# Unit keys are the same for all layers: digits of pi, nothing up the sleeve.
+_UNIT_KEY = (_int32(0x243F6A88), _int32(0x85A308D3))
+
+# Larger rows have their unit keys computed in the graph, not stored in it.
+_LARGEST_STORED_ROW = 2**16
+
+_ROWS_PER_REPLICA = 2**24
+
+_INT32_MIN = -(2**31)
+_BELOW_ONE = 1.0 - 2.0**-24
+
+
+class Draw(NamedTuple):
+    """What a mask depends on, besides its shape.
+
+    Attributes:
+        key: int32 tensor or array `(2, 2, 1)`, from `key_of_seed` or
+            `derived_key`.
+        index: int32, scalar or `(rows,)`: the number of the draw.
+        rows: int32 `(rows,)`: each row's place in the data; None for
+            `0, 1, 2, ...`, the place in the batch.
+        set_size: A power of two: stratified words, in sets of so many
+            successive indices. None: independent words.
+    """
+
+    key: object
+    index: object
+    rows: object = None
+    set_size: object = None
+
+
+def threefry_2x32(key, counter):
+    """Threefry-2x32-20 on Python integers.
+
+    Args:
+        key, counter: Pairs of integers in [0, 2**32).
+
+    Returns:
+        A pair of integers in [0, 2**32).
+
+    Reference: Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy
+    as 1, 2, 3", SC 2011, section 3.3.
+    """
+    rotations = (13, 15, 26, 6, 17, 29, 16, 24)
+    schedule = (*key, 0x1BD11BDA ^ key[0] ^ key[1])
+    first = (counter[0] + schedule[0]) & _LOW_32
+    second = (counter[1] + schedule[1]) & _LOW_32
+    for round_ in range(20):
+        by = rotations[round_ % 8]
+        first = (first + second) & _LOW_32
+        second = ((second << by) | (second >> (32 - by))) & _LOW_32
+        second ^= first
+        if round_ % 4 == 3:
+            injection = round_ // 4 + 1
+            first = (first + schedule[injection % 3]) & _LOW_32
+            second += schedule[(injection + 1) % 3] + injection
+            second &= _LOW_32
+    return first, second
+
+
+def key_of_seed(seed):
+    """The key of a seed: an int32 array `(2, 2, 1)`.
+
+    Args:
+        seed: Any integer; its lowest 64 bits count.
+    """
+    pair = (seed & _LOW_32, (seed >> 32) & _LOW_32)
+    words = [
+        word for block in (0, 1) for word in threefry_2x32(pair, (block, 0))
+    ]
+    return np.array(words, "uint32").view("int32").reshape(2, 2, 1)
+
+
+def derived_key(key, index):
+    """The key of child number `index` of `key`: an int32 tensor `(2, 2, 1)`."""
+    pair = row_keys(Draw(key, index, np.arange(2, dtype="int32")), 2)
+    return ops.reshape(pair, (2, 2, 1))
+
+
+def _shifted(word, by):
+    """Logical right shift: arithmetic, then the copied sign bits masked off."""
+    word = _backend.right_shift(word, by)
+    word &= (1 << (32 - by)) - 1
+    return word
+
+
+def _hash(word, first_key, second_key):
+    """Three rounds of xorshift and multiply, keyed before and after the first.
+
+    `word` is written with augmented assignments: PyTorch then works in place,
+    the other backends make a new tensor as usual.
+    """
+    word = word + first_key
+    for round_, (shift, factor) in enumerate(_HASH_ROUNDS):
+        word ^= _shifted(word, shift)
+        word *= factor
+        if round_ == 0:
+            word ^= second_key
+    word ^= _shifted(word, _HASH_LAST_SHIFT)
+    return word
+
+
+def rows_of_replica(inputs):
+    """The `Draw.rows` of a training batch: None, but under a TF strategy.
+
+    There each replica takes its rows from another part of the row numbers, so
+    that replicas do not repeat each other's masks.
+    """
+    replica = _backend.replica_id()
+    if isinstance(replica, int) and replica == 0:
+        return None
+    rows = ops.arange(ops.shape(inputs)[0], dtype="int32")
+    return rows + replica * _ROWS_PER_REPLICA
+
+
+def row_keys(draw, num_rows):
+    """Two key words for each row: int32 `(2, num_rows)`."""
+    if draw.rows is None:
+        rows = ops.arange(num_rows, dtype="int32")
+    else:
+        rows = ops.convert_to_tensor(draw.rows)
+    key = ops.convert_to_tensor(draw.key)
+    index = ops.convert_to_tensor(draw.index)
+    pair = ops.stack([rows + index * _INDEX_FACTOR, rows * _ROW_FACTOR + index])
+    return _hash(pair, key[0], key[1])
+
+
+def unit_keys(num_units, like):
+    """One key word for each unit: int32 `(num_units,)`, where `like` is."""
+    if isinstance(num_units, int) and num_units <= _LARGEST_STORED_ROW:
+        return _unit_key_table(num_units, like)
+    return _hash(ops.arange(num_units, dtype="int32"), *_UNIT_KEY)
+
+
+@functools.lru_cache(maxsize=64)
+def _stored_unit_keys(num_units):
+    with np.errstate(over="ignore"):
+        word = np.arange(num_units, dtype="uint32")
+        word = word + np.uint32(_UNIT_KEY[0] & _LOW_32)
+        for round_, (shift, factor) in enumerate(_HASH_ROUNDS):
+            word ^= word >> np.uint32(shift)
+            word *= np.uint32(factor & _LOW_32)
+            if round_ == 0:
+                word ^= np.uint32(_UNIT_KEY[1] & _LOW_32)
+        word ^= word >> np.uint32(_HASH_LAST_SHIFT)
+    return word.view("int32")
+
+
+_unit_key_table = _backend.table("unit_keys", _stored_unit_keys)
+
+
+def words(draw, shape):
+    """Uniform 32-bit words.
+
+    Args:
+        draw: A `Draw`.
+        shape: Sizes, axis 0 being the row; each an integer or an int tensor.
+            The same row and unit get the same word whatever the other rows.
+
+    Returns:
+        An int32 tensor of that shape.
+    """
+    if draw.set_size is None:
+        return _independent_words(draw, shape)
+    return _stratified_words(draw, shape)
+
+
+def _stratified_words(draw, shape):
+    """Words of which each set of indices has one in each stratum.
+
+    Latin hypercube sampling (McKay, Beckman & Conover 1979): over the
+    `set_size` indices of a set, a unit's words fall once into each of as many
+    equal parts of their range, in an order that is random for each row and
+    unit; within its part a word is uniform. So a single word is distributed
+    as ever, while over a set a unit is dropped `rate * set_size` times, give
+    or take less than one.
+
+    The order is a permutation by integer arithmetic: xor, odd multiple,
+    xorshift, odd multiple, sum, each modulo the set size.
+    """
+    bits = draw.set_size.bit_length() - 1
+    low = draw.set_size - 1
+    index = ops.convert_to_tensor(draw.index)
+    # The sign bit keeps these words apart from those of any index.
+    of_set = Draw(
+        draw.key, _backend.right_shift(index, bits) + _INT32_MIN, draw.rows
+    )
+    choice = _independent_words(of_set, shape)
+    place = index & low
+    if place.shape != ():
+        place = ops.reshape(place, (-1,) + (1,) * (len(shape) - 1))
+    stratum = (place ^ choice) * (_shifted(choice, bits) | 1) & low
+    stratum ^= _shifted(stratum, bits // 2)
+    stratum = stratum * (_shifted(choice, 2 * bits) | 1)
+    stratum = (stratum + _shifted(choice, 3 * bits)) & low
+    within = _shifted(_independent_words(draw, shape), bits)
+    # Signed words: the lowest stratum begins at the lowest int32.
+    return stratum * (1 << (32 - bits)) + within + _INT32_MIN
+
+
+def _independent_words(draw, shape):
+    num_rows, unit_shape = (shape[0], tuple(shape[1:])) if shape else (1, ())
+    keys = row_keys(draw, num_rows)
+    num_units = functools.reduce(lambda a, b: a * b, unit_shape, 1)
+    units = unit_keys(num_units, keys)
+    if len(unit_shape) > 1:
+        units = ops.reshape(units, unit_shape)
+    # Indices and not `ops.reshape`, whose checks take longer, on PyTorch, than
+    # the arithmetic of a small mask.
+    per_row = (slice(None), *(None,) * len(unit_shape))
+    word = keys[(0, *per_row)] + units
+    between = keys[(1, *per_row)]
+    for round_, (shift, factor) in enumerate(_WORD_ROUNDS):
+        word ^= _shifted(word, shift)
+        word *= factor
+        if round_ == 0:
+            word ^= between
+    word ^= _shifted(word, _WORD_LAST_SHIFT)
+    return word if shape else ops.reshape(word, ())
+
+
+def _keep(inputs, key, index, rows, set_size, rate, noise_shape):
+    sizes = ops.shape(inputs)
+    if noise_shape is not None:
+        if noise_shape[:1] == (1,) and rows is not None:
+            rows = ops.zeros_like(rows)  # one mask for all rows
+        sizes = [
+            size if noise is None else noise
+            for noise, size in zip(noise_shape, sizes)
+        ]
+    word = words(Draw(key, index, rows, set_size), tuple(sizes))
+    # The threshold has 31 bits, so that a float32 rate is met exactly (to
+    # 2**-31) and a bfloat16 model does not round it. At rate 1 a word can
+    # still pass, once in 2**24: `survivor_scale` is 0 there.
+    threshold = ops.cast(ops.minimum(rate, _BELOW_ONE) * 2.0**31, "int32")
+    return word >= threshold * 2 + _INT32_MIN
+
+
+_fused_keep = _backend.fused(_keep)
+
+
+def keep_mask(draw, rate, inputs, noise_shape=None):
+    """Which units survive: True with probability `1 - rate`.
+
+    Args:
+        draw: A `Draw`.
+        rate: float32 scalar tensor in [0, 1].
+        inputs: Tensor whose shape the mask follows; axis 0 is the row.
+        noise_shape: As in `keras.layers.Dropout`, or None.
+
+    Returns:
+        A bool tensor of the inputs' shape, or of `noise_shape` with each None
+        replaced by the inputs' size.
+    """
+    check_rows(draw, inputs)
+    return _fused_keep(inputs, *draw, rate, noise_shape)
+
+
+def check_rows(draw, inputs):
+    """Raises if a draw is for another number of rows than the inputs have."""
+    if draw.rows is None or not inputs.shape:
+        return
+    expected, size = draw.rows.shape[0], inputs.shape[0]
+    if isinstance(expected, int) and isinstance(size, int) and expected != size:
+        raise ValueError(
+            "A mask was asked for inputs whose first axis, of size "
+            f"{size}, is not the batch, of {expected} rows: each row gets "
+            "masks of its own, so it must be known which is which. Keep the "
+            "batch as the first axis where units are dropped (reshape behind "
+            f"the layer, not before it). Received: inputs of shape "
+            f"{tuple(inputs.shape)}"
+        )
+
+
+def survivor_scale(rate, dtype):
+    """`1 / (1 - rate)` in `dtype`; 0 at rate 1, where nothing survives.
+
+    At rate 1 the division is by infinity: so the gradient is 0 as well, where
+    the branch of a `where` that is not chosen would make it 0 * inf = NaN. A
+    rate that is NaN (a schedule gone astray) shows: comparisons with it fail.
+    """
+    # float32 at least: in bfloat16 `1 - rate` is off by up to a quarter of a
+    # percent before it is inverted.
+    precise = "float64" if dtype == "float64" else "float32"
+    kept = 1.0 - ops.cast(rate, precise)
+    return ops.cast(1.0 / ops.where(kept <= 0.0, np.inf, kept), dtype)

@@ -1,0 +1,78 @@
+"""What every test gets: a fresh Keras, a seed, a header that says on what."""
+
+import gc
+import platform
+
+import keras
+import numpy as np
+import pytest
+
+import kerasdrop
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--seed",
+        type=int,
+        default=0,
+        help="the seed that every test starts from",
+    )
+
+
+def pytest_report_header():
+    backend = keras.backend.backend()
+    version, device = _backend_version_and_device(backend)
+    return (
+        f"kerasdrop {kerasdrop.__version__}, keras {keras.__version__}, "
+        f"numpy {np.__version__}, python {platform.python_version()}\n"
+        f"backend: {backend} {version}, device: {device}"
+    )
+
+
+def _backend_version_and_device(backend):
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        devices = tf.config.list_logical_devices()
+        return tf.__version__, devices[-1].name
+    if backend == "jax":
+        import jax
+
+        return jax.__version__, jax.devices()[0]
+    import torch
+
+    device = (
+        torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    )
+    return torch.__version__, device
+
+
+@pytest.fixture(autouse=True)
+def _fresh_keras(request):
+    """Each test alone gives what it gives in the whole suite."""
+    keras.utils.set_random_seed(request.config.getoption("seed"))
+    yield
+    # Collecting garbage takes longer than most tests: once a module is enough.
+    keras.utils.clear_session(free_memory=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collected_garbage():
+    yield
+    gc.collect()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        seed = item.config.getoption("seed")
+        backend = keras.backend.backend()
+        report.sections.append(
+            (
+                "to repeat",
+                f"KERAS_BACKEND={backend} python -m pytest "
+                f"'{item.nodeid}' --seed {seed}",
+            )
+        )
