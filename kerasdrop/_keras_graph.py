@@ -1,0 +1,78 @@
+"""The one place that reads what Keras keeps private about a model's graph.
+
+Each function names one belief; `tests/contracts/test_keras_graph.py` pins it.
+"""
+
+import inspect
+
+from keras import tree
+
+from kerasdrop import _model_tree
+
+
+def all_layers(model):
+    """A model and every layer inside it, private sublayers included, once.
+
+    In the order in which each layer lists its own: so a model that is wrapped
+    in another keeps its order.
+    """
+    return [model, *(layer for _, layer in _model_tree.walk(model))]
+
+
+def graph_of(layer):
+    """The functional graph that a call of `layer` runs, or None.
+
+    None also for a subclass that writes its own `call`: what it does, its
+    graph does not tell.
+    """
+    for cls in type(layer).__mro__:
+        if "call" in vars(cls):
+            break
+    if not cls.__module__.startswith("keras.src.models."):
+        return None
+    if cls.__name__ == "Sequential":
+        return layer._functional
+    return layer if cls.__name__ == "Functional" else None
+
+
+def inputs_of(graph, inputs):
+    """The flat list of a graph's input tensors, as its own call makes it."""
+    return tree.flatten(graph._standardize_inputs(inputs))
+
+
+def nodes_of(graph):
+    """The graph's calls, each after those that it takes its inputs from."""
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        for node in graph._nodes_by_depth[depth]:
+            if node.operation is not None and not node.is_input:
+                yield node
+
+
+def arguments_of(node, values):
+    """The positional and keyword arguments of a call.
+
+    Args:
+        values: Dict from the `id` of a symbolic tensor to its value.
+    """
+    return node.arguments.fill_in(values)
+
+
+def takes_training(operation):
+    """Whether the `call` of `operation` has an argument `training`."""
+    return "training" in inspect.signature(operation.call).parameters
+
+
+def packed_outputs(graph, flat_outputs):
+    """A graph's flat outputs in the structure that its call returns."""
+    outputs = tree.pack_sequence_as(graph._outputs_struct, flat_outputs)
+    if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
+        return outputs[0]
+    return outputs
+
+
+def last_operations(model):
+    """The operations that make a model's outputs; empty without a graph."""
+    graph = graph_of(model)
+    if graph is None:
+        return []
+    return [output._keras_history.operation for output in graph.outputs]

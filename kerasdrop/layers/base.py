@@ -1,0 +1,201 @@
+"""The abstract layer: its rate, its key, and the one decision to draw."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasdrop import _backend
+from kerasdrop import _checks
+from kerasdrop import masks
+from kerasdrop.montecarlo import scopes
+from kerasdrop.schedules.base import as_schedule
+from kerasdrop.state import DrawState
+
+# Inference draws have an index with the sign bit set, training draws one
+# without: so asking for a prediction never repeats or moves a training mask.
+_INFERENCE = -(2**31)
+
+
+class StochasticLayer(keras.layers.Layer):
+    """Abstract: a layer that drops or perturbs units at random.
+
+    Decides once, for each call, whether to draw, and then calls one of two
+    methods that a final layer writes:
+
+    - `stochastic(inputs, draw, rate)`,
+    - `deterministic(inputs, rate)`.
+
+    A final layer calls `_start` at the end of its `__init__`.
+    """
+
+    def _start(self, rate, seed, stochastic_inference):
+        owner = self._label()
+        self.seed = _checks.seed(seed, owner)
+        self._stochastic_inference = _checks.flag(
+            stochastic_inference, owner, "stochastic_inference"
+        )
+        self._schedule = None
+        if _checks.is_number(rate):
+            rate = _checks.rate(rate, owner)
+        else:
+            self._schedule = _schedule(rate, owner)
+            rate = None
+        self._exact_rate = rate
+        self._state = DrawState(rate, self.seed, owner)
+        self.supports_masking = True
+        # There is nothing to build, but in a subclass that says so.
+        self.built = type(self).build is keras.layers.Layer.build
+
+    def _label(self):
+        return f"Layer '{self.name}' ({type(self).__name__})"
+
+    @property
+    def stochastic_inference(self):
+        """Whether the layer draws when `training` is False, too."""
+        return self._stochastic_inference
+
+    @property
+    def schedule(self):
+        """The schedule of the rate, or None for a rate that is a number."""
+        return self._schedule
+
+    @property
+    def step(self):
+        """How many training calls the layer has seen (an int)."""
+        return int(self._state.read("step"))
+
+    @property
+    def rate(self):
+        """The probability of dropping a unit: a float in [0, 1].
+
+        Setting it takes effect at once, in compiled functions as well,
+        without a retrace. With a schedule it is the rate of the next training
+        call, and cannot be set.
+
+        Raises:
+            ValueError: On setting something else than a number in [0, 1], or
+                the rate of a scheduled layer; on reading a schedule that has
+                left [0, 1].
+            RuntimeError: On JAX, while an epoch runs and the model's state is
+                not in its variables; the message says what to do.
+        """
+        if self._schedule is not None:
+            value = float(
+                ops.convert_to_numpy(self._schedule(self._state.read("step")))
+            )
+            return _checks.rate(
+                value, f"{self._label()}, schedule at step {self.step}"
+            )
+        value = np.float32(self._state.read("rate"))
+        if value == np.float32(self._exact_rate):
+            return self._exact_rate
+        # Loaded, or set by a stateless call: 0.3 rather than 0.30000001.
+        return float(str(value))
+
+    @rate.setter
+    def rate(self, value):
+        if self._schedule is not None:
+            raise ValueError(
+                f"{self._label()}: the rate follows a "
+                f"{type(self._schedule).__name__} and cannot be set. To set "
+                "it by hand or by a callback, build the layer with a number, "
+                f"e.g. `Dropout(rate=0.5)`. Received: rate={value!r}"
+            )
+        value = _checks.rate(value, self._label())
+        self._state.write("rate", value)
+        self._exact_rate = value
+
+    def _rate_tensor(self, step=None):
+        """The rate in the graph; NaN if it is illegal, which then shows.
+
+        A schedule may go astray, and a stateless call may bring any value: a
+        compiled step cannot raise.
+        """
+        if self._schedule is None:
+            rate = ops.convert_to_tensor(self._state.rate.state.value)
+        else:
+            if step is None:
+                step = ops.convert_to_tensor(self._state.step.state.value)
+            rate = ops.cast(self._schedule(step), "float32")
+        return ops.where(rate * (1.0 - rate) >= 0.0, rate, float("nan"))
+
+    def _check_inputs(self, inputs):
+        _checks.float_inputs(inputs, self._label())
+
+    def call(self, inputs, training=False):
+        self._check_inputs(inputs)
+        draw = scopes.scoped_draw(self)
+        step = None
+        if draw is None:
+            if training:
+                step = self._next_training_step()
+                draw = self._draw(step, inputs)
+            elif self._stochastic_inference:
+                index = self._state.advance("draws") + _INFERENCE
+                draw = self._draw(index, inputs)
+        rate = self._rate_tensor(step)
+        if draw is None:
+            return self.deterministic(inputs, rate)
+        return self.stochastic(inputs, draw, rate)
+
+    def _next_training_step(self):
+        if _backend.is_recomputing():
+            raise RuntimeError(
+                f"{self._label()} was called again in a backward pass, by "
+                "rematerialisation (`keras.RematScope` or "
+                "`torch.utils.checkpoint`) of a layer around it. The second "
+                "call would draw another mask and the gradients would be "
+                "wrong. Take the layer out of the rematerialised block."
+            )
+        return self._state.advance("step")
+
+    def _draw(self, index, inputs):
+        return masks.Draw(
+            ops.convert_to_tensor(self._state.key.state.value),
+            index,
+            masks.rows_of_replica(inputs),
+        )
+
+    def stochastic(self, inputs, draw, rate):
+        """Outputs under the random numbers of `draw`."""
+        raise NotImplementedError
+
+    def deterministic(self, inputs, rate):
+        """Outputs when nothing is drawn."""
+        raise NotImplementedError
+
+    def rematerialized_call(self, layer_call, *args, **kwargs):
+        # Drawing a second time costs more than keeping a mask, and would
+        # advance the step again: the layer is called once, whatever the scope.
+        return layer_call
+
+    def compute_output_spec(self, inputs, *args, **kwargs):
+        # On symbolic inputs Keras does not run `call`: a mistake shall show
+        # when the model is made, not in its first step.
+        self._check_inputs(inputs)
+        return super().compute_output_spec(inputs, *args, **kwargs)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        rate = self._schedule
+        if rate is None:
+            rate = self.rate
+        else:
+            rate = keras.saving.serialize_keras_object(rate)
+        return {
+            # Of `Layer`, not of a stock parent that has keys of its own.
+            **keras.layers.Layer.get_config(self),
+            "rate": rate,
+            "seed": self.seed,
+            "stochastic_inference": self._stochastic_inference,
+        }
+
+
+def _schedule(rate, owner):
+    """The schedule that a `rate` which is no number stands for."""
+    is_function = callable(rate) and not isinstance(rate, type)
+    if not (is_function or isinstance(rate, dict)):
+        _checks.rate(rate, owner)  # raises
+    return as_schedule(rate, owner, "rate")

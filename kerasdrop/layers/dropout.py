@@ -1,0 +1,194 @@
+"""Dropout of single units: inverted, classic, Monte Carlo, scheduled."""
+
+import keras
+
+from kerasdrop import _checks
+from kerasdrop import functional
+from kerasdrop.layers.base import StochasticLayer
+
+
+class _UnitDropout(StochasticLayer, keras.layers.Dropout):
+    """Abstract: what the dropout layers of this file share."""
+
+    def __init__(
+        self,
+        rate,
+        noise_shape=None,
+        seed=None,
+        stochastic_inference=False,
+        **kwargs,
+    ):
+        # Not the stock layer's: it makes a generator, and locks the state.
+        # Every method of it that uses what it makes is overridden.
+        keras.layers.Layer.__init__(self, **kwargs)
+        self.noise_shape = _checks.noise_shape(noise_shape, self._label())
+        self._start(rate, seed, stochastic_inference)
+
+    def _check_inputs(self, inputs):
+        super()._check_inputs(inputs)
+        if self.noise_shape is not None:
+            _checks.noise_shape_fits(
+                self.noise_shape, inputs.shape, self._label()
+            )
+
+    def get_config(self):
+        return {**super().get_config(), "noise_shape": self.noise_shape}
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class Dropout(_UnitDropout):
+    """Drops units at random in training; survivors are divided by `1 - rate`.
+
+    A drop-in for `keras.layers.Dropout` ("inverted" dropout: inference is the
+    identity) whose rate can be changed at any time, whose masks are the same
+    on every backend, and which costs about one pass over memory.
+
+    Training: `y = x * keep / (1 - rate)`, where each entry of `keep` is 1 with
+    probability `1 - rate` and else 0, drawn anew in each call.
+    Inference: `y = x`.
+
+    Args:
+        rate: Float in [0, 1], the probability of dropping a unit; or a
+            schedule (of `kerasdrop.schedules`, or any
+            `keras.optimizers.schedules.LearningRateSchedule`, or a function
+            registered with Keras), called with the number of training calls
+            so far. A float can be read and set later on (`layer.rate = 0.3`),
+            also in compiled training.
+        noise_shape: Tuple of integers and None, the shape of the mask before
+            it is broadcast over the inputs: None takes the inputs' size, 1
+            decides once for the whole axis. `(None, 1, None)` drops the same
+            features at every step of a sequence.
+        seed: Integer, or None for a seed of its own (reproducible by
+            `keras.utils.set_random_seed`). Layers with the same seed draw the
+            same masks in training.
+        stochastic_inference: Boolean; whether to draw when `training` is
+            False, too.
+        **kwargs: As in `keras.layers.Layer`: `name`, `dtype`.
+
+    Call arguments:
+        inputs: Floating-point tensor of any rank, `(batch, ...)`.
+        training: Boolean; whether to draw.
+
+    Output shape: As the inputs. A padding mask is passed through.
+
+    Raises:
+        ValueError: If an argument is out of its range, if the schedule leaves
+            [0, 1], if the inputs are integers.
+
+    Example:
+
+    >>> layer = Dropout(0.5, seed=0)
+    >>> layer.rate = 0.25
+    >>> layer.rate
+    0.25
+
+    Reference: [Srivastava et al., 2014](
+    https://jmlr.org/papers/v15/srivastava14a.html), section 4, in the scaling
+    of its section 10 (multiplication by `1 / (1 - rate)` in training).
+    """
+
+    def stochastic(self, inputs, draw, rate):
+        return functional.dropout(inputs, draw, rate, self.noise_shape)
+
+    def deterministic(self, inputs, rate):
+        return inputs
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class ClassicDropout(_UnitDropout):
+    """Drops units in training as they are; scales by `1 - rate` at inference.
+
+    Dropout as the 2014 paper defines it. In the expectation it is the same
+    model as `Dropout` up to the size of the weights that follow; its learning
+    rates, initial weights and max-norm bounds are those of the paper.
+    `kerasdrop.fold_classic_scaling` moves the scaling into the weights.
+
+    Training: `y = x * keep`, `P(keep = 1) = 1 - rate`.
+    Inference: `y = x * (1 - rate)`, with the rate that `layer.rate` reads at
+    that moment: the last one set or, under a schedule, the one that the next
+    training call would use.
+
+    Drawn at inference (`stochastic_inference`, Monte Carlo), `y = x * keep`.
+
+    Args, call arguments, output shape, raises: As `Dropout`.
+
+    Reference: [Srivastava et al., 2014](
+    https://jmlr.org/papers/v15/srivastava14a.html), section 4 and figure 2.
+    """
+
+    def stochastic(self, inputs, draw, rate):
+        return functional.classic_dropout(inputs, draw, rate, self.noise_shape)
+
+    def deterministic(self, inputs, rate):
+        return functional.classic_scaling(inputs, rate)
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class MCDropout(Dropout):
+    """`Dropout` that draws at inference, too: each prediction is a sample.
+
+    For a model that is to be stochastic wherever it runs. To ask an ordinary
+    model for its uncertainty now and then, leave it as it is and use
+    `kerasdrop.mc_predict`, which draws many samples at once.
+
+    Args, call arguments, output shape, raises: As `Dropout`, with
+        `stochastic_inference=True`.
+
+    Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1506.02142).
+    """
+
+    def __init__(
+        self,
+        rate,
+        noise_shape=None,
+        seed=None,
+        stochastic_inference=True,
+        **kwargs,
+    ):
+        super().__init__(
+            rate, noise_shape, seed, stochastic_inference, **kwargs
+        )
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class ScheduledDropout(Dropout):
+    """`Dropout` whose rate is a schedule of the training step.
+
+    The step is counted in the compiled training step itself, one for each
+    training call of this layer: exact with `jit_compile`,
+    `steps_per_execution` and in custom loops, where a callback comes too
+    seldom or not at all. Validation and prediction do not count. Gradient
+    accumulation counts each micro-step; a layer that is called twice in a
+    step counts two.
+
+    Args:
+        rate: A schedule with values in [0, 1], as in `Dropout`.
+
+    Other arguments, call arguments, output shape, raises: As `Dropout`.
+
+    Example:
+
+    >>> from keras.optimizers.schedules import PolynomialDecay
+    >>> ramp = PolynomialDecay(0.0, decay_steps=1000, end_learning_rate=0.5)
+    >>> ScheduledDropout(ramp).rate
+    0.0
+    """
+
+    def __init__(
+        self,
+        rate,
+        noise_shape=None,
+        seed=None,
+        stochastic_inference=False,
+        **kwargs,
+    ):
+        super().__init__(
+            rate, noise_shape, seed, stochastic_inference, **kwargs
+        )
+        if self.schedule is None:
+            raise ValueError(
+                f"{self._label()}: argument `rate` must be a "
+                "`keras.optimizers.schedules.LearningRateSchedule`. For a "
+                f"constant rate use `Dropout({rate!r})`. Received: "
+                f"rate={rate!r}"
+            )

@@ -1,0 +1,257 @@
+"""Reads and sets the rates of all dropout layers of a model."""
+
+import fnmatch
+
+import keras
+
+from kerasdrop import _checks
+from kerasdrop import _model_tree
+from kerasdrop.layers.base import StochasticLayer
+
+_CONVERT = "`model, report = kerasdrop.convert_dropout(model)`"
+
+
+def get_rates(model):
+    """The current rate of each `kerasdrop` layer of a model.
+
+    Layers inside other layers and models, subclassed ones too, are found if
+    Keras knows them: they were assigned to an attribute.
+
+    Args:
+        model: A `keras.Model`, or any layer.
+
+    Returns:
+        Dict from path to rate, a float. A path joins the names of the layers
+        on the way from the model down: `"encoder/drop_1"`. If a layer holds
+        two of the same name, the second path ends in `"#2"`. A layer that is
+        shared appears once, where it is found first.
+
+    Raises:
+        ValueError: If the model has no layer of `kerasdrop`.
+        TypeError: If `model` is no layer.
+        RuntimeError: On JAX, in a callback that has not touched `self.model`
+            in this batch: the rates cannot be read there.
+    """
+    ours = _ours(_candidates(model, "get_rates"), "get_rates")
+    return {path: layer.rate for path, layer in ours}
+
+
+def set_rates(model, rate, layers=None):
+    """Sets the rate of some or all `kerasdrop` layers of a model.
+
+    Takes effect at once, in compiled functions too, without a retrace. Either
+    every selected layer is set or, after an error, none.
+
+    Args:
+        model: A `keras.Model`, or any layer.
+        rate: Float in [0, 1]. Or a dict from path, name or pattern to float,
+            as `get_rates` returns it; each of its keys must select a layer,
+            and no layer may be selected by two of them.
+        layers: Which layers:
+
+            - None: all.
+            - A string: a path, as in `get_rates`; else a layer's name,
+              wherever it is; else a pattern (`*`, `?`, `[...]`) for the path
+              or the name. `*` matches `/` as well: `"encoder/*"`.
+            - A layer of the model. One that contains others, e.g. a nested
+              model, stands for all of them.
+            - A function of a layer that returns whether to select it. It is
+              asked about dropout layers only.
+            - A list or tuple of these: what any of them selects.
+
+    Raises:
+        ValueError: If the rate is not in [0, 1]; if nothing is selected; if a
+            selected layer follows a schedule, or is a stock Keras layer
+            (whose rate a compiled function would not read again).
+        TypeError: If `model` is no layer, or `layers` none of the above.
+        RuntimeError: On JAX, in a callback that has not touched `self.model`
+            in this batch: what is set there would be lost.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [
+    ...         keras.Input((4,)),
+    ...         kerasdrop.layers.Dropout(0.5, name="early"),
+    ...         kerasdrop.layers.Dropout(0.5, name="late"),
+    ...     ]
+    ... )
+    >>> set_rates(model, 0.25, layers="e*")
+    >>> get_rates(model)
+    {'early': 0.25, 'late': 0.5}
+    """
+    candidates = _candidates(model, "set_rates")
+    _ours(candidates, "set_rates")
+    if isinstance(rate, dict):
+        assignments = _assignments_of_dict(candidates, rate, layers)
+    else:
+        number = _rate(rate)
+        assignments = [
+            (path, layer, number) for path, layer in _select(candidates, layers)
+        ]
+    for path, layer, number in assignments:
+        _check_settable(path, layer, number)
+    for _, layer, number in assignments:
+        layer.rate = number
+
+
+def settable_layers(model, layers=None):
+    """The layers whose rates `set_rates` would set, for repeated setting.
+
+    Args, raises: As `set_rates`.
+
+    Returns:
+        List of (path, layer).
+    """
+    candidates = _candidates(model, "set_rates")
+    _ours(candidates, "set_rates")
+    selected = _select(candidates, layers)
+    for path, layer in selected:
+        _check_settable(path, layer, layer.rate)
+    return selected
+
+
+def _candidates(model, caller):
+    """Every dropout layer, stock ones too, as (path, layer)."""
+    if not isinstance(model, keras.layers.Layer):
+        raise TypeError(
+            f"{caller}: argument `model` must be a `keras.Model` or a layer. "
+            f"Received: model={model!r} (of type {type(model).__name__})"
+        )
+    found = [(model.name, model), *_model_tree.walk(model)]
+    return [
+        (path, layer)
+        for path, layer in found
+        if isinstance(layer, StochasticLayer)
+        or _model_tree.is_stock_dropout(layer)
+    ]
+
+
+def _ours(candidates, caller):
+    ours = [
+        (path, layer)
+        for path, layer in candidates
+        if isinstance(layer, StochasticLayer)
+    ]
+    if not ours:
+        raise ValueError(
+            f"{caller}: the model has no layer of kerasdrop. Stock dropout "
+            f"layers in it:\n{_model_tree.listing(candidates)}\nMake "
+            f"them ours with {_CONVERT}, or build the model with "
+            "`kerasdrop.layers`."
+        )
+    return ours
+
+
+def _rate(value):
+    if _checks.is_schedule(value):
+        raise ValueError(
+            "set_rates: argument `rate` must be a number in [0, 1], or a dict "
+            "of them. A schedule belongs to a layer from the start: "
+            f"`Dropout(rate={type(value).__name__}(...))`. Received: "
+            f"rate={value!r}"
+        )
+    return _checks.rate(value, "set_rates")
+
+
+def _assignments_of_dict(candidates, rates, layers):
+    if layers is not None:
+        raise ValueError(
+            "set_rates: with a dict of rates, its keys select the layers; "
+            f"leave `layers` out. Received: rate={rates!r}, layers={layers!r}"
+        )
+    if not rates:
+        raise ValueError(
+            "set_rates: argument `rate` is an empty dict, which sets nothing; "
+            "pass a number to set all layers. Received: rate={}"
+        )
+    key_of_path = {}
+    assignments = []
+    for key, value in rates.items():
+        number = _rate(value)
+        for path, layer in _select(candidates, key):
+            if path in key_of_path:
+                raise ValueError(
+                    f"set_rates: the keys {key_of_path[path]!r} and {key!r} "
+                    f"both select layer '{path}'. Narrow one of them, or call "
+                    f"`set_rates` twice. Received: rate={rates!r}"
+                )
+            key_of_path[path] = key
+            assignments.append((path, layer, number))
+    return assignments
+
+
+def _select(candidates, selector):
+    """The candidates that a selector names, in the model's order; or raises.
+
+    Each part of a list must select something.
+    """
+    if selector is None:
+        selectors = [lambda layer: True]
+    elif isinstance(selector, (list, tuple)):
+        selectors = selector
+    else:
+        selectors = [selector]
+    selected = set()
+    for each in selectors:
+        matches = _match(candidates, each)
+        if not matches:
+            raise ValueError(
+                "set_rates: no dropout layer of the model is selected. The "
+                f"model has:\n{_model_tree.listing(candidates)}\nReceived: "
+                f"layers={each!r}"
+            )
+        selected.update(matches)
+    if not selected:
+        raise ValueError(
+            "set_rates: argument `layers` is empty; leave it out to set all "
+            f"layers. Received: layers={selector!r}"
+        )
+    return [entry for entry in candidates if entry[0] in selected]
+
+
+def _match(candidates, selector):
+    """The paths of the candidates that one selector, no list, names."""
+    if isinstance(selector, str):
+        return _match_text(candidates, selector)
+    if isinstance(selector, keras.layers.Layer):
+        inside = {id(layer) for _, layer in _model_tree.walk(selector)}
+        inside.add(id(selector))
+        return [path for path, layer in candidates if id(layer) in inside]
+    if callable(selector):
+        return [path for path, layer in candidates if selector(layer)]
+    raise TypeError(
+        "set_rates: argument `layers` must be None, a path, a name, a "
+        "pattern, a layer, a function of a layer, or a list of these. "
+        f"Received: {selector!r} (of type {type(selector).__name__})"
+    )
+
+
+def _match_text(candidates, text):
+    """A path goes before a name, and a name before a pattern."""
+    paths = [path for path, _ in candidates]
+    if text in paths:
+        return [text]
+    named = [path for path, layer in candidates if layer.name == text]
+    return named or [
+        path
+        for path, layer in candidates
+        if fnmatch.fnmatchcase(path, text)
+        or fnmatch.fnmatchcase(layer.name, text)
+    ]
+
+
+def _check_settable(path, layer, number):
+    if not isinstance(layer, StochasticLayer):
+        raise ValueError(
+            f"set_rates: layer '{path}' is a {_model_tree.class_name(layer)}, "
+            "whose rate is fixed once a function is compiled. A "
+            f"`keras.layers.Dropout` becomes ours with {_CONVERT}; other stock "
+            "layers cannot be set. To leave them out, "
+            "`layers=list(kerasdrop.get_rates(model))` selects the layers of "
+            "kerasdrop alone."
+        )
+    if layer.schedule is not None:
+        layer.rate = number  # the layer refuses, with the fix
+    # On JAX, inside an epoch: the layer says what to do.
+    _ = layer.rate

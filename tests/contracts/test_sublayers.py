@@ -1,0 +1,39 @@
+"""`_model_tree` relies on a private method to see inside of layers."""
+
+import keras
+from keras import layers
+
+from kerasdrop import _model_tree
+
+
+def names(layer):
+    return [sublayer.name for sublayer in _model_tree.sublayers(layer)]
+
+
+def test_a_model_lists_what_its_public_property_lists():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, layers.Dense(1)(layers.Dense(2)(inputs)))
+    assert _model_tree.sublayers(model) == model.layers
+
+
+def test_a_sequential_model_does_not_list_its_private_graph():
+    model = keras.Sequential(
+        [keras.Input((4,), name="x"), layers.Dense(1, name="dense")]
+    )
+    assert names(model) == ["x", "dense"]
+
+
+def test_a_layer_lists_its_attributes_in_order_and_in_containers():
+    class Block(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.zeroth = layers.Dense(1, name="a")
+            self.listed = [layers.Dense(1, name="b")]
+            self.named = {"key": layers.Dense(1, name="c")}
+
+    assert names(Block()) == ["a", "b", "c"]
+
+
+def test_a_layer_does_not_list_what_is_deeper():
+    inner = layers.TimeDistributed(layers.Dense(1, name="deep"), name="inner")
+    assert names(keras.Sequential([inner])) == ["inner"]

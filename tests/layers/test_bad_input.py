@@ -1,0 +1,191 @@
+"""Each mistake has a message: what, expected, received, how to fix."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from keras.optimizers import schedules
+
+from kerasdrop.layers import ClassicDropout
+from kerasdrop.layers import Dropout
+from kerasdrop.layers import MCDropout
+from kerasdrop.layers import ScheduledDropout
+from tests.layers import probes
+
+LAYERS = [Dropout, ClassicDropout, MCDropout]
+NO_NUMBERS = [
+    None,
+    "0.5",
+    "dropout",
+    True,
+    np.True_,
+    [0.5],
+    (0.5,),
+    {0.5},
+    np.array([0.5]),
+    np.full((2, 2), 0.5),
+    0.5j,
+]
+
+
+def name_of(value):
+    return f"{type(value).__name__}"
+
+
+@pytest.mark.parametrize("layer_class", LAYERS)
+@pytest.mark.parametrize("rate", [-0.5, 1.5, -1e-9, 1 + 1e-9, np.inf, np.nan])
+def test_a_rate_outside_zero_to_one_is_refused(layer_class, rate):
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\]. Received: ra"):
+        layer_class(rate)
+
+
+@pytest.mark.parametrize("rate", NO_NUMBERS, ids=name_of)
+def test_a_rate_that_is_no_number_is_refused(rate):
+    with pytest.raises(ValueError, match="must be one number in .* Received:"):
+        Dropout(rate)
+
+
+@pytest.mark.parametrize("rate", [-0.5, 1.5, np.nan, *NO_NUMBERS], ids=name_of)
+def test_a_bad_rate_cannot_be_set(rate):
+    layer = Dropout(0.5)
+    with pytest.raises(ValueError, match="argument `rate` .* Received: rate="):
+        layer.rate = rate
+
+
+def test_a_refused_rate_leaves_the_old_one():
+    layer = Dropout(0.5)
+    with pytest.raises(ValueError, match="Received: rate=1.5"):
+        layer.rate = 1.5
+    assert layer.rate == 0.5
+
+
+def test_the_message_says_whose_rate_it_is():
+    with pytest.raises(ValueError, match=r"Layer 'third' \(Dropout\)"):
+        Dropout(1.5, name="third")
+
+
+def test_the_message_tells_dropping_from_keeping():
+    with pytest.raises(ValueError, match="of dropping a unit \\(not of keep"):
+        Dropout(5)
+
+
+@pytest.mark.parametrize(
+    "rate", [0, 1, np.float32(0.25), np.array(0.25), np.int64(1)], ids=name_of
+)
+def test_any_kind_of_number_is_a_rate(rate):
+    layer = Dropout(rate)
+    assert (layer.rate, type(layer.rate)) == (float(rate), float)
+
+
+def test_a_schedule_can_not_be_set_as_the_rate_later():
+    layer = Dropout(0.5)
+    with pytest.raises(ValueError, match="Received: rate=<.*PolynomialDecay"):
+        layer.rate = schedules.PolynomialDecay(0.5, 10)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        schedules.PolynomialDecay(0.5, 10, 1.5),
+        schedules.PolynomialDecay(0.5, 100_000_000, 1.5),
+        schedules.PolynomialDecay(-0.1, 10, 0.5),
+        schedules.ExponentialDecay(0.5, 100, 1.1),
+        schedules.PiecewiseConstantDecay([37, 7777], [0.1, 1.1, 0.1]),
+        schedules.PiecewiseConstantDecay([37, 7777], [0.1, 0.2, 1.1]),
+        schedules.CosineDecay(0.0, 777, warmup_target=1.1, warmup_steps=333),
+        schedules.CosineDecay(0.5, 777, alpha=2.5),
+    ],
+    ids=name_of,
+)
+@pytest.mark.parametrize("layer_class", [Dropout, ScheduledDropout])
+def test_a_schedule_that_leaves_zero_to_one_is_refused(layer_class, schedule):
+    with pytest.raises(ValueError, match=r"must stay in \[0, 1\] .* at step "):
+        layer_class(schedule)
+
+
+def test_the_message_about_a_schedule_has_the_value_and_the_step():
+    schedule = schedules.PiecewiseConstantDecay([37], [0.5, 2.0])
+    with pytest.raises(ValueError, match="the value 2.0 at step 38"):
+        Dropout(schedule)
+
+
+@pytest.mark.parametrize("seed", [0.5, "0", [1], True])
+def test_a_seed_that_is_no_integer_is_refused(seed):
+    with pytest.raises(ValueError, match="must be an integer, or None .*Rec"):
+        Dropout(0.5, seed=seed)
+
+
+def test_a_seed_generator_is_no_seed():
+    generator = keras.random.SeedGenerator(1)
+    with pytest.raises(ValueError, match="`seed` must be an integer, or None"):
+        Dropout(0.5, seed=generator)
+
+
+@pytest.mark.parametrize("value", [None, 1, "yes"])
+def test_stochastic_inference_is_true_or_false(value):
+    with pytest.raises(ValueError, match="must be True or False. Received:"):
+        MCDropout(0.5, stochastic_inference=value)
+
+
+@pytest.mark.parametrize(
+    "noise_shape",
+    [
+        "invalid",
+        5,
+        (20, 1.5, 10),
+        (20, -1, 10),
+        (20, 0, 10),
+        (20, True, 10),
+        (20, "1", 10),
+    ],
+)
+def test_a_noise_shape_that_is_none_is_refused(noise_shape):
+    expected = "must be a tuple of positive integers and None.* Received: "
+    with pytest.raises(ValueError, match=expected):
+        Dropout(0.5, noise_shape=noise_shape)
+
+
+@pytest.mark.parametrize("noise_shape", [(None,), (None, 1, None), (None, 3)])
+def test_a_noise_shape_that_does_not_fit_the_inputs_is_refused(noise_shape):
+    layer = Dropout(0.5, noise_shape=noise_shape)
+    with pytest.raises(ValueError, match=r"one entry for each axis .*\(4, 5\)"):
+        layer(np.ones((4, 5), "float32"), training=True)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_noise_shape_is_checked_when_the_model_is_made(training):
+    inputs = keras.Input((5, 6))
+    with pytest.raises(ValueError, match=r"for inputs of shape \(None, 5, 6"):
+        Dropout(0.5, noise_shape=(None, 1))(inputs, training=training)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
+@pytest.mark.parametrize("layer_class", LAYERS)
+def test_integer_inputs_are_refused(layer_class, dtype):
+    inputs = ops.ones((2, 3), dtype)
+    with pytest.raises(ValueError, match="inputs of dtype .* `keras.ops.cast"):
+        layer_class(0.5)(inputs, training=True)
+
+
+def test_integer_inputs_are_refused_when_the_model_is_made():
+    tokens = keras.Input((5,), dtype="int32")
+    with pytest.raises(ValueError, match="inputs of dtype int32. Cast them"):
+        Dropout(0.5)(tokens)
+
+
+def test_a_checkpoint_with_an_illegal_rate_is_refused(tmp_path):
+    path = tmp_path / "model.weights.h5"
+    model = keras.Sequential([keras.Input((3,)), Dropout(0.5, name="third")])
+    # Past the setter, as in a file from another source.
+    model.get_layer("third")._state.rate.state.assign(7.0)
+    model.save_weights(path)
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\]. Received: ra"):
+        model.load_weights(path)
+
+
+@pytest.mark.parametrize("layer_class", LAYERS)
+def test_an_illegal_rate_that_slips_in_gives_nan(layer_class):
+    layer = layer_class(0.5)
+    layer._state.rate.state.assign(1.5)
+    outputs = layer(probes.ones(), training=True)
+    assert np.isnan(ops.convert_to_numpy(outputs)).any()
