@@ -1,0 +1,274 @@
+"""Moves the rates by what validation shows."""
+
+import warnings
+
+import keras
+
+from kerasdrop import _checks
+from kerasdrop import rates
+from kerasdrop.callbacks.plateau import Plateau
+from kerasdrop.callbacks.record import EpochRecord
+
+_OWNER = "AdaptiveDropoutRate"
+
+
+class AdaptiveDropoutRate(keras.callbacks.Callback):
+    """Moves the dropout rate when a validation metric has stopped improving.
+
+    `keras.callbacks.ReduceLROnPlateau` for rates. If the monitored metric has
+    not improved for `patience` epochs, the rate of each selected layer is
+
+    - raised, `1 - rate` becoming `factor * (1 - rate)`, if the model overfits,
+    - lowered, `rate` becoming `factor * rate`, if it underfits,
+
+    within `min_rate` and `max_rate`. So a rate of 0 can be raised, and no
+    rate leaves [0, 1].
+
+    Which of the two it is, the gap between validation and training tells. The
+    loss that `fit` reports for training cannot be used for that: it is taken
+    under dropout, and grows with the rate, while weights move. So the gap is
+    taken between two evaluations without dropout, with the weights at the end
+    of the epoch: that of the validation data, and that of `train_data`,
+    examples which the model is trained on:
+
+        gap = validation - training     (metrics to be minimised)
+        gap = training - validation     (metrics to be maximised)
+
+    The model overfits if `gap > target_gap`, else it underfits. Without
+    `train_data` underfitting cannot be seen, and the rate is only ever
+    raised.
+
+    Where its state lives: in memory and, with `state_path`, in a JSON file
+    too, with one entry for each epoch (best value, epochs without improvement,
+    cooldown, rates). Training that begins at epoch `n`, by `initial_epoch` or
+    by `BackupAndRestore`, goes on from the entry of epoch `n - 1`, whatever
+    the order of the callbacks. Training from epoch 0 begins a new file.
+
+    Args:
+        monitor: String, the validation metric to watch, `"val_..."`.
+        factor: Float in (0, 1), see above.
+        patience: Integer of at least 1, the number of epochs without
+            improvement after which the rates are moved.
+        verbose: Integer; 1 prints what is moved and why.
+        mode: `"min"` or `"max"`: whether the metric is to be minimised or
+            maximised. `"auto"` knows losses and errors (minimised) and
+            accuracies, AUC, precision and recall (maximised), and refuses
+            other names.
+        min_delta: Float of at least 0, the least change that counts as an
+            improvement.
+        cooldown: Integer of at least 0, the number of epochs to wait after
+            rates were moved, before epochs without improvement count again.
+        min_rate: Float in [0, 1], the bound when lowering.
+        max_rate: Float in [0, 1], the bound when raising.
+        train_data: `(x, y)`, `(x, y, sample_weight)` or a dataset, as for
+            `evaluate`: a fixed sample of the training data. It costs one
+            evaluation in each epoch whose end may move the rates.
+        target_gap: Float, the gap that is accepted, in units of the monitored
+            metric. Given together with `train_data`.
+        layers: Which layers, as in `kerasdrop.set_rates`; None: all.
+        state_path: Path of the JSON file, or None to keep the state in memory
+            only.
+
+    Raises:
+        ValueError: If an argument is out of its range. When training begins:
+            if nothing is selected; if a selected layer is a stock Keras layer
+            or follows a schedule; if the file has no entry of the epoch
+            before. Later: if the monitored metric is not in the logs.
+
+    Example:
+
+    >>> adapt = AdaptiveDropoutRate(
+    ...     factor=0.8,
+    ...     patience=3,
+    ...     train_data=(x[:500], y[:500]),
+    ...     target_gap=0.05,
+    ... )
+    >>> history = model.fit(
+    ...     x, y, validation_data=(x_val, y_val), epochs=50, callbacks=[adapt]
+    ... )
+    """
+
+    def __init__(
+        self,
+        monitor="val_loss",
+        factor=0.9,
+        patience=10,
+        verbose=0,
+        mode="auto",
+        min_delta=1e-4,
+        cooldown=0,
+        min_rate=0.0,
+        max_rate=0.9,
+        train_data=None,
+        target_gap=None,
+        layers=None,
+        state_path=None,
+    ):
+        super().__init__()
+        self.monitor = _validation_metric(monitor)
+        self.factor = _checks.positive_number(factor, _OWNER, "factor")
+        if self.factor >= 1.0:
+            raise ValueError(
+                f"{_OWNER}: argument `factor` must be below 1: it shrinks the "
+                "rate, or the part that is kept. Received: "
+                f"factor={factor!r}"
+            )
+        self.plateau = Plateau(
+            patience=_checks.positive_integer(patience, _OWNER, "patience"),
+            maximised=_is_maximised(mode, self.monitor),
+            min_delta=_checks.number(min_delta, _OWNER, "min_delta", 0.0),
+            cooldown=_checks.step(cooldown, _OWNER, "cooldown"),
+        )
+        self.verbose = verbose
+        self.min_rate = _checks.rate(min_rate, _OWNER, "min_rate")
+        self.max_rate = _checks.rate(max_rate, _OWNER, "max_rate")
+        if self.min_rate > self.max_rate:
+            raise ValueError(
+                f"{_OWNER}: `min_rate` must not be above `max_rate`. "
+                f"Received: min_rate={min_rate}, max_rate={max_rate}"
+            )
+        if (train_data is None) != (target_gap is None):
+            raise ValueError(
+                f"{_OWNER}: `train_data` and `target_gap` belong together: "
+                "the gap between validation and a sample of the training "
+                "data, and the gap that is accepted. Received: "
+                f"target_gap={target_gap!r} "
+                f"{'without' if train_data is None else 'with'} `train_data`"
+            )
+        self.train_data = train_data
+        self.target_gap = target_gap
+        if target_gap is not None:
+            self.target_gap = _checks.number(target_gap, _OWNER, "target_gap")
+        self.layers = layers
+        self.record = EpochRecord(state_path, _OWNER)
+
+    def on_train_begin(self, logs=None):
+        self._selected = rates.settable_layers(self.model, self.layers)
+        self._resumes = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Only now `BackupAndRestore` has said where training begins.
+        if not self._resumes:
+            return
+        self._resumes = False
+        if epoch == 0:
+            self.record.clear()
+            self.plateau.reset()
+            return
+        state = self.record.after(epoch - 1)
+        if state is None:
+            self.plateau.reset()
+            warnings.warn(
+                f"{_OWNER}: training begins at epoch {epoch}, and nothing is "
+                "known of the epochs before, so that patience counts from "
+                "here. To go on where a process was interrupted, pass the "
+                "same `state_path` to both.",
+                stacklevel=2,
+            )
+            return
+        self.plateau.set_state(state["plateau"])
+        _ = self.model
+        rate_of_path = state["rates"]
+        for path, layer in self._selected:
+            layer.rate = rate_of_path[path]
+
+    def on_epoch_end(self, epoch, logs=None):
+        value = self._monitored(logs or {})
+        if self.plateau.update(value):
+            self._move_rates(epoch, value)
+        self.record.add(
+            epoch,
+            {
+                "plateau": self.plateau.get_state(),
+                "rates": {path: layer.rate for path, layer in self._selected},
+            },
+        )
+
+    def _monitored(self, logs):
+        if self.monitor not in logs:
+            raise ValueError(
+                f"{_OWNER}: the logs of the epoch have no metric "
+                f"'{self.monitor}'. Pass `validation_data` to `fit`, with "
+                "`validation_freq=1`, or monitor another metric. Received: "
+                f"logs of {sorted(logs)}"
+            )
+        return float(logs[self.monitor])
+
+    def _move_rates(self, epoch, value):
+        overfits, reason = True, "validation does not improve"
+        if self.train_data is not None:
+            gap = self._gap(value)
+            overfits = gap > self.target_gap
+            reason = f"the gap is {gap:.4g}, accepted is {self.target_gap:.4g}"
+        moved = False
+        _ = self.model  # on JAX: the state is written back before it is read
+        for path, layer in self._selected:
+            old = layer.rate
+            new = self._moved(old, overfits)
+            if new != old:
+                layer.rate = new
+                moved = True
+                if self.verbose > 0:
+                    print(
+                        f"\nEpoch {epoch + 1}: {_OWNER} sets the rate of "
+                        f"{path} from {old:.4g} to {new:.4g}, since {reason}."
+                    )
+        if moved:
+            self.plateau.start_cooldown()
+
+    def _moved(self, rate, overfits):
+        if overfits:
+            # A rate set beyond the bound stays: raising never lowers.
+            raised = 1.0 - self.factor * (1.0 - rate)
+            return max(rate, min(raised, self.max_rate))
+        return min(rate, max(self.factor * rate, self.min_rate))
+
+    def _gap(self, validation):
+        name = self.monitor.removeprefix("val_")
+        data = self.train_data
+        if isinstance(data, (tuple, list)):
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        else:
+            x, y, sample_weight = data, None, None
+        logs = self.model.evaluate(
+            x, y, sample_weight=sample_weight, verbose=0, return_dict=True
+        )
+        if name not in logs:
+            raise ValueError(
+                f"{_OWNER}: with `train_data`, `monitor` must be a metric of "
+                "the compiled model, with `val_` before it. Received: "
+                f"monitor='{self.monitor}', metrics of the model: "
+                f"{sorted(logs)}"
+            )
+        gap = validation - logs[name]
+        return -gap if self.plateau.maximised else gap
+
+
+def _validation_metric(monitor):
+    if not isinstance(monitor, str) or not monitor.startswith("val_"):
+        raise ValueError(
+            f"{_OWNER}: argument `monitor` must be a validation metric, "
+            '"val_...": what is measured on the training batches is measured '
+            "under dropout, and follows the rate that it is meant to decide. "
+            f"Received: monitor={monitor!r}"
+        )
+    return monitor
+
+
+_MINIMISED = ("loss", "error", "crossentropy", "mse", "mae", "nll", "brier")
+_MAXIMISED = ("acc", "auc", "precision", "recall", "f1_score", "r2_score")
+
+
+def _is_maximised(mode, monitor):
+    _checks.choice(mode, ("auto", "min", "max"), _OWNER, "mode")
+    if mode != "auto":
+        return mode == "max"
+    if any(word in monitor for word in _MINIMISED):
+        return False
+    if any(word in monitor for word in _MAXIMISED):
+        return True
+    raise ValueError(
+        f'{_OWNER}: argument `mode` must be "min" or "max" for a metric '
+        "whose name does not tell whether it is to be minimised or "
+        f"maximised. Received: mode='auto', monitor={monitor!r}"
+    )

@@ -1,0 +1,59 @@
+"""Records the rates of a model in the logs of its training."""
+
+import keras
+
+from kerasdrop import _checks
+from kerasdrop import rates
+
+
+class DropoutRateLogger(keras.callbacks.Callback):
+    """Puts the rate of each layer into the logs, as `"rate/<path>"`.
+
+    So the rates are in `History`, and in what `CSVLogger`, `TensorBoard` and
+    the progress bar show. Callbacks run in the order of the list and share
+    the logs: put this one first, so that those after it see the rates, and so
+    that it sees the rates of the epoch before another callback changes them
+    at its end.
+
+    The rate logged is the one that `layer.rate` reads at the end of the epoch
+    (or batch): of a layer with a schedule, that of its next training call.
+    The names are those of `kerasdrop.get_rates`; stock Keras layers, whose
+    rate is a constant, are left out.
+
+    Args:
+        frequency: `"epoch"`, or `"batch"` for the logs of each batch as well.
+            On JAX the latter costs time: see `DropoutRateScheduler`.
+
+    Raises:
+        ValueError: If `frequency` is neither. When training begins: if the
+            model has no layer of kerasdrop.
+
+    Example:
+
+    >>> history = model.fit(x, y, callbacks=[DropoutRateLogger()])
+    >>> history.history["rate/dropout"]
+    [0.5]
+    """
+
+    def __init__(self, frequency="epoch"):
+        super().__init__()
+        self.frequency = _checks.choice(
+            frequency, ("epoch", "batch"), type(self).__name__, "frequency"
+        )
+        # Else Keras on JAX would wait for the result of each batch, for a
+        # method that then does nothing.
+        self.async_safe = frequency == "epoch"
+
+    def on_train_begin(self, logs=None):
+        rates.get_rates(self.model)  # raises if there is nothing to log
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.frequency == "batch":
+            self._log(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._log(logs)
+
+    def _log(self, logs):
+        for path, rate in rates.get_rates(self.model).items():
+            logs[f"rate/{path}"] = rate

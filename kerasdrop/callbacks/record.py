@@ -1,0 +1,65 @@
+"""What a callback knew after each epoch, in memory and in a file."""
+
+import json
+import os
+
+
+class EpochRecord:
+    """One entry for each epoch, so that training can go on after any of them.
+
+    A process may be killed between the moment when the weights are saved and
+    the moment when this is: so entries are kept by epoch, and whoever resumes
+    asks for the one that belongs to the weights.
+
+    Args:
+        path: Path of a JSON file, or None for memory only.
+        owner: Name for error messages.
+    """
+
+    def __init__(self, path, owner):
+        self._path = None if path is None else os.fspath(path)
+        self._owner = owner
+        self._entries = {}
+
+    def clear(self):
+        """Forgets all epochs; the file is replaced at the next entry."""
+        self._entries = {}
+
+    def add(self, epoch, entry):
+        # Epochs after this one belong to a run that was given up.
+        self._entries = {
+            past: kept for past, kept in self._entries.items() if past < epoch
+        }
+        self._entries[epoch] = entry
+        if self._path is not None:
+            self._write()
+
+    def after(self, epoch):
+        """The entry of an epoch; None if there is no record at all."""
+        if epoch in self._entries:
+            return self._entries[epoch]
+        if self._path is None or not os.path.exists(self._path):
+            return None
+        with open(self._path, encoding="utf-8") as file:
+            stored = json.load(file)
+        self._entries = {int(key): entry for key, entry in stored.items()}
+        if epoch not in self._entries:
+            raise ValueError(
+                f"{self._owner}: the file of `state_path` has no entry of "
+                f"epoch {epoch}, after which training goes on. It belongs to "
+                "another training: pass another path, or delete it. "
+                f"Received: state_path={self._path!r} with the epochs "
+                f"{sorted(self._entries)}"
+            )
+        return self._entries[epoch]
+
+    def _write(self):
+        # Replaced as a whole: a killed process leaves the old file or the
+        # new one, and no half of either.
+        folder = os.path.dirname(self._path)
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+        temporary = self._path + ".new"
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(self._entries, file)
+        os.replace(temporary, self._path)

@@ -1,0 +1,182 @@
+"""Sets rates by a schedule, from outside of the compiled step."""
+
+import inspect
+
+import keras
+from keras import ops
+
+from kerasdrop import _checks
+from kerasdrop import rates
+
+_OWNER = "DropoutRateScheduler"
+
+
+class DropoutRateScheduler(keras.callbacks.Callback):
+    """Sets the dropout rate of a model at each epoch, or at each batch.
+
+    `keras.callbacks.LearningRateScheduler` for rates. It sets the rate before
+    the epoch or the batch, without a retrace, on every backend, with
+    `jit_compile` or without.
+
+    With `frequency="epoch"` the schedule is called with the index of the
+    epoch, with `frequency="batch"` with the index of the batch in the whole
+    training, `epoch * steps_per_epoch + batch`. Either index starts where
+    `fit` starts: at `initial_epoch`, or where `BackupAndRestore` resumes.
+
+    A rate that changes at every batch costs time on JAX, where Keras must
+    take the state of the model out of its loop and put it back; a layer that
+    has the schedule itself, `Dropout(rate=schedule)`, costs nothing, and
+    works with `steps_per_execution` as well. So use `frequency="batch"` for
+    functions that only Python can compute, and for small models.
+
+    Args:
+        schedule: A schedule (of `kerasdrop.schedules` or of Keras), or any
+            function of the index, `f(epoch)`, or of the index and the layer's
+            current rate, `f(epoch, rate)`, that returns a float in [0, 1].
+            Indices are integers from 0.
+        frequency: `"epoch"` or `"batch"`.
+        layers: Which layers, as in `kerasdrop.set_rates`; None: all.
+        verbose: Integer; 1 prints the rates of each epoch, or of each batch.
+
+    Raises:
+        ValueError: If an argument is not as above. When training begins: if
+            nothing is selected; if a selected layer is a stock Keras layer or
+            follows a schedule of its own; if `frequency="batch"` and
+            `steps_per_execution` is above 1. Later: if the schedule returns
+            anything but a number in [0, 1].
+
+    Example:
+
+    >>> anneal = DropoutRateScheduler(Linear(0.5, 0.0, num_steps=20))
+    >>> by_hand = DropoutRateScheduler(lambda epoch, rate: 0.9 * rate)
+    >>> history = model.fit(x, y, epochs=21, callbacks=[anneal])
+    """
+
+    def __init__(self, schedule, frequency="epoch", layers=None, verbose=0):
+        super().__init__()
+        if _checks.is_schedule(schedule):
+            _checks.schedule(schedule, _OWNER, "schedule")
+        self.schedule = schedule
+        self.frequency = _checks.choice(
+            frequency, ("epoch", "batch"), _OWNER, "frequency"
+        )
+        self.layers = layers
+        self.verbose = verbose
+        self._takes_rate = _takes_rate(schedule)
+        # Or else Keras on JAX would wait for each batch before it went on,
+        # for a method that only counts.
+        self.async_safe = True
+
+    def on_train_begin(self, logs=None):
+        model = self.model
+        if self.frequency == "batch" and model.steps_per_execution > 1:
+            raise ValueError(
+                f'{_OWNER}: frequency="batch" needs `steps_per_execution=1` '
+                "in `compile`, since callbacks do not run between the steps "
+                "of one execution. Give the schedule to the layers instead, "
+                "`Dropout(rate=schedule)`: they count each step themselves. "
+                f"Received: steps_per_execution={model.steps_per_execution}"
+            )
+        self._selected = rates.settable_layers(model, self.layers)
+        self._steps_per_epoch = self.params.get("steps")
+        self._ended_batches = []
+        self._last_step = None
+        self._last_set = {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.frequency == "epoch":
+            self._set_rates(epoch, f"epoch {epoch}")
+            return
+        if epoch > 0 and self._steps_per_epoch is None:
+            raise ValueError(
+                f'{_OWNER}: with frequency="batch" and training that starts '
+                f"at epoch {epoch}, the number of batches before it must be "
+                "known, and the data do not tell. Pass `steps_per_epoch` to "
+                "`fit`."
+            )
+        self._first_step = epoch * (self._steps_per_epoch or 0)
+        # Someone else may have set the rates between two epochs.
+        self._last_set = {}
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.frequency == "epoch":
+            return
+        step = self._first_step + batch
+        # On TensorFlow, Keras begins a batch that does not come when data
+        # end unannounced; the next epoch begins with the same step.
+        if step != self._last_step:
+            self._set_rates(step, f"step {step}")
+        self._last_step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._steps_per_epoch is None:
+            # Appended, not assigned: batches may end in another order.
+            self._ended_batches.append(batch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self._steps_per_epoch is None:
+            self._steps_per_epoch = max(self._ended_batches) + 1
+
+    def _set_rates(self, index, when):
+        if self._takes_rate:
+            # On JAX the rates cannot be read before `self.model` is asked.
+            _ = self.model
+            new_rates = {
+                path: self._rate(when, index, layer.rate)
+                for path, layer in self._selected
+            }
+        else:
+            rate = self._rate(when, index)
+            new_rates = {path: rate for path, _ in self._selected}
+        if self.frequency == "batch" and new_rates == self._last_set:
+            return  # saves JAX the way out of its loop and back
+        _ = self.model
+        for path, layer in self._selected:
+            layer.rate = new_rates[path]
+        self._last_set = new_rates
+        if self.verbose > 0:
+            listed = ", ".join(f"{k}: {v:.6g}" for k, v in new_rates.items())
+            print(f"\n{_OWNER}: rates of {when}: {listed}")
+
+    def _rate(self, when, *args):
+        value = self.schedule(*args)
+        if ops.is_tensor(value):
+            value = ops.convert_to_numpy(value)
+        return _checks.rate(
+            value, f"{_OWNER}, what the schedule returned at {when}"
+        )
+
+
+def _takes_rate(schedule):
+    """Whether a function wants the current rate after the index."""
+    if _checks.is_schedule(schedule):
+        return False
+    expected = (
+        f"{_OWNER}: argument `schedule` must be a schedule, or a function of "
+        "the epoch, `f(epoch)`, or of the epoch and the current rate, "
+        "`f(epoch, rate)`, with no other positional parameters."
+    )
+    try:
+        parameters = inspect.signature(schedule).parameters.values()
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{expected} Received: schedule={schedule!r}"
+        ) from None
+    positional = [
+        parameter
+        for parameter in parameters
+        if parameter.kind not in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD)
+    ]
+    plain = all(
+        parameter.default is parameter.empty
+        and parameter.kind is not parameter.VAR_POSITIONAL
+        for parameter in positional
+    )
+    # A default may be meant as a constant or as a rate: so no guess.
+    if not plain or len(positional) not in (1, 2):
+        raise ValueError(
+            f"{expected} Bind constants by `functools.partial` with keywords. "
+            f"Received: {schedule!r} with the parameters "
+            f"{', '.join(str(parameter) for parameter in positional)}"
+        )
+    return len(positional) == 2

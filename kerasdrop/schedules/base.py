@@ -1,0 +1,171 @@
+"""What a schedule is, and the arithmetic that all of them share."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasdrop import _checks
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Abstract: a rate as a pure function of the step.
+
+    A final schedule writes `value(step)` and `get_config()`, whose keys are
+    its arguments and the names of its attributes. Its arguments, once
+    checked, keep it in [0, 1]; nobody evaluates it to make sure. (Schedules
+    of users derive from Keras' class instead and are evaluated.)
+
+    Call arguments:
+        step: Integers or floats, at least 0; a Python number or a tensor of
+            any shape. The number of training calls before this one.
+
+    Returns: float32 tensor of the step's shape, with values in [0, 1].
+    """
+
+    def __call__(self, step):
+        step = ops.convert_to_tensor(step)
+        dtype = keras.backend.standardize_dtype(step.dtype)
+        # Integers stay integers: float32 cannot count beyond 2**24.
+        if keras.backend.is_float_dtype(dtype):
+            step = ops.cast(step, "float32")
+        return self.value(step)
+
+    def value(self, step):
+        """The rate at `step`, an integer or float32 tensor."""
+        raise NotImplementedError
+
+    def __repr__(self):
+        arguments = ", ".join(
+            f"{name}={getattr(self, name)!r}" for name in self.get_config()
+        )
+        return f"{type(self).__name__}({arguments})"
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class Constant(Schedule):
+    """The same rate at every step.
+
+    Args:
+        rate: Float in [0, 1].
+    """
+
+    def __init__(self, rate):
+        self.rate = _checks.rate(rate, type(self).__name__)
+
+    def value(self, step):
+        return ops.full_like(step, self.rate, dtype="float32")
+
+    def get_config(self):
+        return {"rate": self.rate}
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class FromFunction(Schedule):
+    """A function of the step that can be saved by its name.
+
+    Args:
+        function: Function of the step, written in `keras.ops` and decorated
+            with `@keras.saving.register_keras_serializable()`, with values
+            in [0, 1].
+
+    Raises:
+        ValueError: If the function is not registered (a lambda never is), or
+            leaves [0, 1] at one of the steps at which it is tried.
+
+    Example:
+
+    >>> @keras.saving.register_keras_serializable("my_project")
+    ... def sawtooth(step):
+    ...     return keras.ops.cast(step % 10, "float32") / 20
+    >>> float(FromFunction(sawtooth)(5))
+    0.25
+    """
+
+    def __init__(self, function):
+        registered = keras.saving.get_registered_object(
+            keras.saving.get_registered_name(function)
+        )
+        if registered is not function:
+            raise ValueError(
+                "A function of the step must be registered, so that a model "
+                "with it can be saved and loaded: write it with `def` and "
+                "decorate it with "
+                '`@keras.saving.register_keras_serializable("my_project")`. '
+                f"Received: {function!r}"
+            )
+        self.function = function
+        _checks.schedule(self, type(self).__name__, "function")
+
+    def value(self, step):
+        return ops.cast(self.function(step), "float32")
+
+    def get_config(self):
+        return {"function": keras.saving.serialize_keras_object(self.function)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.saving.deserialize_keras_object(config["function"]))
+
+
+def as_schedule(value, owner, name):
+    """A number, a schedule of any make or a registered function: a schedule.
+
+    A schedule that was serialised is restored.
+    """
+    if isinstance(value, dict):
+        value = keras.saving.deserialize_keras_object(value)
+    if isinstance(value, Schedule):
+        return value
+    if _checks.is_schedule(value):
+        return _checks.schedule(value, owner, name)
+    if callable(value):
+        return FromFunction(value)
+    return Constant(_checks.rate(value, owner, name))
+
+
+def progress(step, begin_step, num_steps):
+    """How much of a piece is done: 0 before it, exactly 1 from its end on."""
+    done = steps_since(step, begin_step)
+    # Times a constant, not divided by one: some compilers make the former of
+    # the latter, and the results differ in the last bit.
+    fraction = ops.cast(done, "float32") * _float32(1.0 / num_steps)
+    fraction = ops.minimum(fraction, 1.0)
+    at_end = done >= _like(done, num_steps)
+    return ops.where(at_end, ops.ones_like(fraction), fraction)
+
+
+def steps_since(step, begin_step):
+    """Steps since `begin_step`; 0 before it."""
+    if not float(begin_step).is_integer():
+        step = ops.cast(step, "float32")
+    return ops.maximum(step - _like(step, begin_step), 0)
+
+
+def mix(start, end, fraction):
+    """`start` where the fraction is 0, `end` where it is 1, exactly.
+
+    In between it is rounded alike everywhere: the product passes through a
+    minimum that changes nothing, or else some compilers would add it without
+    rounding it first.
+    """
+    change = ops.minimum(fraction * _float32(abs(end - start)), 1.0)
+    if start <= end:
+        value = ops.minimum(change + _float32(start), _float32(end))
+    else:
+        value = ops.maximum(_float32(start) - change, _float32(end))
+    return ops.where(fraction >= 1.0, _float32(end), value)
+
+
+def _float32(number):
+    """A Python float that float32 holds exactly."""
+    return float(np.float32(number))
+
+
+def _like(step, number):
+    """`number` as a Python number that compares with the tensor `step`."""
+    dtype = keras.backend.standardize_dtype(step.dtype)
+    if keras.backend.is_float_dtype(dtype):
+        return float(number)
+    return math.ceil(number)

@@ -1,0 +1,116 @@
+"""Profiles: one rate for each layer of a stack, by its depth.
+
+Each function returns a list of floats, from the first layer to the last. Give
+each to a layer as its rate, or to a schedule as the rate that it goes to:
+
+    rates = linear_depth_rates(12, 0.2)
+    layers = [DropPath(Linear(0.0, rate, num_steps)) for rate in rates]
+
+is ScheduledDropPath: by depth and over training.
+"""
+
+import math
+
+import numpy as np
+
+from kerasdrop import _checks
+
+
+def linear_depth_rates(num_layers, final_rate, initial_rate=None):
+    """Rates on a straight line over depth.
+
+    Args:
+        num_layers: Integer of at least 1.
+        final_rate: Float in [0, 1], the rate of the last layer.
+        initial_rate: Float in [0, 1], the rate of the first layer. None is
+            the rule of stochastic depth: layer `l` of `L` (counted from 1)
+            has the rate `final_rate * l / L`. 0.0 is what most vision
+            transformers use.
+
+    Returns: List of `num_layers` floats. (For one layer: `final_rate`.)
+
+    Example:
+
+    >>> linear_depth_rates(4, 0.5)
+    [0.125, 0.25, 0.375, 0.5]
+
+    Reference: [Huang et al., 2016](https://arxiv.org/abs/1603.09382).
+    """
+    owner = "linear_depth_rates"
+    num_layers = _checks.positive_integer(num_layers, owner, "num_layers")
+    final_rate = _checks.rate(final_rate, owner, "final_rate")
+    if initial_rate is None:
+        initial_rate = final_rate / num_layers
+    initial_rate = _checks.rate(initial_rate, owner, "initial_rate")
+    # Reversed, so that a single layer has the final rate.
+    return np.linspace(final_rate, initial_rate, num_layers)[::-1].tolist()
+
+
+def step_depth_rates(num_layers, mean_rate, part, where="front"):
+    """All of the dropout in a part of the layers, at a given mean rate.
+
+    Args:
+        num_layers: Integer of at least 1.
+        mean_rate: Float in [0, 1], the mean over all layers.
+        part: Float in (0, 1]: the part of the layers that drop, rounded up to
+            whole layers.
+        where: `"front"` or `"back"`: which layers these are.
+
+    Returns: List of `num_layers` floats with the mean `mean_rate`.
+
+    Raises:
+        ValueError: If an argument is out of its range, or if so few layers
+            would need a rate above 1.
+
+    Example:
+
+    >>> step_depth_rates(4, 0.1, part=0.5)
+    [0.2, 0.2, 0.0, 0.0]
+
+    Reference: [Dropout Universality, 2026](https://arxiv.org/abs/2605.21648).
+    """
+    owner = "step_depth_rates"
+    num_layers = _checks.positive_integer(num_layers, owner, "num_layers")
+    part = _checks.positive_number(part, owner, "part")
+    part = _checks.rate(part, owner, "part")
+    where = _checks.choice(where, ("front", "back"), owner, "where")
+    num_dropping = math.ceil(part * num_layers)
+    rates = [1.0] * num_dropping + [0.0] * (num_layers - num_dropping)
+    rates = rates_with_mean(rates, mean_rate)
+    return rates if where == "front" else rates[::-1]
+
+
+def rates_with_mean(rates, mean_rate):
+    """Scales a profile to a mean rate, the budget of a fair comparison.
+
+    Args:
+        rates: Floats of at least 0, not all 0: the form of the profile.
+        mean_rate: Float in [0, 1].
+
+    Returns: List of floats, proportional to `rates`, with that mean.
+
+    Raises:
+        ValueError: If an argument is out of its range, or if the profile
+            would go above 1.
+
+    Example:
+
+    >>> rates_with_mean([3.0, 2.0, 1.0], 0.25)
+    [0.375, 0.25, 0.125]
+    """
+    owner = "rates_with_mean"
+    mean_rate = _checks.rate(mean_rate, owner, "mean_rate")
+    form = np.asarray(rates, "float64")
+    if form.ndim != 1 or not (form >= 0.0).all() or not form.sum() > 0.0:
+        raise ValueError(
+            f"{owner}: `rates` must be a list of numbers of at least 0, not "
+            f"all of them 0. Received: rates={rates!r}"
+        )
+    scaled = form * (mean_rate * len(form) / form.sum())
+    if scaled.max() > 1.0:
+        raise ValueError(
+            f"{owner}: at a mean rate of {mean_rate} the highest rate would "
+            f"be {scaled.max():.3g}, above 1. Use a flatter profile or a "
+            f"lower mean. Received: rates={rates!r}"
+        )
+    return scaled.tolist()

@@ -1,0 +1,230 @@
+"""One way from one rate to another."""
+
+import math
+
+import keras
+from keras import ops
+
+from kerasdrop import _checks
+from kerasdrop.schedules.base import Schedule
+from kerasdrop.schedules.base import mix
+from kerasdrop.schedules.base import progress
+from kerasdrop.schedules.base import steps_since
+
+
+class _Ramp(Schedule):
+    """Abstract: from one rate to another in a number of steps."""
+
+    def __init__(self, initial_rate, final_rate, num_steps, begin_step=0):
+        owner = type(self).__name__
+        self.initial_rate = _checks.rate(initial_rate, owner, "initial_rate")
+        self.final_rate = _checks.rate(final_rate, owner, "final_rate")
+        self.num_steps = _checks.positive_integer(num_steps, owner, "num_steps")
+        self.begin_step = _checks.step(begin_step, owner, "begin_step")
+
+    def get_config(self):
+        return {
+            "initial_rate": self.initial_rate,
+            "final_rate": self.final_rate,
+            "num_steps": self.num_steps,
+            "begin_step": self.begin_step,
+        }
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class Polynomial(_Ramp):
+    """From one rate to another along a power of the steps left.
+
+    With `x` the part of the way done, from 0 to 1, the rate is
+    `final_rate + (initial_rate - final_rate) * (1 - x) ** power`.
+
+    Args:
+        initial_rate: Float in [0, 1], the rate until `begin_step`.
+        final_rate: Float in [0, 1], the rate from step
+            `begin_step + num_steps` on.
+        num_steps: Integer of at least 1, the length of the way in steps.
+        power: Float above 0. 1 is a straight line; above 1 most of the way is
+            done early, below 1 late.
+        begin_step: Integer of at least 0.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+
+    >>> schedule = Polynomial(0.5, 0.1, num_steps=100, power=2)
+    >>> float(schedule(0)), float(schedule(50))
+    (0.5, 0.20000000298023224)
+    """
+
+    def __init__(
+        self, initial_rate, final_rate, num_steps, power=1.0, begin_step=0
+    ):
+        super().__init__(initial_rate, final_rate, num_steps, begin_step)
+        self.power = _checks.positive_number(
+            power, type(self).__name__, "power"
+        )
+
+    def value(self, step):
+        left = 1.0 - progress(step, self.begin_step, self.num_steps)
+        left = _power(left, self.power)
+        return mix(self.final_rate, self.initial_rate, left)
+
+    def get_config(self):
+        return {**super().get_config(), "power": self.power}
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class Linear(_Ramp):
+    """From one rate to another in a straight line.
+
+    Rising from 0 it is the ramp of DropBlock and ScheduledDropPath, falling
+    to 0 that of annealed dropout.
+
+    Args:
+        initial_rate: Float in [0, 1], the rate until `begin_step`.
+        final_rate: Float in [0, 1], the rate from step
+            `begin_step + num_steps` on.
+        num_steps: Integer of at least 1, the length of the way in steps.
+        begin_step: Integer of at least 0.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+
+    >>> schedule = Linear(0.0, 0.5, num_steps=1000)
+    >>> float(schedule(250)), float(schedule(5000))
+    (0.125, 0.5)
+
+    Reference: [Ghiasi et al., 2018](https://arxiv.org/abs/1810.12890);
+    [Zoph et al., 2018](https://arxiv.org/abs/1707.07012).
+    """
+
+    def value(self, step):
+        done = progress(step, self.begin_step, self.num_steps)
+        return mix(self.initial_rate, self.final_rate, done)
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class Cosine(_Ramp):
+    """From one rate to another along half a period of a cosine.
+
+    With `x` the part of the way done the rate is
+    `final_rate + (initial_rate - final_rate) * (1 + cos(pi * x)) / 2`: slow
+    at both ends.
+
+    Args, raises: As `Linear`.
+
+    Example:
+
+    >>> round(float(Cosine(0.5, 0.0, num_steps=100)(50)), 6)
+    0.25
+    """
+
+    def value(self, step):
+        done = progress(step, self.begin_step, self.num_steps)
+        left = (ops.cos(done * math.pi) + 1.0) * 0.5
+        return mix(self.final_rate, self.initial_rate, left)
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class Exponential(_Ramp):
+    """From one rate to another by the same factor at each step.
+
+    With `x` the part of the way done the rate is
+    `initial_rate * (final_rate / initial_rate) ** x`.
+
+    Args:
+        initial_rate: Float in (0, 1], the rate until `begin_step`.
+        final_rate: Float in (0, 1], the rate from step
+            `begin_step + num_steps` on.
+        num_steps: Integer of at least 1, the length of the way in steps.
+        begin_step: Integer of at least 0.
+
+    Raises:
+        ValueError: If an argument is out of its range. A rate of 0 has no
+            factor: `Curriculum` approaches 0 exponentially.
+
+    Example:
+
+    >>> round(float(Exponential(0.4, 0.1, num_steps=100)(50)), 6)
+    0.2
+    """
+
+    def __init__(self, initial_rate, final_rate, num_steps, begin_step=0):
+        super().__init__(initial_rate, final_rate, num_steps, begin_step)
+        if 0.0 in (self.initial_rate, self.final_rate):
+            raise ValueError(
+                "Exponential: a rate of 0 cannot be reached or left by a "
+                "constant factor; both rates must be above 0. Received: "
+                f"initial_rate={initial_rate!r}, final_rate={final_rate!r}. "
+                "Use `Curriculum`, which comes exponentially close to 0, or "
+                "`Linear`."
+            )
+
+    def value(self, step):
+        done = progress(step, self.begin_step, self.num_steps)
+        log_factor = math.log(self.final_rate / self.initial_rate)
+        left = self.initial_rate * ops.exp(done * log_factor)
+        low, high = sorted((self.initial_rate, self.final_rate))
+        left = ops.clip(left, low, high)
+        return ops.where(done >= 1.0, self.final_rate, left)
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class Curriculum(Schedule):
+    """Comes closer to a rate by the same factor at each step, for ever.
+
+    At `t` steps since `begin_step` the rate is
+    `final_rate + (initial_rate - final_rate) * exp(-gamma * t)`.
+
+    With the default `initial_rate=0.0` this is curriculum dropout: nothing is
+    dropped at first. With `final_rate=0.0` it is the "annealed" schedule that
+    the paper compares with.
+
+    Args:
+        final_rate: Float in [0, 1], the rate that is approached.
+        gamma: Float above 0, the part of the remaining way done per step;
+            the paper uses 1e-3 and 1e-4.
+        initial_rate: Float in [0, 1], the rate until `begin_step`.
+        begin_step: Integer of at least 0.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+
+    >>> schedule = Curriculum(0.5, gamma=1e-3)
+    >>> round(float(schedule(1000)), 4)
+    0.3161
+
+    Reference: [Morerio et al., 2017](https://arxiv.org/abs/1703.06229).
+    """
+
+    def __init__(self, final_rate, gamma, initial_rate=0.0, begin_step=0):
+        owner = type(self).__name__
+        self.final_rate = _checks.rate(final_rate, owner, "final_rate")
+        self.gamma = _checks.positive_number(gamma, owner, "gamma")
+        self.initial_rate = _checks.rate(initial_rate, owner, "initial_rate")
+        self.begin_step = _checks.step(begin_step, owner, "begin_step")
+
+    def value(self, step):
+        elapsed = ops.cast(steps_since(step, self.begin_step), "float32")
+        left = ops.exp(elapsed * -self.gamma)
+        return mix(self.final_rate, self.initial_rate, left)
+
+    def get_config(self):
+        return {
+            "final_rate": self.final_rate,
+            "gamma": self.gamma,
+            "initial_rate": self.initial_rate,
+            "begin_step": self.begin_step,
+        }
+
+
+def _power(base, exponent):
+    if exponent in (1.0, 2.0, 3.0, 4.0):
+        # Products are rounded alike on every backend, powers are not.
+        return math.prod([base] * int(exponent))
+    return ops.power(base, exponent)
