@@ -1,0 +1,313 @@
+"""How each stochastic layer class draws inside a Monte Carlo pass.
+
+Our own layers ask the scope themselves. A stock layer is made to: for the
+duration of the pass its instance carries methods that ask the scope, and
+without one (in another thread, say) do what they always do.
+"""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from kerasdrop import _keras_graph
+from kerasdrop import functional
+from kerasdrop.layers.base import StochasticLayer
+from kerasdrop.montecarlo import recurrent
+from kerasdrop.montecarlo import scopes
+
+
+class Adapter(NamedTuple):
+    """How layers of one class draw.
+
+    Attributes:
+        methods: Function of a layer that returns what to put in place of its
+            methods, by name: functions of (the method, the layer, the scope,
+            *what it is called with).
+        rate: Function of a layer that returns a number, 0 if and only if the
+            layer would draw nothing.
+    """
+
+    methods: Callable
+    rate: Callable
+
+
+def _rate(layer):
+    for name in ("rate", "drop_prob", "drop_path_rate"):
+        if hasattr(layer, name):
+            return getattr(layer, name)
+    raise ValueError(
+        f"Layer '{layer.name}' ({type(layer).__name__}) has no attribute "
+        "`rate`. Say where its rate is: `register_stochastic(cls, "
+        "rate=lambda layer: ...)`."
+    )
+
+
+def _drawing(function, rate=_rate):
+    """An adapter of a layer that is one function of its inputs.
+
+    Args:
+        function: Of (layer, draw, inputs).
+        rate: Function of a layer.
+    """
+
+    def call(plain, layer, scope, inputs, *args, **kwargs):
+        return function(layer, scope.draw(layer), inputs)
+
+    return Adapter(lambda layer: {"call": call}, rate)
+
+
+def _rate_tensor(rate):
+    return ops.convert_to_tensor(rate, "float32")
+
+
+def _dropout(layer, draw, inputs):
+    rate = _rate_tensor(layer.rate)
+    return functional.dropout(inputs, draw, rate, layer.noise_shape)
+
+
+def _spatial_dropout(layer, draw, inputs):
+    ones = (1,) * (len(inputs.shape) - 2)
+    if getattr(layer, "data_format", None) == "channels_first":
+        noise_shape = (None, None, *ones)
+    else:
+        noise_shape = (None, *ones, None)
+    rate = _rate_tensor(layer.rate)
+    return functional.dropout(inputs, draw, rate, noise_shape)
+
+
+def _alpha_dropout(layer, draw, inputs):
+    rate = _rate_tensor(layer.rate)
+    return functional.alpha_dropout(inputs, draw, rate, layer.noise_shape)
+
+
+def _gaussian_dropout(layer, draw, inputs):
+    return functional.gaussian_dropout(inputs, draw, _rate_tensor(layer.rate))
+
+
+def _gaussian_noise(layer, draw, inputs):
+    return functional.gaussian_noise(inputs, draw, layer.stddev)
+
+
+def _drop_path(layer, draw, inputs):
+    """Drops the residual branch of a row, as the layer's paper has it."""
+    noise_shape = (None,) + (1,) * (len(inputs.shape) - 1)
+    rate = _rate_tensor(_rate(layer))
+    if not getattr(layer, "scale_by_keep", True):
+        return functional.classic_dropout(inputs, draw, rate, noise_shape)
+    return functional.dropout(inputs, draw, rate, noise_shape)
+
+
+def _attention(plain, layer, scope, inputs, *args, **kwargs):
+    """Drops attention weights, which the stock layer hands out undropped."""
+    wants_scores = kwargs.pop("return_attention_scores", False)
+    kwargs["training"] = False
+    _, weights = plain(inputs, *args, return_attention_scores=True, **kwargs)
+    rate = _rate_tensor(layer.dropout)
+    weights = functional.dropout(weights, scope.draw(layer), rate)
+    result = ops.matmul(weights, inputs[1])
+    return (result, weights) if wants_scores else result
+
+
+_ATTENTION = Adapter(
+    lambda layer: {"call": _attention}, lambda layer: layer.dropout
+)
+
+# By exact class: a subclass may do anything.
+_BY_CLASS = {
+    keras.layers.Dropout: _drawing(_dropout),
+    keras.layers.SpatialDropout1D: _drawing(_spatial_dropout),
+    keras.layers.SpatialDropout2D: _drawing(_spatial_dropout),
+    keras.layers.SpatialDropout3D: _drawing(_spatial_dropout),
+    keras.layers.AlphaDropout: _drawing(_alpha_dropout),
+    keras.layers.GaussianDropout: _drawing(_gaussian_dropout),
+    keras.layers.GaussianNoise: _drawing(
+        _gaussian_noise, lambda layer: layer.stddev
+    ),
+    keras.layers.Attention: _ATTENTION,
+    keras.layers.AdditiveAttention: _ATTENTION,
+    **dict.fromkeys(
+        recurrent.CELLS, Adapter(recurrent.methods, recurrent.rate)
+    ),
+}
+
+# Classes without a public name, or of a package that need not be there.
+_BY_NAME = dict.fromkeys(
+    (
+        "keras.src.applications.convnext.StochasticDepth",
+        "keras_hub.src.models.dinov2.dinov2_layers.DINOV2DropPath",
+        "keras_hub.src.models.dinov3.dinov3_layers.DINOV3DropPath",
+        "keras_hub.src.models.mit.mit_layers.DropPath",
+        "keras_hub.src.models.mobilenetv5.mobilenetv5_layers.DropPath",
+        "keras_hub.src.models.swin_transformer.swin_transformer_layers"
+        ".DropPath",
+    ),
+    _drawing(_drop_path),
+)
+
+
+def register_stochastic(cls, function, rate=_rate):
+    """Makes the layers of a class of yours draw in Monte Carlo passes.
+
+    Args:
+        cls: A subclass of `keras.layers.Layer`; its own subclasses are not
+            meant.
+        function: Function of (layer, draw, inputs) that returns the outputs
+            under the random numbers of `draw`, written with the functions of
+            `kerasdrop.functional`.
+        rate: Function of a layer that returns a number, 0 if and only if the
+            layer draws nothing. By default its attribute `rate`.
+
+    Raises:
+        ValueError: If `cls` is not a layer class, or draws by itself already.
+
+    Example:
+
+    >>> def noise(layer, draw, inputs):
+    ...     return kerasdrop.functional.gaussian_noise(inputs, draw, layer.sd)
+    >>> kerasdrop.register_stochastic(MyNoise, noise, rate=lambda l: l.sd)
+    """
+    is_layer = isinstance(cls, type) and issubclass(cls, keras.layers.Layer)
+    if not is_layer or issubclass(cls, StochasticLayer):
+        raise ValueError(
+            "register_stochastic: argument `cls` must be a subclass of "
+            "`keras.layers.Layer` that is not one of kerasdrop, whose layers "
+            f"draw without it. Received: cls={cls!r}"
+        )
+    _BY_CLASS[cls] = _drawing(function, rate)
+
+
+def adapter_of(layer):
+    """The adapter of a layer that is not ours, or None."""
+    cls = type(layer)
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    return _BY_CLASS.get(cls, _BY_NAME.get(name))
+
+
+def can_draw(layer):
+    """Whether `layer` itself draws in a Monte Carlo pass."""
+    return isinstance(layer, StochasticLayer) or adapter_of(layer) is not None
+
+
+def rate_of(layer):
+    """A number that is 0 if and only if the layer would draw nothing."""
+    adapter = adapter_of(layer)
+    return float(layer.rate if adapter is None else adapter.rate(layer))
+
+
+def fingerprint(model):
+    """What a compiled Monte Carlo pass depends on, besides values."""
+    layers = tuple(
+        (
+            id(layer),
+            getattr(layer.dtype_policy, "name", None),
+            None if adapter_of(layer) is None else rate_of(layer),
+        )
+        for layer in _keras_graph.all_layers(model)
+    )
+    # LoRA adds variables. JAX gets them in two lists, those to train and the
+    # others, and would not notice that two of one shape changed places.
+    variables = tuple(
+        (id(variable), variable.trainable) for variable in model.variables
+    )
+    return layers, variables
+
+
+def drawable_layers(model):
+    """The layers that can draw, in the order that numbers them.
+
+    Those at rate 0 included: a rate must not change what others draw.
+    """
+    return [
+        layer for layer in _keras_graph.all_layers(model) if can_draw(layer)
+    ]
+
+
+def is_constant(layer):
+    """Whether the layer draws nothing, as long as its fingerprint stays."""
+    return adapter_of(layer) is not None and rate_of(layer) == 0.0
+
+
+def unknown_layers(model):
+    """Layers that have random numbers of Keras and no adapter.
+
+    Not counted are layers that hold one that can draw, whose numbers these
+    may be, and augmentation, which is no part of the model's uncertainty.
+    """
+    holders = holders_of(model, drawable_layers(model))
+    return [
+        layer
+        for layer in _keras_graph.all_layers(model)
+        if id(layer) not in holders
+        and ".preprocessing." not in type(layer).__module__
+        and any(
+            isinstance(value, keras.random.SeedGenerator)
+            for value in vars(layer).values()
+        )
+    ]
+
+
+def holders_of(model, layers):
+    """Ids of all layers of `model` that are or hold one of `layers`."""
+    wanted = {id(layer) for layer in layers}
+    return {
+        id(layer)
+        for layer in _keras_graph.all_layers(model)
+        if wanted & {id(sub) for sub in _keras_graph.all_layers(layer)}
+    }
+
+
+_lock = threading.RLock()
+_users_of = {}  # id of a layer -> how many passes use its replacements now
+
+
+@contextlib.contextmanager
+def asking_the_scope(model, layers):
+    """Makes the stock ones among `layers` ask the scope, inside the block."""
+    replaced = list(_replacements(model, layers))
+    with _lock:
+        for layer, methods in replaced:
+            _users_of[id(layer)] = _users_of.get(id(layer), 0) + 1
+            if _users_of[id(layer)] == 1:
+                for name, function in methods.items():
+                    asking = _asking(layer, getattr(layer, name), function)
+                    # Past Keras' tracker: this is no part of the model.
+                    object.__setattr__(layer, name, asking)
+    try:
+        yield
+    finally:
+        with _lock:
+            for layer, methods in replaced:
+                _users_of[id(layer)] -= 1
+                if _users_of[id(layer)] == 0:
+                    del _users_of[id(layer)]
+                    for name in methods:
+                        vars(layer).pop(name)
+
+
+def _replacements(model, layers):
+    """Pairs of a layer and what to put in place of its methods."""
+    for layer in layers:
+        adapter = adapter_of(layer)
+        if adapter is not None:
+            yield layer, adapter.methods(layer)
+    for layer in _keras_graph.all_layers(model):
+        if recurrent.is_layer_of(layer, layers):
+            yield layer, recurrent.layer_methods(layer)
+
+
+def _asking(layer, plain, function):
+    decides = layer.cell if type(layer) in recurrent.LAYERS else layer
+
+    @functools.wraps(plain)
+    def method(*args, **kwargs):
+        scope = scopes.scope_of(decides)
+        if scope is None:
+            return plain(*args, **kwargs)
+        return function(plain, layer, scope, *args, **kwargs)
+
+    return method

@@ -1,0 +1,168 @@
+"""Runs a model's deterministic part once and the rest once per sample.
+
+A tensor is either plain, `(batch, ...)`, or folded, `(batch * samples, ...)`
+with the samples of a row side by side. The graph is walked call by call:
+plain inputs make plain outputs, until a layer draws. There, and behind it,
+what is still plain is folded first.
+
+The model is not cut in two: making two models of one rewrites the history of
+its inputs and breaks its `get_config`.
+"""
+
+from typing import NamedTuple
+
+import keras
+from keras import ops
+from keras import tree
+
+from kerasdrop import _keras_graph
+
+
+class Fold(keras.layers.Layer):
+    """Repeats each row `num_samples` times, its padding mask included.
+
+    A layer only because Keras hands masks from layer to layer.
+    """
+
+    def __init__(self, num_samples):
+        super().__init__(autocast=False)
+        self.num_samples = num_samples
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs):
+        return ops.repeat(inputs, self.num_samples, axis=0)
+
+    def compute_mask(self, inputs, previous_mask):
+        if previous_mask is None:
+            return None
+        return ops.repeat(previous_mask, self.num_samples, axis=0)
+
+
+class _Value(NamedTuple):
+    tensor: object
+    is_folded: bool
+
+
+class _Memory:
+    """The plain results of one call of a graph, by symbolic tensor."""
+
+    def __init__(self):
+        self.values = {}
+        self.of_call = {}  # of the graphs called inside, by node
+
+
+class FoldedModel:
+    """A model on given inputs, of which any number of samples can be asked.
+
+    Args:
+        model: A built model.
+        inputs: Its inputs, tensors `(batch, ...)`.
+        stochastic: Ids of all layers that draw, or hold a layer that does.
+    """
+
+    def __init__(self, model, inputs, stochastic):
+        self._model = model
+        self._inputs = inputs
+        self._stochastic = stochastic
+        self._memory = _Memory()
+        self._graph = _keras_graph.graph_of(model)
+        if self._graph is not None:
+            prefix = _Walk(stochastic, fold=None)
+            prefix.graph(self._graph, self._plain_inputs(), self._memory)
+
+    def _plain_inputs(self):
+        expected, given = (
+            len(self._graph.inputs),
+            len(tree.flatten(self._inputs)),
+        )
+        # A dict may have more than the model asks for.
+        if given != expected and not isinstance(self._inputs, dict):
+            raise ValueError(
+                f"Model '{self._model.name}' takes {expected} input(s). Pass "
+                "as many arrays, in the structure that the model is called "
+                f"with. Received: {given} inputs"
+            )
+        tensors = _keras_graph.inputs_of(self._graph, self._inputs)
+        return [_Value(tensor, False) for tensor in tensors]
+
+    def samples(self, num_samples):
+        """The outputs, each leaf `(batch * num_samples, ...)`.
+
+        The layers that draw must be told what by a `StochasticScope`.
+        """
+        fold = Fold(num_samples)
+        if self._graph is None:
+            folded = tree.map_structure(fold, self._inputs)
+            return self._model(folded, training=False)
+        walk = _Walk(self._stochastic, fold)
+        values = walk.graph(self._graph, self._plain_inputs(), self._memory)
+        return _keras_graph.packed_outputs(
+            self._graph,
+            [v.tensor if v.is_folded else fold(v.tensor) for v in values],
+        )
+
+
+class _Walk:
+    """One pass over a graph; without `fold`, over its prefix only."""
+
+    def __init__(self, stochastic, fold):
+        self._stochastic = stochastic
+        self._fold = fold
+
+    def graph(self, graph, inputs, memory):
+        """Returns the values of the graph's outputs, None where not reached."""
+        values = dict(zip(map(id, graph.inputs), inputs))
+        batch_sizes = {None, graph.inputs[0].shape[0]}
+        values.update(memory.values)
+        for node in _keras_graph.nodes_of(graph):
+            if all(id(tensor) in values for tensor in node.outputs):
+                continue
+            outputs = self._call(node, values, memory, batch_sizes)
+            if outputs is None:
+                continue
+            for symbolic, value in zip(node.outputs, outputs):
+                if value is None:
+                    continue
+                values[id(symbolic)] = value
+                if self._fold is None:
+                    memory.values[id(symbolic)] = value
+        return [values.get(id(tensor)) for tensor in graph.outputs]
+
+    def _call(self, node, values, memory, batch_sizes):
+        if any(id(tensor) not in values for tensor in node.input_tensors):
+            return None
+        draws = id(node.operation) in self._stochastic
+        nested = _keras_graph.graph_of(node.operation) if draws else None
+        any_folded = any(values[id(t)].is_folded for t in node.input_tensors)
+        folds = any_folded or (draws and nested is None)
+        if folds and self._fold is None:
+            return None
+        tensors = {
+            id(t): self._folded(t, values, batch_sizes)
+            if folds
+            else values[id(t)].tensor
+            for t in node.input_tensors
+        }
+        args, kwargs = _keras_graph.arguments_of(node, tensors)
+        if nested is not None:
+            inputs = _keras_graph.inputs_of(nested, args[0])
+            return self.graph(
+                nested,
+                [_Value(tensor, folds) for tensor in inputs],
+                memory.of_call.setdefault(id(node), _Memory()),
+            )
+        if _keras_graph.takes_training(node.operation):
+            kwargs = {**kwargs, "training": False}
+        outputs = node.operation(*args, **kwargs)
+        return [_Value(output, folds) for output in tree.flatten(outputs)]
+
+    def _folded(self, symbolic, values, batch_sizes):
+        value = values[id(symbolic)]
+        has_batch = symbolic.shape != () and symbolic.shape[0] in batch_sizes
+        # A tensor without a batch axis (a learned constant) stays as it is.
+        if value.is_folded or not has_batch:
+            return value.tensor
+        folded = _Value(self._fold(value.tensor), True)
+        values[id(symbolic)] = folded
+        return folded.tensor

@@ -1,0 +1,87 @@
+"""What must hold before a Monte Carlo pass, said at once if it does not."""
+
+import warnings
+
+import keras
+
+from kerasdrop import _keras_graph
+from kerasdrop.montecarlo import adapters
+from kerasdrop.montecarlo import recurrent
+
+
+def check_model(model, owner):
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"{owner}: argument `model` must be a Keras model. Received: "
+            f"{model!r} (of type {type(model).__name__})"
+        )
+    if not model.built:
+        raise ValueError(
+            f"{owner}: model '{model.name}' is not built, so its layers are "
+            "not known yet. Call it on a batch first, or start it with a "
+            "`keras.Input`."
+        )
+
+    stateful = [
+        layer.name
+        for layer in _keras_graph.all_layers(model)
+        if recurrent.is_stateful(layer)
+    ]
+    if stateful:
+        raise ValueError(
+            f"{owner}: a stateful recurrent layer carries the state of one "
+            "row of a batch to the next batch, and has none for the samples "
+            "of a row. Make the model without `stateful=True` and load its "
+            f"weights. Received: model '{model.name}' with "
+            f"{', '.join(map(repr, stateful))}"
+        )
+
+
+def check_saveable(model, owner):
+    cls = type(model)
+    known = keras.saving.get_registered_object(
+        keras.saving.get_registered_name(cls)
+    )
+    if known is not cls and not cls.__module__.startswith("keras."):
+        raise ValueError(
+            f"{owner}: the class {cls.__name__} of model '{model.name}' is "
+            "not registered, so that what is saved could not be loaded. "
+            "Decorate it with "
+            '`@keras.saving.register_keras_serializable("my_project")`.'
+        )
+
+
+def warn_of_unknown(model, owner):
+    unknown = adapters.unknown_layers(model)
+    if unknown:
+        listed = ", ".join(
+            f"'{layer.name}' ({type(layer).__name__})" for layer in unknown
+        )
+        warnings.warn(
+            f"{owner}: these layers of model '{model.name}' have random "
+            "numbers of their own, and stay as they are at inference: "
+            f"{listed}. If they should be drawn, say how with "
+            "`kerasdrop.register_stochastic`.",
+            stacklevel=3,
+        )
+
+
+def check_draws(model, owner):
+    layers = adapters.drawable_layers(model)
+    if any(adapters.rate_of(layer) > 0.0 for layer in layers):
+        return
+    if layers:
+        found = ", ".join(f"'{layer.name}'" for layer in layers)
+        raise ValueError(
+            f"{owner}: nothing in model '{model.name}' would be drawn: the "
+            f"rate of each layer that can draw ({found}) is 0. Set a rate, "
+            "e.g. `kerasdrop.set_rates(model, 0.5)`."
+        )
+    names = sorted(
+        {type(layer).__name__ for layer in _keras_graph.all_layers(model)}
+    )
+    raise ValueError(
+        f"{owner}: no layer of model '{model.name}' can draw, so all samples "
+        "would be the same. Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`,"
+        f" and train with it. Layers found: {', '.join(names)}"
+    )

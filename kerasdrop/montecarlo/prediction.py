@@ -1,0 +1,100 @@
+"""`mc_predict`: an uncertainty in one call."""
+
+import threading
+
+from kerasdrop.montecarlo import kinds
+from kerasdrop.montecarlo import preconditions
+from kerasdrop.montecarlo.model import MonteCarlo
+from kerasdrop.montecarlo.result import Predictive
+
+
+def mc_predict(
+    model,
+    x,
+    num_samples=50,
+    seed=None,
+    plan="stratified",
+    kind=None,
+    keep_samples=False,
+    batch_size=32,
+    verbose="auto",
+):
+    """The predictive distribution of `model` for the rows of `x`.
+
+    Draws `num_samples` thinned networks for each row and summarises their
+    outputs. The model needs no change for it, and is the same afterwards.
+    What is compiled in the first call serves the next ones with the same
+    `num_samples`, `plan`, `kind` and `keep_samples`.
+
+    Args:
+        model: A built Keras model with layers that can draw.
+        x: Array, structure of arrays as the model takes it, or an iterable of
+            batches (`tf.data.Dataset`, PyTorch `DataLoader`,
+            `keras.utils.PyDataset`, generator); targets in it are ignored.
+        num_samples: Integer, samples per row.
+        seed: Integer; None draws a fresh one. The result tells which.
+        plan: `"stratified"`, `"independent"` or `"shared"`, as in
+            `kerasdrop.MonteCarlo`.
+        kind: What the outputs are, as in `kerasdrop.MonteCarlo`. If it is
+            read off the last activation and `verbose` is not 0, a line says
+            what was read.
+        keep_samples: Whether the result has the `samples` themselves.
+        batch_size: Integer, rows at a time.
+        verbose: `"auto"`, 0, 1 or 2, as in `keras.Model.predict`.
+
+    Returns:
+        A `Predictive`: a read-only mapping whose items are attributes as
+        well, with `mean`, `variance`, `std`, `standard_error` and what
+        belongs to the kind, as listed in `kerasdrop.MonteCarlo`.
+
+    Raises:
+        ValueError: As `kerasdrop.MonteCarlo`, and if `x` has no rows.
+
+    Example:
+
+    >>> result = mc_predict(model, x, num_samples=50, seed=0)
+    >>> result.mean, result.mutual_information
+
+    Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1506.02142).
+    """
+    predictive, lock = _predictive(model, num_samples, plan, kind, keep_samples)
+    if kind is None and verbose:
+        print(
+            f"mc_predict: kind='{predictive.kind}', read off the last layer "
+            f"of '{model.name}'. Pass `kind` if it is something else."
+        )
+    with lock:
+        predictive.seed = seed
+        statistics = predictive.predict(
+            x, batch_size=batch_size, verbose=verbose
+        )
+        return Predictive(
+            statistics, num_samples, predictive.seed, plan, predictive.kind
+        )
+
+
+# Under this name a model carries what an earlier call compiled for it, so that
+# it lives as long as the model and no longer. It is no part of the model: it
+# is set past Keras' attribute tracker, and Keras' savers pass such names over.
+_KEPT = "__kerasdrop_predictive__"
+_MOST_KEPT = 4
+
+
+def _predictive(model, num_samples, plan, kind, keep_samples):
+    """A `MonteCarlo` of `model` and its lock, of an earlier call or new."""
+    preconditions.check_model(model, "mc_predict")
+    # Read in each call: the model may end in another layer than before.
+    kind = kinds.check(kind, model, "mc_predict")
+    settings = (num_samples, plan, kind, keep_samples)
+    of_model, kept = vars(model).get(_KEPT, (None, {}))
+    if of_model != id(model):  # a shallow copy has the dict of another
+        kept = {}
+    if settings not in kept:
+        predictive = MonteCarlo(
+            model, num_samples, None, plan, kind, keep_samples
+        )
+        if len(kept) == _MOST_KEPT:
+            kept.pop(next(iter(kept)))
+        kept[settings] = (predictive, threading.RLock())
+    vars(model)[_KEPT] = (id(model), kept)
+    return kept[settings]

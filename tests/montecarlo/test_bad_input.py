@@ -1,0 +1,231 @@
+"""What cannot be predicted is refused at once, with the way out."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import kerasdrop
+
+
+def model_with(dropout):
+    return keras.Sequential(
+        [keras.Input((3,)), layers.Dense(4), dropout, layers.Dense(2)]
+    )
+
+
+@pytest.fixture
+def model():
+    return model_with(kerasdrop.layers.Dropout(0.5))
+
+
+X = np.ones((2, 3), "float32")
+
+
+@pytest.mark.parametrize("num_samples", [0, -1, 2.5, "ten", True])
+def test_num_samples(model, num_samples):
+    with pytest.raises(ValueError, match="`num_samples` must be an integer of"):
+        kerasdrop.mc_predict(model, X, num_samples)
+
+
+@pytest.mark.parametrize("batch_size", [0, None, 1.5])
+def test_batch_size(model, batch_size):
+    with pytest.raises(ValueError, match="`batch_size` must be an integer of"):
+        kerasdrop.mc_predict(model, X, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("first_row", [-1, 1.5, None, True])
+def test_first_row(model, first_row):
+    predictive = kerasdrop.MonteCarlo(model, 4)
+    with pytest.raises(ValueError, match="`first_row` must be an integer of"):
+        predictive.predict(X, verbose=0, first_row=first_row)
+
+
+def test_plan(model):
+    with pytest.raises(ValueError, match="`plan` must be one of independent"):
+        kerasdrop.mc_predict(model, X, plan="antithetic")
+
+
+def test_kind(model):
+    with pytest.raises(ValueError, match="`kind` must be one of probabilities"):
+        kerasdrop.mc_predict(model, X, kind="classes")
+
+
+def test_seed(model):
+    with pytest.raises(ValueError, match="`seed` must be an integer"):
+        kerasdrop.mc_predict(model, X, seed=0.5)
+
+
+def test_no_model():
+    with pytest.raises(ValueError, match="`model` must be a Keras model"):
+        kerasdrop.mc_predict(layers.Dropout(0.5), X)
+
+
+def test_unbuilt_model():
+    unbuilt = keras.Sequential([kerasdrop.layers.Dropout(0.5), layers.Dense(2)])
+    with pytest.raises(ValueError, match="not built.*Call it on a batch first"):
+        kerasdrop.mc_predict(unbuilt, X)
+
+
+def test_nothing_stochastic():
+    with pytest.raises(ValueError, match="no layer of .* can draw.*Dense"):
+        kerasdrop.mc_predict(model_with(layers.Activation("relu")), X)
+
+
+@pytest.mark.parametrize(
+    "dropout", [kerasdrop.layers.Dropout(0.0), layers.Dropout(0.0)]
+)
+def test_all_rates_zero(dropout):
+    with pytest.raises(ValueError, match="rate of each layer .* is 0"):
+        kerasdrop.mc_predict(model_with(dropout), X)
+
+
+def test_a_rate_set_to_zero_later_is_noticed(model):
+    predictive = kerasdrop.MonteCarlo(model)
+    predictive.predict(X, verbose=0)
+    kerasdrop.set_rates(model, 0.0)
+    with pytest.raises(ValueError, match="rate of each layer .* is 0"):
+        predictive.predict(X, verbose=0)
+
+
+def test_a_stock_rate_set_later_is_used():
+    model = model_with(layers.Dropout(0.5))
+    predictive = kerasdrop.MonteCarlo(model, 16, seed=0)
+    model.layers[1].rate = 1.0
+    assert (predictive.predict(X, verbose=0)["variance"] == 0.0).all()
+
+
+def test_empty_data(model):
+    with pytest.raises(ValueError, match="at least one row"):
+        kerasdrop.mc_predict(model, X[:0])
+
+
+# Keras warns where we then refuse.
+@pytest.mark.filterwarnings("ignore:The structure of `inputs` doesn't match")
+def test_more_inputs_than_the_model_takes(model):
+    with pytest.raises(ValueError, match="takes 1 input.*Received: 2 inputs"):
+        kerasdrop.mc_predict(model, [X, X], 4)
+
+
+def test_evaluating_what_is_not_compiled(model):
+    with pytest.raises(ValueError, match="Call `compile.*on it first"):
+        kerasdrop.MonteCarlo(model).evaluate(X, X[:, :2])
+
+
+@pytest.mark.parametrize("x", [X, iter([(X,)])], ids=["array", "batches"])
+def test_evaluating_without_targets(model, x):
+    predictive = kerasdrop.MonteCarlo(model)
+    predictive.compile(loss="mse")
+    with pytest.raises(ValueError, match="needs targets: pass `y`"):
+        predictive.evaluate(x)
+
+
+def test_arrays_of_different_lengths(model):
+    with pytest.raises(ValueError, match="the same number of rows"):
+        kerasdrop.mc_predict(model, {"a": X, "b": X[:1]})
+
+
+def test_training(model):
+    with pytest.raises(ValueError, match="Train the model that it was made of"):
+        kerasdrop.MonteCarlo(model)(X, training=True)
+
+
+def test_a_refused_fit_leaves_the_model_as_it_was(model):
+    predictive = kerasdrop.MonteCarlo(model)
+    predictive.compile(loss="mse")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="Train the model that it was made of"):
+        predictive.fit(X, X[:, :2], verbose=0)
+    for one, other in zip(model.get_weights(), before):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_result_is_read_only(model):
+    result = kerasdrop.mc_predict(model, X, verbose=0)
+    with pytest.raises(AttributeError, match="read-only"):
+        result.mean = 0.0
+
+
+def test_a_statistic_that_the_kind_has_not(model):
+    result = kerasdrop.mc_predict(model, X, kind="regression", verbose=0)
+    with pytest.raises(AttributeError, match="Of kind 'regression' there are"):
+        _ = result.mutual_information
+
+
+def test_a_stateful_layer():
+    model = keras.Sequential(
+        [
+            keras.Input((5, 3), batch_size=2),
+            layers.LSTM(2, stateful=True, dropout=0.5),
+        ]
+    )
+    with pytest.raises(ValueError, match="Make the model without `stateful="):
+        kerasdrop.MonteCarlo(model)
+
+
+class Own(keras.layers.Layer):
+    """Noise of the user's own making."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = keras.random.SeedGenerator(0)
+
+    def call(self, inputs, training=False):
+        if not training:
+            return inputs
+        return inputs + keras.random.normal(inputs.shape, seed=self.numbers)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def test_an_unknown_stochastic_layer_is_named():
+    model = keras.Sequential(
+        [keras.Input((3,)), Own(), layers.Dropout(0.5), layers.Dense(2)]
+    )
+    with pytest.warns(UserWarning, match=r"'own' \(Own\).*register_stochastic"):
+        kerasdrop.MonteCarlo(model)
+
+
+def test_augmentation_is_not_named():
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 3)),
+            layers.RandomFlip(),
+            layers.Dropout(0.5),
+            layers.Flatten(),
+        ]
+    )
+    x = np.arange(96, dtype="float32").reshape(2, 4, 4, 3) + 1.0
+    result = kerasdrop.mc_predict(model, x, 4, keep_samples=True, verbose=0)
+    flat = x.reshape(2, 1, 48)
+    assert np.isin(result.samples / flat, (0.0, 2.0)).all()
+
+
+def test_a_registered_layer_draws():
+    class Registered(Own):
+        sd = 0.5
+
+    def noise(layer, draw, inputs):
+        return kerasdrop.functional.gaussian_noise(inputs, draw, layer.sd)
+
+    kerasdrop.register_stochastic(Registered, noise, rate=lambda own: own.sd)
+    model = keras.Sequential([keras.Input((3,)), Registered()])
+    result = kerasdrop.mc_predict(model, X, 16, verbose=0)
+    assert (result.variance > 0.0).all()
+
+
+def test_what_is_registered_must_be_a_layer_class():
+    with pytest.raises(ValueError, match="must be a subclass of"):
+        kerasdrop.register_stochastic(Own(), lambda layer, draw, x: x)
+
+
+def test_inputs_whose_first_axis_is_no_batch():
+    x = keras.Input((4, 3))
+    h = keras.ops.reshape(x, (-1, 3))
+    h = kerasdrop.layers.Dropout(0.5)(h)
+    model = keras.Model(x, keras.ops.reshape(h, (-1, 4, 3)))
+    if keras.backend.backend() == "tensorflow":
+        pytest.skip("sizes are not known while TensorFlow traces")
+    with pytest.raises(ValueError, match="first axis, .* is not the batch"):
+        kerasdrop.mc_predict(model, np.ones((2, 4, 3), "float32"), verbose=0)
