@@ -1,0 +1,137 @@
+"""Runs the tests once for each backend, each in a process of its own.
+
+Prints the totals of each backend. Fails if a test failed, if a backend ran no
+test at all, or if its tests could not be collected.
+"""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from xml.etree import ElementTree
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+@dataclasses.dataclass(frozen=True)
+class Totals:
+    """What one backend's run came to."""
+
+    backend: str
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+    exit_status: int
+
+    @property
+    def good(self):
+        return self.exit_status == 0 and self.failed == 0 and self.passed > 0
+
+    def __str__(self):
+        text = (
+            f"{self.backend}: {self.passed} passed, {self.failed} failed, "
+            f"{self.skipped} skipped in {self.seconds:.0f} s"
+        )
+        if self.passed + self.failed == 0:
+            text += " - NO TEST RAN"
+        elif not self.good:
+            text += f" - FAILED (exit status {self.exit_status})"
+        return text
+
+
+def totals_of_report(backend, report, seconds, exit_status):
+    """Reads the totals from pytest's XML report, which may be missing."""
+    counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+    if report.exists():
+        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+            for name in counts:
+                counts[name] += int(suite.get(name))
+    failed = counts["failures"] + counts["errors"]
+    return Totals(
+        backend=backend,
+        passed=counts["tests"] - failed - counts["skipped"],
+        failed=failed,
+        skipped=counts["skipped"],
+        seconds=seconds,
+        exit_status=exit_status,
+    )
+
+
+def run_backend(backend, pytest_arguments):
+    """Runs pytest on one backend; returns its totals."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = pathlib.Path(folder) / "report.xml"
+        start = time.monotonic()
+        result = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest"),
+                *("--quiet", "--durations=10", f"--junit-xml={report}"),
+                # Compiling takes most of the time, and one core each.
+                f"--numprocesses={min(os.cpu_count(), 4)}",
+                *pytest_arguments,
+            ],
+            env={**os.environ, "KERAS_BACKEND": backend},
+            check=False,
+        )
+        seconds = time.monotonic() - start
+        return totals_of_report(backend, report, seconds, result.returncode)
+
+
+def verdict(runs):
+    """The last line: whether all is well, and with how many tests."""
+    names = ", ".join(run.backend for run in runs)
+    if all(run.good for run in runs):
+        passed = sum(run.passed for run in runs)
+        return f"PASSED: {passed} tests on {names}"
+    names = ", ".join(run.backend for run in runs if not run.good)
+    return f"FAILED: on {names}"
+
+
+def versions():
+    """The versions that a recorded result holds for."""
+    names = ("keras", "tensorflow-cpu", "tensorflow", "jax", "torch", "numpy")
+    found = [f"python {platform.python_version()}"]
+    for name in names:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def main(arguments=None):
+    """Returns the exit status: 0 if all is well, else 1."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--backend",
+        action="append",
+        choices=BACKENDS,
+        help="run on this backend only (may be repeated)",
+    )
+    parser.add_argument(
+        "--record",
+        type=pathlib.Path,
+        help="a text file that the versions and totals are written to",
+    )
+    options, pytest_arguments = parser.parse_known_args(arguments)
+    runs = []
+    for backend in options.backend or BACKENDS:
+        print(f"--- {backend}", flush=True)
+        runs.append(run_backend(backend, pytest_arguments))
+    summary = "\n".join([*(str(run) for run in runs), verdict(runs)])
+    if options.record is not None:
+        today = time.strftime("%Y-%m-%d")
+        options.record.write_text(f"{today}: {versions()}\n{summary}\n")
+    print(f"--- totals\n{summary}", flush=True)
+    return 0 if all(run.good for run in runs) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,305 @@
+"""The order of the modules, what they may import, and what is documented."""
+
+import importlib
+import inspect
+import pathlib
+import re
+import sys
+
+import pytest
+
+import kerasdrop
+from tests import architecture
+from tests import helpers
+
+# A module imports only from rows above its own: so there are no circles, and
+# what is pure stays pure. A new module gets a row here, in its turn.
+ROWS = (
+    (
+        "kerasdrop._backend",
+        "kerasdrop._checks",
+        "kerasdrop._reports",
+        "kerasdrop.callbacks.plateau",
+        "kerasdrop.callbacks.record",
+        "kerasdrop.montecarlo",  # imports nothing
+        "kerasdrop.montecarlo.batches",
+        "kerasdrop.montecarlo.moments",
+        "kerasdrop.montecarlo.plans",
+        "kerasdrop.montecarlo.result",
+        "kerasdrop.montecarlo.scopes",
+    ),
+    (
+        "kerasdrop.masks",
+        "kerasdrop.schedules.base",
+        "kerasdrop.schedules.depth",
+    ),
+    (
+        "kerasdrop.schedules.pieces",
+        "kerasdrop.schedules.ramps",
+        "kerasdrop.state",
+    ),
+    (
+        "kerasdrop.functional",
+        "kerasdrop.layers.base",
+        "kerasdrop.schedules.compositions",
+    ),
+    ("kerasdrop._model_tree", "kerasdrop.layers.*", "kerasdrop.schedules"),
+    (
+        "kerasdrop._keras_graph",
+        "kerasdrop.layers",
+        "kerasdrop.montecarlo.recurrent",
+    ),
+    (
+        "kerasdrop._copying",
+        "kerasdrop.montecarlo.adapters",
+        "kerasdrop.montecarlo.folding",
+        "kerasdrop.montecarlo.kinds",
+        "kerasdrop.rates",
+    ),
+    (
+        "kerasdrop.callbacks.*",
+        "kerasdrop.classic_scaling",
+        "kerasdrop.conversion",
+        "kerasdrop.montecarlo.preconditions",
+    ),
+    ("kerasdrop.montecarlo.model",),
+    ("kerasdrop.callbacks", "kerasdrop.montecarlo.prediction"),
+    ("kerasdrop",),
+)
+
+# Besides the package's own modules.
+EVERYWHERE = {"keras", "numpy", *sys.stdlib_module_names}
+ELSEWHERE = {
+    "kerasdrop._backend": {"jax", "tensorflow", "torch"},
+    "kerasdrop.montecarlo.result": {"pandas"},  # optional, in one method
+}
+
+FOLDER = pathlib.Path(kerasdrop.__file__).parent
+MODULES = architecture.modules_of(FOLDER)
+IMPORTS = architecture.imports_of(MODULES)
+
+
+def allowed_imports(importer):
+    return EVERYWHERE | ELSEWHERE.get(importer, set())
+
+
+def public_objects():
+    """All that a namespace's `__all__` names, by its dotted name."""
+    return {
+        f"{module}.{name}": getattr(importlib.import_module(module), name)
+        for module in MODULES
+        for name in getattr(importlib.import_module(module), "__all__", ())
+    }
+
+
+PUBLIC = public_objects()
+PUBLIC_CLASSES = {
+    name: value for name, value in PUBLIC.items() if inspect.isclass(value)
+}
+PUBLIC_CALLABLES = {
+    name: value for name, value in PUBLIC.items() if callable(value)
+}
+
+
+def undocumented_members(cls):
+    """Public members, defined by the package, that no docstring explains."""
+    return [
+        name
+        for name, member in inspect.getmembers(cls)
+        if not name.startswith("_")
+        and (callable(member) or isinstance(member, property))
+        and is_ours(member)
+        # `getdoc` finds what an overridden method of Keras says, too.
+        and not inspect.getdoc(getattr(cls, name))
+        and not overrides_keras(cls, name)
+    ]
+
+
+def is_ours(member):
+    function = member.fget if isinstance(member, property) else member
+    return getattr(function, "__module__", "").startswith("kerasdrop")
+
+
+def overrides_keras(cls, name):
+    return any(
+        name in vars(base)
+        for base in cls.__mro__
+        if not base.__module__.startswith("kerasdrop")
+    )
+
+
+def undocumented_parameters(function):
+    """Parameters that neither the docstring nor one that it names explains."""
+    text = explanation(function)
+    return [
+        name
+        for name in inspect.signature(function).parameters
+        if not re.search(rf"(^|[\s`*]){name}(`|:|,| \()", text, re.MULTILINE)
+    ]
+
+
+def explanation(function):
+    text = inspect.getdoc(function) or ""
+    others = {value.__name__: value for value in PUBLIC_CALLABLES.values()}
+    for name in re.findall(r"As `(?:kerasdrop\.)?(\w+)`", text):
+        if name in others and others[name] is not function:
+            text += "\n" + (inspect.getdoc(others[name]) or "")
+    return text
+
+
+def test_modules_import_only_from_rows_above_their_own():
+    assert not architecture.row_violations(IMPORTS, MODULES, ROWS)
+
+
+def test_every_row_has_modules():
+    named = [name for row in ROWS for name in row if "*" not in name]
+
+    assert sorted(set(named) - set(MODULES)) == []
+
+
+def test_only_keras_numpy_and_python_are_imported():
+    assert not architecture.foreign_violations(
+        IMPORTS, "kerasdrop", allowed_imports
+    )
+
+
+def test_importing_the_package_leaves_matplotlib_unloaded():
+    # Keras itself loads it where it is installed: None makes that fail, which
+    # Keras allows for.
+    output = helpers.run_python(
+        "import sys\n"
+        "sys.modules['matplotlib'] = None\n"
+        "import keras, kerasdrop\n"
+        "print(sys.modules['matplotlib'])"
+    )
+
+    assert output == "None\n"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_says_what_it_is(name):
+    assert importlib.import_module(name).__doc__
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_documented(name):
+    assert vars(PUBLIC[name]).get("__doc__") or PUBLIC[name].__doc__
+
+
+@pytest.mark.parametrize("name", PUBLIC_CLASSES)
+def test_every_public_member_is_documented(name):
+    assert undocumented_members(PUBLIC_CLASSES[name]) == []
+
+
+@pytest.mark.parametrize("name", PUBLIC_CALLABLES)
+def test_every_public_parameter_is_documented(name):
+    assert undocumented_parameters(PUBLIC_CALLABLES[name]) == []
+
+
+@pytest.fixture
+def package(tmp_path):
+    """Returns a function that writes a package; its modules and imports."""
+
+    def write(**sources):
+        folder = tmp_path / "house"
+        folder.mkdir()
+        (folder / "__init__.py").write_text("")
+        for name, source in sources.items():
+            (folder / f"{name}.py").write_text(source)
+        modules = architecture.modules_of(folder)
+        return modules, architecture.imports_of(modules)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from house import roof",
+        "import house.roof",
+        "from house.roof import tile",
+        "def late():\n    from house import roof",
+    ],
+)
+def test_an_import_from_a_later_row_would_be_noticed(package, source):
+    modules, imports = package(wall=source, roof="tile = 1")
+    rows = (("house.wall",), ("house.roof",), ("house",))
+
+    violations = architecture.row_violations(imports, modules, rows)
+
+    assert len(violations) == 1
+    assert "imports house.roof" in violations[0]
+
+
+def test_an_import_from_the_same_row_would_be_noticed(package):
+    modules, imports = package(wall="from house import roof", roof="")
+    rows = (("house.*",), ("house",))
+
+    assert architecture.row_violations(imports, modules, rows) == [
+        "house.wall:1 imports house.roof"
+    ]
+
+
+def test_an_import_from_an_earlier_row_is_none(package):
+    modules, imports = package(wall="", roof="from house import wall")
+    rows = (("house.wall",), ("house.roof",), ("house",))
+
+    assert architecture.row_violations(imports, modules, rows) == []
+
+
+def test_a_module_without_a_row_would_be_noticed(package):
+    modules, imports = package(cellar="")
+
+    assert architecture.row_violations(imports, modules, (("house",),)) == [
+        "house.cellar has no row"
+    ]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch",
+        "import jax.numpy as jnp",
+        "from tensorflow import function",
+        "from keras.src import backend",
+        "from keras import src",
+        "import keras\nkeras.src.backend",
+        "from . import wall",
+    ],
+)
+def test_a_forbidden_import_would_be_noticed(package, source):
+    _, imports = package(door=source)
+
+    assert architecture.foreign_violations(
+        imports, "house", lambda importer: {"keras", "math"}
+    )
+
+
+def test_an_allowed_import_is_none(package):
+    _, imports = package(door="import keras.ops\nfrom math import pi")
+
+    assert not architecture.foreign_violations(
+        imports, "house", lambda importer: {"keras", "math"}
+    )
+
+
+def test_an_undocumented_member_would_be_noticed():
+    class Undocumented:
+        def explain(self):
+            pass
+
+    Undocumented.__module__ = "kerasdrop.example"
+    Undocumented.explain.__module__ = "kerasdrop.example"
+
+    assert undocumented_members(Undocumented) == ["explain"]
+
+
+def test_an_undocumented_parameter_would_be_noticed():
+    def draw(rate, seed):
+        """Draws. The rate of it is below.
+
+        Args:
+            seed: Integer.
+        """
+
+    assert undocumented_parameters(draw) == ["rate"]

@@ -1,0 +1,72 @@
+"""The script behind `make test` counts what ran, and cannot pass in silence."""
+
+import pytest
+
+from tests import run_backends
+
+
+def _report(folder, **counts):
+    attributes = " ".join(f'{name}="{n}"' for name, n in counts.items())
+    path = folder / "report.xml"
+    path.write_text(f"<testsuites><testsuite {attributes}/></testsuites>")
+    return path
+
+
+def _totals(passed=3, failed=0, exit_status=0):
+    return run_backends.Totals("jax", passed, failed, 1, 2.0, exit_status)
+
+
+def test_totals_are_those_of_the_report(tmp_path):
+    report = _report(tmp_path, tests=10, failures=2, errors=1, skipped=3)
+
+    totals = run_backends.totals_of_report("jax", report, 7.0, 1)
+
+    assert totals == run_backends.Totals("jax", 4, 3, 3, 7.0, 1)
+
+
+def test_a_missing_report_counts_no_test(tmp_path):
+    totals = run_backends.totals_of_report("jax", tmp_path / "none", 1.0, 2)
+
+    assert totals == run_backends.Totals("jax", 0, 0, 0, 1.0, 2)
+
+
+def test_a_run_is_good_if_tests_passed_and_none_failed():
+    assert _totals().good
+
+
+@pytest.mark.parametrize(
+    ("totals", "said"),
+    [
+        (_totals(failed=1, exit_status=1), "FAILED (exit status 1)"),
+        (_totals(exit_status=139), "FAILED (exit status 139)"),
+        (_totals(passed=0), "NO TEST RAN"),
+        (_totals(passed=0, exit_status=5), "NO TEST RAN"),
+    ],
+    ids=["failed", "crashed", "all skipped", "none collected"],
+)
+def test_a_bad_run_says_why(totals, said):
+    assert said in str(totals)
+    assert not totals.good
+
+
+def test_the_verdict_names_the_backend_that_failed():
+    runs = [_totals(), run_backends.Totals("torch", 3, 1, 0, 2.0, 1)]
+
+    assert run_backends.verdict(runs) == "FAILED: on torch"
+
+
+def test_the_verdict_counts_the_tests_that_passed():
+    assert run_backends.verdict([_totals()]) == "PASSED: 3 tests on jax"
+
+
+def test_a_backend_that_runs_no_test_fails_the_whole(tmp_path, capfd):
+    empty = tmp_path / "test_nothing.py"
+    empty.write_text("")
+    record = tmp_path / "record.txt"
+
+    arguments = ["--backend=jax", f"--record={record}", "--noconftest"]
+    status = run_backends.main([*arguments, str(empty)])
+
+    assert status == 1
+    assert record.read_text().endswith("FAILED: on jax\n")
+    assert "NO TEST RAN" in capfd.readouterr().out
