@@ -87,7 +87,7 @@ def test_the_predictions_are_the_same(folder, backend):
         model.get_layer(name)(np.ones((4, 50), "float32"), training=True)
     np.testing.assert_allclose(
         ops.convert_to_numpy(model(INPUTS)),
-            saved["predictions"],
-            rtol=1e-5,
-            atol=1e-6,  # values near 0 are differences of larger ones
+        saved["predictions"],
+        rtol=1e-5,
+        atol=1e-6,  # values near 0 are differences of larger ones
     )
