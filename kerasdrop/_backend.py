@@ -7,6 +7,8 @@ imported only if Keras runs on it.
 import functools
 import operator
 import platform
+import threading
+import time
 
 import keras
 
@@ -41,17 +43,14 @@ def table(name, function):
     return tensor
 
 
-def compiled(model):
-    """A function of a model's inputs that runs its inference, compiled.
+def compiled(function, model):
+    """`function`, which runs `model` in inference, as a compiled function.
 
-    Unlike `model.predict` it leaves the variables alone: Keras on JAX takes
-    them out of the model while it predicts, and donates them.
+    Its arguments and results are structures of tensors. Unlike
+    `model.predict` it leaves the variables alone: Keras on JAX takes them out
+    of the model while it predicts, and donates them.
     """
-
-    def run(inputs):
-        return model(inputs, training=False)
-
-    return run
+    return function
 
 
 def replica_id():
@@ -102,9 +101,9 @@ if BACKEND == "tensorflow":
             and tf.config.list_physical_devices("GPU")
         )
 
-    def compiled(model):
+    def compiled(function, model):
         return tf.function(
-            lambda inputs: model(inputs, training=False),
+            function,
             autograph=False,  # or it would dress up every error
             reduce_retracing=True,
         )
@@ -118,20 +117,37 @@ if BACKEND == "tensorflow":
 elif BACKEND == "jax":
     import jax
 
-    def compiled(model):
-        @jax.jit
-        def step(trainable, non_trainable, inputs):
-            outputs, _ = model.stateless_call(
-                trainable, non_trainable, inputs, training=False
-            )
-            return outputs
+    # Another thread inside Keras' own `predict` holds the values for so long
+    # at most, in seconds.
+    _PATIENCE = 60.0
 
-        def run(inputs):
-            return step(
-                [variable.value for variable in model.trainable_variables],
-                [variable.value for variable in model.non_trainable_variables],
-                inputs,
-            )
+    def compiled(function, model):
+        variables = [*model.trainable_variables, *model.non_trainable_variables]
+
+        @jax.jit
+        def step(values, args):
+            with keras.StatelessScope(state_mapping=zip(variables, values)):
+                return function(*args)
+
+        def run(*args):
+            deadline = time.monotonic() + _PATIENCE
+            while True:
+                values = [variable.value for variable in variables]
+                if not any(value is None for value in values):
+                    try:
+                        return step(values, args)
+                    except RuntimeError as error:  # donated since we looked
+                        if "deleted" not in str(error):
+                            raise
+                alone = threading.active_count() == 1
+                if alone or time.monotonic() > deadline:
+                    raise RuntimeError(
+                        f"The variables of model '{model.name}' have no "
+                        "values: Keras on JAX holds them elsewhere while an "
+                        "epoch runs. In a callback, touch `self.model` first, "
+                        "which brings them back."
+                    )
+                time.sleep(0.001)
 
         return run
 
@@ -162,10 +178,10 @@ elif BACKEND == "torch":
 
         return tensor
 
-    def compiled(model):
-        def run(inputs):
+    def compiled(function, model):
+        def run(*args):
             with torch.no_grad():
-                return model(inputs, training=False)
+                return function(*args)
 
         return run
 

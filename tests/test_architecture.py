@@ -23,6 +23,7 @@ ROWS = (
         "kerasdrop.callbacks.record",
         "kerasdrop.montecarlo",  # imports nothing
         "kerasdrop.montecarlo.batches",
+        "kerasdrop.montecarlo.likelihood",
         "kerasdrop.montecarlo.moments",
         "kerasdrop.montecarlo.plans",
         "kerasdrop.montecarlo.result",
@@ -30,6 +31,7 @@ ROWS = (
     ),
     (
         "kerasdrop.masks",
+        "kerasdrop.montecarlo.quantiles",
         "kerasdrop.schedules.base",
         "kerasdrop.schedules.depth",
     ),
@@ -61,7 +63,10 @@ ROWS = (
         "kerasdrop.classic_scaling",
         "kerasdrop.conversion",
         "kerasdrop.montecarlo.preconditions",
+        "kerasdrop.montecarlo.sampling",
+        "kerasdrop.montecarlo.summaries",
     ),
+    ("kerasdrop.montecarlo.engine",),
     ("kerasdrop.montecarlo.model",),
     ("kerasdrop.callbacks", "kerasdrop.montecarlo.prediction"),
     ("kerasdrop",),

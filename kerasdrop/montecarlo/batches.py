@@ -7,12 +7,21 @@ import numpy as np
 from keras import ops
 from keras import tree
 
+_NO_ROW_BEYOND = 2**31
+
 
 class RowsOf(NamedTuple):
-    """Inputs together with each row's place in the data."""
+    """Inputs together with each row's place in the data.
+
+    Attributes:
+        inputs: As the model takes them.
+        rows: int32 tensor `(batch,)`.
+        targets: List of a tensor for each output of the model, or None.
+    """
 
     inputs: object
     rows: object
+    targets: object = None
 
 
 class Batches:
@@ -27,7 +36,9 @@ class Batches:
             `keras.utils.PyDataset`, generator), each of them `x`, `(x,)`,
             `(x, y)` or `(x, y, sample_weight)`.
         batch_size: Integer; the batches of an iterable have their own.
-        first_row: Integer, the place of the first row.
+        first_row: Integer, the place of the first row, the others following.
+        rows: None, or integers, the place of each row.
+        y: None, or targets: an array or a structure of arrays.
         owner: Who is to blame in a message.
 
     Attributes:
@@ -36,35 +47,52 @@ class Batches:
             pairs of y and sample_weight.
     """
 
-    def __init__(self, x, batch_size, first_row, owner):
+    def __init__(self, x, batch_size, first_row, owner, rows=None, y=None):
         self._owner = owner
         self.targets = []
         self._first_row = first_row
+        self._rows = None if rows is None else _checked_rows(rows, owner)
         if is_iterable_of_batches(x):
+            if self._rows is not None or y is not None:
+                raise ValueError(
+                    f"{owner}: `rows` and `y` go with `x` as arrays. Received: "
+                    f"x of type {type(x).__name__}, which hands out batches"
+                )
             self._parts = self._inputs_of(x)
             size = getattr(x, "num_batches", None)
             size = _length(x) if size is None else size
             self.num_batches = size
         else:
-            arrays = tree.map_structure(_array, x)
-            num_rows = _num_rows(arrays, owner)
+            arrays = _arrays(x, owner, "x")
+            y = [] if y is None else tree.flatten(_arrays(y, owner, "y"))
+            given = [] if self._rows is None else [self._rows]
+            num_rows = _num_rows([arrays, y, given], owner)
             size = min(batch_size, num_rows)
-            self._parts = _slices(arrays, num_rows, size)
+            self._parts = _slices((arrays, y or None), num_rows, size)
             self.num_batches = -(-num_rows // size)
 
     def __iter__(self):
         """Yields a `RowsOf` and how many rows of it are not filling."""
-        start, size = self._first_row, None
-        for part in self._parts:
-            valid = _num_rows(part, self._owner)
+        start, size = 0, None
+        for inputs, targets in self._parts:
+            valid = _num_rows(inputs, self._owner)
             size = max(size or 0, valid)
             chosen = np.minimum(np.arange(size), valid - 1)
-            inputs = tree.map_structure(
-                lambda array: ops.convert_to_tensor(array[chosen]),  # noqa: B023
-                part,
+            places = self._places(start + chosen)
+
+            def filled(part, chosen=chosen):
+                return tree.map_structure(
+                    lambda array: ops.convert_to_tensor(array[chosen]), part
+                )
+
+            yield (
+                RowsOf(
+                    filled(inputs),
+                    ops.convert_to_tensor(places),
+                    None if targets is None else filled(targets),
+                ),
+                valid,
             )
-            rows = ops.convert_to_tensor((start + chosen).astype("int32"))
-            yield RowsOf(inputs, rows), valid
             start += valid
         if size is None:
             raise ValueError(
@@ -83,6 +111,17 @@ class Batches:
             for parts in zip(*self.targets)
         ) or (None, None)
 
+    def _places(self, positions):
+        if self._rows is not None:
+            return self._rows[positions]
+        places = self._first_row + positions
+        if places[-1] >= _NO_ROW_BEYOND:
+            raise ValueError(
+                f"{self._owner}: rows are numbered below 2**31. Received: "
+                f"first_row={self._first_row}, and a row {places[-1]}"
+            )
+        return places.astype("int32")
+
     def _inputs_of(self, x):
         if isinstance(x, keras.utils.PyDataset):
             batches = (x[number] for number in range(x.num_batches))
@@ -91,7 +130,7 @@ class Batches:
         for batch in batches:
             inputs, *targets = keras.utils.unpack_x_y_sample_weight(batch)
             self.targets.append(targets)
-            yield tree.map_structure(_array, inputs)
+            yield tree.map_structure(_array, inputs), None
 
 
 def is_iterable_of_batches(x):
@@ -112,10 +151,25 @@ def _length(x):
 
 def _slices(arrays, num_rows, size):
     for start in range(0, num_rows, size):
-        yield tree.map_structure(
-            lambda array: array[start : start + size],  # noqa: B023
-            arrays,
+        yield _part(arrays, slice(start, start + size))
+
+
+def _part(arrays, rows):
+    return tree.map_structure(
+        lambda array: None if array is None else array[rows], arrays
+    )
+
+
+def _arrays(x, owner, name):
+    """`x` with every leaf an array, which a nested list of numbers is not."""
+    leaves = tree.flatten(x)
+    if any(isinstance(leaf, (int, float, bool)) for leaf in leaves):
+        raise ValueError(
+            f"{owner}: `{name}` must be an array, or a structure of arrays. "
+            f"Received: {type(x).__name__} of numbers. Make it an array, e.g. "
+            f"`numpy.array({name})`."
         )
+    return tree.map_structure(_array, x)
 
 
 def _array(x):
@@ -125,6 +179,18 @@ def _array(x):
     return array
 
 
+def _checked_rows(rows, owner):
+    rows = np.asarray(rows)
+    is_legal = rows.ndim == 1 and np.issubdtype(rows.dtype, np.integer)
+    if not is_legal or (rows < 0).any() or (rows >= _NO_ROW_BEYOND).any():
+        raise ValueError(
+            f"{owner}: argument `rows` must be integers from 0 to 2**31 - 1, "
+            "the place of each row of `x` in the data. Received: "
+            f"rows={rows!r}"
+        )
+    return rows.astype("int32")
+
+
 def _num_rows(arrays, owner):
     sizes = {
         array.shape[0] if array.shape else 0 for array in tree.flatten(arrays)
@@ -132,8 +198,8 @@ def _num_rows(arrays, owner):
     if len(sizes) != 1 or sizes == {0}:
         raise ValueError(
             f"{owner}: `x` must be an array of at least one row, or a "
-            "structure of arrays with the same number of rows. Received: "
-            "arrays of the shapes "
+            "structure of arrays with the same number of rows (and `y` and "
+            "`rows`, if given, have as many). Received: arrays of the shapes "
             f"{[array.shape for array in tree.flatten(arrays)]}"
         )
     return sizes.pop()

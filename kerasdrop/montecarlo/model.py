@@ -1,24 +1,23 @@
 """`MonteCarlo`: a model's predictive distribution, as a model."""
 
 import random
+import warnings
 
 import keras
 import numpy as np
 from keras import ops
 from keras import tree
 
-from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
-from kerasdrop.montecarlo import adapters
-from kerasdrop.montecarlo import folding
 from kerasdrop.montecarlo import kinds
-from kerasdrop.montecarlo import moments
 from kerasdrop.montecarlo import plans
 from kerasdrop.montecarlo import preconditions
-from kerasdrop.montecarlo import scopes
+from kerasdrop.montecarlo import quantiles as quantiles_
+from kerasdrop.montecarlo import summaries
 from kerasdrop.montecarlo.batches import Batches
 from kerasdrop.montecarlo.batches import RowsOf
+from kerasdrop.montecarlo.engine import Engine
 from kerasdrop.state import Cell
 
 _NOT_TRAINED = (
@@ -60,7 +59,15 @@ class MonteCarlo(keras.Model):
             `"mean_and_log_variance"` (means in the first half of the last
             axis, variances or their logarithms in the second). None reads it
             off the last activation: softmax makes probabilities, sigmoid
-            binary, anything else regression.
+            binary, anything else regression. A dict names a kind for each of
+            several outputs that have names.
+        keep_samples: Whether the result has the `samples` themselves.
+        quantiles: Probabilities between 0 and 1, e.g. `(0.05, 0.5, 0.95)`,
+            whose quantiles are wanted; None for none.
+        noise_variance: For `"regression"`, the variance of the targets around
+            the output, in their squared unit (the inverse of the paper's
+            tau): a number above 0, or None if it is not known. With it the
+            output is treated as that of a two-part model.
         **kwargs: As in `keras.Model`: `name`, `dtype`.
 
     Call arguments:
@@ -84,6 +91,12 @@ class MonteCarlo(keras.Model):
         - for two-part outputs `aleatoric_variance` (mean of the variances),
           `epistemic_variance` (variance of the means) and `total_variance`
           (their sum).
+        - with `quantiles` the `quantiles`, `(batch, len(quantiles), ...)`: of
+          the samples of the output; of two-part outputs of the mixture of
+          normals, so that the noise is in them. `quantiles_standard_error` is
+          an upper bound for the stratified plan, and NaN where the samples
+          are too few to tell. Of more than 1024 samples the first 1024 count,
+          so that memory stays bounded (all, with `keep_samples`).
         - with `keep_samples` the `samples`, `(batch, num_samples, ...)`, of
           what `mean` is the mean of.
 
@@ -109,6 +122,8 @@ class MonteCarlo(keras.Model):
         plan="stratified",
         kind=None,
         keep_samples=False,
+        quantiles=None,
+        noise_variance=None,
         **kwargs,
     ):
         # The model casts its inputs itself, by its own dtype policy.
@@ -121,11 +136,20 @@ class MonteCarlo(keras.Model):
         self.plan = plans.check(plan, owner)
         self.kind = kinds.check(kind, model, owner)
         self.keep_samples = _checks.flag(keep_samples, owner, "keep_samples")
+        self.quantiles = quantiles_.check(quantiles, owner)
+        self.noise_variance = _noise_variance(noise_variance, self.kind, owner)
         self.model = model
         seed = _checks.seed(seed, owner)
         self._seed = random.getrandbits(63) if seed is None else seed
         self._key = Cell(masks.key_of_seed(self._seed), "int32", "key")
-        self._compiled_for = None
+        request = summaries.Request(
+            self.num_samples,
+            self.plan,
+            self.keep_samples,
+            self.quantiles,
+            self.noise_variance,
+        )
+        self._engine = Engine(model, self._key, self.kind, request, self)
         self.built = True
         preconditions.check_draws(model, owner)
         preconditions.warn_of_unknown(model, owner)
@@ -146,162 +170,87 @@ class MonteCarlo(keras.Model):
     def call(self, inputs, training=False):
         if training:
             raise ValueError(_NOT_TRAINED)
-        if isinstance(inputs, RowsOf):
-            inputs, rows = inputs
-        else:
-            batch = ops.shape(tree.flatten(inputs)[0])[0]
-            rows = ops.arange(batch, dtype="int32")
-        numbers = {
-            layer: number
-            for number, layer in enumerate(adapters.drawable_layers(self.model))
-            if not adapters.is_constant(layer)
-        }
-        with adapters.asking_the_scope(self.model, numbers):
-            return self._statistics(inputs, rows, numbers)
-
-    def _statistics(self, inputs, rows, numbers):
-        key = ops.convert_to_tensor(self._key.state.value)
-        keys = {
-            id(layer): masks.derived_key(key, np.int32(number))
-            for layer, number in numbers.items()
-        }
-        holders = adapters.holders_of(self.model, numbers)
-        folded = folding.FoldedModel(self.model, inputs, holders)
-
-        def sample(first_sample, num_samples):
-            """Outputs, and what is averaged: `(batch, num_samples, ...)`."""
-            index, rows_ = plans.index_and_rows(
-                self.plan, first_sample, num_samples, rows
-            )
-            draws = _draws(keys, index, rows_, plans.set_size(self.plan))
-            with scopes.StochasticScope(draws, numbers):
-                outputs = folded.samples(num_samples)
-            features = [
-                feature
-                for output in tree.flatten(outputs)
-                for feature in kinds.features(
-                    self.kind, _unfolded(output, num_samples)
-                )
-            ]
-            return outputs, features
-
-        return self._stream(sample)
-
-    def _stream(self, sample):
-        """Streams the samples, a set at a time, into statistics."""
-        num_sets, rest = divmod(self.num_samples, plans.SET_SIZE)
-        # What is left of the whole sets goes first: it shows what shapes the
-        # statistics have, and the loop then has one body.
-        is_set = rest == 0
-        num_sets -= is_set
-        first = num_sets * plans.SET_SIZE
-        structure, chunks = sample(first, plans.SET_SIZE if is_set else rest)
-        streams = [moments.start(chunk, is_set) for chunk in chunks]
-        kept = [self._kept(chunk, first) for chunk in self._to_keep(chunks)]
-
-        def add_set(number, state):
-            streams, kept = state
-            first = ops.cast(number, "int32") * plans.SET_SIZE
-            _, chunks = sample(first, plans.SET_SIZE)
-            streams = [
-                moments.add_set(moments.Stream(*stream), chunk)
-                for stream, chunk in zip(streams, chunks)
-            ]
-            kept = [
-                _with_samples(samples, first, chunk)
-                for samples, chunk in zip(kept, self._to_keep(chunks))
-            ]
-            return streams, kept
-
-        if num_sets:
-            streams, kept = ops.fori_loop(0, num_sets, add_set, (streams, kept))
-        result = kinds.statistics(
-            self.kind, self.plan, self.num_samples, structure, streams
-        )
-        if kept:
-            result["samples"] = tree.pack_sequence_as(structure, kept)
-        return result
-
-    def _to_keep(self, chunks):
-        """Of the features of each output the first, if samples are wanted."""
-        if not self.keep_samples:
-            return []
-        return chunks[:: kinds.num_features(self.kind)]
-
-    def _kept(self, chunk, first):
-        """Room for all samples, with those of the first chunk in place."""
-        room = ops.zeros_like(chunk[:, :1])
-        room = ops.repeat(room, self.num_samples, axis=1)
-        return _with_samples(room, first, chunk)
+        batch = ops.shape(tree.flatten(inputs)[0])[0]
+        rows = ops.arange(batch, dtype="int32")
+        return self._engine.whole(RowsOf(inputs, rows))
 
     def compute_output_shape(self, input_shape):
         raise NotImplementedError("MonteCarlo returns a dict of statistics.")
 
     def predict(
-        self, x, batch_size=32, verbose="auto", callbacks=None, first_row=0
+        self,
+        x,
+        batch_size=32,
+        verbose="auto",
+        callbacks=None,
+        first_row=0,
+        rows=None,
+        y=None,
     ):
         """The statistics for each row of `x`, as numpy arrays.
 
         Args:
-            x: Array, or structure of arrays as the model takes it.
+            x: Array, structure of arrays as the model takes it, or an iterable
+                of batches (`tf.data.Dataset`, PyTorch `DataLoader`,
+                `keras.utils.PyDataset`, generator); targets in it are ignored.
             batch_size: Integer, rows at a time.
-            verbose: `"auto"` or 1 for a progress bar, 2 for a line, 0 for
-                nothing.
+            verbose: `"auto"` or 1 for a progress bar over batches and, where
+                there are more than 256, samples; 2 for a line, 0 for nothing.
             callbacks: List of `keras.callbacks.Callback`; their `on_predict_*`
                 methods are called.
             first_row: Integer, place of the first row of `x` in the data: the
                 rows of a part get the masks that they get in the whole.
+            rows: Integers `(rows,)`, the place of each row, instead; for data
+                that were shuffled or filtered.
+            y: Targets, in the structure of the outputs: integers or one-hot
+                vectors for classes, 0 and 1 for `"binary"`, numbers for the
+                others. With them there is a `log_likelihood`.
 
         Returns:
             A dict, as a call returns, of numpy arrays.
 
         Raises:
             ValueError: If `x` has no rows, or not the same number of rows in
-                each array.
+                each array; if outputs cannot be of the kind that they were
+                said to be.
         """
-        data = self._batches(x, batch_size, first_row)
-        return self._predict(data, verbose, callbacks)
+        data = self._batches(x, batch_size, first_row, rows, y)
+        statistics, _ = self._predict(data, verbose, callbacks)
+        return statistics
 
-    def _batches(self, x, batch_size, first_row):
-        owner = type(self).__name__
-        preconditions.check_draws(self.model, owner)
-        batch_size = _checks.positive_integer(batch_size, owner, "batch_size")
-        first_row = _checks.step(first_row, owner, "first_row")
-        return Batches(x, batch_size, first_row, owner)
+    def predict_on_batch(self, x, first_row=0, rows=None):
+        """The statistics of one batch, without a progress bar.
 
-    def _predict(self, data, verbose, callbacks):
-        callbacks = keras.callbacks.CallbackList(
-            callbacks,
-            add_progbar=verbose not in (0, "0"),
-            verbose=1 if verbose == "auto" else verbose,
-            epochs=1,
-            steps=data.num_batches,
-            model=self,
-        )
-        callbacks.on_predict_begin()
-        parts = []
-        for number, (batch, valid) in enumerate(data):
-            callbacks.on_predict_batch_begin(number)
-            part = tree.map_structure(
-                lambda value: ops.convert_to_numpy(value)[:valid],  # noqa: B023
-                self._run(batch),
-            )
-            parts.append(part)
-            callbacks.on_predict_batch_end(number, {"outputs": part})
-        callbacks.on_predict_end()
-        return tree.map_structure(lambda *part: np.concatenate(part), *parts)
+        Args:
+            x: Array, or structure of arrays as the model takes it.
+            first_row, rows: As in `predict`.
 
-    def fit(self, *args, **kwargs):
-        """Refuses: the model that this was made of is what is trained.
+        Returns:
+            A dict, as a call returns, of numpy arrays.
+        """
+        size = len(tree.flatten(x)[0])
+        return self.predict(x, size, 0, first_row=first_row, rows=rows)
+
+    def test_on_batch(self, *args, **kwargs):
+        """Refuses: `evaluate` takes a batch as well.
 
         Raises:
-            ValueError: Always, and before Keras touches the model's state.
+            ValueError: Always.
         """
-        raise ValueError(_NOT_TRAINED)
+        raise ValueError(
+            "MonteCarlo: to evaluate one batch, call "
+            "`evaluate(x, y, batch_size=len(x))`."
+        )
 
-    def train_on_batch(self, *args, **kwargs):
-        """Refuses, as `fit`."""
-        raise ValueError(_NOT_TRAINED)
+    def compile(self, optimizer=None, loss=None, **kwargs):
+        """As in `keras.Model`, for `evaluate`; an optimizer has no use.
+
+        Args:
+            optimizer: None.
+            loss: Loss of the predictive mean, or None.
+            **kwargs: As in `keras.Model.compile`: `metrics`, ...
+        """
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
 
     def evaluate(
         self,
@@ -336,7 +285,8 @@ class MonteCarlo(keras.Model):
                 'own. Call `compile(loss="...", metrics=[...])` on it first.'
             )
         data = self._batches(x, batch_size, first_row)
-        mean = self._predict(data, verbose, callbacks)["mean"]
+        statistics, _ = self._predict(data, verbose, callbacks)
+        mean = statistics["mean"]
         if y is None:
             y, sample_weight = data.joined_targets()
         if y is None:
@@ -359,13 +309,89 @@ class MonteCarlo(keras.Model):
         values = [logs[name] for name in names]
         return values if len(values) > 1 else values[0]
 
-    def _run(self, batch):
-        drawn = adapters.fingerprint(self.model)
-        if drawn != self._compiled_for:
-            # Stock layers have their rates in the compiled function.
-            self._compiled = _backend.compiled(self)
-            self._compiled_for = drawn
-        return self._compiled(batch)
+    def _batches(self, x, batch_size, first_row, rows=None, y=None):
+        owner = type(self).__name__
+        preconditions.check_draws(self.model, owner)
+        batch_size = _checks.positive_integer(batch_size, owner, "batch_size")
+        first_row = _checks.step(first_row, owner, "first_row")
+        return Batches(x, batch_size, first_row, owner, rows, y)
+
+    def _predict(self, data, verbose, callbacks=None, on_interrupt="raise"):
+        """Statistics as numpy arrays, and of how many samples they are."""
+        total = data.num_batches
+        calls = self._engine.calls_per_batch
+        bar = keras.utils.Progbar(
+            None if total is None else total * calls,
+            verbose=1 if verbose == "auto" else int(verbose),
+        )
+        callbacks = keras.callbacks.CallbackList(
+            callbacks, model=self, epochs=1, steps=total
+        )
+        callbacks.on_predict_begin()
+        parts, one = [], None
+        num_samples = self.num_samples
+        try:
+            for number, (batch, valid) in enumerate(data):
+                callbacks.on_predict_batch_begin(number)
+                one = self._engine.over(batch)
+                while not one.is_done:
+                    one.advance()
+                    if verbose not in (0, "0"):
+                        bar.add(1)
+                parts.append(self._checked(_arrays(one.statistics(), valid)))
+                callbacks.on_predict_batch_end(number, {"outputs": parts[-1]})
+        except KeyboardInterrupt:
+            if on_interrupt == "raise" or one is None:
+                raise
+            if not parts:
+                if one.num_samples == 0:
+                    raise
+                parts = [_arrays(one.statistics(), valid)]
+                num_samples = one.num_samples
+            self._say_what_is_there(parts, num_samples)
+        callbacks.on_predict_end()
+        joined = {
+            name: tree.map_structure(
+                lambda *part: np.concatenate(part),
+                *(part[name] for part in parts),
+            )
+            for name in parts[0]
+        }
+        return joined, num_samples
+
+    def _say_what_is_there(self, parts, num_samples):
+        num_rows = sum(len(tree.flatten(part)[0]) for part in parts)
+        warnings.warn(
+            f"Interrupted. The result has the first {num_rows} rows, each "
+            f"from {num_samples} of {self.num_samples} samples.",
+            stacklevel=4,
+        )
+
+    def _checked(self, part):
+        """What was predicted for a batch, if it can be of its kind."""
+        means = part["mean"]
+        variances = part.get("aleatoric_variance", means)
+        if isinstance(self.kind, dict):
+            variances = {**means, **variances}
+        kinds.check_values(
+            kinds.of_outputs(self.kind, means, type(self).__name__),
+            tree.flatten(means),
+            tree.flatten(variances),
+            type(self).__name__,
+        )
+        return part
+
+    def fit(self, *args, **kwargs):
+        """Refuses: the model that this was made of is what is trained.
+
+        Raises:
+            ValueError: Always, and before Keras touches the model's state.
+        """
+        raise ValueError(_NOT_TRAINED)
+
+    def train_on_batch(self, *args, **kwargs):
+        """Refuses, as `fit`."""
+        raise ValueError(_NOT_TRAINED)
 
     def get_config(self):
         preconditions.check_saveable(self.model, type(self).__name__)
@@ -377,6 +403,8 @@ class MonteCarlo(keras.Model):
             "plan": self.plan,
             "kind": self.kind,
             "keep_samples": self.keep_samples,
+            "quantiles": self.quantiles or None,
+            "noise_variance": self.noise_variance,
         }
 
     @classmethod
@@ -387,31 +415,26 @@ class MonteCarlo(keras.Model):
         return cls(**{**config, "model": model})
 
 
-def _with_samples(samples, first, chunk):
-    """`samples` with those from number `first` on replaced by `chunk`."""
-    start = [0, first] + [0] * (len(chunk.shape) - 2)
-    return ops.slice_update(samples, start, chunk)
+def _noise_variance(value, kind, owner):
+    if value is None:
+        return None
+    if kind != "regression":
+        raise ValueError(
+            f"{owner}: argument `noise_variance` is for outputs of kind "
+            f"'regression'. Received: noise_variance={value!r} with kind="
+            f"{kind!r}"
+        )
+    return _checks.positive_number(value, owner, "noise_variance")
 
 
-def _unfolded(output, num_samples):
-    """`(batch * num_samples, ...)` to `(batch, num_samples, ...)`, float32+."""
-    shape = (-1, num_samples, *ops.shape(output)[1:])
-    output = ops.reshape(output, shape)
-    if keras.backend.standardize_dtype(output.dtype) != "float64":
-        output = ops.cast(output, "float32")
-    return output
-
-
-def _draws(keys, index, rows, set_size):
-    """What each layer draws in one pass; a layer called again draws anew."""
-    calls = {}
-
-    def draw_of(layer):
-        number = calls.get(id(layer), 0)
-        calls[id(layer)] = number + 1
-        key = keys[id(layer)]
-        if number:
-            key = masks.derived_key(key, np.int32(number))
-        return masks.Draw(key, index, rows, set_size)
-
-    return draw_of
+def _arrays(statistics, num_rows):
+    """The first rows of all statistics as numpy arrays, in their order."""
+    return {
+        # JAX sorts the keys of a dict.
+        name: tree.map_structure(
+            lambda value: ops.convert_to_numpy(value)[:num_rows],
+            statistics[name],
+        )
+        for name in summaries.STATISTICS
+        if name in statistics
+    }

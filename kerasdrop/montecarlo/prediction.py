@@ -2,6 +2,7 @@
 
 import threading
 
+from kerasdrop import _checks
 from kerasdrop.montecarlo import kinds
 from kerasdrop.montecarlo import preconditions
 from kerasdrop.montecarlo.model import MonteCarlo
@@ -18,13 +19,19 @@ def mc_predict(
     keep_samples=False,
     batch_size=32,
     verbose="auto",
+    quantiles=None,
+    noise_variance=None,
+    y=None,
+    first_row=0,
+    rows=None,
+    on_interrupt="raise",
 ):
     """The predictive distribution of `model` for the rows of `x`.
 
     Draws `num_samples` thinned networks for each row and summarises their
     outputs. The model needs no change for it, and is the same afterwards.
     What is compiled in the first call serves the next ones with the same
-    `num_samples`, `plan`, `kind` and `keep_samples`.
+    settings.
 
     Args:
         model: A built Keras model with layers that can draw.
@@ -40,7 +47,14 @@ def mc_predict(
             what was read.
         keep_samples: Whether the result has the `samples` themselves.
         batch_size: Integer, rows at a time.
-        verbose: `"auto"`, 0, 1 or 2, as in `keras.Model.predict`.
+        verbose: `"auto"` or 1 for a progress bar over batches and, where
+            there are more than 256, samples; 2 for a line, 0 for nothing.
+        quantiles, noise_variance: As in `kerasdrop.MonteCarlo`.
+        y, first_row, rows: As in `kerasdrop.MonteCarlo.predict`.
+        on_interrupt: What Ctrl-C does: `"raise"`, or `"return"` what there
+            is, with a warning that says what: the rows of the batches that
+            were done or, if it was not even one, the first batch from the
+            samples drawn so far.
 
     Returns:
         A `Predictive`: a read-only mapping whose items are attributes as
@@ -57,19 +71,31 @@ def mc_predict(
 
     Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1506.02142).
     """
-    predictive, lock = _predictive(model, num_samples, plan, kind, keep_samples)
+    _checks.choice(
+        on_interrupt, ("raise", "return"), "mc_predict", "on_interrupt"
+    )
+    settings = {
+        "num_samples": num_samples,
+        "plan": plan,
+        "kind": kind,
+        "keep_samples": keep_samples,
+        "quantiles": quantiles,
+        "noise_variance": noise_variance,
+    }
+    predictive, lock = _predictive(model, settings)
     if kind is None and verbose:
         print(
-            f"mc_predict: kind='{predictive.kind}', read off the last layer "
+            f"mc_predict: kind={predictive.kind!r}, read off the last layer "
             f"of '{model.name}'. Pass `kind` if it is something else."
         )
     with lock:
         predictive.seed = seed
-        statistics = predictive.predict(
-            x, batch_size=batch_size, verbose=verbose
+        data = predictive._batches(x, batch_size, first_row, rows, y)
+        statistics, num_drawn = predictive._predict(
+            data, verbose, on_interrupt=on_interrupt
         )
         return Predictive(
-            statistics, num_samples, predictive.seed, plan, predictive.kind
+            statistics, num_drawn, predictive.seed, plan, predictive.kind
         )
 
 
@@ -80,21 +106,19 @@ _KEPT = "__kerasdrop_predictive__"
 _MOST_KEPT = 4
 
 
-def _predictive(model, num_samples, plan, kind, keep_samples):
+def _predictive(model, settings):
     """A `MonteCarlo` of `model` and its lock, of an earlier call or new."""
     preconditions.check_model(model, "mc_predict")
     # Read in each call: the model may end in another layer than before.
-    kind = kinds.check(kind, model, "mc_predict")
-    settings = (num_samples, plan, kind, keep_samples)
+    kind = kinds.check(settings["kind"], model, "mc_predict")
+    name = repr({**settings, "kind": kind})
     of_model, kept = vars(model).get(_KEPT, (None, {}))
     if of_model != id(model):  # a shallow copy has the dict of another
         kept = {}
-    if settings not in kept:
-        predictive = MonteCarlo(
-            model, num_samples, None, plan, kind, keep_samples
-        )
+    if name not in kept:
+        predictive = MonteCarlo(model, **{**settings, "kind": kind})
         if len(kept) == _MOST_KEPT:
             kept.pop(next(iter(kept)))
-        kept[settings] = (predictive, threading.RLock())
+        kept[name] = (predictive, threading.RLock())
     vars(model)[_KEPT] = (id(model), kept)
-    return kept[settings]
+    return kept[name]

@@ -8,6 +8,7 @@ from keras import ops
 
 import kerasdrop
 from kerasdrop.montecarlo import kinds
+from kerasdrop.montecarlo import summaries
 
 NUM_SAMPLES = 20
 
@@ -33,6 +34,11 @@ def drawn(kind, last, units=4):
         model, x, kind="regression", keep_samples=True, **settings
     )
     return result, raw.samples.astype("float64").swapaxes(0, 1)
+
+
+def summary_of(kind):
+    request = summaries.Request(4, "independent", False, (), None)
+    return summaries.Summary(kind, request)
 
 
 def assert_close(one, other):
@@ -93,18 +99,18 @@ def test_the_law_of_total_variance(kind, last):
 
 def test_a_two_part_output_of_odd_size_is_refused():
     with pytest.raises(ValueError, match="must have an even size.*with 3"):
-        kinds.features("mean_and_variance", np.ones((2, 4, 3), "float32"))
+        summary_of("mean_and_variance").start(np.ones((2, 4, 3)), 0, False)
 
 
-@pytest.mark.parametrize("kind", ["probabilities", "logits", *kinds._TWO_PART])
+@pytest.mark.parametrize("kind", ["probabilities", "logits", *kinds.TWO_PART])
 def test_a_single_number_for_each_row_has_no_classes_and_no_parts(kind):
     with pytest.raises(ValueError, match="Pass the `kind` .*Received.*batch,"):
-        kinds.features(kind, np.ones((2, 4), "float32"))
+        summary_of(kind).start(np.ones((2, 4)), 0, False)
 
 
 def test_known_entropies():
     p = ops.convert_to_tensor(np.array([[0.5, 0.5], [1.0, 0.0]], "float32"))
-    result = ops.convert_to_numpy(kinds.entropy(p))
+    result = ops.convert_to_numpy(summaries.entropy(p))
     np.testing.assert_allclose(result, [np.log(2.0), 0.0], atol=1e-7)
 
 

@@ -1,0 +1,102 @@
+"""The log-likelihood of targets under the predictive mixture.
+
+Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1506.02142), equation
+8: the logarithm of the mean over the samples, not the mean of the logarithms.
+"""
+
+import math
+from typing import NamedTuple
+
+from keras import ops
+
+
+class LogSum(NamedTuple):
+    """A running `log(sum(exp(...)))`: `(batch, ...)` each.
+
+    Attributes:
+        largest: The largest term so far.
+        total: The sum of the exponentials, relative to it.
+    """
+
+    largest: object
+    total: object
+
+
+def start(terms):
+    """The sum of terms `(batch, samples, ...)` over the samples."""
+    largest = ops.max(terms, axis=1)
+    relative = terms - ops.expand_dims(_finite(largest), 1)
+    return LogSum(largest, ops.sum(ops.exp(relative), axis=1))
+
+
+def merge(one, other):
+    largest = ops.maximum(one.largest, other.largest)
+    pivot = _finite(largest)
+    return LogSum(
+        largest,
+        one.total * ops.exp(one.largest - pivot)
+        + other.total * ops.exp(other.largest - pivot),
+    )
+
+
+def _finite(largest):
+    # Were all terms -inf, their difference would be NaN.
+    return ops.where(largest == float("-inf"), 0.0, largest)
+
+
+def log_mean(log_sum, count):
+    total = ops.log(log_sum.total) - math.log(count)
+    return _finite(log_sum.largest) + total
+
+
+def log_density(mean, variance, target):
+    """The log-density of normals, joint over the last axis.
+
+    Args:
+        mean, variance: `(batch, samples, ..., size)`.
+        target: `(batch, ..., size)`; without the last axis if `size` is 1.
+
+    Returns:
+        A tensor `(batch, samples, ...)`.
+    """
+    target = _like(target, mean[:, 0], "a number for each one predicted")
+    squared = ops.square(mean - ops.expand_dims(target, 1)) / variance
+    each = -0.5 * (squared + ops.log(2.0 * math.pi * variance))
+    return ops.sum(each, axis=-1) if len(mean.shape) > 2 else each
+
+
+def of_classes(probabilities, target):
+    """Log-probability of target classes, `(batch, ...)`.
+
+    Args:
+        probabilities: `(batch, ..., classes)`, means over the samples.
+        target: Integers `(batch, ...)`, or one-hot as the probabilities.
+    """
+    rank, classes = len(probabilities.shape), probabilities.shape[-1]
+    if len(target.shape) != rank or target.shape[-1] != classes:
+        target = _like(target, probabilities[..., 0], "a class number each")
+        target = ops.one_hot(ops.cast(target, "int32"), classes)
+    target = ops.cast(target, probabilities.dtype)
+    return ops.log(ops.sum(probabilities * target, axis=-1))
+
+
+def of_binary(probability, target):
+    """Log-probability of yes (1) or no (0), element by element."""
+    target = _like(target, probability, "0 or 1 for each probability")
+    return ops.log(ops.where(target > 0.5, probability, 1.0 - probability))
+
+
+def _like(target, predicted, expected):
+    """The target in the shape of what was predicted, axes of size 1 aside."""
+    wanted, given = tuple(predicted.shape), tuple(target.shape)
+    if _without_ones(wanted) != _without_ones(given):
+        raise ValueError(
+            f"The targets `y` must have {expected}, {wanted}. Received: y of "
+            f"shape {given}"
+        )
+    target = ops.reshape(target, ops.shape(predicted))
+    return ops.cast(target, predicted.dtype)
+
+
+def _without_ones(shape):
+    return [size for size in shape[1:] if size != 1]

@@ -1,0 +1,118 @@
+"""Quantiles of what was sampled, each with its standard error."""
+
+import math
+
+from keras import ops
+
+from kerasdrop import _checks
+
+# Bisections: float32 has no more digits than these halve an interval.
+_HALVINGS = 32
+# Beyond so many standard deviations a normal has less than 2**-60 to offer.
+_FURTHEST = 9.0
+_SMALLEST_STD = 1e-30
+
+
+def check(quantiles, owner):
+    """Returns a tuple of probabilities, increasing, in (0, 1); or raises."""
+    if quantiles is None:
+        return ()
+    if _checks.is_number(quantiles):
+        quantiles = (quantiles,)
+    listed = tuple(_checks.sequence(quantiles, owner, "quantiles"))
+    legal = all(_checks.is_number(p) and 0.0 < p < 1.0 for p in listed)
+    if not legal or list(listed) != sorted(set(listed)):
+        raise ValueError(
+            f"{owner}: argument `quantiles` must be probabilities between 0 "
+            "and 1, each above the one before, e.g. (0.05, 0.5, 0.95). "
+            f"Received: quantiles={quantiles!r}"
+        )
+    return tuple(map(float, listed))
+
+
+def of_samples(samples, probabilities):
+    """Quantiles of samples, interpolated as by `numpy.quantile`.
+
+    The standard error is half the distance between the order statistics one
+    binomial standard deviation to either side (Woodruff 1952); NaN where the
+    samples are too few to have them.
+
+    Args:
+        samples: `(batch, samples, ...)`.
+        probabilities: Floats in (0, 1).
+
+    Returns:
+        Two tensors `(batch, len(probabilities), ...)`.
+    """
+    ordered = ops.sort(samples, axis=1)
+    count = samples.shape[1]
+    values, errors = [], []
+    for p in probabilities:
+        rank = p * (count - 1)
+        spread = math.sqrt(count * p * (1.0 - p))
+        values.append(_at_rank(ordered, rank))
+        if rank - spread < 0.0 or rank + spread > count - 1:
+            errors.append(ops.full_like(values[-1], float("nan")))
+            continue
+        below = _at_rank(ordered, rank - spread)
+        errors.append((_at_rank(ordered, rank + spread) - below) / 2.0)
+    return ops.stack(values, axis=1), ops.stack(errors, axis=1)
+
+
+def _at_rank(ordered, rank):
+    below = math.floor(rank)
+    above = min(below + 1, ordered.shape[1] - 1)
+    step = ordered[:, above] - ordered[:, below]
+    return ordered[:, below] + (rank - below) * step
+
+
+def of_normal_mixture(means, variances, probabilities):
+    """Quantiles of an equal mixture of normals, by bisection.
+
+    The standard error is that of the distribution function, which is a mean
+    over the samples, divided by the density.
+
+    Args:
+        means, variances: `(batch, samples, ...)`.
+        probabilities: Floats in (0, 1).
+
+    Returns:
+        Two tensors `(batch, len(probabilities), ...)`.
+    """
+    stds = ops.maximum(ops.sqrt(variances), _SMALLEST_STD)
+    lowest = ops.min(means - _FURTHEST * stds, axis=1)
+    highest = ops.max(means + _FURTHEST * stds, axis=1)
+    values, errors = [], []
+    for p in probabilities:
+
+        def halve(_, bounds, p=p):
+            low, high = bounds
+            middle = (low + high) / 2.0
+            is_below = ops.mean(_below(middle, means, stds), axis=1) < p
+            return (
+                ops.where(is_below, middle, low),
+                ops.where(is_below, high, middle),
+            )
+
+        low, high = ops.fori_loop(0, _HALVINGS, halve, (lowest, highest))
+        value = (low + high) / 2.0
+        values.append(value)
+        errors.append(_error_of_mixture(value, means, stds))
+    return ops.stack(values, axis=1), ops.stack(errors, axis=1)
+
+
+def _error_of_mixture(value, means, stds):
+    count = means.shape[1]
+    if count == 1:
+        return ops.full_like(value, float("nan"))
+    distance = (ops.expand_dims(value, 1) - means) / stds
+    bell = ops.exp(-0.5 * ops.square(distance)) / math.sqrt(2.0 * math.pi)
+    density = ops.mean(bell / stds, axis=1)
+    variance = ops.var(_below(value, means, stds), axis=1) / (count - 1)
+    return ops.sqrt(variance) / density
+
+
+def _below(value, means, stds):
+    """The probability of each normal below `value`, `(batch, samples, ...)`."""
+    distance = (ops.expand_dims(value, 1) - means) / stds
+    return 0.5 * (1.0 + ops.erf(distance / math.sqrt(2.0)))

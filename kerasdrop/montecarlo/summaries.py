@@ -1,0 +1,312 @@
+"""What is kept of the samples of one output, and what follows from it."""
+
+from typing import NamedTuple
+
+from keras import ops
+
+from kerasdrop.montecarlo import kinds
+from kerasdrop.montecarlo import likelihood
+from kerasdrop.montecarlo import moments
+from kerasdrop.montecarlo import plans
+from kerasdrop.montecarlo import quantiles
+
+# Quantiles are those of so many samples at most, so that memory is bounded.
+MOST_FOR_QUANTILES = 1024
+
+# In this order they are shown.
+STATISTICS = (
+    "mean",
+    "variance",
+    "std",
+    "standard_error",
+    "aleatoric_variance",
+    "epistemic_variance",
+    "total_variance",
+    "predictive_entropy",
+    "expected_entropy",
+    "mutual_information",
+    "votes",
+    "variation_ratio",
+    "quantiles",
+    "quantiles_standard_error",
+    "log_likelihood",
+    "samples",
+)
+
+
+class Request(NamedTuple):
+    """What is asked for.
+
+    Attributes:
+        num_samples: Integer.
+        plan: One of `plans.PLANS`.
+        keep_samples: Whether the samples themselves are wanted.
+        quantiles: Tuple of probabilities.
+        noise_variance: Variance of the targets around an output of kind
+            `"regression"`, or None.
+    """
+
+    num_samples: int
+    plan: str
+    keep_samples: bool
+    quantiles: tuple
+    noise_variance: object
+
+
+class State(NamedTuple):
+    """Of the samples of one output so far.
+
+    Attributes:
+        streams: List of `moments.Stream`, of the features.
+        kept: List of tensors `(batch, capacity, ...)`.
+        log_sums: List of one `likelihood.LogSum`, if there are targets that
+            need one.
+    """
+
+    streams: list
+    kept: list
+    log_sums: list
+
+
+class Summary:
+    """Streams the samples of one output into statistics.
+
+    Args:
+        kind: One of `kinds.KINDS`.
+        request: A `Request`.
+        target: Tensor, the targets of this output; or None.
+        owner: Who is to blame in a message.
+    """
+
+    def __init__(self, kind, request, target=None, owner="MonteCarlo"):
+        self._kind = kind
+        self._request = request
+        self._target = target
+        self._owner = owner
+        self._is_normal = kind in kinds.TWO_PART or (
+            kind == "regression" and request.noise_variance is not None
+        )
+        self._capacity = 0
+        if request.keep_samples:
+            self._capacity = request.num_samples
+        elif request.quantiles:
+            self._capacity = min(request.num_samples, MOST_FOR_QUANTILES)
+
+    def start(self, chunk, first, is_set):
+        """The state after the first chunk of samples.
+
+        Args:
+            chunk: `(batch, samples, ...)`, outputs of the model.
+            first: Integer, number of the first sample in it.
+            is_set: Whether the chunk is a whole set.
+        """
+        features = self._features(chunk)
+        kept = [
+            _with_samples(_room(feature, self._capacity), feature, first)
+            for feature in self._to_keep(features)
+        ]
+        streams = [moments.start(feature, is_set) for feature in features]
+        return State(streams, kept, self._log_sums(features))
+
+    def add_set(self, state, chunk, first):
+        """The state with a whole set of samples added."""
+        features = self._features(chunk)
+        streams = [
+            moments.add_set(stream, feature)
+            for stream, feature in zip(state.streams, features)
+        ]
+        kept = [
+            _with_samples(samples, feature, first)
+            for samples, feature in zip(state.kept, self._to_keep(features))
+        ]
+        log_sums = [
+            likelihood.merge(so_far, added)
+            for so_far, added in zip(state.log_sums, self._log_sums(features))
+        ]
+        return State(streams, kept, log_sums)
+
+    def partial(self, state, num_sets, first_of_rest):
+        """The state with the samples not drawn yet cut from what is kept."""
+        in_sets = min(num_sets * plans.SET_SIZE, self._capacity)
+        kept = [
+            ops.concatenate(
+                [samples[:, :in_sets], samples[:, first_of_rest:]], axis=1
+            )
+            for samples in state.kept
+        ]
+        return state._replace(kept=kept)
+
+    def statistics(self, state, num_samples):
+        """A dict of statistics, of `num_samples` samples."""
+        samples, set_means = state.streams[0]
+        mean, variance = moments.mean(samples), moments.variance(samples)
+        squared_error = plans.squared_standard_error(
+            self._request.plan,
+            variance,
+            moments.variance(set_means),
+            num_samples,
+        )
+        result = {
+            "mean": mean,
+            "variance": variance,
+            "std": ops.sqrt(variance),
+            "standard_error": ops.sqrt(squared_error),
+        }
+        others = [moments.mean(stream.samples) for stream in state.streams[1:]]
+        if self._is_normal:
+            # The law of total variance.
+            result["aleatoric_variance"] = others[0]
+            result["epistemic_variance"] = variance
+            result["total_variance"] = others[0] + variance
+        elif others:
+            result |= self._of_classes(mean, *others, num_samples)
+        if self._request.quantiles:
+            result |= self._quantiles(state.kept)
+        if self._target is not None:
+            result["log_likelihood"] = self._log_likelihood(
+                mean, state.log_sums, num_samples
+            )
+        if self._request.keep_samples:
+            result["samples"] = state.kept[0]
+        return result
+
+    def _of_classes(self, mean, expected_entropy, share, num_samples):
+        is_binary = self._kind == "binary"
+        total = (binary_entropy if is_binary else entropy)(mean)
+        winner = (
+            ops.maximum(share, 1.0 - share)
+            if is_binary
+            else ops.max(share, axis=-1)
+        )
+        return {
+            "predictive_entropy": total,
+            "expected_entropy": expected_entropy,
+            "mutual_information": total - expected_entropy,
+            "votes": ops.round(share * num_samples),
+            "variation_ratio": 1.0 - winner,
+        }
+
+    def _quantiles(self, kept):
+        probabilities = self._request.quantiles
+        if self._is_normal:
+            values = quantiles.of_normal_mixture(*kept, probabilities)
+        else:
+            values = quantiles.of_samples(kept[0], probabilities)
+        return dict(zip(("quantiles", "quantiles_standard_error"), values))
+
+    def _log_likelihood(self, mean, log_sums, num_samples):
+        if log_sums:
+            return likelihood.log_mean(log_sums[0], num_samples)
+        if self._kind == "binary":
+            return likelihood.of_binary(mean, self._target)
+        return likelihood.of_classes(mean, self._target)
+
+    def _log_sums(self, features):
+        if self._target is None or self._kind in (*kinds.CLASSES, "binary"):
+            return []
+        if not self._is_normal:
+            raise ValueError(
+                f"{self._owner}: a log-likelihood needs the variance of the "
+                "targets around an output of kind 'regression'. Pass "
+                "`noise_variance`, or a model with a second half of outputs "
+                "for it and `kind='mean_and_variance'`. Received: "
+                "noise_variance=None"
+            )
+        terms = likelihood.log_density(*features, self._target)
+        return [likelihood.start(terms)]
+
+    def _to_keep(self, features):
+        """Of the features those that are kept sample by sample."""
+        if not self._capacity:
+            return []
+        is_mixture = self._is_normal and self._request.quantiles
+        return features[: 2 if is_mixture else 1]
+
+    def _features(self, output):
+        """What is averaged over the samples: tensors `(batch, samples, ...)`.
+
+        First the predicted quantity; then for classes the entropy and the
+        vote, for normals the variance.
+        """
+        if self._kind in kinds.CLASSES:
+            self._check_last_axis(output)
+            if self._kind == "logits":
+                output = ops.softmax(output, axis=-1)
+            vote = ops.one_hot(
+                ops.argmax(output, axis=-1),
+                output.shape[-1],
+                dtype=output.dtype,
+            )
+            return [output, entropy(output), vote]
+        if self._kind == "binary":
+            vote = ops.cast(output > 0.5, output.dtype)
+            return [output, binary_entropy(output), vote]
+        if self._kind in kinds.TWO_PART:
+            return self._parts(output)
+        if self._is_normal:
+            variance = self._request.noise_variance
+            return [output, ops.full_like(output, variance)]
+        return [output]
+
+    def _check_last_axis(self, output):
+        """Raises if the last axis is that of the samples."""
+        if len(output.shape) < 3:
+            raise ValueError(
+                f"{self._owner}: an output of kind '{self._kind}' is "
+                "`(batch, ..., size)`, with the classes or the two parts in "
+                "the last axis. Pass the `kind` that the output is, e.g. "
+                "'regression' or 'binary'. Received: an output with one "
+                "number for each row, `(batch,)`"
+            )
+
+    def _parts(self, output):
+        """Means, first half of the last axis, and variances, the second."""
+        self._check_last_axis(output)
+        size = output.shape[-1]
+        if size is None or size % 2:
+            raise ValueError(
+                f"{self._owner}: an output of kind '{self._kind}' has the "
+                "means in the first half of its last axis and the variances, "
+                "or their logarithms, in the second half, in the same order; "
+                "so that axis must have an even size. Received: an output "
+                f"with {size} there"
+            )
+        mean, variance = output[..., : size // 2], output[..., size // 2 :]
+        if self._kind == "mean_and_log_variance":
+            variance = ops.exp(variance)
+        return [mean, variance]
+
+
+def entropy(probabilities):
+    """Shannon entropy over the last axis, in nats; 0 log 0 is 0."""
+    return ops.sum(_surprise(probabilities), axis=-1)
+
+
+def binary_entropy(probability):
+    """Entropy of yes or no, element by element, in nats."""
+    return _surprise(probability) + _surprise(1.0 - probability)
+
+
+def _surprise(probability):
+    some = probability > 0.0
+    return -probability * ops.log(ops.where(some, probability, 1.0))
+
+
+def _room(feature, capacity):
+    """Zeros `(batch, capacity, ...)`."""
+    return ops.repeat(ops.zeros_like(feature[:, :1]), capacity, axis=1)
+
+
+def _with_samples(samples, chunk, first):
+    """`samples` with those from number `first` on replaced by `chunk`.
+
+    Samples for which there is no room are left out: all of a chunk, since the
+    room is for whole sets, or for all samples.
+    """
+    capacity, size = samples.shape[1], chunk.shape[1]
+    if size > capacity:
+        return samples
+    start = ops.minimum(ops.cast(first, "int32"), capacity - size)
+    place = [0, start] + [0] * (len(chunk.shape) - 2)
+    placed = ops.slice_update(samples, place, chunk)
+    return ops.where(ops.cast(first, "int32") == start, placed, samples)
