@@ -7,6 +7,7 @@ from kerasdrop import schedules
 from kerasdrop.classic_scaling import fold_classic_scaling
 from kerasdrop.conversion import convert_dropout
 from kerasdrop.montecarlo.adapters import register_stochastic
+from kerasdrop.montecarlo.inspection import inspect
 from kerasdrop.montecarlo.model import MonteCarlo
 from kerasdrop.montecarlo.prediction import mc_predict
 from kerasdrop.rates import get_rates
@@ -21,6 +22,7 @@ __all__ = [
     "fold_classic_scaling",
     "functional",
     "get_rates",
+    "inspect",
     "layers",
     "mc_predict",
     "register_stochastic",

@@ -7,6 +7,7 @@ without one (in another thread, say) do what they always do.
 
 import contextlib
 import functools
+import inspect
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,6 +16,7 @@ import keras
 from keras import ops
 
 from kerasdrop import _keras_graph
+from kerasdrop import _model_tree
 from kerasdrop import functional
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.montecarlo import recurrent
@@ -267,18 +269,23 @@ _users_of = {}  # id of a layer -> how many passes use its replacements now
 
 @contextlib.contextmanager
 def asking_the_scope(model, layers):
-    """Makes the stock ones among `layers` ask the scope, inside the block."""
+    """Makes the stock ones among `layers` ask the scope, inside the block.
+
+    All other layers are in inference there, whatever `training` they are
+    called with: in a block that calls `dropout(x, training=True)`, Keras hands
+    that on to the batch normalization behind it.
+    """
     replaced = list(_replacements(model, layers))
     with _lock:
         for layer, methods in replaced:
             _users_of[id(layer)] = _users_of.get(id(layer), 0) + 1
             if _users_of[id(layer)] == 1:
-                for name, function in methods.items():
-                    asking = _asking(layer, getattr(layer, name), function)
+                for name, method in methods.items():
                     # Past Keras' tracker: this is no part of the model.
-                    object.__setattr__(layer, name, asking)
+                    object.__setattr__(layer, name, method)
     try:
-        yield
+        with scopes.inference():
+            yield
     finally:
         with _lock:
             for layer, methods in replaced:
@@ -290,14 +297,48 @@ def asking_the_scope(model, layers):
 
 
 def _replacements(model, layers):
-    """Pairs of a layer and what to put in place of its methods."""
-    for layer in layers:
-        adapter = adapter_of(layer)
-        if adapter is not None:
-            yield layer, adapter.methods(layer)
+    """Pairs of a layer and the methods to put in place, by name."""
+    drawn = {id(layer) for layer in layers}
     for layer in _keras_graph.all_layers(model):
-        if recurrent.is_layer_of(layer, layers):
-            yield layer, recurrent.layer_methods(layer)
+        adapter = adapter_of(layer)
+        if id(layer) in drawn:
+            if adapter is None:  # one of ours
+                continue
+            methods = adapter.methods(layer)
+        elif recurrent.is_layer_of(layer, layers):
+            methods = recurrent.layer_methods(layer)
+        elif _is_leaf_with_training(layer):
+            yield layer, {"call": _staying_in_inference(layer.call)}
+            continue
+        else:
+            continue
+        yield (
+            layer,
+            {
+                name: _asking(layer, getattr(layer, name), function)
+                for name, function in methods.items()
+            },
+        )
+
+
+def _is_leaf_with_training(layer):
+    return _keras_graph.takes_training(layer) and not _model_tree.sublayers(
+        layer
+    )
+
+
+def _staying_in_inference(plain):
+    signature = inspect.signature(plain)
+
+    @functools.wraps(plain)
+    def call(*args, **kwargs):
+        if not scopes.is_inference():
+            return plain(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
+        bound.arguments["training"] = False
+        return plain(*bound.args, **bound.kwargs)
+
+    return call
 
 
 def _asking(layer, plain, function):

@@ -59,16 +59,20 @@ class FoldedModel:
         model: A built model.
         inputs: Its inputs, tensors `(batch, ...)`.
         stochastic: Ids of all layers that draw, or hold a layer that does.
+        observe: None, or what is told of each call of the graph: function of
+            (operation, inputs, outputs, whether they are folded, whether
+            what was folded begins here), the tensors as flat lists.
     """
 
-    def __init__(self, model, inputs, stochastic):
+    def __init__(self, model, inputs, stochastic, observe=None):
         self._model = model
         self._inputs = inputs
         self._stochastic = stochastic
+        self._observe = observe
         self._memory = _Memory()
         self._graph = _keras_graph.graph_of(model)
         if self._graph is not None:
-            prefix = _Walk(stochastic, fold=None)
+            prefix = _Walk(stochastic, None, observe)
             prefix.graph(self._graph, self._plain_inputs(), self._memory)
 
     def _plain_inputs(self):
@@ -95,7 +99,7 @@ class FoldedModel:
         if self._graph is None:
             folded = tree.map_structure(fold, self._inputs)
             return self._model(folded, training=False)
-        walk = _Walk(self._stochastic, fold)
+        walk = _Walk(self._stochastic, fold, self._observe)
         values = walk.graph(self._graph, self._plain_inputs(), self._memory)
         return _keras_graph.packed_outputs(
             self._graph,
@@ -106,9 +110,10 @@ class FoldedModel:
 class _Walk:
     """One pass over a graph; without `fold`, over its prefix only."""
 
-    def __init__(self, stochastic, fold):
+    def __init__(self, stochastic, fold, observe):
         self._stochastic = stochastic
         self._fold = fold
+        self._observe = observe
 
     def graph(self, graph, inputs, memory):
         """Returns the values of the graph's outputs, None where not reached."""
@@ -154,8 +159,12 @@ class _Walk:
             )
         if _keras_graph.takes_training(node.operation):
             kwargs = {**kwargs, "training": False}
-        outputs = node.operation(*args, **kwargs)
-        return [_Value(output, folds) for output in tree.flatten(outputs)]
+        outputs = tree.flatten(node.operation(*args, **kwargs))
+        if self._observe is not None:
+            begins = folds and not any_folded
+            inputs = list(tensors.values())
+            self._observe(node.operation, inputs, outputs, folds, begins)
+        return [_Value(output, folds) for output in outputs]
 
     def _folded(self, symbolic, values, batch_sizes):
         value = values[id(symbolic)]

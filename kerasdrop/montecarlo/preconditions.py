@@ -6,6 +6,7 @@ import keras
 
 from kerasdrop import _keras_graph
 from kerasdrop.montecarlo import adapters
+from kerasdrop.montecarlo import listing
 from kerasdrop.montecarlo import recurrent
 
 
@@ -71,17 +72,13 @@ def check_draws(model, owner):
     if any(adapters.rate_of(layer) > 0.0 for layer in layers):
         return
     if layers:
-        found = ", ".join(f"'{layer.name}'" for layer in layers)
         raise ValueError(
             f"{owner}: nothing in model '{model.name}' would be drawn: the "
-            f"rate of each layer that can draw ({found}) is 0. Set a rate, "
-            "e.g. `kerasdrop.set_rates(model, 0.5)`."
+            "rate of each layer that can draw is 0. Set a rate, e.g. "
+            "`kerasdrop.set_rates(model, 0.5)`.\n" + listing.table(model)
         )
-    names = sorted(
-        {type(layer).__name__ for layer in _keras_graph.all_layers(model)}
-    )
     raise ValueError(
         f"{owner}: no layer of model '{model.name}' can draw, so all samples "
         "would be the same. Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`,"
-        f" and train with it. Layers found: {', '.join(names)}"
+        " and train with it.\n" + listing.table(model)
     )

@@ -1,5 +1,6 @@
 """Who decides, during a Monte Carlo pass, which layers draw and what."""
 
+import contextlib
 import threading
 
 # A thread-local and not a context variable: torch.compile refuses the latter.
@@ -36,6 +37,22 @@ class StochasticScope:
 
     def __exit__(self, *exception):
         _current.scope = self._outer
+
+
+@contextlib.contextmanager
+def inference():
+    """Marks that this thread is inside a Monte Carlo pass."""
+    outer = is_inference()
+    _current.inference = True
+    try:
+        yield
+    finally:
+        _current.inference = outer
+
+
+def is_inference():
+    """Whether this thread is inside a Monte Carlo pass."""
+    return getattr(_current, "inference", False)
 
 
 def scope_of(layer):

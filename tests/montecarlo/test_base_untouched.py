@@ -181,3 +181,32 @@ def test_two_threads_get_what_each_gets_alone(model, x):
         thread.join()
     for one, other in zip(alone, together):
         np.testing.assert_array_equal(one, other)
+
+
+class Block(keras.layers.Layer):
+    """Calls its dropout in training, which Keras hands on to what follows."""
+
+    def __init__(self, dropout):
+        super().__init__()
+        self.dropout = dropout
+        self.normalization = layers.BatchNormalization()
+
+    def build(self, input_shape):
+        self.normalization.build(input_shape)
+        self.built = True
+
+    def call(self, inputs):
+        return self.normalization(self.dropout(inputs, training=True))
+
+
+@pytest.mark.parametrize("cls", [layers.Dropout, kerasdrop.layers.Dropout])
+def test_a_dropout_called_in_training_moves_no_normalization(cls, x):
+    inputs = keras.Input((topologies.FEATURES,))
+    model = keras.Model(inputs, Block(cls(0.5))(inputs))
+    before = state_of(model)
+    draw = {"num_samples": 20, "kind": "regression", "seed": 0, "verbose": 0}
+    whole = kerasdrop.mc_predict(model, x, **draw)
+    assert_same_state(before, state_of(model))
+    in_parts = kerasdrop.mc_predict(model, x, batch_size=2, **draw)
+    np.testing.assert_allclose(whole.mean, in_parts.mean, atol=1e-6)
+    assert (whole.std > 0.0).any()

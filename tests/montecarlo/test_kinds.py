@@ -174,3 +174,42 @@ def test_a_model_without_a_graph_needs_its_kind():
     model(np.ones((1, 3), "float32"))
     with pytest.raises(ValueError, match="has no graph .*Pass `kind`"):
         kerasdrop.MonteCarlo(model)
+
+
+def two_heads():
+    x = keras.Input((3,))
+    h = kerasdrop.layers.Dropout(0.5)(layers.Dense(16)(x))
+    label = layers.Dense(4, activation="softmax")(h)
+    return keras.Model(x, {"label": label, "size": layers.Dense(1)(h)})
+
+
+@pytest.mark.parametrize(
+    "kind", [None, {"label": "probabilities", "size": "regression"}]
+)
+def test_outputs_with_names_are_each_of_a_kind(kind):
+    x = np.ones((5, 3), "float32")
+    result = kerasdrop.mc_predict(two_heads(), x, 16, kind=kind, verbose=0)
+    assert set(result.mean) == {"label", "size"}
+    assert set(result.predictive_entropy) == {"label"}
+    assert result.predictive_entropy["label"].shape == (5,)
+
+
+def test_kinds_must_name_the_outputs():
+    with pytest.raises(ValueError, match="must name each output"):
+        kerasdrop.mc_predict(
+            two_heads(), np.ones((5, 3)), 16, kind={"label": "probabilities"}
+        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "last", "message"),
+    [
+        ("logits", "softmax", "what comes before a softmax"),
+        ("probabilities", None, "pass `kind='logits'`"),
+        ("binary", None, "Add a sigmoid"),
+        ("mean_and_variance", None, "mean_and_log_variance"),
+    ],
+)
+def test_a_kind_that_the_outputs_cannot_be_is_refused(kind, last, message):
+    with pytest.raises(ValueError, match=message):
+        drawn(kind, last)

@@ -1,0 +1,217 @@
+"""`inspect`: what a Monte Carlo pass would draw, before one is made."""
+
+import dataclasses
+import math
+
+import keras
+from keras import tree
+
+from kerasdrop import _keras_graph
+from kerasdrop.montecarlo import adapters
+from kerasdrop.montecarlo import folding
+from kerasdrop.montecarlo import listing
+from kerasdrop.montecarlo import preconditions
+
+# Rows of the batch on which the graph is tried: no other axis has this size by
+# chance often.
+_BATCH_SIZE = 11
+_RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
+# Size of an axis that the model leaves open.
+_OPEN_SIZE = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """How much of a model is its deterministic prefix.
+
+    Attributes:
+        ends_at: Tuple of the names of the layers at which it ends: the first
+            on each way that draw.
+        share_of_layers: Float in [0, 1], of the calls in the model's graph.
+        share_of_multiply_adds: Float in [0, 1], of the multiply-adds of all
+            kernels (dense, convolutional, recurrent, attention projections);
+            inside a block without a graph of its own each kernel is counted
+            once for each position that the block returns.
+        leaves_batch_at: Tuple of the names of the layers behind which axis 0
+            is no longer the batch. None of these may come before a layer that
+            draws.
+    """
+
+    ends_at: tuple
+    share_of_layers: float
+    share_of_multiply_adds: float
+    leaves_batch_at: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found. `str()` or `print()` shows it as a table.
+
+    Attributes:
+        model: Its name.
+        layers: Tuple of one entry for each layer that is or could be random,
+            in the order of the model, with the attributes `path`,
+            `class_name`, `rate`, `is_drawn` and `why`.
+        prefix: `Part`, the part of the model that is run once for all samples;
+            None for a subclassed model, all of which is run for each.
+    """
+
+    model: str
+    layers: tuple
+    prefix: object
+    _table: str = dataclasses.field(repr=False)
+
+    def __str__(self):
+        lines = [f"Model '{self.model}'", self._table]
+        prefix = self.prefix
+        if prefix is None:
+            lines.append(
+                "It has no graph of layers: all of it is run for each sample."
+            )
+            return "\n".join(lines)
+        ends = ", ".join(prefix.ends_at) or "nowhere: nothing is drawn"
+        lines += [
+            f"Run once for all samples: {prefix.share_of_layers:.0%} of the "
+            f"layers, {prefix.share_of_multiply_adds:.0%} of the "
+            "multiply-adds.",
+            f"Run for each sample: from {ends}.",
+        ]
+        if prefix.leaves_batch_at:
+            lines.append(
+                "Axis 0 is no longer the batch behind: "
+                f"{', '.join(prefix.leaves_batch_at)}."
+            )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def inspect(model):
+    """Tells what Monte Carlo prediction would draw in `model`.
+
+    Nothing is drawn and nothing in the model changes.
+
+    Args:
+        model: A built Keras model.
+
+    Returns:
+        An `Inspection`. Printed, it is a table with a line for each layer
+        that is or could be random: its path and class, its rate, whether and
+        how it would be drawn, and why not; below, which part of the model
+        would be run once for all samples.
+
+    Raises:
+        ValueError: If `model` is no built Keras model.
+
+    Example:
+
+    >>> print(kerasdrop.inspect(model))
+    """
+    preconditions.check_model(model, "inspect")
+    return Inspection(
+        model.name,
+        tuple(listing.random_layers(model)),
+        _prefix(model),
+        listing.table(model),
+    )
+
+
+class _Observer:
+    """Counts the calls of a graph as they are made."""
+
+    def __init__(self, batch_size):
+        self.calls = {True: 0, False: 0}  # by whether for each sample
+        self.multiply_adds = {True: 0, False: 0}
+        self.ends_at = []
+        self.leaves_batch_at = []
+        self._batch_size = batch_size
+        self._left = False
+
+    def __call__(self, operation, inputs, outputs, is_folded, begins):
+        self.calls[is_folded] += 1
+        self.multiply_adds[is_folded] += _multiply_adds(
+            operation, inputs, outputs
+        )
+        if begins:
+            self.ends_at.append(operation.name)
+        leaves = any(
+            output.shape[:1] not in ((), (self._batch_size,))
+            for output in outputs
+        )
+        if leaves and not self._left:
+            self._left = True
+            self.leaves_batch_at.append(operation.name)
+        elif not leaves:
+            self._left = False
+
+
+class _Trial(keras.layers.Layer):
+    """Calls a function of tensors symbolically, by being a layer."""
+
+    def __init__(self, function):
+        super().__init__(autocast=False)
+        self._function = function
+        self.built = True
+
+    def call(self, inputs):
+        return self._function(inputs)
+
+
+def _prefix(model):
+    graph = _keras_graph.graph_of(model)
+    if graph is None:
+        return None
+    batch_size = graph.inputs[0].shape[0] or _BATCH_SIZE
+    observer = _Observer(batch_size)
+    drawn = [
+        layer
+        for layer in adapters.drawable_layers(model)
+        if adapters.rate_of(layer) > 0.0
+    ]
+    holders = adapters.holders_of(model, drawn)
+
+    def trial(inputs):
+        folded = folding.FoldedModel(model, inputs, holders, observer)
+        return tree.flatten(folded.samples(1))
+
+    _Trial(trial)(
+        tree.map_structure(
+            lambda tensor: keras.KerasTensor(
+                [
+                    size or (_OPEN_SIZE if axis else batch_size)
+                    for axis, size in enumerate(tensor.shape)
+                ],
+                tensor.dtype,
+            ),
+            graph.input,
+        )
+    )
+    return Part(
+        tuple(dict.fromkeys(observer.ends_at)),
+        _share(observer.calls),
+        _share(observer.multiply_adds),
+        tuple(dict.fromkeys(observer.leaves_batch_at)),
+    )
+
+
+def _share(counts):
+    return counts[False] / (sum(counts.values()) or 1)
+
+
+def _multiply_adds(operation, inputs, outputs):
+    """Multiply-adds of the kernels in one call, per row."""
+    kernels = sum(
+        math.prod(weight.shape)
+        for weight in getattr(operation, "weights", ())
+        if "kernel" in weight.name
+    )
+    if not kernels:
+        return 0
+    sizes = [size or 1 for size in outputs[0].shape[1:]]
+    if getattr(operation, "data_format", None) == "channels_first":
+        positions = math.prod(sizes[1:])
+    else:
+        positions = math.prod(sizes[:-1])
+    if isinstance(operation, _RECURRENT) and not operation.return_sequences:
+        positions *= inputs[0].shape[1]  # a step for each
+    return kernels * positions

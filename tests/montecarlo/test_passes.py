@@ -1,0 +1,142 @@
+"""Predictions in several compiled calls, by rows, and interrupted ones."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import kerasdrop
+from kerasdrop.montecarlo import engine
+
+X = np.random.default_rng(0).normal(size=(10, 3)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(3)
+    return keras.Sequential(
+        [
+            keras.Input((3,)),
+            layers.Dense(16, activation="tanh"),
+            kerasdrop.layers.Dropout(0.5),
+            layers.Dense(2),
+        ]
+    )
+
+
+def predict(model, num_samples, **settings):
+    settings = {"kind": "regression", "verbose": 0, "seed": 1, **settings}
+    return kerasdrop.mc_predict(model, X, num_samples, **settings)
+
+
+@pytest.mark.parametrize("num_samples", [257, 272, 512, 1000])
+def test_several_calls_make_what_one_makes(model, num_samples, monkeypatch):
+    several = predict(model, num_samples, keep_samples=True)
+    assert several.samples.shape == (10, num_samples, 2)
+    exact = several.samples.astype("float64")
+    np.testing.assert_allclose(several.mean, exact.mean(1), atol=1e-5)
+    np.testing.assert_allclose(several.std, exact.std(1, ddof=1), rtol=1e-4)
+    monkeypatch.setattr(engine, "_SETS_AT_A_TIME", 1000)
+    one = predict(model, num_samples + 1, keep_samples=True)
+    np.testing.assert_allclose(
+        one.samples[:, :num_samples], several.samples, atol=1e-5
+    )
+
+
+def interrupting(monkeypatch, after):
+    """Raises KeyboardInterrupt in compiled call number `after`."""
+    advance = engine.Pass.advance
+    calls = []
+
+    def interrupted(self):
+        if len(calls) == after:
+            raise KeyboardInterrupt
+        calls.append(1)
+        advance(self)
+
+    monkeypatch.setattr(engine.Pass, "advance", interrupted)
+
+
+def test_ctrl_c_returns_the_batches_that_were_done(model, monkeypatch):
+    whole = predict(model, 20)
+    interrupting(monkeypatch, after=2)
+    with pytest.warns(UserWarning, match="first 8 rows, each from 20 of 20"):
+        part = predict(model, 20, batch_size=4, on_interrupt="return")
+    assert part.num_samples == 20
+    np.testing.assert_allclose(part.mean, whole.mean[:8], atol=1e-5)
+
+
+def test_ctrl_c_returns_the_samples_that_were_drawn(model, monkeypatch):
+    asked = {"quantiles": 0.5, "keep_samples": True}
+    whole = predict(model, 1000, **asked)
+    interrupting(monkeypatch, after=2)
+    with pytest.warns(UserWarning, match="10 rows, each from .* of 1000"):
+        part = predict(model, 1000, on_interrupt="return", **asked)
+    # 1000 = 62 sets and 8: 62 = 14 and three times 16.
+    assert part.num_samples == 8 + (14 + 16) * 16
+    drawn = np.r_[0 : 30 * 16, 62 * 16 : 1000]
+    np.testing.assert_allclose(part.samples, whole.samples[:, drawn], atol=1e-5)
+    np.testing.assert_allclose(part.mean, part.samples.mean(1), atol=1e-5)
+    np.testing.assert_allclose(
+        part.quantiles[:, 0], np.median(part.samples, axis=1), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("on_interrupt", ["raise", "return"])
+def test_ctrl_c_before_anything_was_drawn(model, monkeypatch, on_interrupt):
+    interrupting(monkeypatch, after=0)
+    with pytest.raises(KeyboardInterrupt):
+        predict(model, 20, on_interrupt=on_interrupt)
+
+
+def test_ctrl_c_raises_by_default(model, monkeypatch):
+    interrupting(monkeypatch, after=1)
+    with pytest.raises(KeyboardInterrupt):
+        predict(model, 20, batch_size=4)
+
+
+def test_rows_are_a_part_of_the_input(model):
+    whole = predict(model, 32)
+    rows = np.array([7, 2, 4])
+    part = kerasdrop.mc_predict(
+        model, X[rows], 32, 1, kind="regression", rows=rows, verbose=0
+    )
+    np.testing.assert_allclose(part.mean, whole.mean[rows], atol=1e-5)
+
+
+def test_one_batch(model):
+    whole = predict(model, 32)
+    predictive = kerasdrop.MonteCarlo(model, 32, seed=1, kind="regression")
+    part = predictive.predict_on_batch(X[3:6], first_row=3)
+    np.testing.assert_allclose(part["mean"], whole.mean[3:6], atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [[0.5] * 10, [-1] * 10, [[1]] * 10])
+def test_illegal_rows(model, rows):
+    with pytest.raises(ValueError, match="`rows` must be integers from 0"):
+        predict(model, 16, rows=rows)
+
+
+def test_too_few_rows(model):
+    with pytest.raises(ValueError, match="same number of rows"):
+        predict(model, 16, rows=[1, 2])
+
+
+def test_a_row_beyond_the_last_number(model):
+    with pytest.raises(ValueError, match="numbered below 2\\*\\*31"):
+        predict(model, 16, first_row=2**31 - 5)
+
+
+def test_a_list_of_numbers_is_no_array(model):
+    with pytest.raises(ValueError, match="numpy.array"):
+        kerasdrop.mc_predict(model, [[1.0, 2.0, 3.0]], kind="regression")
+
+
+def test_statistics_have_one_order(model):
+    names = list(predict(model, 32))
+    assert names == ["mean", "variance", "std", "standard_error"]
+
+
+def test_progress_counts_calls(model, capsys):
+    predict(model, 600, batch_size=5, verbose=1)
+    assert "6/6" in capsys.readouterr().out  # 2 batches, 3 calls each
