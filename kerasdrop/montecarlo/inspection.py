@@ -162,7 +162,7 @@ def _prefix(model):
     if graph is None:
         return None
     batch_size = graph.inputs[0].shape[0] or _BATCH_SIZE
-    observer = _Observer(batch_size)
+    observers = []
     drawn = [
         layer
         for layer in adapters.drawable_layers(model)
@@ -171,7 +171,9 @@ def _prefix(model):
     holders = adapters.holders_of(model, drawn)
 
     def trial(inputs):
-        folded = folding.FoldedModel(model, inputs, holders, observer)
+        # Keras may try more than once: on PyTorch without data, then with.
+        observers.append(_Observer(batch_size))
+        folded = folding.FoldedModel(model, inputs, holders, observers[-1])
         return tree.flatten(folded.samples(1))
 
     _Trial(trial)(
@@ -186,6 +188,7 @@ def _prefix(model):
             graph.input,
         )
     )
+    observer = observers[-1]
     return Part(
         tuple(dict.fromkeys(observer.ends_at)),
         _share(observer.calls),

@@ -198,6 +198,10 @@ class Block(keras.layers.Layer):
     def call(self, inputs):
         return self.normalization(self.dropout(inputs, training=True))
 
+    def get_config(self):
+        dropout = keras.saving.serialize_keras_object(self.dropout)
+        return {**super().get_config(), "dropout": dropout}
+
 
 @pytest.mark.parametrize("cls", [layers.Dropout, kerasdrop.layers.Dropout])
 def test_a_dropout_called_in_training_moves_no_normalization(cls, x):
