@@ -249,7 +249,17 @@ def noise_shape_fits(noise_shape, input_shape, owner):
 
 
 def float_inputs(inputs, owner):
-    dtype = keras.backend.standardize_dtype(inputs.dtype)
+    """Checks that inputs are one tensor, of a floating-point dtype."""
+    dtype = getattr(inputs, "dtype", None)
+    if dtype is None:
+        raise ValueError(
+            f"{owner}: inputs must be one floating-point tensor. For several "
+            "tensors call the layer on each, e.g. "
+            "`keras.tree.map_structure(layer, inputs)`; make numbers a tensor "
+            "by `keras.ops.convert_to_tensor`. Received: inputs of type "
+            f"{type(inputs).__name__}"
+        )
+    dtype = keras.backend.standardize_dtype(dtype)
     if not keras.backend.is_float_dtype(dtype):
         raise ValueError(
             f"{owner}: inputs must be of a floating-point dtype, since kept "

@@ -173,6 +173,52 @@ def test_integer_inputs_are_refused_when_the_model_is_made():
         Dropout(0.5)(tokens)
 
 
+NO_TENSORS = {
+    "None": lambda: None,
+    "list": lambda: [probes.ones(), probes.ones()],
+    "tuple": lambda: (probes.ones(), probes.ones()),
+    "dict": lambda: {"a": probes.ones()},
+    "symbolic list": lambda: [keras.Input((3,)), keras.Input((3,))],
+    "symbolic dict": lambda: {"a": keras.Input((3,))},
+}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", NO_TENSORS)
+@pytest.mark.parametrize("layer_class", LAYERS)
+def test_inputs_that_are_no_tensor_are_refused(layer_class, kind, training):
+    received = kind.removeprefix("symbolic ").replace("None", "NoneType")
+    message = rf"\(layer, inputs\)`.* Received: inputs of type {received}"
+    with pytest.raises(ValueError, match=message):
+        layer_class(0.5)(NO_TENSORS[kind](), training=training)
+
+
+def test_the_way_to_drop_several_tensors_that_the_message_names_works():
+    layer = Dropout(1.0)
+    inputs = {"a": probes.ones(), "b": [probes.ones()]}
+    outputs = keras.tree.map_structure(
+        lambda tensor: layer(tensor, training=True), inputs
+    )
+    assert float(ops.max(outputs["a"])) == 0.0
+    assert float(ops.max(outputs["b"][0])) == 0.0
+
+
+def test_numbers_in_a_list_are_refused_as_by_the_stock_layer():
+    messages = []
+    for layer_class in (keras.layers.Dropout, Dropout):
+        with pytest.raises(ValueError, match="Only input tensors") as error:
+            layer_class(0.5)([[1.0, 2.0]], training=True)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+
+
+def test_an_array_of_numpy_is_a_tensor():
+    outputs = Dropout(0.0)(np.ones((2, 3)), training=True)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(outputs), np.ones((2, 3))
+    )
+
+
 def test_a_checkpoint_with_an_illegal_rate_is_refused(tmp_path):
     path = tmp_path / "model.weights.h5"
     model = keras.Sequential([keras.Input((3,)), Dropout(0.5, name="third")])
