@@ -54,16 +54,15 @@ ROWS = (
         "kerasdrop.montecarlo.adapters",
         "kerasdrop.montecarlo.folding",
         "kerasdrop.montecarlo.kinds",
-        "kerasdrop.rates",
     ),
     (
-        "kerasdrop.callbacks.*",
         "kerasdrop.classic_scaling",
         "kerasdrop.conversion",
         "kerasdrop.montecarlo.preconditions",
     ),
-    ("kerasdrop.montecarlo.model",),
-    ("kerasdrop.callbacks", "kerasdrop.montecarlo.prediction"),
+    ("kerasdrop.montecarlo.model", "kerasdrop.rates"),
+    ("kerasdrop.callbacks.*", "kerasdrop.montecarlo.prediction"),
+    ("kerasdrop.callbacks",),
     ("kerasdrop",),
 )
 
