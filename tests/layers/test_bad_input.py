@@ -109,6 +109,70 @@ def test_the_message_about_a_schedule_has_the_value_and_the_step():
         Dropout(schedule)
 
 
+class Counted(schedules.LearningRateSchedule):
+    """.5 but at step 1000, by a rule that takes the step in its own way."""
+
+    def __init__(self, rule, bad_rate):
+        self.rule = rule
+        self.bad_rate = bad_rate
+        self.calls = 0
+
+    def __call__(self, step):
+        self.calls += 1
+        return self.rule(step, self.bad_rate)
+
+    def get_config(self):
+        return {}
+
+
+RULES = {
+    "an array": lambda step, bad: ops.where(step == 1000, bad, 0.5),
+    "an array, reduced": lambda step, bad: ops.max(
+        ops.where(step == 1000, bad, 0.5)
+    ),
+    "a tensor, in a condition": lambda step, bad: ops.cond(
+        ops.equal(step, 1000),
+        lambda: ops.convert_to_tensor(bad),
+        lambda: ops.convert_to_tensor(0.5),
+    ),
+    "a number, in Python": lambda step, bad: bad if step == 1000 else 0.5,
+    "a number, converted": lambda step, bad: {1000: bad}.get(int(step), 0.5),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_kind_of_schedule_is_tried_out(rule):
+    with pytest.raises(ValueError, match="the value 1.5 at step 1000. Change"):
+        Dropout(Counted(RULES[rule], 1.5))
+    with pytest.raises(ValueError, match="the value nan at step 1000. Change"):
+        Dropout(Counted(RULES[rule], float("nan")))
+    Dropout(Counted(RULES[rule], 1.0))
+
+
+def test_a_schedule_that_takes_an_array_is_called_once():
+    schedule = Counted(RULES["an array"], 0.75)
+    Dropout(schedule)
+    assert schedule.calls == 1
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax",
+    reason="On JAX each condition is compiled; elsewhere a call costs nothing",
+)
+def test_a_schedule_with_a_condition_is_traced_and_not_run_step_by_step():
+    schedule = Counted(RULES["a tensor, in a condition"], 0.75)
+    Dropout(schedule)
+    assert schedule.calls < 5
+
+
+def test_the_error_of_a_schedule_itself_is_shown():
+    def broken(step, bad):
+        raise ArithmeticError("of its own")
+
+    with pytest.raises(ArithmeticError, match="of its own"):
+        Dropout(Counted(broken, 0.5))
+
+
 @pytest.mark.parametrize("seed", [0.5, "0", [1], True])
 def test_a_seed_that_is_no_integer_is_refused(seed):
     with pytest.raises(ValueError, match="must be an integer, or None .*Rec"):
