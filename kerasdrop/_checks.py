@@ -3,12 +3,14 @@
 Everything here works on Python values, before any tensor exists.
 """
 
+import contextlib
 import itertools
 import math
 import numbers
 
 import keras
 import numpy as np
+from keras import ops
 
 # A schedule is checked at these steps and around every step that its own
 # configuration names (boundaries, durations): there its pieces begin and end.
@@ -52,18 +54,35 @@ def schedule(value, owner, name="rate"):
     A compiled step cannot raise, so a schedule is evaluated here at the steps
     where its pieces begin and end.
     """
-    for step in _steps_to_check(value):
-        result = float(
-            keras.ops.convert_to_numpy(value(np.asarray(step, "int32")))
+    steps = _steps_to_check(value)
+    results = _values_at(value, steps)
+    illegal = np.flatnonzero(~((results >= 0.0) & (results <= 1.0)))
+    if illegal.size:
+        first = illegal[0]
+        raise ValueError(
+            f"{owner}: argument `{name}` is a schedule that must stay in "
+            "[0, 1] at every step, since its value is the probability of "
+            f"dropping a unit. Received: {type(value).__name__} with the "
+            f"value {float(results[first])} at step {steps[first]}. Change "
+            "its bounds."
         )
-        if not 0.0 <= result <= 1.0:
-            raise ValueError(
-                f"{owner}: argument `{name}` is a schedule that must stay in "
-                "[0, 1] at every step, since its value is the probability of "
-                f"dropping a unit. Received: {type(value).__name__} with the "
-                f"value {result} at step {step}. Change its bounds."
-            )
     return value
+
+
+def _values_at(schedule, steps):
+    """The values of a schedule at an array of steps: an array.
+
+    At once where the schedule takes an array; else, if it has a condition on
+    the step, mapped by the backend, which JAX compiles once and not for each
+    step; else, if it can only run in Python, step by step.
+    """
+    for evaluate in (schedule, lambda steps: ops.map(schedule, steps)):
+        with contextlib.suppress(Exception):
+            values = ops.convert_to_numpy(evaluate(steps))
+            if values.shape == steps.shape:
+                return values
+    one_by_one = [schedule(np.asarray(step)) for step in steps]
+    return np.array([ops.convert_to_numpy(value) for value in one_by_one])
 
 
 def _steps_to_check(value):
@@ -79,7 +98,7 @@ def _steps_to_check(value):
             steps.update(
                 (around - 1, around, around + 1, around // 2, around // 4)
             )
-    return sorted(steps)
+    return np.array(sorted(steps), "int32")
 
 
 def _numbers_in(config):
@@ -249,7 +268,17 @@ def noise_shape_fits(noise_shape, input_shape, owner):
 
 
 def float_inputs(inputs, owner):
-    dtype = keras.backend.standardize_dtype(inputs.dtype)
+    """Checks that inputs are one tensor, of a floating-point dtype."""
+    dtype = getattr(inputs, "dtype", None)
+    if dtype is None:
+        raise ValueError(
+            f"{owner}: inputs must be one floating-point tensor. For several "
+            "tensors call the layer on each, e.g. "
+            "`keras.tree.map_structure(layer, inputs)`; make numbers a tensor "
+            "by `keras.ops.convert_to_tensor`. Received: inputs of type "
+            f"{type(inputs).__name__}"
+        )
+    dtype = keras.backend.standardize_dtype(dtype)
     if not keras.backend.is_float_dtype(dtype):
         raise ValueError(
             f"{owner}: inputs must be of a floating-point dtype, since kept "

@@ -86,7 +86,7 @@ def convert_dropout(model):
         "Replace `keras.layers.Dropout` by `kerasdrop.layers.Dropout` there; "
         "checkpoints of the stock layer load as they are.",
     )
-    if not any(_is_convertible(layer) for _, layer in _model_tree.walk(model)):
+    if not any(is_convertible(layer) for _, layer in _model_tree.walk(model)):
         raise _nothing_to_convert(model)
     new_model, pairs = _copying.copy_model(model, _counterpart)
     report = _report(model, pairs)
@@ -95,16 +95,17 @@ def convert_dropout(model):
     return Conversion(new_model, report)
 
 
-def _is_convertible(layer):
+def is_convertible(layer):
+    """Whether a layer of kerasdrop can take this one's place."""
     return type(layer) in _COUNTERPARTS
 
 
 def _counterpart(layer):
     """What a layer of the graph becomes, or None if it just is copied."""
-    if _is_convertible(layer):
+    if is_convertible(layer):
         return _COUNTERPARTS[type(layer)].from_config(layer.get_config())
     holds_one = isinstance(layer, keras.layers.Layer) and any(
-        _is_convertible(inner) for _, inner in _model_tree.walk(layer)
+        is_convertible(inner) for _, inner in _model_tree.walk(layer)
     )
     if holds_one:
         try:
@@ -136,7 +137,7 @@ def _report(model, pairs):
     is_converted = {
         id(old): isinstance(new, StochasticLayer)
         for old, new in pairs
-        if _is_convertible(old)
+        if is_convertible(old)
     }
     found = dict(_model_tree.walk(model))
     converted = {}
@@ -159,7 +160,7 @@ def _report(model, pairs):
 def _why_skipped(layer, owner):
     """The reason, or None for a layer that is none of our business."""
     name = _model_tree.class_name(layer)
-    if _is_convertible(layer):
+    if is_convertible(layer):
         return (
             f"{name} that '{owner.name}' ({type(owner).__name__}) makes itself"
         )

@@ -1,11 +1,13 @@
 """Reads and sets the rates of all dropout layers of a model."""
 
 import fnmatch
+import warnings
 
 import keras
 
 from kerasdrop import _checks
 from kerasdrop import _model_tree
+from kerasdrop import conversion
 from kerasdrop.layers.base import StochasticLayer
 
 _CONVERT = "`model, report = kerasdrop.convert_dropout(model)`"
@@ -32,8 +34,7 @@ def get_rates(model):
         RuntimeError: On JAX, in a callback that has not touched `self.model`
             in this batch: the rates cannot be read there.
     """
-    ours = _ours(_candidates(model, "get_rates"), "get_rates")
-    return {path: layer.rate for path, layer in ours}
+    return {path: layer.rate for path, layer in live_layers(model, "get_rates")}
 
 
 def set_rates(model, rate, layers=None):
@@ -49,7 +50,9 @@ def set_rates(model, rate, layers=None):
             and no layer may be selected by two of them.
         layers: Which layers:
 
-            - None: all.
+            - None: all of kerasdrop. A `keras.layers.Dropout` beside them is
+              an error, since it can be converted; of other stock dropout
+              layers, which keep their rates, a warning tells.
             - A string: a path, as in `get_rates`; else a layer's name,
               wherever it is; else a pattern (`*`, `?`, `[...]`) for the path
               or the name. `*` matches `/` as well: `"encoder/*"`.
@@ -80,67 +83,80 @@ def set_rates(model, rate, layers=None):
     >>> get_rates(model)
     {'early': 0.25, 'late': 0.5}
     """
-    candidates = _candidates(model, "set_rates")
-    _ours(candidates, "set_rates")
+    owner = "set_rates"
+    candidates = _candidates(model, owner)
     if isinstance(rate, dict):
         assignments = _assignments_of_dict(candidates, rate, layers)
     else:
         number = _rate(rate)
         assignments = [
-            (path, layer, number) for path, layer in _select(candidates, layers)
+            (path, layer, number)
+            for path, layer in _select(candidates, layers, owner)
         ]
     for path, layer, number in assignments:
-        _check_settable(path, layer, number)
+        _check_settable(candidates, path, layer, number, owner)
+    if layers is None and not isinstance(rate, dict):
+        _warn_of_others(candidates, owner)
     for _, layer, number in assignments:
         layer.rate = number
 
 
-def settable_layers(model, layers=None):
+def settable_layers(model, layers, owner):
     """The layers whose rates `set_rates` would set, for repeated setting.
 
     Args, raises: As `set_rates`.
+        owner: Who asks, for the messages.
 
     Returns:
         List of (path, layer).
     """
-    candidates = _candidates(model, "set_rates")
-    _ours(candidates, "set_rates")
-    selected = _select(candidates, layers)
+    candidates = _candidates(model, owner)
+    selected = _select(candidates, layers, owner)
     for path, layer in selected:
-        _check_settable(path, layer, layer.rate)
+        _check_settable(candidates, path, layer, layer.rate, owner)
+    if layers is None:
+        _warn_of_others(candidates, owner)
     return selected
 
 
-def _candidates(model, caller):
-    """Every dropout layer, stock ones too, as (path, layer)."""
+def live_layers(model, owner):
+    """The layers of kerasdrop in a model: list of (path, layer), or raises."""
+    return _ours(_candidates(model, owner))
+
+
+def _candidates(model, owner):
+    """Every dropout layer, stock ones too, as (path, layer); ours among them.
+
+    Raises if there is none of ours.
+    """
     if not isinstance(model, keras.layers.Layer):
         raise TypeError(
-            f"{caller}: argument `model` must be a `keras.Model` or a layer. "
+            f"{owner}: argument `model` must be a `keras.Model` or a layer. "
             f"Received: model={model!r} (of type {type(model).__name__})"
         )
     found = [(model.name, model), *_model_tree.walk(model)]
-    return [
+    candidates = [
         (path, layer)
         for path, layer in found
         if isinstance(layer, StochasticLayer)
         or _model_tree.is_stock_dropout(layer)
     ]
-
-
-def _ours(candidates, caller):
-    ours = [
-        (path, layer)
-        for path, layer in candidates
-        if isinstance(layer, StochasticLayer)
-    ]
-    if not ours:
+    if not _ours(candidates):
         raise ValueError(
-            f"{caller}: the model has no layer of kerasdrop. Stock dropout "
+            f"{owner}: the model has no layer of kerasdrop. Stock dropout "
             f"layers in it:\n{_model_tree.listing(candidates)}\nMake "
             f"them ours with {_CONVERT}, or build the model with "
             "`kerasdrop.layers`."
         )
-    return ours
+    return candidates
+
+
+def _ours(candidates):
+    return [
+        (path, layer)
+        for path, layer in candidates
+        if isinstance(layer, StochasticLayer)
+    ]
 
 
 def _rate(value):
@@ -169,7 +185,7 @@ def _assignments_of_dict(candidates, rates, layers):
     assignments = []
     for key, value in rates.items():
         number = _rate(value)
-        for path, layer in _select(candidates, key):
+        for path, layer in _select(candidates, key, "set_rates"):
             if path in key_of_path:
                 raise ValueError(
                     f"set_rates: the keys {key_of_path[path]!r} and {key!r} "
@@ -181,36 +197,42 @@ def _assignments_of_dict(candidates, rates, layers):
     return assignments
 
 
-def _select(candidates, selector):
+def _select(candidates, selector, owner):
     """The candidates that a selector names, in the model's order; or raises.
 
-    Each part of a list must select something.
+    Each part of a list must select something. None selects what is ours, and
+    what should be.
     """
     if selector is None:
-        selectors = [lambda layer: True]
+        selectors = [
+            lambda layer: (
+                isinstance(layer, StochasticLayer)
+                or conversion.is_convertible(layer)
+            )
+        ]
     elif isinstance(selector, (list, tuple)):
         selectors = selector
     else:
         selectors = [selector]
     selected = set()
     for each in selectors:
-        matches = _match(candidates, each)
+        matches = _match(candidates, each, owner)
         if not matches:
             raise ValueError(
-                "set_rates: no dropout layer of the model is selected. The "
+                f"{owner}: no dropout layer of the model is selected. The "
                 f"model has:\n{_model_tree.listing(candidates)}\nReceived: "
                 f"layers={each!r}"
             )
         selected.update(matches)
     if not selected:
         raise ValueError(
-            "set_rates: argument `layers` is empty; leave it out to set all "
+            f"{owner}: argument `layers` is empty; leave it out to set all "
             f"layers. Received: layers={selector!r}"
         )
     return [entry for entry in candidates if entry[0] in selected]
 
 
-def _match(candidates, selector):
+def _match(candidates, selector, owner):
     """The paths of the candidates that one selector, no list, names."""
     if isinstance(selector, str):
         return _match_text(candidates, selector)
@@ -221,7 +243,7 @@ def _match(candidates, selector):
     if callable(selector):
         return [path for path, layer in candidates if selector(layer)]
     raise TypeError(
-        "set_rates: argument `layers` must be None, a path, a name, a "
+        f"{owner}: argument `layers` must be None, a path, a name, a "
         "pattern, a layer, a function of a layer, or a list of these. "
         f"Received: {selector!r} (of type {type(selector).__name__})"
     )
@@ -241,17 +263,40 @@ def _match_text(candidates, text):
     ]
 
 
-def _check_settable(path, layer, number):
+def _check_settable(candidates, path, layer, number, owner):
     if not isinstance(layer, StochasticLayer):
+        remedy = "No layer of kerasdrop can take its place."
+        if conversion.is_convertible(layer):
+            remedy = f"Make it ours with {_CONVERT}."
         raise ValueError(
-            f"set_rates: layer '{path}' is a {_model_tree.class_name(layer)}, "
-            "whose rate is fixed once a function is compiled. A "
-            f"`keras.layers.Dropout` becomes ours with {_CONVERT}; other stock "
-            "layers cannot be set. To leave them out, "
-            "`layers=list(kerasdrop.get_rates(model))` selects the layers of "
-            "kerasdrop alone."
+            f"{owner}: layer '{path}' is a {_model_tree.class_name(layer)}, "
+            f"whose rate is fixed once a function is compiled. {remedy} To "
+            f"leave it as it is: {_call_for_ours(candidates, owner)}."
         )
     if layer.schedule is not None:
         layer.rate = number  # the layer refuses, with the fix
     # On JAX, inside an epoch: the layer says what to do.
     _ = layer.rate
+
+
+def _warn_of_others(candidates, owner):
+    """Tells of stock layers that "all layers" cannot mean."""
+    others = [
+        (path, layer)
+        for path, layer in candidates
+        if not isinstance(layer, StochasticLayer)
+    ]
+    if others:
+        warnings.warn(
+            f"{owner}: these layers keep their rates, for the rate of a stock "
+            "layer is fixed once a function is compiled, and no layer of "
+            "kerasdrop can take their place:\n"
+            f"{_model_tree.listing(others)}\nIf that is meant, name the "
+            f"others: {_call_for_ours(candidates, owner)}.",
+            stacklevel=3,
+        )
+
+
+def _call_for_ours(candidates, owner):
+    paths = [path for path, _ in _ours(candidates)]
+    return f"`{owner}(..., layers={paths!r})`"

@@ -56,10 +56,8 @@ ROWS = (
         "kerasdrop.montecarlo.adapters",
         "kerasdrop.montecarlo.folding",
         "kerasdrop.montecarlo.kinds",
-        "kerasdrop.rates",
     ),
     (
-        "kerasdrop.callbacks.*",
         "kerasdrop.classic_scaling",
         "kerasdrop.conversion",
         "kerasdrop.montecarlo.listing",
@@ -67,8 +65,13 @@ ROWS = (
         "kerasdrop.montecarlo.summaries",
     ),
     ("kerasdrop.montecarlo.engine", "kerasdrop.montecarlo.preconditions"),
-    ("kerasdrop.montecarlo.inspection", "kerasdrop.montecarlo.model"),
-    ("kerasdrop.callbacks", "kerasdrop.montecarlo.prediction"),
+    (
+        "kerasdrop.montecarlo.inspection",
+        "kerasdrop.montecarlo.model",
+        "kerasdrop.rates",
+    ),
+    ("kerasdrop.callbacks.*", "kerasdrop.montecarlo.prediction"),
+    ("kerasdrop.callbacks",),
     ("kerasdrop",),
 )
 

@@ -188,25 +188,66 @@ def test_a_model_without_our_layers_is_told_to_convert():
         rates.set_rates(model, 0.5)
 
 
-@pytest.mark.parametrize(
-    "theirs",
-    [
-        stock.Dropout,
-        stock.GaussianDropout,
-        stock.AlphaDropout,
-        type("Own", (stock.Dropout,), {}),
-    ],
-)
-def test_a_stock_layer_is_refused_and_nothing_is_set(theirs):
-    model = sequential(layers.Dropout(0.25, name="ours"), theirs(0.5))
+def test_a_stock_layer_that_can_be_converted_is_refused():
+    model = sequential(layers.Dropout(0.25, name="ours"), stock.Dropout(0.5))
     with pytest.raises(ValueError, match="with `model, report = kerasdrop.con"):
         rates.set_rates(model, 0.75)
     assert rates.get_rates(model) == {"ours": 0.25}
 
 
-def test_the_way_around_stock_layers_that_the_message_names_works():
-    model = sequential(layers.Dropout(0.25, name="ours"), stock.Dropout(0.5))
-    rates.set_rates(model, 0.75, layers=list(rates.get_rates(model)))
+WITHOUT_COUNTERPART = [
+    stock.SpatialDropout1D,
+    stock.GaussianDropout,
+    stock.AlphaDropout,
+    type("Own", (stock.Dropout,), {}),
+]
+
+
+@pytest.mark.parametrize("theirs", WITHOUT_COUNTERPART)
+def test_a_stock_layer_without_counterpart_is_left_with_a_warning(theirs):
+    model = sequential(
+        layers.Dropout(0.25, name="ours"),
+        stock.Reshape((2, 2)),
+        theirs(0.5, name="theirs"),
+        stock.Flatten(),
+    )
+    message = (
+        "(?s)^set_rates: these layers keep their rates.*theirs .*"
+        r"`set_rates\(..., layers=\['ours'\]\)`"
+    )
+    with pytest.warns(UserWarning, match=message):
+        rates.set_rates(model, 0.75)
+    stock_rate = model.get_layer("theirs").rate
+    assert (rates.get_rates(model), stock_rate) == ({"ours": 0.75}, 0.5)
+
+
+def test_the_warning_comes_before_anything_is_set():
+    theirs = stock.GaussianDropout(0.5)
+    model = sequential(layers.Dropout(0.25, name="ours"), theirs)
+    with pytest.raises(UserWarning, match="keep their rates"):
+        rates.set_rates(model, 0.75)  # here warnings are errors
+    assert rates.get_rates(model) == {"ours": 0.25}
+
+
+@pytest.mark.parametrize("selector", ["*", "theirs", ["ours", "theirs"]])
+@pytest.mark.parametrize("theirs", WITHOUT_COUNTERPART)
+def test_a_stock_layer_that_is_selected_is_refused(theirs, selector):
+    model = sequential(
+        layers.Dropout(0.25, name="ours"),
+        stock.Reshape((2, 2)),
+        theirs(0.5, name="theirs"),
+        stock.Flatten(),
+    )
+    message = r"'theirs' is a .* To leave .*`set_rates\(..., layers=\['ours'\]"
+    with pytest.raises(ValueError, match=message):
+        rates.set_rates(model, 0.75, layers=selector)
+    assert rates.get_rates(model) == {"ours": 0.25}
+
+
+@pytest.mark.parametrize("theirs", [stock.Dropout, *WITHOUT_COUNTERPART[1:]])
+def test_the_way_around_stock_layers_that_the_message_names_works(theirs):
+    model = sequential(layers.Dropout(0.25, name="ours"), theirs(0.5))
+    rates.set_rates(model, 0.75, layers=["ours"])
     assert rates.get_rates(model) == {"ours": 0.75}
 
 

@@ -49,7 +49,7 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
         factor: Float in (0, 1), see above.
         patience: Integer of at least 1, the number of epochs without
             improvement after which the rates are moved.
-        verbose: Integer; 1 prints what is moved and why.
+        verbose: Integer; 1 prints what is moved and why, a line each time.
         mode: `"min"` or `"max"`: whether the metric is to be minimised or
             maximised. `"auto"` knows losses and errors (minimised) and
             accuracies, AUC, precision and recall (maximised), and refuses
@@ -65,7 +65,8 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
             evaluation in each epoch whose end may move the rates.
         target_gap: Float, the gap that is accepted, in units of the monitored
             metric. Given together with `train_data`.
-        layers: Which layers, as in `kerasdrop.set_rates`; None: all.
+        layers: Which layers, as in `kerasdrop.set_rates`; None: all of
+            kerasdrop.
         state_path: Path of the JSON file, or None to keep the state in memory
             only.
 
@@ -143,7 +144,7 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
         self.record = EpochRecord(state_path, _OWNER)
 
     def on_train_begin(self, logs=None):
-        self._selected = rates.settable_layers(self.model, self.layers)
+        self._selected = rates.settable_layers(self.model, self.layers, _OWNER)
         self._resumes = True
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -200,21 +201,21 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
             gap = self._gap(value)
             overfits = gap > self.target_gap
             reason = f"the gap is {gap:.4g}, accepted is {self.target_gap:.4g}"
-        moved = False
+        paths_of_move = {}
         _ = self.model  # on JAX: the state is written back before it is read
         for path, layer in self._selected:
             old = layer.rate
             new = self._moved(old, overfits)
             if new != old:
                 layer.rate = new
-                moved = True
-                if self.verbose > 0:
-                    print(
-                        f"\nEpoch {epoch + 1}: {_OWNER} sets the rate of "
-                        f"{path} from {old:.4g} to {new:.4g}, since {reason}."
-                    )
-        if moved:
+                paths_of_move.setdefault((old, new), []).append(path)
+        if paths_of_move:
             self.plateau.start_cooldown()
+            if self.verbose > 0:
+                print(
+                    f"\nEpoch {epoch + 1}: {_OWNER}: dropout rate "
+                    f"{_told(paths_of_move)}, since {reason}."
+                )
 
     def _moved(self, rate, overfits):
         if overfits:
@@ -242,6 +243,15 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
             )
         gap = validation - logs[name]
         return -gap if self.plateau.maximised else gap
+
+
+def _told(paths_of_move):
+    """`0.5 -> 0.4 (2 layers: a, b), 0.3 -> 0.24 (1 layer: c)`."""
+    parts = []
+    for (old, new), paths in paths_of_move.items():
+        number = "1 layer" if len(paths) == 1 else f"{len(paths)} layers"
+        parts.append(f"{old:.4g} -> {new:.4g} ({number}: {', '.join(paths)})")
+    return ", ".join(parts)
 
 
 def _validation_metric(monitor):

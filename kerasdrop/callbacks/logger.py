@@ -45,7 +45,8 @@ class DropoutRateLogger(keras.callbacks.Callback):
         self.async_safe = frequency == "epoch"
 
     def on_train_begin(self, logs=None):
-        rates.get_rates(self.model)  # raises if there is nothing to log
+        # Raises if there is nothing to log.
+        rates.live_layers(self.model, type(self).__name__)
 
     def on_train_batch_end(self, batch, logs=None):
         if self.frequency == "batch":

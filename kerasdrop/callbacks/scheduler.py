@@ -35,7 +35,8 @@ class DropoutRateScheduler(keras.callbacks.Callback):
             current rate, `f(epoch, rate)`, that returns a float in [0, 1].
             Indices are integers from 0.
         frequency: `"epoch"` or `"batch"`.
-        layers: Which layers, as in `kerasdrop.set_rates`; None: all.
+        layers: Which layers, as in `kerasdrop.set_rates`; None: all of
+            kerasdrop.
         verbose: Integer; 1 prints the rates of each epoch, or of each batch.
 
     Raises:
@@ -77,7 +78,7 @@ class DropoutRateScheduler(keras.callbacks.Callback):
                 "`Dropout(rate=schedule)`: they count each step themselves. "
                 f"Received: steps_per_execution={model.steps_per_execution}"
             )
-        self._selected = rates.settable_layers(model, self.layers)
+        self._selected = rates.settable_layers(model, self.layers, _OWNER)
         self._steps_per_epoch = self.params.get("steps")
         self._ended_batches = []
         self._last_step = None

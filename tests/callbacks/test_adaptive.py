@@ -215,9 +215,23 @@ def test_verbose_tells_what_moves_and_why(capsys):
     )
     driven(callback, [loss(0.5) + 0.75] * 2)
     assert (
-        "Epoch 2: AdaptiveDropoutRate sets the rate of a from 0.5 to 0.6, "
-        "since the gap is 0.75, accepted is 0.5."
+        "Epoch 2: AdaptiveDropoutRate: dropout rate 0.5 -> 0.6 (1 layer: a), "
+        "since the gap is 0.75, accepted is 0.5.\n"
     ) in capsys.readouterr().out
+
+
+def test_verbose_tells_of_all_layers_in_one_line(capsys):
+    model = model_of(
+        [Dropout(rate, name=name) for name, rate in zip("abc", [0.5, 0.5, 0])]
+    )
+    callback = AdaptiveDropoutRate(factor=0.8, patience=1, verbose=1)
+    driven(callback, [1, 1], model)
+    [line] = capsys.readouterr().out.split("\n")[1:-1]
+    assert line == (
+        "Epoch 2: AdaptiveDropoutRate: dropout rate 0.5 -> 0.6 "
+        "(2 layers: a, b), 0 -> 0.2 (1 layer: c), since validation does not "
+        "improve."
+    )
 
 
 VALUES = [5, 4, 4, 3, 3, 3, 3, 2, 2.5, 2.5, 2.5, 2.5]
@@ -333,5 +347,19 @@ def test_a_metric_that_is_not_in_the_logs_is_refused():
 
 def test_a_stock_layer_is_refused_before_training():
     model = model_of([Dropout(0.5), keras.layers.Dropout(0.5)])
-    with pytest.raises(ValueError, match="kerasdrop.convert_dropout"):
+    message = "^AdaptiveDropoutRate: .*kerasdrop.convert_dropout"
+    with pytest.raises(ValueError, match=message):
         model.fit(*rows(1.0), verbose=0, callbacks=[AdaptiveDropoutRate()])
+
+
+def test_a_stock_layer_without_counterpart_keeps_its_rate_with_a_warning():
+    theirs = keras.layers.GaussianDropout(0.5, name="theirs")
+    model = model_of([Dropout(0.5, name="a"), theirs])
+    callback = AdaptiveDropoutRate(factor=0.8, patience=1)
+    message = (
+        "(?s)^AdaptiveDropoutRate: .*theirs.*"
+        r"`AdaptiveDropoutRate\(..., layers=\['a'\]\)`"
+    )
+    with pytest.warns(UserWarning, match=message):
+        moved = driven(callback, [1, 1], model)
+    assert (moved, theirs.rate) == ([0.5, 0.6], 0.5)

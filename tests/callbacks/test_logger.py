@@ -119,7 +119,8 @@ def test_batch_logs_have_no_rates_without_request():
 
 
 def test_a_model_without_our_layers_is_refused():
-    with pytest.raises(ValueError, match="model has no layer of kerasdrop"):
+    message = "^DropoutRateLogger: the model has no layer of kerasdrop"
+    with pytest.raises(ValueError, match=message):
         fit(model_of(keras.layers.Dropout(0.5)), DropoutRateLogger())
 
 

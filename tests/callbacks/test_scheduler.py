@@ -256,13 +256,16 @@ def model_with(*layers, **compile_arguments):
 IMPOSSIBLE_MODELS = {
     "a stock layer": (
         lambda: [Dropout(0.5), keras.layers.Dropout(0.5)],
-        r"kerasdrop.convert_dropout\(model\)",
+        r"^DropoutRateScheduler: .*kerasdrop.convert_dropout\(model\)",
     ),
     "stock layers alone": (
         lambda: [keras.layers.Dropout(0.5)],
-        r"kerasdrop.convert_dropout\(model\)",
+        r"(?s)^DropoutRateScheduler: .*kerasdrop.convert_dropout\(model\)",
     ),
-    "no dropout": (lambda: [], "the model has no layer of kerasdrop"),
+    "no dropout": (
+        lambda: [],
+        "^DropoutRateScheduler: the model has no layer of kerasdrop",
+    ),
     "a scheduled layer": (
         lambda: [Dropout(schedules.Linear(0.5, 0, 10))],
         "build the layer with a number",
@@ -281,7 +284,17 @@ def test_a_model_that_cannot_be_scheduled_is_refused(name, frequency):
 
 def test_a_selection_of_nothing_is_refused():
     callback = DropoutRateScheduler(lambda epoch: 0.5, layers="encoder/*")
-    with pytest.raises(ValueError, match="no dropout layer of the model is se"):
+    message = "^DropoutRateScheduler: no dropout layer of the model is selected"
+    with pytest.raises(ValueError, match=message):
+        fit_one_step(model_of(), callback)
+
+
+@pytest.mark.parametrize(
+    ("layers", "error"), [([], ValueError), (3, TypeError)]
+)
+def test_an_error_in_the_selection_names_the_callback(layers, error):
+    callback = DropoutRateScheduler(lambda epoch: 0.5, layers=layers)
+    with pytest.raises(error, match="^DropoutRateScheduler: argument `layers`"):
         fit_one_step(model_of(), callback)
 
 

@@ -109,6 +109,70 @@ def test_the_message_about_a_schedule_has_the_value_and_the_step():
         Dropout(schedule)
 
 
+class Counted(schedules.LearningRateSchedule):
+    """.5 but at step 1000, by a rule that takes the step in its own way."""
+
+    def __init__(self, rule, bad_rate):
+        self.rule = rule
+        self.bad_rate = bad_rate
+        self.calls = 0
+
+    def __call__(self, step):
+        self.calls += 1
+        return self.rule(step, self.bad_rate)
+
+    def get_config(self):
+        return {}
+
+
+RULES = {
+    "an array": lambda step, bad: ops.where(step == 1000, bad, 0.5),
+    "an array, reduced": lambda step, bad: ops.max(
+        ops.where(step == 1000, bad, 0.5)
+    ),
+    "a tensor, in a condition": lambda step, bad: ops.cond(
+        ops.equal(step, 1000),
+        lambda: ops.convert_to_tensor(bad),
+        lambda: ops.convert_to_tensor(0.5),
+    ),
+    "a number, in Python": lambda step, bad: bad if step == 1000 else 0.5,
+    "a number, converted": lambda step, bad: {1000: bad}.get(int(step), 0.5),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_kind_of_schedule_is_tried_out(rule):
+    with pytest.raises(ValueError, match="the value 1.5 at step 1000. Change"):
+        Dropout(Counted(RULES[rule], 1.5))
+    with pytest.raises(ValueError, match="the value nan at step 1000. Change"):
+        Dropout(Counted(RULES[rule], float("nan")))
+    Dropout(Counted(RULES[rule], 1.0))
+
+
+def test_a_schedule_that_takes_an_array_is_called_once():
+    schedule = Counted(RULES["an array"], 0.75)
+    Dropout(schedule)
+    assert schedule.calls == 1
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax",
+    reason="On JAX each condition is compiled; elsewhere a call costs nothing",
+)
+def test_a_schedule_with_a_condition_is_traced_and_not_run_step_by_step():
+    schedule = Counted(RULES["a tensor, in a condition"], 0.75)
+    Dropout(schedule)
+    assert schedule.calls < 5
+
+
+def test_the_error_of_a_schedule_itself_is_shown():
+    def broken(step, bad):
+        raise ArithmeticError("of its own")
+
+    with pytest.raises(ArithmeticError, match="of its own"):
+        Dropout(Counted(broken, 0.5))
+
+
 @pytest.mark.parametrize("seed", [0.5, "0", [1], True])
 def test_a_seed_that_is_no_integer_is_refused(seed):
     with pytest.raises(ValueError, match="must be an integer, or None .*Rec"):
@@ -171,6 +235,52 @@ def test_integer_inputs_are_refused_when_the_model_is_made():
     tokens = keras.Input((5,), dtype="int32")
     with pytest.raises(ValueError, match="inputs of dtype int32. Cast them"):
         Dropout(0.5)(tokens)
+
+
+NO_TENSORS = {
+    "None": lambda: None,
+    "list": lambda: [probes.ones(), probes.ones()],
+    "tuple": lambda: (probes.ones(), probes.ones()),
+    "dict": lambda: {"a": probes.ones()},
+    "symbolic list": lambda: [keras.Input((3,)), keras.Input((3,))],
+    "symbolic dict": lambda: {"a": keras.Input((3,))},
+}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", NO_TENSORS)
+@pytest.mark.parametrize("layer_class", LAYERS)
+def test_inputs_that_are_no_tensor_are_refused(layer_class, kind, training):
+    received = kind.removeprefix("symbolic ").replace("None", "NoneType")
+    message = rf"\(layer, inputs\)`.* Received: inputs of type {received}"
+    with pytest.raises(ValueError, match=message):
+        layer_class(0.5)(NO_TENSORS[kind](), training=training)
+
+
+def test_the_way_to_drop_several_tensors_that_the_message_names_works():
+    layer = Dropout(1.0)
+    inputs = {"a": probes.ones(), "b": [probes.ones()]}
+    outputs = keras.tree.map_structure(
+        lambda tensor: layer(tensor, training=True), inputs
+    )
+    assert float(ops.max(outputs["a"])) == 0.0
+    assert float(ops.max(outputs["b"][0])) == 0.0
+
+
+def test_numbers_in_a_list_are_refused_as_by_the_stock_layer():
+    messages = []
+    for layer_class in (keras.layers.Dropout, Dropout):
+        with pytest.raises(ValueError, match="Only input tensors") as error:
+            layer_class(0.5)([[1.0, 2.0]], training=True)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
+
+
+def test_an_array_of_numpy_is_a_tensor():
+    outputs = Dropout(0.0)(np.ones((2, 3)), training=True)
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(outputs), np.ones((2, 3))
+    )
 
 
 def test_a_checkpoint_with_an_illegal_rate_is_refused(tmp_path):
