@@ -19,7 +19,12 @@ How a word is made:
 
 So the expensive hashing is done once for each row and each unit, and an
 element costs about as much as the memory pass it rides on. `benchmarks/bits.py`
-writes the words out for any statistical battery.
+writes the words out for any statistical battery: no test of TestU01's SmallCrush
+or of `dieharder -a` fails, on tall, square and small shapes.
+
+One weakness is known. Two units whose keys differ by exactly 2**31 +- 2**15
+have keep decisions with a correlation of about 0.2. Among the first 16,384
+units there is no such pair, among 65,536 there is one.
 """
 
 import functools
