@@ -47,6 +47,10 @@ class Dropout(_UnitDropout):
     probability `1 - rate` and else 0, drawn anew in each call.
     Inference: `y = x`.
 
+    Write `import kerasdrop` before you load a `.keras` file with this layer, or
+    Keras will not know the class. Weights files are loaded class by class, see
+    "Stopping and resuming" in docs/annealing.md.
+
     Args:
         rate: Float in [0, 1], the probability of dropping a unit; or a
             schedule (of `kerasdrop.schedules`, or any

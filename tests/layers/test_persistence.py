@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from keras import ops
 
+import kerasdrop
 from kerasdrop.layers import ClassicDropout
 from kerasdrop.layers import Dropout
 from kerasdrop.layers import MCDropout
 from kerasdrop.layers import ScheduledDropout
+from tests import helpers
 from tests.layers import probes
 
 INPUTS = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
@@ -227,6 +229,28 @@ def test_a_checkpoint_of_another_class_leaves_rate_and_step_alone(tmp_path):
     loaded = network(MCDropout, 0.2)
     load_weights_h5(loaded, tmp_path)
     assert states(loaded) == (0.2, 0)
+
+
+def test_rates_of_another_class_are_set_as_the_guide_says(tmp_path):
+    old = trained(Dropout)
+    save_weights_h5(old, tmp_path)
+    new = network(MCDropout, 0.2)
+    load_weights_h5(new, tmp_path)
+    kerasdrop.set_rates(new, kerasdrop.get_rates(old))
+    assert kerasdrop.get_rates(new) == {"a": 0.5, "b": 0.3, "block/c": 0.5}
+
+
+LOAD = "import keras; print(keras.models.load_model({!r}).layers[0].rate)"
+
+
+def test_a_keras_file_loads_after_the_import_of_kerasdrop(tmp_path):
+    save_keras(trained(), tmp_path)
+    load = LOAD.format(str(tmp_path / "model.keras"))
+    assert helpers.run_python("import kerasdrop; " + load).strip() == "0.5"
+    with pytest.raises(
+        AssertionError, match="Could not locate class 'Dropout'"
+    ):
+        helpers.run_python(load)
 
 
 def next_mask(model):
