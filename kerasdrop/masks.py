@@ -19,8 +19,8 @@ How a word is made:
 
 So the expensive hashing is done once for each row and each unit, and an
 element costs about as much as the memory pass it rides on. `benchmarks/bits.py`
-writes the words out for any statistical battery: no test of TestU01's SmallCrush
-or of `dieharder -a` fails, on tall, square and small shapes.
+writes the words out for any statistical battery. No test of TestU01's
+SmallCrush or of `dieharder -a` fails, on tall, square and small shapes.
 
 One weakness is known. Two units whose keys differ by exactly 2**31 +- 2**15
 have keep decisions with a correlation of about 0.2. Among the first 16,384
