@@ -68,7 +68,7 @@ def test_unbuilt_model():
 
 
 def test_nothing_stochastic():
-    with pytest.raises(ValueError, match="no layer of .* can draw.*Dense"):
+    with pytest.raises(ValueError, match="(?s)no layer of .* can draw.*Dense"):
         kerasdrop.mc_predict(model_with(layers.Activation("relu")), X)
 
 
