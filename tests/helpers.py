@@ -57,6 +57,40 @@ def assert_mean(samples, mean, standard_deviation):
     )
 
 
+def assert_same_moments(samples, others):
+    """Asserts that two sets of samples have the same means and variances.
+
+    Within 5 sigma, of each element; sigma is estimated from the samples, that
+    of a variance from their fourth moment.
+
+    Args:
+        samples, others: Arrays `(samples, ...)`, independent over the first
+            axis, of the same shape but for that axis.
+    """
+    moments = []
+    for array in (samples, others):
+        array = np.asarray(array, "float64")
+        assert len(array) > 1, "there are too few samples to judge"
+        variance = array.var(axis=0, ddof=1)
+        fourth = ((array - array.mean(axis=0)) ** 4).mean(axis=0)
+        moments.append(
+            {
+                "mean": (array.mean(axis=0), variance / len(array)),
+                "variance": (variance, (fourth - variance**2) / len(array)),
+            }
+        )
+    for name in ("mean", "variance"):
+        (one, one_error), (other, other_error) = (m[name] for m in moments)
+        sigma = np.sqrt(np.maximum(one_error + other_error, 0.0))
+        excess = np.abs(one - other) - 5.0 * sigma
+        worst = np.unravel_index(np.argmax(excess), excess.shape)
+        assert excess[worst] <= 0.0, (
+            f"the {name} of element {tuple(map(int, worst))} is "
+            f"{one[worst]:.6g} in one set of samples and {other[worst]:.6g} in "
+            f"the other, and sigma is {sigma[worst]:.3g} (allowed: 5 sigma)"
+        )
+
+
 def run_python(code, backend=None):
     """Runs `code` in a fresh process; asserts success, returns its output.
 

@@ -56,6 +56,35 @@ def test_a_mean_of_nothing_fails():
         helpers.assert_mean([], mean=0.0, standard_deviation=1.0)
 
 
+@pytest.fixture
+def normal():
+    return np.random.default_rng(0).normal(size=(2000, 3))
+
+
+def test_samples_of_the_same_distribution_have_the_same_moments(normal):
+    helpers.assert_same_moments(normal[:1500], normal[1500:])
+
+
+def test_a_constant_has_the_moments_of_itself():
+    helpers.assert_same_moments(np.ones((10, 2)), np.ones((20, 2)))
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "shift"), [("mean", 1.0, 0.25), ("variance", 1.3, 0.0)]
+)
+def test_one_element_with_another_moment_is_named(normal, name, factor, shift):
+    # Sigma of a mean of 1000 is 0.03, of a variance 0.045: of a difference
+    # 1.4 times that.
+    others = normal[1000:] * [1.0, factor, 1.0] + [0.0, shift, 0.0]
+    with pytest.raises(AssertionError, match=rf"the {name} of element \(1,\)"):
+        helpers.assert_same_moments(normal[:1000], others)
+
+
+def test_a_single_sample_has_no_moments():
+    with pytest.raises(AssertionError, match="too few"):
+        helpers.assert_same_moments(np.ones((1, 2)), np.ones((9, 2)))
+
+
 def test_code_in_a_fresh_process_returns_its_output():
     assert helpers.run_python("print(6 * 7)") == "42\n"
 
