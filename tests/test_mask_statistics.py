@@ -262,3 +262,45 @@ def test_unseeded_layers_are_reproducible_by_the_global_seed():
         ]
 
     assert outputs() == outputs()
+
+
+WEAK_DIFFERENCE = 2**31 + 2**15  # or its negative, modulo 2**32
+
+
+def weak_pairs(num_units):
+    """Pairs of units whose decisions are correlated, see `kerasdrop.masks`."""
+    like = ops.zeros((), "int32")
+    keys = ops.convert_to_numpy(masks.unit_keys(num_units, like))
+    keys = keys.view("uint32")
+    partners = keys + np.uint32(WEAK_DIFFERENCE)
+    _, first, second = np.intersect1d(keys, partners, return_indices=True)
+    return sorted(zip(second.tolist(), first.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("num_units", "pairs"), [(53_442, 0), (2**16, 1), (2**18, 16)]
+)
+def test_the_known_weak_pairs_of_units_are_as_few_as_documented(
+    num_units, pairs
+):
+    assert len(weak_pairs(num_units)) == pairs
+
+
+@pytest.mark.parametrize(
+    ("rate", "correlation"),
+    [(0.1, -0.06), (0.25, 0.1), (0.5, 0.2), (0.75, 0.1), (0.9, -0.06)],
+)
+def test_a_weak_pair_is_correlated_as_documented(
+    rate, correlation, monkeypatch
+):
+    keys = ops.convert_to_numpy(masks.unit_keys(2**16, ops.zeros((), "int32")))
+    [pair] = weak_pairs(2**16)
+    monkeypatch.setattr(
+        masks,
+        "unit_keys",
+        lambda num_units, like: ops.convert_to_tensor(keys[list(pair)]),
+    )
+    words = words_of(masks.Draw(masks.key_of_seed(0), 0), (2**18, 2))
+    first, second = scores(words, rate).T
+    observed = np.mean(first * second, dtype="float64")
+    np.testing.assert_allclose(observed, correlation, rtol=0, atol=0.01)
