@@ -19,7 +19,6 @@ How a word is made:
 
 So the expensive hashing is done once for each row and each unit, and an
 element costs about as much as the memory pass it rides on. `benchmarks/bits.py`
-<<<<<<< HEAD
 writes the words out for any statistical battery. No test of TestU01's
 SmallCrush or of `dieharder -a` fails, on tall, square and small shapes.
 
