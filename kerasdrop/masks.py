@@ -83,8 +83,8 @@ class Draw(NamedTuple):
         index: int32, scalar or `(rows,)`: the number of the draw.
         rows: int32 `(rows,)`: each row's place in the data; None for
             `0, 1, 2, ...`, the place in the batch.
-        set_size: A power of two: stratified words, in sets of so many
-            successive indices. None: independent words.
+        set_size: 4, 16 or 256, each one less than a prime: stratified words,
+            in sets of so many successive indices. None: independent words.
     """
 
     key: object
@@ -239,11 +239,14 @@ def _stratified_words(draw, shape):
     as ever, while over a set a unit is dropped `rate * set_size` times, give
     or take less than one.
 
-    The order is a permutation by integer arithmetic: xor, odd multiple,
-    xorshift, odd multiple, sum, each modulo the set size.
+    The order is a permutation of the strata by integer arithmetic, drawn from
+    `set_size ** 3`: shift the index, multiply modulo the prime behind the set
+    size, shift again. For two units it does what a permutation drawn from all
+    would: the mean over a set of the product of two balanced signs has, at
+    sets of 16, 16/15 times the variance that independent samples give it.
     """
-    bits = draw.set_size.bit_length() - 1
-    low = draw.set_size - 1
+    size = draw.set_size
+    bits, low = size.bit_length() - 1, size - 1
     index = ops.convert_to_tensor(draw.index)
     # The sign bit keeps these words apart from those of any index.
     of_set = Draw(
@@ -253,10 +256,13 @@ def _stratified_words(draw, shape):
     place = index & low
     if place.shape != ():
         place = ops.reshape(place, (-1,) + (1,) * (len(shape) - 1))
-    stratum = (place ^ choice) * (_shifted(choice, bits) | 1) & low
-    stratum ^= _shifted(stratum, bits // 2)
-    stratum = stratum * (_shifted(choice, 2 * bits) | 1)
-    stratum = (stratum + _shifted(choice, 3 * bits)) & low
+    # Numbers from 1 to `size` are a group under multiplication modulo the
+    # prime `size + 1`, where `size` is -1: no division is needed.
+    factor = (_shifted(choice, bits) & low) + 1
+    product = (((place + choice) & low) + 1) * factor
+    stratum = (product & low) - _shifted(product, bits)
+    stratum += _backend.right_shift(stratum, 31) & (size + 1)
+    stratum = (stratum - 1 + _shifted(choice, 2 * bits)) & low
     within = _shifted(_independent_words(draw, shape), bits)
     # Signed words: the lowest stratum begins at the lowest int32.
     return stratum * (1 << (32 - bits)) + within + _INT32_MIN

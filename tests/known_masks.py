@@ -76,6 +76,15 @@ def word(key, index, row, unit):
     return lowbias32((first + unit_key) & LOW_32, second)
 
 
+def stratified_word(key, index, row, unit, size):
+    """The same where each `size` successive indices make a set."""
+    choice = word(key, (index // size) | 2**31, row, unit)
+    start, factor, shift = (choice // size**digit % size for digit in range(3))
+    place = (index + start) % size + 1
+    stratum = (place * (factor + 1) % (size + 1) - 1 + shift) % size
+    return (stratum * 2**32 + word(key, index, row, unit)) // size ^ 2**31
+
+
 def signed(unsigned):
     """The int32 with the same bits."""
     return unsigned - 2**32 if unsigned >= 2**31 else unsigned

@@ -39,6 +39,9 @@ for seed in (0, -1, 2**63 - 1):
     rows = int32([5, 0, 2**31 - 1])
     draw = masks.Draw(child, int32([1, 2, 3]), rows)
     show((seed, "child, rows"), masks.words(draw, (3, 50)))
+    for set_size in (4, 16, 256):
+        draw = masks.Draw(child, int32([1, 2, 300]), rows, set_size)
+        show((seed, "stratified", set_size), masks.words(draw, (3, 50)))
     for rate in (0.0, 1e-6, 0.001, 0.1, 0.3, 0.5, 0.9, 0.999, 1.0):
         rate32 = ops.convert_to_tensor(np.float32(rate))
         for dtype in DTYPES:

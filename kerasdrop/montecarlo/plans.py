@@ -5,8 +5,8 @@ from keras import ops
 
 PLANS = ("independent", "stratified", "shared")
 
-# Samples in a stratified set: a power of two. Sixteen keep most of what larger
-# sets gain, and leave enough sets to tell the standard error by.
+# Samples in a stratified set, as `masks.Draw` allows. Sixteen keep most of what
+# larger sets gain, and leave enough sets to tell the standard error by.
 SET_SIZE = 16
 
 
@@ -56,7 +56,7 @@ def squared_standard_error(plan, variance, variance_of_sets, num_samples):
     independent ones would, which is no less than their share. Below two whole
     sets the formula of independent samples is used, which is cautious where
     units act mostly one by one. It is no strict bound: where they act in pairs
-    alone, the permutations used here have up to 1.31 times that variance.
+    alone, a set has up to 16/15 times that variance.
 
     Args:
         plan: One of `PLANS`.
