@@ -19,22 +19,20 @@ Writes the table to standard output and to
 """
 
 import argparse
-import datetime
-import json
 import os
 import pathlib
-import platform
 import statistics
 import time
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import _record
 import keras
 import numpy as np
+from _record import BACKEND
 
 import kerasdrop
 
-BACKEND = keras.backend.backend()
 MODES = {
     "jax": ("jit",),
     "tensorflow": ("graph", "XLA"),
@@ -47,7 +45,6 @@ RATE = 0.5
 
 # A measurement repeats the call until it lasts about so long.
 _SECONDS = 0.005
-_RESULTS = pathlib.Path(__file__).parent / "results"
 
 
 def layer_of(column):
@@ -251,34 +248,6 @@ def bars(rows):
         }
 
 
-def machine():
-    """What the figures were taken on."""
-    name = platform.machine()
-    cpu_info = pathlib.Path("/proc/cpuinfo")
-    if cpu_info.exists():
-        lines = cpu_info.read_text().splitlines()
-        models = [line for line in lines if line.startswith("model name")]
-        name = models[0].split(":", 1)[1].strip() if models else name
-    return {
-        "cpu": name,
-        "cores": os.cpu_count(),
-        "device": str(keras.distribution.list_devices()[0])
-        if BACKEND != "torch"
-        else str(keras.ops.zeros(()).device),
-    }
-
-
-def versions():
-    module = __import__(BACKEND)
-    return {
-        "kerasdrop": kerasdrop.__version__,
-        "keras": keras.__version__,
-        BACKEND: module.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-
-
 def show(rows):
     print(
         f"{'mode':8}{'size':>13} {'direction':20}"
@@ -309,10 +278,7 @@ def main():
         for backward in (False, True)
     ]
     report = {
-        "date": datetime.date.today().isoformat(),
-        "backend": BACKEND,
-        "versions": versions(),
-        "machine": machine(),
+        **_record.taken(),
         "unit": "milliseconds, median of the rounds",
         "rounds": options.rounds,
         "rows": rows,
@@ -320,12 +286,8 @@ def main():
     }
     print(f"{BACKEND}, {report['versions']}, {report['machine']}")
     show(rows)
-    for bar in report["bars"]:
-        verdict = "holds" if bar["holds"] else "FAILS"
-        print(f"{verdict}: {bar['bar']} (is {bar['value']})")
-    output = options.output or _RESULTS / f"masks_{BACKEND}.json"
-    output.parent.mkdir(exist_ok=True)
-    output.write_text(json.dumps(report, indent=1) + "\n")
+    _record.show_bars(report["bars"])
+    _record.keep("masks", report, options.output)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,64 @@
+"""Where a benchmark's figures were taken, and the file that keeps them."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+
+import keras
+
+BACKEND = keras.backend.backend()
+
+_RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def taken(*packages):
+    """When, with what and on what figures are taken: a dict.
+
+    Args:
+        packages: Names of further packages whose versions matter.
+    """
+    names = ("kerasdrop", "keras", "numpy", *packages)
+    return {
+        "date": datetime.date.today().isoformat(),
+        "backend": BACKEND,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in names},
+            BACKEND: __import__(BACKEND).__version__,
+        },
+        "machine": _machine(),
+    }
+
+
+def _machine():
+    name = platform.machine()
+    cpu_info = pathlib.Path("/proc/cpuinfo")
+    if cpu_info.exists():
+        lines = cpu_info.read_text().splitlines()
+        models = [line for line in lines if line.startswith("model name")]
+        name = models[0].split(":", 1)[1].strip() if models else name
+    return {
+        "cpu": name,
+        "cores": os.cpu_count(),
+        "device": str(keras.distribution.list_devices()[0])
+        if BACKEND != "torch"
+        else str(keras.ops.zeros(()).device),
+    }
+
+
+def show_bars(bars):
+    """Prints which bars hold."""
+    for bar in bars:
+        verdict = "holds" if bar["holds"] else "FAILS"
+        print(f"{verdict}: {bar['bar']} (is {bar['value']})")
+
+
+def keep(name, report, output=None):
+    """Writes a report to `output`, else `results/<name>_<backend>.json`."""
+    output = output or _RESULTS / f"{name}_{BACKEND}.json"
+    output.parent.mkdir(exist_ok=True)
+    output.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"Written: {output}")
