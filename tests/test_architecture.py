@@ -49,6 +49,7 @@ ROWS = (
     (
         "kerasdrop._keras_graph",
         "kerasdrop.layers",
+        "kerasdrop.montecarlo.by_keras",
         "kerasdrop.montecarlo.recurrent",
     ),
     (

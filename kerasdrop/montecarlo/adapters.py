@@ -19,6 +19,7 @@ from kerasdrop import _keras_graph
 from kerasdrop import _model_tree
 from kerasdrop import functional
 from kerasdrop.layers.base import StochasticLayer
+from kerasdrop.montecarlo import by_keras
 from kerasdrop.montecarlo import recurrent
 from kerasdrop.montecarlo import scopes
 
@@ -32,10 +33,12 @@ class Adapter(NamedTuple):
             *what it is called with).
         rate: Function of a layer that returns a number, 0 if and only if the
             layer would draw nothing.
+        is_by_keras: Whether it draws by Keras' generators, from our seeds.
     """
 
     methods: Callable
     rate: Callable
+    is_by_keras: bool = False
 
 
 def _rate(layer):
@@ -152,7 +155,7 @@ _BY_NAME = dict.fromkeys(
 )
 
 
-def register_stochastic(cls, function, rate=_rate):
+def register_stochastic(cls, function=None, rate=_rate):
     """Makes the layers of a class of yours draw in Monte Carlo passes.
 
     Args:
@@ -160,18 +163,26 @@ def register_stochastic(cls, function, rate=_rate):
             meant.
         function: Function of (layer, draw, inputs) that returns the outputs
             under the random numbers of `draw`, written with the functions of
-            `kerasdrop.functional`.
+            `kerasdrop.functional`. None: the layer is called as in training
+            and draws by its own `keras.random.SeedGenerator`s, which get
+            their seeds from the pass. Its numbers then depend on the batch
+            size, on the number of samples and on the backend; they are not
+            balanced by the stratified plan, and it has no shared one.
         rate: Function of a layer that returns a number, 0 if and only if the
             layer draws nothing. By default its attribute `rate`.
 
     Raises:
-        ValueError: If `cls` is not a layer class, or draws by itself already.
+        ValueError: If `cls` is not a layer class, or draws by itself already;
+            if `function` or `rate` is no function. When a model is predicted:
+            if a layer without `function` has no seed generator, or weights
+            that training changes past the optimizer.
 
     Example:
 
     >>> def noise(layer, draw, inputs):
     ...     return kerasdrop.functional.gaussian_noise(inputs, draw, layer.sd)
     >>> kerasdrop.register_stochastic(MyNoise, noise, rate=lambda l: l.sd)
+    >>> kerasdrop.register_stochastic(MyOtherNoise, rate=lambda l: l.sd)
     """
     is_layer = isinstance(cls, type) and issubclass(cls, keras.layers.Layer)
     if not is_layer or issubclass(cls, StochasticLayer):
@@ -180,7 +191,16 @@ def register_stochastic(cls, function, rate=_rate):
             "`keras.layers.Layer` that is not one of kerasdrop, whose layers "
             f"draw without it. Received: cls={cls!r}"
         )
-    _BY_CLASS[cls] = _drawing(function, rate)
+    for name, value in (("function", function), ("rate", rate)):
+        if not (callable(value) or (name == "function" and value is None)):
+            raise ValueError(
+                f"register_stochastic: argument `{name}` must be a function. "
+                f"Received: {name}={value!r}"
+            )
+    if function is None:
+        _BY_CLASS[cls] = Adapter(by_keras.methods, rate, is_by_keras=True)
+    else:
+        _BY_CLASS[cls] = _drawing(function, rate)
 
 
 def adapter_of(layer):
@@ -199,6 +219,12 @@ def rate_of(layer):
     """A number that is 0 if and only if the layer would draw nothing."""
     adapter = adapter_of(layer)
     return float(layer.rate if adapter is None else adapter.rate(layer))
+
+
+def is_by_keras(layer):
+    """Whether `layer` draws by Keras' generators in a Monte Carlo pass."""
+    adapter = adapter_of(layer)
+    return adapter is not None and adapter.is_by_keras
 
 
 def fingerprint(model):
@@ -246,10 +272,7 @@ def unknown_layers(model):
         for layer in _keras_graph.all_layers(model)
         if id(layer) not in holders
         and ".preprocessing." not in type(layer).__module__
-        and any(
-            isinstance(value, keras.random.SeedGenerator)
-            for value in vars(layer).values()
-        )
+        and by_keras.generators(layer)
     ]
 
 
@@ -297,7 +320,7 @@ def asking_the_scope(model, layers):
 
 
 def _replacements(model, layers):
-    """Pairs of a layer and the methods to put in place, by name."""
+    """Pairs of an object and the methods to put in place, by name."""
     drawn = {id(layer) for layer in layers}
     for layer in _keras_graph.all_layers(model):
         adapter = adapter_of(layer)
@@ -305,6 +328,10 @@ def _replacements(model, layers):
             if adapter is None:  # one of ours
                 continue
             methods = adapter.methods(layer)
+            if adapter.is_by_keras:
+                for generator in by_keras.generators(layer):
+                    found = by_keras.generator_methods(generator)
+                    yield generator, _all_asking(layer, generator, found)
         elif recurrent.is_layer_of(layer, layers):
             methods = recurrent.layer_methods(layer)
         elif _is_leaf_with_training(layer):
@@ -312,13 +339,7 @@ def _replacements(model, layers):
             continue
         else:
             continue
-        yield (
-            layer,
-            {
-                name: _asking(layer, getattr(layer, name), function)
-                for name, function in methods.items()
-            },
-        )
+        yield layer, _all_asking(layer, layer, methods)
 
 
 def _is_leaf_with_training(layer):
@@ -339,6 +360,14 @@ def _staying_in_inference(plain):
         return plain(*bound.args, **bound.kwargs)
 
     return call
+
+
+def _all_asking(layer, owner, methods):
+    """Of the methods of `owner`, by name, what asks the scope of `layer`."""
+    return {
+        name: _asking(layer, getattr(owner, name), function)
+        for name, function in methods.items()
+    }
 
 
 def _asking(layer, plain, function):

@@ -2,12 +2,11 @@
 
 import dataclasses
 
-import keras
-
 from kerasdrop import _keras_graph
 from kerasdrop import _model_tree
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.montecarlo import adapters
+from kerasdrop.montecarlo import by_keras
 
 _HEADER = ("layer", "class", "rate", "drawn")
 
@@ -45,9 +44,8 @@ def random_layers(model):
 
 def is_augmentation(layer):
     """Whether `layer` changes inputs at random, as a part of training."""
-    return ".preprocessing." in type(layer).__module__ and any(
-        isinstance(value, keras.random.SeedGenerator)
-        for value in vars(layer).values()
+    return ".preprocessing." in type(layer).__module__ and bool(
+        by_keras.generators(layer)
     )
 
 
@@ -62,8 +60,12 @@ def _inspected(path, layer, is_unknown):
     rate = adapters.rate_of(layer)
     if rate == 0.0:
         return LayerInspection(path, name, rate, False, "no: its rate is 0")
-    ours = isinstance(layer, StochasticLayer)
-    why = "yes" if ours else "yes, with the masks of kerasdrop"
+    if isinstance(layer, StochasticLayer):
+        why = "yes"
+    elif adapters.is_by_keras(layer):
+        why = "yes, by Keras: its draws depend on the batch"
+    else:
+        why = "yes, with the masks of kerasdrop"
     return LayerInspection(path, name, rate, True, why)
 
 

@@ -94,8 +94,8 @@ class MonteCarlo(keras.Model):
         - with `quantiles` the `quantiles`, `(batch, len(quantiles), ...)`: of
           the samples of the output; of two-part outputs of the mixture of
           normals, so that the noise is in them. `quantiles_standard_error` is
-          an upper bound for the stratified plan, and NaN where the samples
-          are too few to tell. Of more than 1024 samples the first 1024 count,
+          that of independent samples, which for the stratified plan is mostly
+          too large, and NaN where the samples are too few to tell. Of more than 1024 samples the first 1024 count,
           so that memory stays bounded (all, with `keep_samples`).
         - with `keep_samples` the `samples`, `(batch, num_samples, ...)`, of
           what `mean` is the mean of.
@@ -151,7 +151,7 @@ class MonteCarlo(keras.Model):
         )
         self._engine = Engine(model, self._key, self.kind, request, self)
         self.built = True
-        preconditions.check_draws(model, owner)
+        preconditions.check_draws(model, self.plan, owner)
         preconditions.warn_of_unknown(model, owner)
 
     @property
@@ -311,7 +311,7 @@ class MonteCarlo(keras.Model):
 
     def _batches(self, x, batch_size, first_row, rows=None, y=None):
         owner = type(self).__name__
-        preconditions.check_draws(self.model, owner)
+        preconditions.check_draws(self.model, self.plan, owner)
         batch_size = _checks.positive_integer(batch_size, owner, "batch_size")
         first_row = _checks.step(first_row, owner, "first_row")
         return Batches(x, batch_size, first_row, owner, rows, y)

@@ -6,6 +6,7 @@ import keras
 
 from kerasdrop import _keras_graph
 from kerasdrop.montecarlo import adapters
+from kerasdrop.montecarlo import by_keras
 from kerasdrop.montecarlo import listing
 from kerasdrop.montecarlo import recurrent
 
@@ -67,9 +68,13 @@ def warn_of_unknown(model, owner):
         )
 
 
-def check_draws(model, owner):
+def check_draws(model, plan, owner):
     layers = adapters.drawable_layers(model)
-    if any(adapters.rate_of(layer) > 0.0 for layer in layers):
+    drawn = [layer for layer in layers if adapters.rate_of(layer) > 0.0]
+    for layer in drawn:
+        if adapters.is_by_keras(layer):
+            by_keras.check(layer, plan, owner)
+    if drawn:
         return
     if layers:
         raise ValueError(
