@@ -53,6 +53,19 @@ def compiled(function, model):
     return function
 
 
+class ValuesAway(RuntimeError):
+    """On JAX: a model's variables have no values while Keras runs an epoch."""
+
+
+def patient(function):
+    """`function()`, which reads values that another thread may hold.
+
+    On JAX Keras' own `predict` holds them for as long as it runs: there it is
+    tried again and again, for a while. Elsewhere it is called.
+    """
+    return function()
+
+
 def replica_id():
     """Index of this replica: 0, but under a `tf.distribute` strategy."""
     return 0
@@ -117,9 +130,20 @@ if BACKEND == "tensorflow":
 elif BACKEND == "jax":
     import jax
 
-    # Another thread inside Keras' own `predict` holds the values for so long
-    # at most, in seconds.
-    _PATIENCE = 60.0
+    _PATIENCE = 60.0  # seconds
+
+    def patient(function):
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return function()
+            except (RuntimeError, ValueError) as error:
+                # Taken away, or donated since we looked.
+                away = isinstance(error, ValuesAway) or "deleted" in str(error)
+                alone = threading.active_count() == 1
+                if not away or alone or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.001)
 
     def compiled(function, model):
         variables = [*model.trainable_variables, *model.non_trainable_variables]
@@ -130,26 +154,18 @@ elif BACKEND == "jax":
                 return function(*args)
 
         def run(*args):
-            deadline = time.monotonic() + _PATIENCE
-            while True:
+            try:
                 values = [variable.value for variable in variables]
-                if not any(value is None for value in values):
-                    try:
-                        return step(values, args)
-                    except RuntimeError as error:  # donated since we looked
-                        if "deleted" not in str(error):
-                            raise
-                alone = threading.active_count() == 1
-                if alone or time.monotonic() > deadline:
-                    raise RuntimeError(
-                        f"The variables of model '{model.name}' have no "
-                        "values: Keras on JAX holds them elsewhere while an "
-                        "epoch runs. In a callback, touch `self.model` first, "
-                        "which brings them back."
-                    )
-                time.sleep(0.001)
+            except TypeError:  # what Keras has there is None
+                raise ValuesAway(
+                    f"The variables of model '{model.name}' have no values: "
+                    "Keras on JAX holds them elsewhere while an epoch runs. "
+                    "In a callback, touch `self.model` first, which brings "
+                    "them back."
+                ) from None
+            return step(values, args)
 
-        return run
+        return lambda *args: patient(lambda: run(*args))
 
 elif BACKEND == "torch":
     import torch

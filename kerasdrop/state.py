@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
 
@@ -92,7 +93,7 @@ class DrawState(keras.layers.Layer):
         except TypeError:
             # Keras on JAX holds the values elsewhere during an epoch and
             # leaves None behind. What is written now would be lost.
-            raise RuntimeError(
+            raise _backend.ValuesAway(
                 f"{self._owner}: on JAX, Keras keeps the state of a model "
                 "outside its variables while an epoch runs, so the rate can "
                 "neither be read nor set now. In a callback, touch "

@@ -94,9 +94,10 @@ class MonteCarlo(keras.Model):
         - with `quantiles` the `quantiles`, `(batch, len(quantiles), ...)`: of
           the samples of the output; of two-part outputs of the mixture of
           normals, so that the noise is in them. `quantiles_standard_error` is
-          that of independent samples, which for the stratified plan is mostly
-          too large, and NaN where the samples are too few to tell. Of more than 1024 samples the first 1024 count,
-          so that memory stays bounded (all, with `keep_samples`).
+          that of independent samples, for the stratified plan mostly too
+          large, and NaN where the samples are too few to tell. Of more than
+          1024 samples the first 1024 count, so that memory stays bounded
+          (all, with `keep_samples`).
         - with `keep_samples` the `samples`, `(batch, num_samples, ...)`, of
           what `mean` is the mean of.
 

@@ -4,6 +4,7 @@ import warnings
 
 import keras
 
+from kerasdrop import _backend
 from kerasdrop import _keras_graph
 from kerasdrop.montecarlo import adapters
 from kerasdrop.montecarlo import by_keras
@@ -70,7 +71,9 @@ def warn_of_unknown(model, owner):
 
 def check_draws(model, plan, owner):
     layers = adapters.drawable_layers(model)
-    drawn = [layer for layer in layers if adapters.rate_of(layer) > 0.0]
+    drawn = _backend.patient(
+        lambda: [layer for layer in layers if adapters.rate_of(layer) > 0.0]
+    )
     for layer in drawn:
         if adapters.is_by_keras(layer):
             by_keras.check(layer, plan, owner)

@@ -163,6 +163,38 @@ def test_a_plain_call_in_another_thread_stays_deterministic(model, x):
         np.testing.assert_array_equal(outputs, expected)
 
 
+def test_stock_predict_in_another_thread_stays_deterministic(model, x):
+    # On JAX, stock `predict` takes the values out of the variables meanwhile.
+    x = np.repeat(x, 20, axis=0)
+    expected = model.predict(x, batch_size=4, verbose=0)
+    alone = kerasdrop.mc_predict(model, x, 20, seed=0, verbose=0).mean
+    plain, failures, stop = [], [], threading.Event()
+
+    def predict_plain():
+        try:
+            while not stop.is_set():
+                plain.append(model.predict(x, batch_size=4, verbose=0))
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=predict_plain)
+    thread.start()
+    try:
+        together = [
+            kerasdrop.mc_predict(model, x, 20, seed=0, verbose=0).mean
+            for _ in range(10)
+        ]
+    finally:
+        stop.set()
+        thread.join()
+    assert not failures
+    assert plain
+    for outputs in plain:
+        np.testing.assert_array_equal(outputs, expected)
+    for mean in together:
+        np.testing.assert_array_equal(mean, alone)
+
+
 def test_two_threads_get_what_each_gets_alone(model, x):
     alone = [
         kerasdrop.mc_predict(model, x, 20, seed=seed, verbose=0).mean
