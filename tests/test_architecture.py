@@ -31,6 +31,7 @@ ROWS = (
     ),
     (
         "kerasdrop.masks",
+        "kerasdrop.montecarlo.chunks",
         "kerasdrop.montecarlo.quantiles",
         "kerasdrop.schedules.base",
         "kerasdrop.schedules.depth",
@@ -62,6 +63,7 @@ ROWS = (
         "kerasdrop.classic_scaling",
         "kerasdrop.conversion",
         "kerasdrop.montecarlo.listing",
+        "kerasdrop.montecarlo.memory",
         "kerasdrop.montecarlo.sampling",
         "kerasdrop.montecarlo.summaries",
     ),

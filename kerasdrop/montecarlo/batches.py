@@ -36,6 +36,8 @@ class Batches:
             `keras.utils.PyDataset`, generator), each of them `x`, `(x,)`,
             `(x, y)` or `(x, y, sample_weight)`.
         batch_size: Integer; the batches of an iterable have their own.
+        most_rows: Function of the inputs, arrays of any number of rows, that
+            returns how many rows can be drawn at a time, or None.
         first_row: Integer, the place of the first row, the others following.
         rows: None, or integers, the place of each row.
         y: None, or targets: an array or a structure of arrays.
@@ -47,7 +49,9 @@ class Batches:
             pairs of y and sample_weight.
     """
 
-    def __init__(self, x, batch_size, first_row, owner, rows=None, y=None):
+    def __init__(
+        self, x, batch_size, most_rows, first_row, owner, rows=None, y=None
+    ):
         self._owner = owner
         self.targets = []
         self._first_row = first_row
@@ -58,7 +62,7 @@ class Batches:
                     f"{owner}: `rows` and `y` go with `x` as arrays. Received: "
                     f"x of type {type(x).__name__}, which hands out batches"
                 )
-            self._parts = self._inputs_of(x)
+            self._parts = self._inputs_of(x, most_rows)
             size = getattr(x, "num_batches", None)
             size = _length(x) if size is None else size
             self.num_batches = size
@@ -67,7 +71,7 @@ class Batches:
             y = [] if y is None else tree.flatten(_arrays(y, owner, "y"))
             given = [] if self._rows is None else [self._rows]
             num_rows = _num_rows([arrays, y, given], owner)
-            size = min(batch_size, num_rows)
+            size = min(batch_size, num_rows, most_rows(arrays) or num_rows)
             self._parts = _slices((arrays, y or None), num_rows, size)
             self.num_batches = -(-num_rows // size)
 
@@ -122,7 +126,7 @@ class Batches:
             )
         return places.astype("int32")
 
-    def _inputs_of(self, x):
+    def _inputs_of(self, x, most_rows):
         if isinstance(x, keras.utils.PyDataset):
             batches = (x[number] for number in range(x.num_batches))
         else:
@@ -130,7 +134,12 @@ class Batches:
         for batch in batches:
             inputs, *targets = keras.utils.unpack_x_y_sample_weight(batch)
             self.targets.append(targets)
-            yield tree.map_structure(_array, inputs), None
+            arrays = tree.map_structure(_array, inputs)
+            num_rows = _num_rows(arrays, self._owner)
+            size = most_rows(arrays) or num_rows
+            if size < num_rows:
+                self.num_batches = None  # each makes several
+            yield from _slices((arrays, None), num_rows, size)
 
 
 def is_iterable_of_batches(x):

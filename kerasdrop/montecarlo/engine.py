@@ -1,25 +1,37 @@
 """Samples of a batch, streamed into statistics by compiled functions."""
 
+from typing import NamedTuple
+
 from keras import ops
 from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop.montecarlo import adapters
+from kerasdrop.montecarlo import chunks as chunks_
 from kerasdrop.montecarlo import kinds
+from kerasdrop.montecarlo import memory
 from kerasdrop.montecarlo import plans
 from kerasdrop.montecarlo import sampling
 from kerasdrop.montecarlo import summaries
+from kerasdrop.montecarlo.plans import SET_SIZE
 
-# Sets of samples in one compiled call. Between two calls there is progress to
-# show and Ctrl-C to hear; each runs the deterministic layers anew.
-_SETS_AT_A_TIME = 16
+
+class State(NamedTuple):
+    """What a pass knows of the samples so far.
+
+    Attributes:
+        skeleton: The structure of the outputs, as scalars.
+        summaries: List of the `summaries.State` of each output.
+        converged: bool `(batch,)`: rows that take no further samples.
+    """
+
+    skeleton: object
+    summaries: list
+    converged: object
 
 
 class Engine:
     """Draws what was asked for, and summarises it.
-
-    Samples are drawn in a fixed order: first the last ones, which may be no
-    whole set and show what shapes there are, then sets from the first on.
 
     Args:
         model: A built model.
@@ -27,69 +39,120 @@ class Engine:
         kind: As `kinds.check` returns it.
         request: A `summaries.Request`.
         owner: A layer, with the variables of `model` and `key` among its own.
+        memory_limit: In bytes; None for a default, which one row may exceed.
     """
 
-    def __init__(self, model, key, kind, request, owner):
+    def __init__(self, model, key, kind, request, owner, memory_limit=None):
         self._model = model
         self._key = key
         self._kind = kind
         self._request = request
         self._owner = owner
-        self._compiled_for = None
-        num_sets, rest = divmod(request.num_samples, plans.SET_SIZE)
-        self._rest_is_set = rest == 0
-        self._rest = rest or plans.SET_SIZE
-        self._num_sets = num_sets - self._rest_is_set
-        # A compiled call has as many sets as the others, the first fewer.
-        self._sets_at_first = self._num_sets
-        if self._num_sets > _SETS_AT_A_TIME:
-            self._sets_at_first = self._num_sets % _SETS_AT_A_TIME
-        self.calls_per_batch = 1 + -(
-            -(self._num_sets - self._sets_at_first) // _SETS_AT_A_TIME
-        )
+        self._memory_limit = memory_limit
+        self._made_for = None
+        self._bytes = {}  # of one sample of one row, by the shape of a row
+        self._compiled = {}  # functions, by how samples are cut
+
+    def most_rows(self, inputs):
+        """How many rows of `inputs` can be drawn at a time; None for all.
+
+        Args:
+            inputs: The model's inputs, any number of rows.
+
+        Raises:
+            ValueError: If the memory limit is too low for one row, or the
+                model does not tell what it needs.
+        """
+        needed = self._bytes_per_sample(inputs)
+        name = type(self._owner).__name__
+        if needed is None:
+            if self._memory_limit is not None:
+                raise ValueError(
+                    f"{name}: model '{self._model.name}' is no graph of "
+                    "layers, so that its need of memory is not known. Leave "
+                    "`memory_limit` out and choose a smaller `batch_size`. "
+                    f"Received: memory_limit={self._memory_limit}"
+                )
+            return None
+        of_row = needed * min(SET_SIZE, self._request.num_samples)
+        if self._memory_limit is not None and of_row > self._memory_limit:
+            raise ValueError(
+                f"{name}: a set of {SET_SIZE} samples of one row of model "
+                f"'{self._model.name}' takes about {of_row:,} bytes. Pass a "
+                "`memory_limit` of at least as much. Received: memory_limit="
+                f"{self._memory_limit}"
+            )
+        return max(1, self._limit // of_row)
+
+    @property
+    def _limit(self):
+        return self._memory_limit or memory.DEFAULT_LIMIT
+
+    def _bytes_per_sample(self, inputs):
+        self._forget_what_is_out_of_date()
+        shape = tuple(tuple(x.shape[1:]) for x in tree.flatten(inputs))
+        if shape not in self._bytes:
+            self._bytes[shape] = memory.bytes_per_sample(self._model, inputs)
+        return self._bytes[shape]
+
+    def _forget_what_is_out_of_date(self):
+        # Stock layers have their rates in the compiled function.
+        made_for = adapters.fingerprint(self._model)
+        if made_for != self._made_for:
+            self._bytes, self._compiled = {}, {}
+            self._made_for = made_for
 
     def whole(self, batch):
         """The statistics of a `RowsOf`: one function, to trace or run."""
-        state = self._start(batch, self._num_sets)
+        chunks = chunks_.cut(self._request.num_samples, 1)
+        state = self._start(batch, chunks, chunks.count)
         return self._finish(batch, state)
 
     def over(self, batch):
         """A `Pass` over a batch, which draws a compiled call at a time."""
-        drawn = adapters.fingerprint(self._model)
-        if drawn != self._compiled_for:
-            # Stock layers have their rates in the compiled function.
-            self._compiled = {
-                name: _backend.compiled(function, self._owner)
-                for name, function in (
-                    ("whole", self.whole),
-                    ("start", self._first_sets),
-                    ("more", self._more_sets),
-                    ("finish", self._finish),
-                )
-            }
-            self._compiled_for = drawn
-        return Pass(self, self._compiled, batch)
+        needed = self._bytes_per_sample(batch.inputs)
+        sets = 1
+        # Rows are looked at after each set, if they may converge.
+        if self._request.tolerance is None:
+            rows = batch.rows.shape[0]
+            sets = chunks_.sets_at_once(rows, needed, self._limit)
+        chunks = chunks_.cut(self._request.num_samples, sets)
+        if chunks not in self._compiled:
+            self._compiled[chunks] = self._functions(chunks)
+        return Pass(self, self._compiled[chunks], chunks, batch)
 
-    def sets_after(self, num_calls):
-        """How many sets, the rest aside, are drawn after so many calls."""
-        return self._sets_at_first + (num_calls - 1) * _SETS_AT_A_TIME
+    def _functions(self, chunks):
+        """The functions that a pass calls, compiled, by name."""
 
-    def samples_after(self, num_calls):
-        if num_calls == 0:
-            return 0
-        return self._rest + self.sets_after(num_calls) * plans.SET_SIZE
+        def whole(batch):
+            state = self._start(batch, chunks, chunks.count)
+            return self._finish(batch, state)
 
-    def partial(self, batch, state, num_calls):
-        """The statistics of what was drawn in the first calls."""
-        skeleton, states = state
-        num_sets = self.sets_after(num_calls)
-        first_of_rest = self._num_sets * plans.SET_SIZE
+        def start(batch):
+            return self._start(batch, chunks, chunks.in_first_call)
+
+        def more(batch, state, first):
+            return self._more(batch, state, chunks, first, chunks.per_call)
+
+        named = {
+            "whole": whole,
+            "start": start,
+            "more": more,
+            "finish": self._finish,
+        }
+        return {
+            name: _backend.compiled(function, self._owner)
+            for name, function in named.items()
+        }
+
+    def partial(self, batch, state, in_sets, rest):
+        """The statistics of what was drawn: numbers as of `Chunks`."""
+        of_outputs = self._summaries(state.skeleton, batch)
         states = [
-            summary.partial(one, num_sets, first_of_rest)
-            for summary, one in zip(self._summaries(skeleton, batch), states)
+            summary.partial(one, in_sets, rest)
+            for summary, one in zip(of_outputs, state.summaries)
         ]
-        num_samples = self.samples_after(num_calls)
-        return self._finish(batch, (skeleton, states), num_samples)
+        return self._finish(batch, state._replace(summaries=states))
 
     def _sampler(self, batch):
         key = ops.convert_to_tensor(self._key.state.value)
@@ -112,86 +175,142 @@ class Engine:
             for kind, target in zip(of_outputs, targets)
         ]
 
-    def _first_sets(self, batch):
-        return self._start(batch, self._sets_at_first)
-
-    def _start(self, batch, num_sets):
-        """The state after the rest and the first sets.
-
-        It is a pair of the structure of the outputs, as scalars, and a list
-        of the `summaries.State` of each.
-        """
-        first = self._num_sets * plans.SET_SIZE
+    def _start(self, batch, chunks, num_chunks):
+        """The `State` after the first chunk and as many whole ones."""
+        in_sets, rest = chunks.first_in_sets, chunks.rest
+        rest_at = chunks.num_samples - rest
+        numbers = plans.range_of(0, chunks.first)
+        if rest:
+            parts = plans.range_of(0, in_sets), plans.range_of(rest_at, rest)
+            numbers = ops.concatenate(parts)
         with self._sampler(batch) as draw:
-            outputs = draw(first, self._rest)
+            outputs = draw(numbers)
             of_outputs = self._summaries(outputs, batch)
             states = [
-                summary.start(output, first, self._rest_is_set)
+                summary.start(output, (0, rest_at), chunks.size)
                 for summary, output in zip(of_outputs, tree.flatten(outputs))
             ]
-            states = _add_sets(draw, of_outputs, states, 0, num_sets)
-        skeleton = tree.map_structure(lambda _: ops.zeros(()), outputs)
-        return skeleton, states
+            skeleton = tree.map_structure(lambda _: ops.zeros(()), outputs)
+            none = ops.zeros_like(batch.rows, dtype="bool")
+            state = State(skeleton, states, self._converged(states, none))
+            return self._add(draw, batch, state, chunks, in_sets, num_chunks)
 
-    def _more_sets(self, batch, state, first_set):
-        skeleton, states = state
-        of_outputs = self._summaries(skeleton, batch)
+    def _more(self, batch, state, chunks, first, num_chunks):
         with self._sampler(batch) as draw:
-            states = _add_sets(
-                draw, of_outputs, states, first_set, _SETS_AT_A_TIME
-            )
-        return skeleton, states
+            return self._add(draw, batch, state, chunks, first, num_chunks)
 
-    def _finish(self, batch, state, num_samples=None):
-        skeleton, states = state
-        of_outputs = self._summaries(skeleton, batch)
+    def _add(self, draw, batch, state, chunks, first, num_chunks):
+        """The `State` after whole chunks of samples from number `first` on."""
+        if num_chunks == 0:
+            return state
+        of_outputs = self._summaries(state.skeleton, batch)
+        # The skeleton is no part of what changes.
+        structure = (state.summaries, state.converged)
+
+        def add_chunk(number, *flat):
+            states, converged = tree.pack_sequence_as(structure, list(flat))
+            start = ops.cast(number, "int32") * chunks.size + first
+            outputs = draw(plans.range_of(start, chunks.size))
+            added = [
+                summary.add(one, output, start)
+                for summary, one, output in zip(
+                    of_outputs, states, tree.flatten(outputs)
+                )
+            ]
+            if self._request.tolerance is not None:
+                added = tree.map_structure(
+                    lambda old, new: _chosen(converged, old, new), states, added
+                )
+                converged = self._converged(added, converged)
+            return tree.flatten((added, converged))
+
+        flat = tree.flatten(structure)
+        if self._request.tolerance is None:
+            flat = ops.fori_loop(
+                0, num_chunks, lambda i, flat: add_chunk(i, *flat), flat
+            )
+        else:
+            _, *flat = ops.while_loop(
+                lambda number, *flat: ops.logical_and(
+                    number < num_chunks, ops.any(ops.logical_not(flat[-1]))
+                ),
+                lambda number, *flat: (number + 1, *add_chunk(number, *flat)),
+                (ops.zeros((), "int32"), *flat),
+            )
+        states, converged = tree.pack_sequence_as(structure, list(flat))
+        return State(state.skeleton, states, converged)
+
+    def _converged(self, states, before):
+        """Rows that take no further samples, with `before` among them."""
+        if self._request.tolerance is None:
+            return before
+        plan, tolerance = self._request.plan, self._request.tolerance
+        reached = [summaries.reaches(one, plan, tolerance) for one in states]
+        return ops.logical_or(before, ops.all(ops.stack(reached), axis=0))
+
+    def _finish(self, batch, state):
+        of_outputs = self._summaries(state.skeleton, batch)
         results = [
-            summary.statistics(one, num_samples or self._request.num_samples)
-            for summary, one in zip(of_outputs, states)
+            summary.statistics(one)
+            for summary, one in zip(of_outputs, state.summaries)
         ]
-        return _packed(skeleton, results)
+        packed = _packed(state.skeleton, results)
+        if self._request.tolerance is not None:
+            count = state.summaries[0].streams[0].samples.count
+            packed["num_drawn"] = ops.cast(ops.reshape(count, (-1,)), "int32")
+            packed["converged"] = state.converged
+        return packed
 
 
 class Pass:
     """The samples of one batch, a compiled call at a time.
 
     Attributes:
-        num_samples: How many were drawn.
+        num_calls: How many calls it takes at most.
+        num_done: How many of them were made.
+        num_samples: How many samples of a row were drawn, at most.
     """
 
-    def __init__(self, engine, compiled, batch):
+    def __init__(self, engine, compiled, chunks, batch):
         self._engine = engine
         self._compiled = compiled
+        self._chunks = chunks
         self._batch = batch
-        self._num_calls = 0
+        self.num_done = 0
         self._state = None
         self._result = None
+        self.num_calls = chunks.num_calls
 
     @property
     def num_samples(self):
-        return self._engine.samples_after(self._num_calls)
+        return self._chunks.samples_after(self.num_done)
 
     @property
     def is_done(self):
-        return self._num_calls == self._engine.calls_per_batch
+        return self.num_done == self.num_calls or self._has_converged()
+
+    def _has_converged(self):
+        if self._state is None:
+            return False
+        return bool(ops.convert_to_numpy(self._state.converged).all())
 
     def advance(self):
         """Makes the next call, and waits for it."""
-        if self._engine.calls_per_batch == 1:
+        if self.num_calls == 1:
             self._result = self._compiled["whole"](self._batch)
-        elif self._num_calls == 0:
+        elif self.num_done == 0:
             self._state = self._compiled["start"](self._batch)
         else:
-            first_set = self._engine.sets_after(self._num_calls)
+            first = self._chunks.in_sets_after(self.num_done)
             self._state = self._compiled["more"](
                 self._batch,
                 self._state,
-                ops.convert_to_tensor(first_set, "int32"),
+                ops.convert_to_tensor(first, "int32"),
             )
         # JAX returns at once, before it has computed anything.
         made = (self._result, self._state)[self._result is None]
         ops.convert_to_numpy(tree.flatten(made)[-1])
-        self._num_calls += 1
+        self.num_done += 1
 
     def statistics(self):
         """A dict of the statistics of what was drawn."""
@@ -199,28 +318,18 @@ class Pass:
             return self._result
         if self.is_done:
             return self._compiled["finish"](self._batch, self._state)
-        return self._engine.partial(self._batch, self._state, self._num_calls)
+        return self._engine.partial(
+            self._batch,
+            self._state,
+            self._chunks.in_sets_after(self.num_done),
+            self._chunks.rest,
+        )
 
 
-def _add_sets(draw, of_outputs, states, first_set, num_sets):
-    if num_sets == 0:
-        return states
-
-    def add_set(number, flat):
-        first = (ops.cast(number, "int32") + first_set) * plans.SET_SIZE
-        outputs = draw(first, plans.SET_SIZE)
-        added = [
-            summary.add_set(state, output, first)
-            for summary, state, output in zip(
-                of_outputs,
-                tree.pack_sequence_as(states, flat),
-                tree.flatten(outputs),
-            )
-        ]
-        return tree.flatten(added)
-
-    flat = ops.fori_loop(0, num_sets, add_set, tree.flatten(states))
-    return tree.pack_sequence_as(states, flat)
+def _chosen(rows, one, other):
+    """`one` in these rows, `other` else; both `(batch, ...)`."""
+    shape = (-1, *(1,) * (len(one.shape) - 1))
+    return ops.where(ops.reshape(rows, shape), one, other)
 
 
 def _packed(skeleton, results):

@@ -159,12 +159,15 @@ class _Walk:
             )
         if _keras_graph.takes_training(node.operation):
             kwargs = {**kwargs, "training": False}
-        outputs = tree.flatten(node.operation(*args, **kwargs))
+        outputs = self._outputs(node, args, kwargs)
         if self._observe is not None:
             begins = folds and not any_folded
             inputs = list(tensors.values())
             self._observe(node.operation, inputs, outputs, folds, begins)
         return [_Value(output, folds) for output in outputs]
+
+    def _outputs(self, node, args, kwargs):
+        return tree.flatten(node.operation(*args, **kwargs))
 
     def _folded(self, symbolic, values, batch_sizes):
         value = values[id(symbolic)]
@@ -175,3 +178,22 @@ class _Walk:
         folded = _Value(self._fold(value.tensor), True)
         values[id(symbolic)] = folded
         return folded.tensor
+
+
+class _SymbolicWalk(_Walk):
+    """A pass that makes nothing: a call gives the graph's symbolic tensors."""
+
+    def _outputs(self, node, args, kwargs):
+        return list(node.outputs)
+
+
+def observe_shapes(graph, stochastic, observe):
+    """Tells of each call of a graph with the tensors that Keras planned for it.
+
+    Args:
+        graph: A functional graph.
+        stochastic, observe: As in `FoldedModel`.
+    """
+    walk = _SymbolicWalk(stochastic, lambda tensor: tensor, observe)
+    inputs = [_Value(tensor, False) for tensor in graph.inputs]
+    walk.graph(graph, inputs, _Memory())

@@ -45,7 +45,13 @@ def _finite(largest):
 
 
 def log_mean(log_sum, count):
-    total = ops.log(log_sum.total) - math.log(count)
+    """The logarithm of the mean of `count` terms, `(batch, ...)`.
+
+    Args:
+        count: Float tensor of a number for each row.
+    """
+    per_row = (-1, *(1,) * (len(log_sum.total.shape) - 1))
+    total = ops.log(log_sum.total) - ops.log(ops.reshape(count, per_row))
     return _finite(log_sum.largest) + total
 
 

@@ -68,6 +68,17 @@ class MonteCarlo(keras.Model):
             the output, in their squared unit (the inverse of the paper's
             tau): a number above 0, or None if it is not known. With it the
             output is treated as that of a two-part model.
+        tolerance: A standard error of the mean, above 0, in the unit of
+            `mean`. A row takes no further samples from the set of 16 on at
+            which all its outputs have reached it, whatever its neighbours
+            do. `num_samples`, a multiple of 16, is then the most that are
+            drawn; a warning tells how many rows did not get there. None draws
+            all samples for all rows.
+        memory_limit: Bytes that the samples of a batch may take: from it
+            follows how many rows (`batch_size` at most) and samples are drawn
+            at a time, never what they are. What the layers need is estimated
+            from the shapes of their outputs. None stands for one GiB, or what
+            16 samples of one row take, if that is more.
         **kwargs: As in `keras.Model`: `name`, `dtype`.
 
     Call arguments:
@@ -98,6 +109,8 @@ class MonteCarlo(keras.Model):
           large, and NaN where the samples are too few to tell. Of more than
           1024 samples the first 1024 count, so that memory stays bounded
           (all, with `keep_samples`).
+        - with a `tolerance` `num_drawn`, `(batch,)`, the samples of each row,
+          and `converged`, whether it has reached the tolerance.
         - with `keep_samples` the `samples`, `(batch, num_samples, ...)`, of
           what `mean` is the mean of.
 
@@ -125,6 +138,8 @@ class MonteCarlo(keras.Model):
         keep_samples=False,
         quantiles=None,
         noise_variance=None,
+        tolerance=None,
+        memory_limit=None,
         **kwargs,
     ):
         # The model casts its inputs itself, by its own dtype policy.
@@ -139,6 +154,10 @@ class MonteCarlo(keras.Model):
         self.keep_samples = _checks.flag(keep_samples, owner, "keep_samples")
         self.quantiles = quantiles_.check(quantiles, owner)
         self.noise_variance = _noise_variance(noise_variance, self.kind, owner)
+        self.tolerance = self._checked_tolerance(tolerance, owner)
+        if memory_limit is not None:
+            _checks.positive_integer(memory_limit, owner, "memory_limit")
+        self.memory_limit = memory_limit
         self.model = model
         seed = _checks.seed(seed, owner)
         self._seed = random.getrandbits(63) if seed is None else seed
@@ -149,11 +168,33 @@ class MonteCarlo(keras.Model):
             self.keep_samples,
             self.quantiles,
             self.noise_variance,
+            self.tolerance,
         )
-        self._engine = Engine(model, self._key, self.kind, request, self)
+        self._engine = Engine(
+            model, self._key, self.kind, request, self, self.memory_limit
+        )
         self.built = True
         preconditions.check_draws(model, self.plan, owner)
         preconditions.warn_of_unknown(model, owner)
+
+    def _checked_tolerance(self, value, owner):
+        if value is None:
+            return None
+        if self.keep_samples or self.quantiles:
+            raise ValueError(
+                f"{owner}: with a `tolerance` rows have different numbers of "
+                "samples, of which there are neither `samples` nor "
+                "`quantiles`. Leave out one of both. Received: "
+                f"tolerance={value!r}, keep_samples={self.keep_samples}, "
+                f"quantiles={self.quantiles}"
+            )
+        if self.num_samples % plans.SET_SIZE:
+            raise ValueError(
+                f"{owner}: with a `tolerance`, `num_samples` is the most that "
+                f"is drawn and a multiple of {plans.SET_SIZE}, e.g. 1024. "
+                f"Received: num_samples={self.num_samples}"
+            )
+        return _checks.positive_number(value, owner, "tolerance")
 
     @property
     def seed(self):
@@ -196,7 +237,7 @@ class MonteCarlo(keras.Model):
                 `keras.utils.PyDataset`, generator); targets in it are ignored.
             batch_size: Integer, rows at a time.
             verbose: `"auto"` or 1 for a progress bar over batches and, where
-                there are more than 256, samples; 2 for a line, 0 for nothing.
+                there are many, samples; 2 for a line, 0 for nothing.
             callbacks: List of `keras.callbacks.Callback`; their `on_predict_*`
                 methods are called.
             first_row: Integer, place of the first row of `x` in the data: the
@@ -315,30 +356,31 @@ class MonteCarlo(keras.Model):
         preconditions.check_draws(self.model, self.plan, owner)
         batch_size = _checks.positive_integer(batch_size, owner, "batch_size")
         first_row = _checks.step(first_row, owner, "first_row")
-        return Batches(x, batch_size, first_row, owner, rows, y)
+        return Batches(
+            x, batch_size, self._engine.most_rows, first_row, owner, rows, y
+        )
 
     def _predict(self, data, verbose, callbacks=None, on_interrupt="raise"):
         """Statistics as numpy arrays, and of how many samples they are."""
         total = data.num_batches
-        calls = self._engine.calls_per_batch
-        bar = keras.utils.Progbar(
-            None if total is None else total * calls,
-            verbose=1 if verbose == "auto" else int(verbose),
-        )
         callbacks = keras.callbacks.CallbackList(
             callbacks, model=self, epochs=1, steps=total
         )
         callbacks.on_predict_begin()
-        parts, one = [], None
+        parts, one, bar = [], None, None
         num_samples = self.num_samples
         try:
             for number, (batch, valid) in enumerate(data):
                 callbacks.on_predict_batch_begin(number)
                 one = self._engine.over(batch)
+                if bar is None:
+                    bar = _progress_bar(total, one.num_calls, verbose)
+                done = number * one.num_calls
                 while not one.is_done:
                     one.advance()
-                    if verbose not in (0, "0"):
-                        bar.add(1)
+                    bar.update(done + one.num_done)
+                # A batch that has converged is done before all its calls.
+                bar.update(done + one.num_calls)
                 parts.append(self._checked(_arrays(one.statistics(), valid)))
                 callbacks.on_predict_batch_end(number, {"outputs": parts[-1]})
         except KeyboardInterrupt:
@@ -358,7 +400,24 @@ class MonteCarlo(keras.Model):
             )
             for name in parts[0]
         }
+        self._warn_of_unconverged(joined)
         return joined, num_samples
+
+    def _warn_of_unconverged(self, statistics):
+        if self.tolerance is None or statistics["converged"].all():
+            return
+        late = ~statistics["converged"]
+        errors = [
+            array[late].max()
+            for array in tree.flatten(statistics["standard_error"])
+        ]
+        warnings.warn(
+            f"{type(self).__name__}: {late.sum()} of {late.size} rows did not "
+            f"reach tolerance={self.tolerance} within num_samples="
+            f"{self.num_samples}; their largest standard error is "
+            f"{max(errors):.3g}. Their `converged` is False.",
+            stacklevel=4,
+        )
 
     def _say_what_is_there(self, parts, num_samples):
         num_rows = sum(len(tree.flatten(part)[0]) for part in parts)
@@ -406,6 +465,8 @@ class MonteCarlo(keras.Model):
             "keep_samples": self.keep_samples,
             "quantiles": self.quantiles or None,
             "noise_variance": self.noise_variance,
+            "tolerance": self.tolerance,
+            "memory_limit": self.memory_limit,
         }
 
     @classmethod
@@ -414,6 +475,13 @@ class MonteCarlo(keras.Model):
             config["model"], custom_objects=custom_objects
         )
         return cls(**{**config, "model": model})
+
+
+def _progress_bar(num_batches, calls_per_batch, verbose):
+    return keras.utils.Progbar(
+        None if num_batches is None else num_batches * calls_per_batch,
+        verbose=1 if verbose == "auto" else int(verbose),
+    )
 
 
 def _noise_variance(value, kind, owner):

@@ -14,7 +14,7 @@ class Moments(NamedTuple):
     """State of the stream.
 
     Attributes:
-        count: float32 scalar, the samples seen.
+        count: `(batch, 1, ...)`, the samples seen.
         pivot: `(batch, ...)`, the first sample.
         mean: `(batch, ...)`, mean of the samples minus the pivot.
         squares: `(batch, ...)`, sum of the squared deviations from the mean.
@@ -32,7 +32,8 @@ def init(zeros):
     Args:
         zeros: Tensor of zeros, `(batch, ...)`, float32 or float64.
     """
-    return Moments(ops.zeros((), "float32"), zeros, zeros, zeros)
+    of_row = (slice(None), *(slice(0, 1),) * (len(zeros.shape) - 1))
+    return Moments(zeros[of_row], zeros, zeros, zeros)
 
 
 def update(moments, samples):
@@ -42,7 +43,6 @@ def update(moments, samples):
         moments: A `Moments`.
         samples: `(batch, chunk, ...)`, of the dtype of the moments.
     """
-    dtype = samples.dtype
     pivot = ops.where(moments.count > 0.0, moments.pivot, samples[:, 0])
     centred = samples - ops.expand_dims(pivot, 1)
     mean = ops.mean(centred, axis=1)
@@ -50,15 +50,14 @@ def update(moments, samples):
     step = mean - moments.mean
     added = float(samples.shape[1])
     count = moments.count + added
-    share = ops.cast(added / count, dtype)
-    before = ops.cast(moments.count, dtype)
+    share = added / count
     return Moments(
         count,
         pivot,
         moments.mean + step * share,
         moments.squares
         + ops.sum(deviations, axis=1)
-        + ops.square(step) * before * share,
+        + ops.square(step) * moments.count * share,
     )
 
 
@@ -68,7 +67,7 @@ def mean(moments):
 
 def variance(moments):
     """The unbiased variance (ddof 1); NaN for a single sample."""
-    count = ops.cast(moments.count, moments.squares.dtype)
+    count = moments.count
     return moments.squares / ops.where(count > 1.0, count - 1.0, float("nan"))
 
 
@@ -79,23 +78,26 @@ class Stream(NamedTuple):
     set_means: Moments
 
 
-def start(chunk, is_set):
-    """The stream after its first chunk of samples.
+def start(chunk, set_size):
+    """The stream after its first chunk of samples; arguments as of `add`."""
+    empty = init(ops.zeros_like(chunk[:, 0]))
+    return add(Stream(empty, empty), chunk, set_size)
+
+
+def add(stream, chunk, set_size):
+    """The stream with a chunk of samples added.
 
     Args:
-        chunk: `(batch, samples, ...)`.
-        is_set: Whether the chunk is a whole set.
+        chunk: `(batch, samples, ...)`: whole sets, then the rest, if any.
+        set_size: Integer.
     """
-    empty = init(ops.zeros_like(chunk[:, 0]))
-    stream = Stream(empty, empty)
-    if is_set:
-        return add_set(stream, chunk)
-    return Stream(update(empty, chunk), empty)
-
-
-def add_set(stream, chunk):
-    """The stream with a whole set of samples added."""
-    set_mean = ops.mean(chunk, axis=1, keepdims=True)
-    return Stream(
-        update(stream.samples, chunk), update(stream.set_means, set_mean)
+    samples = update(stream.samples, chunk)
+    num_sets = chunk.shape[1] // set_size
+    if num_sets == 0:
+        return Stream(samples, stream.set_means)
+    in_sets = chunk[:, : num_sets * set_size]
+    in_sets = ops.reshape(
+        in_sets, (-1, num_sets, set_size, *ops.shape(chunk)[2:])
     )
+    set_means = ops.mean(in_sets, axis=2)
+    return Stream(samples, update(stream.set_means, set_means))

@@ -26,33 +26,36 @@ def set_size(plan):
     return SET_SIZE if plan == "stratified" else None
 
 
-def index_and_rows(plan, first_sample, num_samples, rows):
+def index_and_rows(plan, samples, rows):
     """The `index` and `rows` of the draws of a folded batch.
 
     Args:
         plan: One of `PLANS`.
-        first_sample: int32 scalar, number of the first sample.
-        num_samples: Samples per row.
+        samples: int32 `(samples,)`, their numbers.
         rows: int32 `(batch,)`, each row's place in the data.
 
     Returns:
-        Two int32 tensors `(batch * num_samples,)`.
+        Two int32 tensors `(batch * samples,)`.
     """
-    samples = first_sample + ops.convert_to_tensor(
-        np.arange(num_samples, dtype="int32")
-    )
     if plan == "shared":
         rows = ops.zeros_like(rows)
     index = ops.reshape(ops.zeros_like(rows)[:, None] + samples[None, :], (-1,))
-    return index, ops.repeat(rows, num_samples, axis=0)
+    return index, ops.repeat(rows, samples.shape[0], axis=0)
 
 
-def squared_standard_error(plan, variance, variance_of_sets, num_samples):
+def range_of(first, size):
+    """The numbers of `size` samples from `first` on, int32 `(size,)`."""
+    return first + ops.convert_to_tensor(np.arange(size, dtype="int32"))
+
+
+def squared_standard_error(
+    plan, variance, variance_of_sets, count, num_sets, fewest_sets=2
+):
     """The squared standard error of the mean over the samples.
 
-    Independent samples: variance / num_samples. A stratified set has
-    dependent samples, and it is the means of whole sets that are independent:
-    their variance over their number. Samples of an unfinished set add what
+    Independent samples: variance / count. A stratified set has dependent
+    samples, and it is the means of whole sets that are independent: their
+    variance over their number. Samples of an unfinished set add what
     independent ones would, which is no less than their share. Below two whole
     sets the formula of independent samples is used, which is cautious where
     units act mostly one by one. It is no strict bound: where they act in pairs
@@ -62,11 +65,14 @@ def squared_standard_error(plan, variance, variance_of_sets, num_samples):
         plan: One of `PLANS`.
         variance: Tensor, the variance of single samples.
         variance_of_sets: Tensor, the variance of the means of whole sets.
-        num_samples: Integer.
+        count: Float tensor, the number of samples.
+        num_sets: Float tensor, the number of whole sets among them.
+        fewest_sets: With fewer sets, the formula of independent samples.
     """
-    sets, rest = divmod(num_samples, SET_SIZE)
-    if plan != "stratified" or sets < 2:
-        return variance / num_samples
-    in_sets = num_samples - rest
-    of_sets = variance_of_sets / sets * (in_sets / num_samples) ** 2
-    return of_sets + variance * (rest / num_samples**2)
+    of_independent = variance / count
+    if plan != "stratified":
+        return of_independent
+    in_sets = num_sets * SET_SIZE
+    of_sets = variance_of_sets / num_sets * (in_sets / count) ** 2
+    of_rest = variance * (count - in_sets) / count**2
+    return ops.where(num_sets >= fewest_sets, of_sets + of_rest, of_independent)

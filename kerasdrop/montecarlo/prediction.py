@@ -21,6 +21,8 @@ def mc_predict(
     verbose="auto",
     quantiles=None,
     noise_variance=None,
+    tolerance=None,
+    memory_limit=None,
     y=None,
     first_row=0,
     rows=None,
@@ -48,8 +50,9 @@ def mc_predict(
         keep_samples: Whether the result has the `samples` themselves.
         batch_size: Integer, rows at a time.
         verbose: `"auto"` or 1 for a progress bar over batches and, where
-            there are more than 256, samples; 2 for a line, 0 for nothing.
-        quantiles, noise_variance: As in `kerasdrop.MonteCarlo`.
+            there are many, samples; 2 for a line, 0 for nothing.
+        quantiles, noise_variance, tolerance, memory_limit: As in
+            `kerasdrop.MonteCarlo`.
         y, first_row, rows: As in `kerasdrop.MonteCarlo.predict`.
         on_interrupt: What Ctrl-C does: `"raise"`, or `"return"` what there
             is, with a warning that says what: the rows of the batches that
@@ -81,6 +84,8 @@ def mc_predict(
         "keep_samples": keep_samples,
         "quantiles": quantiles,
         "noise_variance": noise_variance,
+        "tolerance": tolerance,
+        "memory_limit": memory_limit,
     }
     predictive, lock = _predictive(model, settings)
     if kind is None and verbose:

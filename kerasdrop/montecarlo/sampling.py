@@ -26,9 +26,9 @@ def sampler(model, key, plan, inputs, rows):
         rows: int32 `(batch,)`, each row's place in the data.
 
     Yields:
-        A function of the number of the first sample, and of how many, that
-        returns the model's outputs, each `(batch, samples, ...)` and float32
-        or float64.
+        A function of the samples' numbers, int32 `(samples,)`, that returns
+        the model's outputs, each `(batch, samples, ...)` and float32 or
+        float64.
     """
     numbers = {
         layer: number
@@ -43,10 +43,9 @@ def sampler(model, key, plan, inputs, rows):
         holders = adapters.holders_of(model, numbers)
         folded = folding.FoldedModel(model, inputs, holders)
 
-        def draw(first_sample, num_samples):
-            index, folded_rows = plans.index_and_rows(
-                plan, first_sample, num_samples, rows
-            )
+        def draw(samples):
+            index, folded_rows = plans.index_and_rows(plan, samples, rows)
+            num_samples = samples.shape[0]
             draws = _draws(keys, index, folded_rows, plans.set_size(plan))
             with scopes.StochasticScope(draws, numbers):
                 outputs = folded.samples(num_samples)

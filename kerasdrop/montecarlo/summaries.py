@@ -31,7 +31,12 @@ STATISTICS = (
     "quantiles_standard_error",
     "log_likelihood",
     "samples",
+    "num_drawn",
+    "converged",
 )
+
+# By fewer sets than these a standard error is not told well enough to stop at.
+_FEWEST_SETS = 8
 
 
 class Request(NamedTuple):
@@ -44,6 +49,8 @@ class Request(NamedTuple):
         quantiles: Tuple of probabilities.
         noise_variance: Variance of the targets around an output of kind
             `"regression"`, or None.
+        tolerance: Standard error of the mean at which a row needs no further
+            samples; None to draw all.
     """
 
     num_samples: int
@@ -51,6 +58,7 @@ class Request(NamedTuple):
     keep_samples: bool
     quantiles: tuple
     noise_variance: object
+    tolerance: object
 
 
 class State(NamedTuple):
@@ -92,27 +100,37 @@ class Summary:
         elif request.quantiles:
             self._capacity = min(request.num_samples, MOST_FOR_QUANTILES)
 
-    def start(self, chunk, first, is_set):
+    def start(self, chunk, first, largest):
         """The state after the first chunk of samples.
 
         Args:
-            chunk: `(batch, samples, ...)`, outputs of the model.
-            first: Integer, number of the first sample in it.
-            is_set: Whether the chunk is a whole set.
+            chunk: `(batch, samples, ...)`, outputs of the model: whole sets,
+                and then the rest of all samples, if any.
+            first: Integers, numbers of the first sample of the sets, and of
+                the rest.
+            largest: Integer, samples in the largest chunk to come.
         """
         features = self._features(chunk)
-        kept = [
-            _with_samples(_room(feature, self._capacity), feature, first)
-            for feature in self._to_keep(features)
+        rest = chunk.shape[1] % plans.SET_SIZE
+        in_sets = chunk.shape[1] - rest
+        kept = []
+        for feature in self._to_keep(features):
+            samples = _room(feature, self._room_for(largest))
+            if in_sets:
+                samples = _with_samples(samples, feature[:, :in_sets], first[0])
+            if rest:
+                samples = _with_samples(samples, feature[:, in_sets:], first[1])
+            kept.append(samples)
+        streams = [
+            moments.start(feature, plans.SET_SIZE) for feature in features
         ]
-        streams = [moments.start(feature, is_set) for feature in features]
         return State(streams, kept, self._log_sums(features))
 
-    def add_set(self, state, chunk, first):
-        """The state with a whole set of samples added."""
+    def add(self, state, chunk, first):
+        """The state with whole sets of samples added, from `first` on."""
         features = self._features(chunk)
         streams = [
-            moments.add_set(stream, feature)
+            moments.add(stream, feature, plans.SET_SIZE)
             for stream, feature in zip(state.streams, features)
         ]
         kept = [
@@ -125,32 +143,35 @@ class Summary:
         ]
         return State(streams, kept, log_sums)
 
-    def partial(self, state, num_sets, first_of_rest):
-        """The state with the samples not drawn yet cut from what is kept."""
-        in_sets = min(num_sets * plans.SET_SIZE, self._capacity)
+    def partial(self, state, in_sets, rest):
+        """The state with the samples not drawn yet cut from what is kept.
+
+        Args:
+            in_sets: Integer, samples drawn from the first one on.
+            rest: Integer, samples drawn at the end.
+        """
+        end = self._capacity
+        in_sets = min(in_sets, end)
+        rest_at = max(self._request.num_samples - rest, in_sets)
         kept = [
             ops.concatenate(
-                [samples[:, :in_sets], samples[:, first_of_rest:]], axis=1
+                [samples[:, :in_sets], samples[:, rest_at:end]], axis=1
             )
             for samples in state.kept
         ]
         return state._replace(kept=kept)
 
-    def statistics(self, state, num_samples):
-        """A dict of statistics, of `num_samples` samples."""
-        samples, set_means = state.streams[0]
+    def statistics(self, state):
+        """A dict of statistics."""
+        samples = state.streams[0].samples
         mean, variance = moments.mean(samples), moments.variance(samples)
-        squared_error = plans.squared_standard_error(
-            self._request.plan,
-            variance,
-            moments.variance(set_means),
-            num_samples,
-        )
         result = {
             "mean": mean,
             "variance": variance,
             "std": ops.sqrt(variance),
-            "standard_error": ops.sqrt(squared_error),
+            "standard_error": ops.sqrt(
+                _squared_error(state, self._request.plan)
+            ),
         }
         others = [moments.mean(stream.samples) for stream in state.streams[1:]]
         if self._is_normal:
@@ -159,18 +180,21 @@ class Summary:
             result["epistemic_variance"] = variance
             result["total_variance"] = others[0] + variance
         elif others:
-            result |= self._of_classes(mean, *others, num_samples)
+            count = state.streams[2].samples.count
+            result |= self._of_classes(mean, *others, count)
         if self._request.quantiles:
-            result |= self._quantiles(state.kept)
+            result |= self._quantiles(
+                [samples[:, : self._capacity] for samples in state.kept]
+            )
         if self._target is not None:
             result["log_likelihood"] = self._log_likelihood(
-                mean, state.log_sums, num_samples
+                mean, state.log_sums, samples.count
             )
         if self._request.keep_samples:
             result["samples"] = state.kept[0]
         return result
 
-    def _of_classes(self, mean, expected_entropy, share, num_samples):
+    def _of_classes(self, mean, expected_entropy, share, count):
         is_binary = self._kind == "binary"
         total = (binary_entropy if is_binary else entropy)(mean)
         winner = (
@@ -182,7 +206,7 @@ class Summary:
             "predictive_entropy": total,
             "expected_entropy": expected_entropy,
             "mutual_information": total - expected_entropy,
-            "votes": ops.round(share * num_samples),
+            "votes": ops.round(share * count),
             "variation_ratio": 1.0 - winner,
         }
 
@@ -194,9 +218,9 @@ class Summary:
             values = quantiles.of_samples(kept[0], probabilities)
         return dict(zip(("quantiles", "quantiles_standard_error"), values))
 
-    def _log_likelihood(self, mean, log_sums, num_samples):
+    def _log_likelihood(self, mean, log_sums, count):
         if log_sums:
-            return likelihood.log_mean(log_sums[0], num_samples)
+            return likelihood.log_mean(log_sums[0], count)
         if self._kind == "binary":
             return likelihood.of_binary(mean, self._target)
         return likelihood.of_classes(mean, self._target)
@@ -214,6 +238,12 @@ class Summary:
             )
         terms = likelihood.log_density(*features, self._target)
         return [likelihood.start(terms)]
+
+    def _room_for(self, largest):
+        """How many samples are kept, and what is beyond the last of these."""
+        if self._capacity == self._request.num_samples:
+            return self._capacity
+        return self._capacity + largest
 
     def _to_keep(self, features):
         """Of the features those that are kept sample by sample."""
@@ -277,6 +307,27 @@ class Summary:
         return [mean, variance]
 
 
+def reaches(state, plan, tolerance):
+    """Which rows have their mean to `tolerance`: bool `(batch,)`."""
+    squared = _squared_error(state, plan, _FEWEST_SETS)
+    # A comparison with NaN, of a single sample, is false.
+    return ops.all(
+        squared <= tolerance**2, axis=tuple(range(1, len(squared.shape)))
+    )
+
+
+def _squared_error(state, plan, fewest_sets=2):
+    samples, set_means = state.streams[0]
+    return plans.squared_standard_error(
+        plan,
+        moments.variance(samples),
+        moments.variance(set_means),
+        samples.count,
+        set_means.count,
+        fewest_sets,
+    )
+
+
 def entropy(probabilities):
     """Shannon entropy over the last axis, in nats; 0 log 0 is 0."""
     return ops.sum(_surprise(probabilities), axis=-1)
@@ -300,13 +351,9 @@ def _room(feature, capacity):
 def _with_samples(samples, chunk, first):
     """`samples` with those from number `first` on replaced by `chunk`.
 
-    Samples for which there is no room are left out: all of a chunk, since the
-    room is for whole sets, or for all samples.
+    What is beyond the last sample to be kept is written behind it.
     """
-    capacity, size = samples.shape[1], chunk.shape[1]
-    if size > capacity:
-        return samples
-    start = ops.minimum(ops.cast(first, "int32"), capacity - size)
+    end = samples.shape[1] - chunk.shape[1]
+    start = ops.minimum(ops.cast(first, "int32"), end)
     place = [0, start] + [0] * (len(chunk.shape) - 2)
-    placed = ops.slice_update(samples, place, chunk)
-    return ops.where(ops.cast(first, "int32") == start, placed, samples)
+    return ops.slice_update(samples, place, chunk)

@@ -12,9 +12,9 @@ def streamed(samples, chunk):
         ops.convert_to_tensor(samples[:, start : start + chunk])
         for start in range(0, samples.shape[1], chunk)
     )
-    stream = moments.start(first, is_set=True)
+    stream = moments.start(first, set_size=chunk)
     for part in rest:
-        stream = moments.add_set(stream, part)
+        stream = moments.add(stream, part, set_size=chunk)
     return [
         ops.convert_to_numpy(result)
         for result in (

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 import kerasdrop
+from kerasdrop.montecarlo import chunks
 from kerasdrop.montecarlo import engine
 
 X = np.random.default_rng(0).normal(size=(10, 3)).astype("float32")
@@ -36,7 +37,7 @@ def test_several_calls_make_what_one_makes(model, num_samples, monkeypatch):
     exact = several.samples.astype("float64")
     np.testing.assert_allclose(several.mean, exact.mean(1), atol=1e-5)
     np.testing.assert_allclose(several.std, exact.std(1, ddof=1), rtol=1e-4)
-    monkeypatch.setattr(engine, "_SETS_AT_A_TIME", 1000)
+    monkeypatch.setattr(chunks, "_SAMPLES_PER_CALL", 10**6)
     one = predict(model, num_samples + 1, keep_samples=True)
     np.testing.assert_allclose(
         one.samples[:, :num_samples], several.samples, atol=1e-5
@@ -72,9 +73,10 @@ def test_ctrl_c_returns_the_samples_that_were_drawn(model, monkeypatch):
     interrupting(monkeypatch, after=2)
     with pytest.warns(UserWarning, match="10 rows, each from .* of 1000"):
         part = predict(model, 1000, on_interrupt="return", **asked)
-    # 1000 = 62 sets and 8: 62 = 14 and three times 16.
-    assert part.num_samples == 8 + (14 + 16) * 16
-    drawn = np.r_[0 : 30 * 16, 62 * 16 : 1000]
+    # Of 10 rows 25 sets make a chunk, and a call: 1000 = 200 and twice 400,
+    # the 200 being 12 sets and the last 8 samples.
+    assert part.num_samples == 8 + 12 * 16 + 400
+    drawn = np.r_[0 : 12 * 16 + 400, 992:1000]
     np.testing.assert_allclose(part.samples, whole.samples[:, drawn], atol=1e-5)
     np.testing.assert_allclose(part.mean, part.samples.mean(1), atol=1e-5)
     np.testing.assert_allclose(
@@ -138,5 +140,6 @@ def test_statistics_have_one_order(model):
 
 
 def test_progress_counts_calls(model, capsys):
-    predict(model, 600, batch_size=5, verbose=1)
+    # Of 5 rows 816 samples make a chunk, and a call.
+    predict(model, 1700, batch_size=5, verbose=1)
     assert "6/6" in capsys.readouterr().out  # 2 batches, 3 calls each

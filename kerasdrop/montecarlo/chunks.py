@@ -1,0 +1,96 @@
+"""How many samples and rows are drawn at a time."""
+
+from typing import NamedTuple
+
+from kerasdrop.montecarlo.plans import SET_SIZE
+
+# Matrix products of so many rows are as fast, row for row, as larger ones.
+_ROWS_THAT_PAY = 4096
+
+# Samples in one compiled call. Between two calls there is progress to show and
+# Ctrl-C to hear; each runs the deterministic layers anew.
+_SAMPLES_PER_CALL = 256
+
+
+class Chunks(NamedTuple):
+    """How the samples of a batch are cut into chunks, and these into calls.
+
+    The first chunk has what does not fill a whole one: some sets from sample 0
+    on, and the last samples, which fill no set. Whole chunks follow.
+
+    Attributes:
+        num_samples: Integer, of each row.
+        size: Integer, samples in a whole chunk, a multiple of the set size.
+        first: Integer, samples in the first chunk.
+        count: Integer, the whole chunks behind the first.
+        per_call: Integer, the chunks in a compiled call.
+    """
+
+    num_samples: int
+    size: int
+    first: int
+    count: int
+    per_call: int
+
+    @property
+    def rest(self):
+        """The last samples, which fill no set."""
+        return self.num_samples % SET_SIZE
+
+    @property
+    def first_in_sets(self):
+        """Those of the first chunk that fill sets, from sample 0 on."""
+        return self.first - self.rest
+
+    @property
+    def in_first_call(self):
+        """How many chunks the first compiled call has behind its first."""
+        # All other calls have as many as each other, and one function.
+        if self.count < self.per_call:
+            return self.count
+        return self.count % self.per_call
+
+    @property
+    def num_calls(self):
+        return 1 + (self.count - self.in_first_call) // self.per_call
+
+    def chunks_after(self, num_calls):
+        """Whole chunks behind the first that so many calls make."""
+        return self.in_first_call + (num_calls - 1) * self.per_call
+
+    def in_sets_after(self, num_calls):
+        """Samples from number 0 on that so many calls make."""
+        return self.first_in_sets + self.chunks_after(num_calls) * self.size
+
+    def samples_after(self, num_calls):
+        """All samples that so many calls make."""
+        if num_calls == 0:
+            return 0
+        return self.rest + self.in_sets_after(num_calls)
+
+
+def cut(num_samples, sets_at_once):
+    """`Chunks` of up to so many sets."""
+    size = SET_SIZE * min(sets_at_once, -(-num_samples // SET_SIZE))
+    first = num_samples % size or min(size, num_samples)
+    count = (num_samples - first) // size
+    return Chunks(
+        num_samples, size, first, count, max(1, _SAMPLES_PER_CALL // size)
+    )
+
+
+def sets_at_once(batch_size, bytes_per_sample, memory_limit):
+    """How many sets of samples of a whole batch to draw at once.
+
+    Args:
+        batch_size: Integer.
+        bytes_per_sample: Of one sample of one row, or None if unknown.
+        memory_limit: In bytes.
+    """
+    if bytes_per_sample is None:
+        return 1
+    samples = min(
+        memory_limit // (bytes_per_sample * batch_size),
+        _ROWS_THAT_PAY // batch_size,
+    )
+    return max(1, samples // SET_SIZE)
