@@ -88,8 +88,7 @@ def words_of_masks(vary, shape, seed):
 
     def run(numbers):
         if vary == "seed":
-            keys = [masks.key_of_seed(int(number)) for number in numbers]
-            return many(ops.convert_to_tensor(np.stack(keys)))
+            numbers = masks.key_of_seed(numbers.astype("int64"))
         return many(ops.convert_to_tensor(numbers))
 
     return run

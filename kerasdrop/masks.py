@@ -94,7 +94,7 @@ class Draw(NamedTuple):
 
 
 def threefry_2x32(key, counter):
-    """Threefry-2x32-20 on Python integers.
+    """Threefry-2x32-20 on Python integers, or on int64 arrays of them.
 
     Args:
         key, counter: Pairs of integers in [0, 2**32).
@@ -126,13 +126,15 @@ def key_of_seed(seed):
     """The key of a seed: an int32 array `(2, 2, 1)`.
 
     Args:
-        seed: Any integer; its lowest 64 bits count.
+        seed: Any integer; its lowest 64 bits count. Or an int64 array
+            `(seeds,)`, for keys `(seeds, 2, 2, 1)`.
     """
     pair = (seed & _LOW_32, (seed >> 32) & _LOW_32)
     words = [
         word for block in (0, 1) for word in threefry_2x32(pair, (block, 0))
     ]
-    return np.array(words, "uint32").view("int32").reshape(2, 2, 1)
+    words = np.array(words, "uint32").view("int32").T
+    return words.reshape(*np.shape(seed), 2, 2, 1)
 
 
 def derived_key(key, index):

@@ -121,6 +121,14 @@ def test_the_key_of_a_seed_is_its_threefry(seed):
     assert key[..., 0].tolist() == pairs
 
 
+def test_the_keys_of_an_array_of_seeds_are_those_of_its_seeds():
+    seeds = [0, 1, -1, 2**31, 2**32 + 5, 2**63 - 1, -(2**63)]
+    keys = masks.key_of_seed(np.array(seeds, "int64"))
+    np.testing.assert_array_equal(
+        keys, [masks.key_of_seed(seed) for seed in seeds]
+    )
+
+
 def test_a_negative_seed_is_its_64_bit_complement():
     expected = masks.key_of_seed(2**64 - 7)
 
