@@ -38,15 +38,19 @@ class Engine:
         key: `state.Cell`, the key of all samples.
         kind: As `kinds.check` returns it.
         request: A `summaries.Request`.
-        owner: A layer, with the variables of `model` and `key` among its own.
+        holder: A layer, with the variables of `model` and `key` among its own.
+        owner: Who is to blame in a message.
         memory_limit: In bytes; None for a default, which one row may exceed.
     """
 
-    def __init__(self, model, key, kind, request, owner, memory_limit=None):
+    def __init__(
+        self, model, key, kind, request, holder, owner, memory_limit=None
+    ):
         self._model = model
         self._key = key
         self._kind = kind
         self._request = request
+        self._holder = holder
         self._owner = owner
         self._memory_limit = memory_limit
         self._made_for = None
@@ -64,11 +68,10 @@ class Engine:
                 model does not tell what it needs.
         """
         needed = self._bytes_per_sample(inputs)
-        name = type(self._owner).__name__
         if needed is None:
             if self._memory_limit is not None:
                 raise ValueError(
-                    f"{name}: model '{self._model.name}' is no graph of "
+                    f"{self._owner}: model '{self._model.name}' is no graph of "
                     "layers, so that its need of memory is not known. Leave "
                     "`memory_limit` out and choose a smaller `batch_size`. "
                     f"Received: memory_limit={self._memory_limit}"
@@ -77,10 +80,10 @@ class Engine:
         of_row = needed * min(SET_SIZE, self._request.num_samples)
         if self._memory_limit is not None and of_row > self._memory_limit:
             raise ValueError(
-                f"{name}: a set of {SET_SIZE} samples of one row of model "
-                f"'{self._model.name}' takes about {of_row:,} bytes. Pass a "
-                "`memory_limit` of at least as much. Received: memory_limit="
-                f"{self._memory_limit}"
+                f"{self._owner}: a set of {SET_SIZE} samples of one row of "
+                f"model '{self._model.name}' takes about {of_row:,} bytes. "
+                "Pass a `memory_limit` of at least as much. Received: "
+                f"memory_limit={self._memory_limit}"
             )
         return max(1, self._limit // of_row)
 
@@ -141,7 +144,7 @@ class Engine:
             "finish": self._finish,
         }
         return {
-            name: _backend.compiled(function, self._owner)
+            name: _backend.compiled(function, self._holder)
             for name, function in named.items()
         }
 
@@ -161,17 +164,16 @@ class Engine:
         )
 
     def _summaries(self, outputs, batch):
-        name = type(self._owner).__name__
-        of_outputs = kinds.of_outputs(self._kind, outputs, name)
+        of_outputs = kinds.of_outputs(self._kind, outputs, self._owner)
         targets = batch.targets or [None] * len(of_outputs)
         if len(targets) != len(of_outputs):
             raise ValueError(
-                f"{name}: there must be targets for each output of the "
+                f"{self._owner}: there must be targets for each output of the "
                 f"model, in its structure. Received: y of {len(targets)} "
                 f"arrays for {len(of_outputs)} outputs"
             )
         return [
-            summaries.Summary(kind, self._request, target, name)
+            summaries.Summary(kind, self._request, target, self._owner)
             for kind, target in zip(of_outputs, targets)
         ]
 

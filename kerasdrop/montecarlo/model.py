@@ -128,6 +128,8 @@ class MonteCarlo(keras.Model):
     https://arxiv.org/abs/1112.5745), equation 2.
     """
 
+    _owner = "MonteCarlo"  # who is to blame in a message
+
     def __init__(
         self,
         model,
@@ -144,7 +146,7 @@ class MonteCarlo(keras.Model):
     ):
         # The model casts its inputs itself, by its own dtype policy.
         super().__init__(autocast=False, **kwargs)
-        owner = type(self).__name__
+        owner = self._owner
         preconditions.check_model(model, owner)
         self.num_samples = _checks.positive_integer(
             num_samples, owner, "num_samples"
@@ -171,7 +173,13 @@ class MonteCarlo(keras.Model):
             self.tolerance,
         )
         self._engine = Engine(
-            model, self._key, self.kind, request, self, self.memory_limit
+            model,
+            self._key,
+            self.kind,
+            request,
+            self,
+            owner,
+            self.memory_limit,
         )
         self.built = True
         preconditions.check_draws(model, self.plan, owner)
@@ -203,7 +211,7 @@ class MonteCarlo(keras.Model):
 
     @seed.setter
     def seed(self, value):
-        value = _checks.seed(value, type(self).__name__)
+        value = _checks.seed(value, self._owner)
         if value is None:
             value = random.getrandbits(63)
         self._key.state.assign(masks.key_of_seed(value))
@@ -352,7 +360,7 @@ class MonteCarlo(keras.Model):
         return values if len(values) > 1 else values[0]
 
     def _batches(self, x, batch_size, first_row, rows=None, y=None):
-        owner = type(self).__name__
+        owner = self._owner
         preconditions.check_draws(self.model, self.plan, owner)
         batch_size = _checks.positive_integer(batch_size, owner, "batch_size")
         first_row = _checks.step(first_row, owner, "first_row")
@@ -412,7 +420,7 @@ class MonteCarlo(keras.Model):
             for array in tree.flatten(statistics["standard_error"])
         ]
         warnings.warn(
-            f"{type(self).__name__}: {late.sum()} of {late.size} rows did not "
+            f"{self._owner}: {late.sum()} of {late.size} rows did not "
             f"reach tolerance={self.tolerance} within num_samples="
             f"{self.num_samples}; their largest standard error is "
             f"{max(errors):.3g}. Their `converged` is False.",
@@ -434,10 +442,10 @@ class MonteCarlo(keras.Model):
         if isinstance(self.kind, dict):
             variances = {**means, **variances}
         kinds.check_values(
-            kinds.of_outputs(self.kind, means, type(self).__name__),
+            kinds.of_outputs(self.kind, means, self._owner),
             tree.flatten(means),
             tree.flatten(variances),
-            type(self).__name__,
+            self._owner,
         )
         return part
 
@@ -454,7 +462,7 @@ class MonteCarlo(keras.Model):
         raise ValueError(_NOT_TRAINED)
 
     def get_config(self):
-        preconditions.check_saveable(self.model, type(self).__name__)
+        preconditions.check_saveable(self.model, self._owner)
         return {
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),

@@ -38,6 +38,21 @@ def check_model(model, owner):
             f"weights. Received: model '{model.name}' with "
             f"{', '.join(map(repr, stateful))}"
         )
+    for layer in adapters.drawable_layers(model):
+        _check_noise_shape(layer, owner)
+
+
+def _check_noise_shape(layer, owner):
+    noise_shape = getattr(layer, "noise_shape", None)
+    if noise_shape is None or noise_shape[:1] in ((), (1,), (None,)):
+        return
+    raise ValueError(
+        f"{owner}: layer '{layer.name}' ({type(layer).__name__}) has "
+        f"noise_shape={noise_shape}, which fixes the number of rows, while a "
+        "Monte Carlo pass runs each row once for each sample. Make the first "
+        "entry None, for a mask for each row, or 1, for one mask for all rows: "
+        f"noise_shape={(None, *noise_shape[1:])}."
+    )
 
 
 def check_saveable(model, owner):

@@ -104,6 +104,12 @@ def mc_predict(
         )
 
 
+class _MonteCarlo(MonteCarlo):
+    """What `mc_predict` runs; its messages begin with that name."""
+
+    _owner = "mc_predict"
+
+
 # Under this name a model carries what an earlier call compiled for it, so that
 # it lives as long as the model and no longer. It is no part of the model: it
 # is set past Keras' attribute tracker, and Keras' savers pass such names over.
@@ -113,15 +119,16 @@ _MOST_KEPT = 4
 
 def _predictive(model, settings):
     """A `MonteCarlo` of `model` and its lock, of an earlier call or new."""
-    preconditions.check_model(model, "mc_predict")
+    owner = _MonteCarlo._owner
+    preconditions.check_model(model, owner)
     # Read in each call: the model may end in another layer than before.
-    kind = kinds.check(settings["kind"], model, "mc_predict")
+    kind = kinds.check(settings["kind"], model, owner)
     name = repr({**settings, "kind": kind})
     of_model, kept = vars(model).get(_KEPT, (None, {}))
     if of_model != id(model):  # a shallow copy has the dict of another
         kept = {}
     if name not in kept:
-        predictive = MonteCarlo(model, **{**settings, "kind": kind})
+        predictive = _MonteCarlo(model, **{**settings, "kind": kind})
         if len(kept) == _MOST_KEPT:
             kept.pop(next(iter(kept)))
         kept[name] = (predictive, threading.RLock())

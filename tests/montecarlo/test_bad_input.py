@@ -220,6 +220,46 @@ def test_what_is_registered_must_be_a_layer_class():
         kerasdrop.register_stochastic(Own(), lambda layer, draw, x: x)
 
 
+@pytest.mark.parametrize("cls", [kerasdrop.layers.Dropout, layers.Dropout])
+def test_a_noise_shape_with_a_number_of_rows(cls):
+    model = model_with(cls(0.5, noise_shape=(2, None), name="drop"))
+    expected = (
+        r"mc_predict: layer 'drop' \(Dropout\) has noise_shape=\(2, None\).*"
+        r"once for each sample.*noise_shape=\(None, None\)"
+    )
+    with pytest.raises(ValueError, match=expected):
+        kerasdrop.mc_predict(model, X, verbose=0)
+    with pytest.raises(ValueError, match="^inspect: layer 'drop'"):
+        kerasdrop.inspect(model)
+
+
+# One for each place where a message is made: on making the predictive model,
+# on cutting the data, on tracing and on looking at what came out.
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"plan": "antithetic"},
+        {"num_samples": 0},
+        {"seed": 0.5},
+        {"rows": [0.5, 1.5]},
+        {"y": X},
+        {"kind": "probabilities"},
+    ],
+    ids=str,
+)
+def test_a_message_names_the_function_that_was_called(model, arguments):
+    model.set_weights([0.0 * weight for weight in model.get_weights()])
+    with pytest.raises(ValueError, match="^mc_predict: "):
+        kerasdrop.mc_predict(model, X, **arguments, verbose=0)
+
+
+def test_a_message_names_the_class_that_was_made(model):
+    model.set_weights([0.0 * weight for weight in model.get_weights()])
+    predictive = kerasdrop.MonteCarlo(model, kind="probabilities")
+    with pytest.raises(ValueError, match="^MonteCarlo: "):
+        predictive.predict(X, verbose=0)
+
+
 def test_inputs_whose_first_axis_is_no_batch():
     x = keras.Input((4, 3))
     h = keras.ops.reshape(x, (-1, 3))
