@@ -44,6 +44,18 @@ def rate(value, owner, name="rate"):
     return number
 
 
+def rate_to_set(value, owner):
+    """As `rate`, where a schedule comes too late."""
+    if is_schedule(value):
+        raise ValueError(
+            f"{owner}: argument `rate` must be a number in [0, 1]. A schedule "
+            "belongs to a layer from the start: "
+            f"`Dropout(rate={type(value).__name__}(...))`. Received: "
+            f"rate={value!r}"
+        )
+    return rate(value, owner)
+
+
 def is_schedule(value):
     return isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
 

@@ -88,7 +88,7 @@ def set_rates(model, rate, layers=None):
     if isinstance(rate, dict):
         assignments = _assignments_of_dict(candidates, rate, layers)
     else:
-        number = _rate(rate)
+        number = _checks.rate_to_set(rate, "set_rates")
         assignments = [
             (path, layer, number)
             for path, layer in _select(candidates, layers, owner)
@@ -159,17 +159,6 @@ def _ours(candidates):
     ]
 
 
-def _rate(value):
-    if _checks.is_schedule(value):
-        raise ValueError(
-            "set_rates: argument `rate` must be a number in [0, 1], or a dict "
-            "of them. A schedule belongs to a layer from the start: "
-            f"`Dropout(rate={type(value).__name__}(...))`. Received: "
-            f"rate={value!r}"
-        )
-    return _checks.rate(value, "set_rates")
-
-
 def _assignments_of_dict(candidates, rates, layers):
     if layers is not None:
         raise ValueError(
@@ -184,7 +173,7 @@ def _assignments_of_dict(candidates, rates, layers):
     key_of_path = {}
     assignments = []
     for key, value in rates.items():
-        number = _rate(value)
+        number = _checks.rate_to_set(value, "set_rates")
         for path, layer in _select(candidates, key, "set_rates"):
             if path in key_of_path:
                 raise ValueError(

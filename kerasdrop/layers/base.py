@@ -101,7 +101,7 @@ class StochasticLayer(keras.layers.Layer):
                 "it by hand or by a callback, build the layer with a number, "
                 f"e.g. `Dropout(rate=0.5)`. Received: rate={value!r}"
             )
-        value = _checks.rate(value, self._label())
+        value = _checks.rate_to_set(value, self._label())
         self._state.write("rate", value)
         self._exact_rate = value
 

@@ -52,6 +52,14 @@ def test_a_bad_rate_cannot_be_set(rate):
         layer.rate = rate
 
 
+def test_a_schedule_cannot_be_set():
+    schedule = keras.optimizers.schedules.PolynomialDecay(0.5, 10, 0.1)
+    layer = Dropout(0.5, name="first")
+    expected = r"'first' .* belongs to a layer from the start: `Dropout\(rate="
+    with pytest.raises(ValueError, match=expected):
+        layer.rate = schedule
+
+
 def test_a_refused_rate_leaves_the_old_one():
     layer = Dropout(0.5)
     with pytest.raises(ValueError, match="Received: rate=1.5"):
