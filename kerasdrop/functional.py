@@ -102,9 +102,9 @@ def normal(draw, inputs):
     return 2.0**0.5 * ops.erfinv(_fused_uniform(inputs, *draw))
 
 
-def _uniform(inputs, key, index, rows, set_size):
+def _uniform(inputs, key, index, rows, set_size, num_samples):
     """Uniform numbers in (-1, 1), of the shape of `inputs`."""
-    draw = masks.Draw(key, index, rows, set_size)
+    draw = masks.Draw(key, index, rows, set_size, num_samples)
     word = masks.words(draw, tuple(ops.shape(inputs)))
     part = ops.cast(_backend.right_shift(word, 9), _precise(inputs))
     # The middle of one of 2**23 equal parts, exact in float32: never -1 or 1,

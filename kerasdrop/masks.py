@@ -89,12 +89,16 @@ class Draw(NamedTuple):
             `0, 1, 2, ...`, the place in the batch.
         set_size: 4, 16 or 256, each one less than a prime: stratified words,
             in sets of so many successive indices. None: independent words.
+        num_samples: Integer. So many successive rows of a tensor belong
+            together: they have the same `rows` and successive indices, of
+            which the first begins a set.
     """
 
     key: object
     index: object
     rows: object = None
     set_size: object = None
+    num_samples: int = 1
 
 
 def threefry_2x32(key, counter):
@@ -241,37 +245,54 @@ def _stratified_words(draw, shape):
     Latin hypercube sampling (McKay, Beckman & Conover 1979): over the
     `set_size` indices of a set, a unit's words fall once into each of as many
     equal parts of their range, in an order that is random for each row and
-    unit; within its part a word is uniform. So a single word is distributed
-    as ever, while over a set a unit is dropped `rate * set_size` times, give
-    or take less than one.
+    unit. So a single word is distributed as ever, while over a set a unit is
+    dropped `rate * set_size` times, give or take less than one.
 
-    The order is a permutation of the strata by integer arithmetic, drawn from
-    `set_size ** 3`: shift the index, multiply modulo the prime behind the set
-    size, shift again. For two units it does what a permutation drawn from all
-    would: the mean over a set of the product of two balanced signs has, at
-    sets of 16, 16/15 times the variance that independent samples give it.
+    One word of a set makes them all. Its lowest bits choose a permutation of
+    the strata by integer arithmetic, one of `set_size ** 3`: shift the index,
+    multiply modulo the prime behind the set size, shift again. For two units
+    it does what a permutation drawn from all would: the mean over a set of the
+    product of two balanced signs has, at sets of 16, 16/15 times the variance
+    that independent samples give it. The highest bits are the place within the
+    stratum, the same for the whole set, of which one stratum at most is cut by
+    a rate. For each index the map from that word to the result is one to one.
     """
-    size = draw.set_size
+    size, num_samples = draw.set_size, draw.num_samples
     bits, low = size.bit_length() - 1, size - 1
-    index = ops.convert_to_tensor(draw.index)
+    index, rows = ops.convert_to_tensor(draw.index), draw.rows
+    if num_samples == 1:
+        place = ops.reshape(index & low, (-1, 1))
+    else:
+        place = np.arange(min(num_samples, size), dtype="int32")[None]
+        place = ops.convert_to_tensor(place)
+        index, rows = (
+            ops.reshape(ops.reshape(of, (-1, num_samples))[:, ::size], (-1,))
+            for of in (index, rows)
+        )
     # The sign bit keeps these words apart from those of any index.
-    of_set = Draw(
-        draw.key, _backend.right_shift(index, bits) + _INT32_MIN, draw.rows
-    )
-    choice = _independent_words(of_set, shape)
-    place = index & low
-    if place.shape != ():
-        place = ops.reshape(place, (-1,) + (1,) * (len(shape) - 1))
+    of_set = _backend.right_shift(index, bits) + _INT32_MIN
+    choice = _independent_words(Draw(draw.key, of_set, rows), shape)
+    choice = ops.expand_dims(choice, 1)
     # Numbers from 1 to `size` are a group under multiplication modulo the
-    # prime `size + 1`, where `size` is -1: no division is needed.
-    factor = (_shifted(choice, bits) & low) + 1
-    product = (((place + choice) & low) + 1) * factor
-    stratum = (product & low) - _shifted(product, bits)
-    stratum += _backend.right_shift(stratum, 31) & (size + 1)
-    stratum = (stratum - 1 + _shifted(choice, 2 * bits)) & low
-    within = _shifted(_independent_words(draw, shape), bits)
+    # prime `size + 1`, where `size` is -1: so no division is needed. PyTorch
+    # works in place where assignments are augmented.
+    word = choice + ops.reshape(place, (*place.shape, *(1,) * len(shape[1:])))
+    word &= low
+    word += 1
+    word *= (_shifted(choice, bits) & low) + 1
+    high = _backend.right_shift(word, bits)
+    word &= low
+    word -= high
+    # Below 0 it lacks `size + 1`, of which here only the 1 counts.
+    word -= _backend.right_shift(word, 31)
+    word += _shifted(choice, 2 * bits) - 1
+    word *= 1 << (32 - bits)
     # Signed words: the lowest stratum begins at the lowest int32.
-    return stratum * (1 << (32 - bits)) + within + _INT32_MIN
+    word += _shifted(choice, bits) + _INT32_MIN
+    if num_samples % size and num_samples > size:
+        per_row = (-1, -(-num_samples // size) * size)
+        word = ops.reshape(word, (*per_row, *shape[1:]))[:, :num_samples]
+    return ops.reshape(word, (-1, *shape[1:]))
 
 
 def _independent_words(draw, shape):
@@ -295,7 +316,7 @@ def _independent_words(draw, shape):
     return word if shape else ops.reshape(word, ())
 
 
-def _keep(inputs, key, index, rows, set_size, rate, noise_shape):
+def _keep(inputs, key, index, rows, set_size, num_samples, rate, noise_shape):
     sizes = ops.shape(inputs)
     if noise_shape is not None:
         if noise_shape[:1] == (1,) and rows is not None:
@@ -304,7 +325,7 @@ def _keep(inputs, key, index, rows, set_size, rate, noise_shape):
             size if noise is None else noise
             for noise, size in zip(noise_shape, sizes)
         ]
-    word = words(Draw(key, index, rows, set_size), tuple(sizes))
+    word = words(Draw(key, index, rows, set_size, num_samples), tuple(sizes))
     # The threshold has 31 bits, so that a float32 rate is met exactly (to
     # 2**-31) and a bfloat16 model does not round it. At rate 1 a word can
     # still pass, once in 2**24: `survivor_scale` is 0 there.

@@ -82,7 +82,7 @@ def stratified_word(key, index, row, unit, size):
     start, factor, shift = (choice // size**digit % size for digit in range(3))
     place = (index + start) % size + 1
     stratum = (place * (factor + 1) % (size + 1) - 1 + shift) % size
-    return (stratum * 2**32 + word(key, index, row, unit)) // size ^ 2**31
+    return (stratum * 2**32 + choice) // size ^ 2**31
 
 
 def signed(unsigned):

@@ -89,12 +89,31 @@ def test_the_strata_of_two_sets_are_independent():
     assert abs(matches.mean() - 1) <= 5 / matches.size**0.5
 
 
-def test_a_word_is_uniform_within_its_stratum():
-    words = stratified(range(16), 64, 64, 16)
+@pytest.mark.parametrize("index", [0, 5])
+def test_a_word_is_uniform_within_its_stratum(index):
+    words = stratified([index], 256, 256, 16)
 
     within = (words % 2**28) / 2**28
 
     assert abs(within.mean() - 0.5) <= 5 * (1 / 12 / within.size) ** 0.5
+
+
+@pytest.mark.parametrize("num_samples", [2, 16, 50, 64])
+def test_folded_rows_have_the_words_of_single_ones(num_samples):
+    key = masks.key_of_seed(3)
+    rows = np.repeat(np.int32([4, 0, 9]), num_samples)
+    index = np.tile(np.arange(32, 32 + num_samples, dtype="int32"), 3)
+    shape = (3 * num_samples, 5, 2)
+
+    alone, folded = (
+        ops.convert_to_numpy(
+            masks.words(masks.Draw(key, index, rows, 16, together), shape)
+        )
+        for together in (1, num_samples)
+    )
+
+    assert folded.shape == shape
+    assert np.array_equal(folded, alone)
 
 
 def test_the_keep_mask_is_balanced_over_a_set():

@@ -46,8 +46,10 @@ def sampler(model, key, plan, inputs, rows):
         def draw(samples):
             index, folded_rows = plans.index_and_rows(plan, samples, rows)
             num_samples = samples.shape[0]
-            draws = _draws(keys, index, folded_rows, plans.set_size(plan))
-            with scopes.StochasticScope(draws, numbers):
+            draw = masks.Draw(
+                None, index, folded_rows, plans.set_size(plan), num_samples
+            )
+            with scopes.StochasticScope(_draws(keys, draw), numbers):
                 outputs = folded.samples(num_samples)
             return tree.map_structure(
                 lambda output: _unfolded(output, num_samples), outputs
@@ -65,7 +67,7 @@ def _unfolded(output, num_samples):
     return output
 
 
-def _draws(keys, index, rows, set_size):
+def _draws(keys, draw):
     """What each layer draws in one pass; a layer called again draws anew."""
     calls = {}
 
@@ -75,6 +77,6 @@ def _draws(keys, index, rows, set_size):
         key = keys[id(layer)]
         if number:
             key = masks.derived_key(key, np.int32(number))
-        return masks.Draw(key, index, rows, set_size)
+        return draw._replace(key=key)
 
     return draw_of
