@@ -191,6 +191,14 @@ def choice(value, choices, owner, name):
     return value
 
 
+def data_format(value, owner):
+    """Returns a data format, that of the Keras configuration for None."""
+    if value is None:
+        return keras.config.image_data_format()
+    formats = ("channels_last", "channels_first")
+    return choice(value, formats, owner, "data_format")
+
+
 def sequence(value, owner, name):
     """Returns `value` as a list, or raises."""
     if isinstance(value, (str, dict)) or not np.iterable(value):

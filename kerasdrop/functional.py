@@ -54,6 +54,25 @@ def classic_scaling(inputs, rate):
     return inputs * ops.cast(kept, _dtype(inputs))
 
 
+def by_channel(inputs, data_format):
+    """The noise shape of one decision for each row and channel.
+
+    Args:
+        inputs: Tensor `(batch, ..., channels)`, or with `"channels_first"`
+            `(batch, channels, ...)`.
+        data_format: `"channels_last"` or `"channels_first"`.
+    """
+    ones = (1,) * (len(inputs.shape) - 2)
+    if data_format == "channels_first":
+        return (None, None, *ones)
+    return (None, *ones, None)
+
+
+def by_row(inputs):
+    """The noise shape of one decision for each row."""
+    return (None,) + (1,) * (len(inputs.shape) - 1)
+
+
 def alpha_dropout(inputs, draw, rate, noise_shape=None):
     """Dropped units go to SELU's limit; mean 0 and variance 1 are kept.
 
