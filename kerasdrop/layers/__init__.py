@@ -2,6 +2,10 @@
 
 from kerasdrop.layers.alpha import AlphaDropout
 from kerasdrop.layers.alpha import FeatureAlphaDropout
+from kerasdrop.layers.drop_block import DropBlock1D
+from kerasdrop.layers.drop_block import DropBlock2D
+from kerasdrop.layers.drop_block import DropBlock3D
+from kerasdrop.layers.drop_path import DropPath
 from kerasdrop.layers.dropout import ClassicDropout
 from kerasdrop.layers.dropout import Dropout
 from kerasdrop.layers.dropout import MCDropout
@@ -10,10 +14,15 @@ from kerasdrop.layers.gaussian import GaussianDropout
 from kerasdrop.layers.spatial import SpatialDropout1D
 from kerasdrop.layers.spatial import SpatialDropout2D
 from kerasdrop.layers.spatial import SpatialDropout3D
+from kerasdrop.layers.stochastic_depth import StochasticDepth
 
 __all__ = [
     "AlphaDropout",
     "ClassicDropout",
+    "DropBlock1D",
+    "DropBlock2D",
+    "DropBlock3D",
+    "DropPath",
     "Dropout",
     "FeatureAlphaDropout",
     "GaussianDropout",
@@ -22,4 +31,5 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "StochasticDepth",
 ]

@@ -98,11 +98,11 @@ def _gaussian_noise(layer, draw, inputs):
 
 def _drop_path(layer, draw, inputs):
     """Drops the residual branch of a row, as the layer's paper has it."""
-    rate = _rate_tensor(_rate(layer))
-    drop = functional.dropout
-    if not getattr(layer, "scale_by_keep", True):
-        drop = functional.classic_dropout
-    return drop(inputs, draw, rate, functional.by_row(inputs))
+    scales = getattr(layer, "scale_by_keep", True)
+    scaling = "inverted" if scales else "classic"
+    return functional.drop_path(
+        inputs, draw, _rate_tensor(_rate(layer)), scaling
+    )
 
 
 def _attention(plain, layer, scope, inputs, *args, **kwargs):
