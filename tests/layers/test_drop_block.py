@@ -143,3 +143,16 @@ def test_a_block_size_is_an_integer_or_one_for_each_axis(block_size):
 def test_inputs_of_another_rank_are_refused():
     with pytest.raises(ValueError, match="expected ndim=4, found ndim=3"):
         DropBlock2D(0.1, 3)(np.ones((2, 9, 9)), training=True)
+
+
+def test_every_word_begins_a_block_at_a_probability_of_one(monkeypatch):
+    highest = 2**31 - 1  # 256 of 2**32 words are above the threshold
+    monkeypatch.setattr(
+        masks, "words", lambda _, shape: ops.full(shape, highest, "int32")
+    )
+    draw = masks.Draw(masks.key_of_seed(0), np.int32(0))
+    probability = ops.convert_to_tensor(1.0, "float32")
+    keep = masks.block_keep_mask(
+        draw, probability, ops.ones((2, 3, 11)), (2,), 1
+    )
+    assert not ops.convert_to_numpy(keep).any()
