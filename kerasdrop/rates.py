@@ -264,6 +264,7 @@ def _check_settable(candidates, path, layer, number, owner):
         )
     if layer.schedule is not None:
         layer.rate = number  # the layer refuses, with the fix
+    layer.checked_rate(number)
     # On JAX, inside an epoch: the layer says what to do.
     _ = layer.rate
 

@@ -195,6 +195,15 @@ def test_a_stock_layer_that_can_be_converted_is_refused():
     assert rates.get_rates(model) == {"ours": 0.25}
 
 
+def test_a_rate_that_one_layer_refuses_is_set_in_none():
+    model = sequential(
+        layers.Dropout(0.25, name="a"), layers.GaussianDropout(0.5, name="b")
+    )
+    with pytest.raises(ValueError, match="'b' .* must be below 1"):
+        rates.set_rates(model, 1.0)
+    assert rates.get_rates(model) == {"a": 0.25, "b": 0.5}
+
+
 # What a subclass overrides would be lost.
 WITHOUT_COUNTERPART = [
     type("Own", (parent,), {})

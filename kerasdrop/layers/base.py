@@ -36,7 +36,7 @@ class StochasticLayer(keras.layers.Layer):
         )
         self._schedule = None
         if _checks.is_number(rate):
-            rate = self._checked(rate)
+            rate = self.checked_rate(rate)
         else:
             self._schedule = _schedule(rate, owner)
             rate = None
@@ -101,11 +101,11 @@ class StochasticLayer(keras.layers.Layer):
                 "it by hand or by a callback, build the layer with a number, "
                 f"e.g. `Dropout(rate=0.5)`. Received: rate={value!r}"
             )
-        value = self._checked(value)
+        value = self.checked_rate(value)
         self._state.write("rate", value)
         self._exact_rate = value
 
-    def _checked(self, rate):
+    def checked_rate(self, rate):
         """Returns a rate that is asked for as a float, or raises."""
         return _checks.rate_to_set(rate, self._label())
 

@@ -49,8 +49,8 @@ class GaussianDropout(StochasticLayer, keras.layers.GaussianDropout):
         keras.layers.Layer.__init__(self, **kwargs)
         self._start(rate, seed, stochastic_inference)
 
-    def _checked(self, rate):
-        number = super()._checked(rate)
+    def checked_rate(self, rate):
+        number = super().checked_rate(rate)
         if number == 1.0:
             raise ValueError(
                 f"{self._label()}: argument `rate` must be below 1, where the "
