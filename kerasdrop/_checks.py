@@ -191,6 +191,31 @@ def choice(value, choices, owner, name):
     return value
 
 
+def data_format(value, owner):
+    """Returns a data format, that of the Keras configuration for None."""
+    if value is None:
+        return keras.config.image_data_format()
+    formats = ("channels_last", "channels_first")
+    return choice(value, formats, owner, "data_format")
+
+
+def sizes(value, count, owner, name):
+    """Returns a tuple of `count` integers of at least 1; one is all of them."""
+    listed = list(value) if np.iterable(value) else [value] * count
+    legal = len(listed) == count and all(
+        isinstance(size, numbers.Integral)
+        and not isinstance(size, (bool, np.bool_))
+        and size >= 1
+        for size in listed
+    )
+    if not legal:
+        raise ValueError(
+            f"{owner}: argument `{name}` must be an integer of at least 1, or "
+            f"a tuple of {count} of them. Received: {name}={value!r}"
+        )
+    return tuple(int(size) for size in listed)
+
+
 def sequence(value, owner, name):
     """Returns `value` as a list, or raises."""
     if isinstance(value, (str, dict)) or not np.iterable(value):

@@ -65,6 +65,9 @@ _COMMUTING = {
     layers.Dropout,
     layers.MCDropout,
     layers.ScheduledDropout,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
 }
 
 

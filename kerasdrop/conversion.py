@@ -12,7 +12,14 @@ from kerasdrop.layers.base import StochasticLayer
 
 # A stock class and ours, which must understand the configuration of the
 # former. Subclasses are left alone: what they override would be lost.
-_COUNTERPARTS = {keras.layers.Dropout: layers.Dropout}
+_COUNTERPARTS = {
+    keras.layers.Dropout: layers.Dropout,
+    keras.layers.SpatialDropout1D: layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D: layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D: layers.SpatialDropout3D,
+    keras.layers.AlphaDropout: layers.AlphaDropout,
+    keras.layers.GaussianDropout: layers.GaussianDropout,
+}
 
 # Layers that drop units in their own computation, with no layer for it.
 _DROPPING = (
@@ -41,10 +48,11 @@ def convert_dropout(model):
     """A copy of a model in which stock dropout layers are ours.
 
     Every `keras.layers.Dropout` becomes a `kerasdrop.layers.Dropout` of the
-    same rate, noise shape, seed, name and dtype policy: in the model, in
-    functional and sequential models inside it, and in layers that are
-    configured with it (`TimeDistributed(Dropout(...))`). Predictions stay the
-    same; in training other units are dropped, as often.
+    same rate, noise shape, seed, name and dtype policy, and so do
+    `SpatialDropout1D`, `2D` and `3D`, `AlphaDropout` and `GaussianDropout`:
+    in the model, in functional and sequential models inside it, and in layers
+    that are configured with it (`TimeDistributed(Dropout(...))`). Predictions
+    stay the same; in training other units are dropped, as often.
 
     The new model has its own layers and a copy of all weights. It shares
     nothing with `model`, which stays as it is. Layers of kerasdrop that are
@@ -63,7 +71,7 @@ def convert_dropout(model):
           path to an explanation; printed, it is a table. What draws and could
           not be reached is in `skipped`: dropout inside recurrent and
           attention layers, in subclassed layers and models, subclasses of
-          `Dropout`, other dropout layers of Keras.
+          the dropout layers of Keras.
 
     Raises:
         ValueError: If there is nothing to convert, if the model is not built
@@ -103,7 +111,9 @@ def is_convertible(layer):
 def _counterpart(layer):
     """What a layer of the graph becomes, or None if it just is copied."""
     if is_convertible(layer):
-        return _COUNTERPARTS[type(layer)].from_config(layer.get_config())
+        # Spatial dropout leaves all but a dtype of its policy out.
+        config = {**layer.get_config(), "dtype": layer.dtype_policy}
+        return _COUNTERPARTS[type(layer)].from_config(config)
     holds_one = isinstance(layer, keras.layers.Layer) and any(
         is_convertible(inner) for _, inner in _model_tree.walk(layer)
     )
@@ -165,8 +175,6 @@ def _why_skipped(layer, owner):
             f"{name} that '{owner.name}' ({type(owner).__name__}) makes itself"
         )
     if _model_tree.is_stock_dropout(layer):
-        if name.startswith("keras.layers."):
-            return f"{name} has no counterpart in kerasdrop"
         return f"{name} is a subclass, what it overrides would be lost"
     if isinstance(layer, _DROPPING) and not _is_cell_of(layer, owner):
         rates = {
@@ -196,7 +204,7 @@ def _nothing_to_convert(model):
             lines.append(f"  {path}: {reason}")
     listed = "\n".join(lines) or "  nothing that drops units"
     return ValueError(
-        f"convert_dropout: model '{model.name}' has no `keras.layers.Dropout` "
+        f"convert_dropout: model '{model.name}' has no dropout layer of Keras "
         f"that can be converted. Found:\n{listed}\nUse the model as it is, or "
         "build it with `kerasdrop.layers`."
     )

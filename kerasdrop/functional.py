@@ -54,6 +54,70 @@ def classic_scaling(inputs, rate):
     return inputs * ops.cast(kept, _dtype(inputs))
 
 
+def by_channel(inputs, data_format):
+    """The noise shape of one decision for each row and channel.
+
+    Args:
+        inputs: Tensor `(batch, ..., channels)`, or with `"channels_first"`
+            `(batch, channels, ...)`.
+        data_format: `"channels_last"` or `"channels_first"`.
+    """
+    ones = (1,) * (len(inputs.shape) - 2)
+    if data_format == "channels_first":
+        return (None, None, *ones)
+    return (None, *ones, None)
+
+
+def by_row(inputs):
+    """The noise shape of one decision for each row."""
+    return (None,) + (1,) * (len(inputs.shape) - 1)
+
+
+def drop_path(inputs, draw, rate, scaling="inverted"):
+    """Drops whole rows: by `dropout` or, with "classic", `classic_dropout`.
+
+    Args:
+        inputs: Float tensor, axis 0 being the row.
+        draw, rate: As of `dropout`.
+        scaling: `"inverted"` or `"classic"`.
+    """
+    drop = classic_dropout if scaling == "classic" else dropout
+    return drop(inputs, draw, rate, by_row(inputs))
+
+
+def drop_block(inputs, draw, rate, block_size, data_format="channels_last"):
+    """Drops blocks of each channel; a row is divided by its kept share.
+
+    A block begins at each place where it fits with the probability
+    `gamma = rate * product of size / (block * (size - block + 1))` over the
+    axes (Ghiasi et al. 2018, equation 1). A row of which nothing is kept is
+    all 0.
+
+    Args:
+        inputs: Float tensor `(batch, ..., channels)`, or with
+            `"channels_first"` `(batch, channels, ...)`.
+        draw, rate: As of `dropout`.
+        block_size: Tuple of integers, one for each axis between.
+        data_format: `"channels_last"` or `"channels_first"`.
+    """
+    first_axis = 2 if data_format == "channels_first" else 1
+    gamma = rate
+    for size, block in zip(ops.shape(inputs)[first_axis:], block_size):
+        if not isinstance(size, int):
+            size = ops.cast(size, "float32")
+        gamma = gamma * (size / (block * (size - block + 1)))
+    keep = masks.block_keep_mask(draw, gamma, inputs, block_size, first_axis)
+    dropped = ops.mean(
+        ops.cast(ops.logical_not(keep), _precise(inputs)),
+        axis=tuple(range(1, len(inputs.shape))),
+        keepdims=True,
+    )
+    # Of an illegal rate, NaN, which must show here as well.
+    dropped = dropped + ops.cast(rate * 0.0, _precise(inputs))
+    scale = masks.survivor_scale(dropped, _dtype(inputs))
+    return ops.where(keep, inputs * scale, ops.zeros((), _dtype(inputs)))
+
+
 def alpha_dropout(inputs, draw, rate, noise_shape=None):
     """Dropped units go to SELU's limit; mean 0 and variance 1 are kept.
 

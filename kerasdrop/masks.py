@@ -325,7 +325,11 @@ def _keep(inputs, key, index, rows, set_size, num_samples, rate, noise_shape):
             size if noise is None else noise
             for noise, size in zip(noise_shape, sizes)
         ]
-    word = words(Draw(key, index, rows, set_size, num_samples), tuple(sizes))
+    draw = Draw(key, index, rows, set_size, num_samples)
+    return _survives(words(draw, tuple(sizes)), rate)
+
+
+def _survives(word, rate):
     # The threshold has 31 bits, so that a float32 rate is met exactly (to
     # 2**-31) and a bfloat16 model does not round it. At rate 1 a word can
     # still pass, once in 2**24: `survivor_scale` is 0 there.
@@ -334,6 +338,49 @@ def _keep(inputs, key, index, rows, set_size, num_samples, rate, noise_shape):
 
 
 _fused_keep = _backend.fused(_keep)
+
+
+def _block_keep(
+    inputs,
+    key,
+    index,
+    rows,
+    set_size,
+    num_samples,
+    probability,
+    block_size,
+    first_axis,
+):
+    sizes = list(ops.shape(inputs))
+    for axis, block in enumerate(block_size, first_axis):
+        sizes[axis] = sizes[axis] - (block - 1)  # blocks lie inside
+    draw = Draw(key, index, rows, set_size, num_samples)
+    word = words(draw, tuple(sizes))
+    begins = ops.logical_not(_survives(word, probability))
+    # At a probability of 1 a word could still pass.
+    dropped = ops.logical_or(begins, probability >= 1.0)
+    for axis, block in enumerate(block_size, first_axis):
+        dropped = _extended(dropped, axis, block)
+    return ops.logical_not(dropped)
+
+
+def _extended(begins, axis, length):
+    """Makes each True a run of `length`, the array `length - 1` longer.
+
+    By doubling: about log2(length) passes over memory, where pooling looks at
+    `length` elements for each.
+    """
+    reach = 1
+    while reach < length:
+        by = min(reach, length - reach)
+        pads = [[(0, 0)] * len(begins.shape) for _ in range(2)]
+        pads[0][axis], pads[1][axis] = (by, 0), (0, by)
+        begins = ops.logical_or(*(ops.pad(begins, pad) for pad in pads))
+        reach += by
+    return begins
+
+
+_fused_block_keep = _backend.fused(_block_keep)
 
 
 def keep_mask(draw, rate, inputs, noise_shape=None):
@@ -351,6 +398,24 @@ def keep_mask(draw, rate, inputs, noise_shape=None):
     """
     check_rows(draw, inputs)
     return _fused_keep(inputs, *draw, rate, noise_shape)
+
+
+def block_keep_mask(draw, probability, inputs, block_size, first_axis):
+    """Which units survive where blocks are dropped.
+
+    Args:
+        draw: A `Draw`.
+        probability: float32 scalar tensor in [0, 1]: that a block begins at a
+            place. Blocks lie inside the inputs, and may overlap.
+        inputs: Tensor whose shape the mask has; axis 0 is the row.
+        block_size: Tuple of integers, along successive axes.
+        first_axis: The first of these axes.
+
+    Returns:
+        A bool tensor of the inputs' shape.
+    """
+    check_rows(draw, inputs)
+    return _fused_block_keep(inputs, *draw, probability, block_size, first_axis)
 
 
 def check_rows(draw, inputs):

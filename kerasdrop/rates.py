@@ -50,9 +50,9 @@ def set_rates(model, rate, layers=None):
             and no layer may be selected by two of them.
         layers: Which layers:
 
-            - None: all of kerasdrop. A `keras.layers.Dropout` beside them is
-              an error, since it can be converted; of other stock dropout
-              layers, which keep their rates, a warning tells.
+            - None: all of kerasdrop. A stock dropout layer beside them is an
+              error, since it can be converted; of subclasses of one, which
+              keep their rates, a warning tells.
             - A string: a path, as in `get_rates`; else a layer's name,
               wherever it is; else a pattern (`*`, `?`, `[...]`) for the path
               or the name. `*` matches `/` as well: `"encoder/*"`.
@@ -264,6 +264,7 @@ def _check_settable(candidates, path, layer, number, owner):
         )
     if layer.schedule is not None:
         layer.rate = number  # the layer refuses, with the fix
+    layer.checked_rate(number)
     # On JAX, inside an epoch: the layer says what to do.
     _ = layer.rate
 

@@ -6,6 +6,10 @@ model continues its masks from a checkpoint, and published results name a seed:
 so a change of any number here is a change that breaks users.
 """
 
+import math
+
+import numpy as np
+
 LOW_32 = 2**32 - 1
 
 
@@ -93,6 +97,23 @@ def signed(unsigned):
 def kept(unsigned, rate):
     """Whether an element survives: its int32 is not among the lowest ones."""
     return signed(unsigned) + 2**31 >= 2 * int(rate * 2**31)
+
+
+def words(seed, index, shape):
+    """The words of a mask `(rows, ...)`, as an int64 array of int32."""
+    key = key_of_seed(seed)
+    num_units = math.prod(shape[1:])
+    found = [
+        signed(word(key, index, row, unit))
+        for row in range(shape[0])
+        for unit in range(num_units)
+    ]
+    return np.array(found, "int64").reshape(shape)
+
+
+def kept_array(words, rate):
+    """Which of an array of `words` survive."""
+    return np.vectorize(lambda one: kept(one, rate), otypes=[bool])(words)
 
 
 # (seed, index, row, unit): word, as int32.

@@ -401,7 +401,6 @@ def test_what_cannot_be_reached_is_in_the_report():
     hidden = stock.Dropout(0.5, name="drop")(inputs)
     hidden = Block(name="block")(hidden)
     hidden = Own(0.5, name="own")(hidden)
-    hidden = stock.GaussianDropout(0.5, name="gaussian")(hidden)
     hidden = stock.Reshape((2, 2))(hidden)
     hidden = stock.LSTM(2, dropout=0.5, return_sequences=True, name="lstm")(
         hidden
@@ -426,7 +425,6 @@ def test_what_cannot_be_reached_is_in_the_report():
     reasons = {
         "block/drop": "that 'block' (Block) makes itself",
         "own": "a subclass",
-        "gaussian": "has no counterpart",
         "lstm": "inside its own call (dropout=0.5, recurrent_dropout=0.0)",
         "rnn/cell": "inside its own call",
         f"mha/{inner}": "that 'mha' (MultiHeadAttention) makes itself",
@@ -435,6 +433,33 @@ def test_what_cannot_be_reached_is_in_the_report():
     assert set(report.skipped) == set(reasons)
     for path, reason in reasons.items():
         assert reason in report.skipped[path]
+
+
+OTHERS = [
+    (stock.SpatialDropout1D(0.3, seed=1, name="d"), (5, 4)),
+    (stock.SpatialDropout2D(0.3, "channels_first", name="d"), (3, 5, 4)),
+    (stock.SpatialDropout3D(0.3, dtype="mixed_bfloat16"), (2, 3, 5, 4)),
+    (stock.AlphaDropout(0.3, noise_shape=(None, 1), name="d"), (4,)),
+    (stock.GaussianDropout(0.3, seed=1, dtype="mixed_bfloat16"), (4,)),
+]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "shape"), OTHERS, ids=lambda item: type(item).__name__
+)
+def test_every_stock_dropout_layer_is_converted(theirs, shape):
+    model = keras.Sequential([keras.Input(shape), theirs])
+    ours = convert_dropout(model).model.layers[-1]
+    assert type(ours) is getattr(layers, type(theirs).__name__)
+    assert (ours.rate, ours.seed, ours.name, ours.dtype_policy.name) == (
+        0.3,
+        theirs.seed,
+        theirs.name,
+        theirs.dtype_policy.name,
+    )
+    for name in ("data_format", "noise_shape"):
+        if name in theirs.get_config():
+            assert getattr(ours, name) == getattr(theirs, name)
 
 
 def test_the_report_is_a_table():
@@ -450,11 +475,9 @@ def test_the_report_is_a_table():
 
 
 def test_nothing_to_convert_lists_what_was_found():
-    model = sequential(
-        layers.Dropout(0.5, name="ours"), stock.AlphaDropout(0.5, name="alpha")
-    )
+    model = sequential(layers.Dropout(0.5, name="ours"), Own(0.5, name="own"))
     with pytest.raises(
-        ValueError, match="(?s)ours: .*already.*alpha: .*no counterpart"
+        ValueError, match="(?s)ours: .*already.*own: .*a subclass"
     ):
         convert_dropout(model)
 

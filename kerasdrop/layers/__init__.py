@@ -1,8 +1,35 @@
 """Dropout layers."""
 
+from kerasdrop.layers.alpha import AlphaDropout
+from kerasdrop.layers.alpha import FeatureAlphaDropout
+from kerasdrop.layers.drop_block import DropBlock1D
+from kerasdrop.layers.drop_block import DropBlock2D
+from kerasdrop.layers.drop_block import DropBlock3D
+from kerasdrop.layers.drop_path import DropPath
 from kerasdrop.layers.dropout import ClassicDropout
 from kerasdrop.layers.dropout import Dropout
 from kerasdrop.layers.dropout import MCDropout
 from kerasdrop.layers.dropout import ScheduledDropout
+from kerasdrop.layers.gaussian import GaussianDropout
+from kerasdrop.layers.spatial import SpatialDropout1D
+from kerasdrop.layers.spatial import SpatialDropout2D
+from kerasdrop.layers.spatial import SpatialDropout3D
+from kerasdrop.layers.stochastic_depth import StochasticDepth
 
-__all__ = ["ClassicDropout", "Dropout", "MCDropout", "ScheduledDropout"]
+__all__ = [
+    "AlphaDropout",
+    "ClassicDropout",
+    "DropBlock1D",
+    "DropBlock2D",
+    "DropBlock3D",
+    "DropPath",
+    "Dropout",
+    "FeatureAlphaDropout",
+    "GaussianDropout",
+    "MCDropout",
+    "ScheduledDropout",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "StochasticDepth",
+]

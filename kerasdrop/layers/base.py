@@ -1,4 +1,4 @@
-"""The abstract layer: its rate, its key, and the one decision to draw."""
+"""The abstract layers: the rate, the key, and the one decision to draw."""
 
 import keras
 import numpy as np
@@ -36,7 +36,7 @@ class StochasticLayer(keras.layers.Layer):
         )
         self._schedule = None
         if _checks.is_number(rate):
-            rate = _checks.rate(rate, owner)
+            rate = self.checked_rate(rate)
         else:
             self._schedule = _schedule(rate, owner)
             rate = None
@@ -101,9 +101,13 @@ class StochasticLayer(keras.layers.Layer):
                 "it by hand or by a callback, build the layer with a number, "
                 f"e.g. `Dropout(rate=0.5)`. Received: rate={value!r}"
             )
-        value = _checks.rate_to_set(value, self._label())
+        value = self.checked_rate(value)
         self._state.write("rate", value)
         self._exact_rate = value
+
+    def checked_rate(self, rate):
+        """Returns a rate that is asked for as a float, or raises."""
+        return _checks.rate_to_set(rate, self._label())
 
     def _rate_tensor(self, step=None):
         """The rate in the graph; NaN if it is illegal, which then shows.
@@ -191,6 +195,34 @@ class StochasticLayer(keras.layers.Layer):
             "seed": self.seed,
             "stochastic_inference": self._stochastic_inference,
         }
+
+
+class NoiseShapeLayer(StochasticLayer):
+    """Abstract: a stochastic layer whose mask may have a shape of its own."""
+
+    def __init__(
+        self,
+        rate,
+        noise_shape=None,
+        seed=None,
+        stochastic_inference=False,
+        **kwargs,
+    ):
+        # Not the stock layer's: it makes a generator, and locks the state.
+        # Every method of it that uses what it makes is overridden.
+        keras.layers.Layer.__init__(self, **kwargs)
+        self.noise_shape = _checks.noise_shape(noise_shape, self._label())
+        self._start(rate, seed, stochastic_inference)
+
+    def _check_inputs(self, inputs):
+        super()._check_inputs(inputs)
+        if self.noise_shape is not None:
+            _checks.noise_shape_fits(
+                self.noise_shape, inputs.shape, self._label()
+            )
+
+    def get_config(self):
+        return {**super().get_config(), "noise_shape": self.noise_shape}
 
 
 def _schedule(rate, owner):

@@ -2,41 +2,12 @@
 
 import keras
 
-from kerasdrop import _checks
 from kerasdrop import functional
-from kerasdrop.layers.base import StochasticLayer
-
-
-class _UnitDropout(StochasticLayer, keras.layers.Dropout):
-    """Abstract: what the dropout layers of this file share."""
-
-    def __init__(
-        self,
-        rate,
-        noise_shape=None,
-        seed=None,
-        stochastic_inference=False,
-        **kwargs,
-    ):
-        # Not the stock layer's: it makes a generator, and locks the state.
-        # Every method of it that uses what it makes is overridden.
-        keras.layers.Layer.__init__(self, **kwargs)
-        self.noise_shape = _checks.noise_shape(noise_shape, self._label())
-        self._start(rate, seed, stochastic_inference)
-
-    def _check_inputs(self, inputs):
-        super()._check_inputs(inputs)
-        if self.noise_shape is not None:
-            _checks.noise_shape_fits(
-                self.noise_shape, inputs.shape, self._label()
-            )
-
-    def get_config(self):
-        return {**super().get_config(), "noise_shape": self.noise_shape}
+from kerasdrop.layers.base import NoiseShapeLayer
 
 
 @keras.saving.register_keras_serializable("kerasdrop")
-class Dropout(_UnitDropout):
+class Dropout(NoiseShapeLayer, keras.layers.Dropout):
     """Drops units at random in training; survivors are divided by `1 - rate`.
 
     A drop-in for `keras.layers.Dropout` ("inverted" dropout: inference is the
@@ -99,7 +70,7 @@ class Dropout(_UnitDropout):
 
 
 @keras.saving.register_keras_serializable("kerasdrop")
-class ClassicDropout(_UnitDropout):
+class ClassicDropout(NoiseShapeLayer, keras.layers.Dropout):
     """Drops units in training as they are; scales by `1 - rate` at inference.
 
     Dropout as the 2014 paper defines it. In the expectation it is the same

@@ -76,12 +76,10 @@ def _dropout(layer, draw, inputs):
 
 
 def _spatial_dropout(layer, draw, inputs):
-    ones = (1,) * (len(inputs.shape) - 2)
-    if getattr(layer, "data_format", None) == "channels_first":
-        noise_shape = (None, None, *ones)
-    else:
-        noise_shape = (None, *ones, None)
+    # That of one dimension has no data format.
+    data_format = getattr(layer, "data_format", "channels_last")
     rate = _rate_tensor(layer.rate)
+    noise_shape = functional.by_channel(inputs, data_format)
     return functional.dropout(inputs, draw, rate, noise_shape)
 
 
@@ -100,11 +98,11 @@ def _gaussian_noise(layer, draw, inputs):
 
 def _drop_path(layer, draw, inputs):
     """Drops the residual branch of a row, as the layer's paper has it."""
-    noise_shape = (None,) + (1,) * (len(inputs.shape) - 1)
-    rate = _rate_tensor(_rate(layer))
-    if not getattr(layer, "scale_by_keep", True):
-        return functional.classic_dropout(inputs, draw, rate, noise_shape)
-    return functional.dropout(inputs, draw, rate, noise_shape)
+    scales = getattr(layer, "scale_by_keep", True)
+    scaling = "inverted" if scales else "classic"
+    return functional.drop_path(
+        inputs, draw, _rate_tensor(_rate(layer)), scaling
+    )
 
 
 def _attention(plain, layer, scope, inputs, *args, **kwargs):

@@ -353,7 +353,8 @@ def test_a_stock_layer_is_refused_before_training():
 
 
 def test_a_stock_layer_without_counterpart_keeps_its_rate_with_a_warning():
-    theirs = keras.layers.GaussianDropout(0.5, name="theirs")
+    own = type("Own", (keras.layers.GaussianDropout,), {})
+    theirs = own(0.5, name="theirs")
     model = model_of([Dropout(0.5, name="a"), theirs])
     callback = AdaptiveDropoutRate(factor=0.8, patience=1)
     message = (

@@ -2,37 +2,10 @@
 
 import keras
 import numpy as np
-import pytest
-from keras import ops
 
-from kerasdrop.layers import ClassicDropout
 from kerasdrop.layers import Dropout
-from kerasdrop.layers import MCDropout
 
 TOKENS = np.array([[3, 1, 0, 0], [2, 2, 1, 0]])
-
-
-class MaskRecorder(keras.layers.Layer):
-    """Keeps the padding mask that arrives with the inputs."""
-
-    def __init__(self):
-        super().__init__()
-        self.supports_masking = True
-
-    def call(self, inputs, mask=None):
-        self.mask = mask
-        return inputs
-
-
-@pytest.mark.parametrize("layer_class", [Dropout, ClassicDropout, MCDropout])
-@pytest.mark.parametrize("training", [True, False])
-def test_the_mask_is_passed_on(layer_class, training):
-    embedded = keras.layers.Embedding(4, 8, mask_zero=True)(TOKENS)
-    recorder = MaskRecorder()
-    recorder(layer_class(0.5)(embedded, training=training))
-    np.testing.assert_array_equal(
-        ops.convert_to_numpy(recorder.mask), TOKENS != 0
-    )
 
 
 def test_an_lstm_behind_dropout_skips_the_padding():

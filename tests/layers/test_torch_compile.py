@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from kerasdrop import layers
 from kerasdrop.layers import Dropout
 
 if keras.backend.backend() != "torch":
@@ -72,6 +73,38 @@ def test_the_layer_is_one_graph():
     layer = Dropout(0.5, seed=0)
     found = torch._dynamo.explain(lambda x: layer(x, training=True))(INPUTS)
     assert found.graph_break_count == 0, found.break_reasons
+
+
+OTHERS = {
+    "AlphaDropout": lambda: layers.AlphaDropout(0.5, seed=0),
+    "GaussianDropout": lambda: layers.GaussianDropout(0.5, seed=0),
+    "DropBlock1D": lambda: layers.DropBlock1D(0.5, 3, "channels_last", 0),
+    "StochasticDepth": lambda: layers.StochasticDepth(
+        keras.layers.Activation("relu"), 0.5, seed=0
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_layers_are_live_and_compiled_once_too(name):
+    torch._dynamo.reset()
+    inputs = torch.ones(4, 10, 3)
+    layer, eager = OTHERS[name](), OTHERS[name]()
+    counter = CompileCounter()
+    layer.build(inputs.shape)
+    call = torch.compile(lambda x: layer(x, training=True), backend=counter)
+    frames = []
+    for rate in (0.5, 0.5, 0.0, 0.3, 0.9):
+        layer.rate = eager.rate = rate
+        np.testing.assert_allclose(
+            call(inputs).numpy(),
+            eager(inputs, training=True).numpy(),
+            rtol=1e-5,
+            atol=1e-6,
+        )
+        frames.append(counter.frame_count)
+    torch._dynamo.reset()
+    assert frames[1:] == frames[1:2] * 4
 
 
 @pytest.mark.filterwarnings(

@@ -1,0 +1,158 @@
+"""Dropout of whole channels of sequences, images and volumes."""
+
+import keras
+
+from kerasdrop import _checks
+from kerasdrop import functional
+from kerasdrop.layers.base import StochasticLayer
+
+
+class _SpatialDropout(StochasticLayer):
+    """Abstract: dropout with one decision for each row and channel."""
+
+    def _start_spatial(self, rate, data_format, seed, stochastic_inference):
+        self.data_format = _checks.data_format(data_format, self._label())
+        self._start(rate, seed, stochastic_inference)
+
+    def stochastic(self, inputs, draw, rate):
+        noise_shape = functional.by_channel(inputs, self.data_format)
+        return functional.dropout(inputs, draw, rate, noise_shape)
+
+    def deterministic(self, inputs, rate):
+        return inputs
+
+    def get_config(self):
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class SpatialDropout1D(_SpatialDropout, keras.layers.SpatialDropout1D):
+    """Drops whole channels of sequences in training.
+
+    A drop-in for `keras.layers.SpatialDropout1D`, with a live rate. For
+    features that are alike from one step to the next, as behind a
+    convolution: dropping single units would leave their neighbours to tell
+    what they were. In PyTorch, `torch.nn.Dropout1d`.
+
+    Training: `y = x * keep / (1 - rate)`, where `keep`, for each row and
+    channel, is 1 with probability `1 - rate` and else 0.
+    Inference: `y = x`.
+
+    Args:
+        rate: Float in [0, 1], the probability of dropping a channel; or a
+            schedule, as in `kerasdrop.layers.Dropout`.
+        seed: Integer or None, as in `kerasdrop.layers.Dropout`.
+        name, dtype: As in `keras.layers.Layer`.
+        data_format: `"channels_last"` (as the stock layer, and the default)
+            or `"channels_first"`.
+        stochastic_inference: Boolean; whether to draw when `training` is
+            False, too.
+        **kwargs: As in `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: Floating-point tensor `(batch, steps, channels)`, or with
+            `"channels_first"` `(batch, channels, steps)`.
+        training: Boolean; whether to draw.
+
+    Output shape: As the inputs. A padding mask is passed through.
+
+    Raises:
+        ValueError: If an argument is out of its range, if the schedule leaves
+            [0, 1], if the inputs are integers or of another rank.
+
+    Reference: [Tompson et al., 2015](https://arxiv.org/abs/1411.4280),
+    section 3.2.
+    """
+
+    def __init__(
+        self,
+        rate,
+        seed=None,
+        name=None,
+        dtype=None,
+        data_format="channels_last",
+        stochastic_inference=False,
+        **kwargs,
+    ):
+        # Not the stock layer's: it makes a generator, and locks the state.
+        keras.layers.Layer.__init__(self, name=name, dtype=dtype, **kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=3)
+        self._start_spatial(rate, data_format, seed, stochastic_inference)
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class SpatialDropout2D(_SpatialDropout, keras.layers.SpatialDropout2D):
+    """Drops whole channels of images in training.
+
+    A drop-in for `keras.layers.SpatialDropout2D`, with a live rate. For
+    pixels that are like their neighbours, as behind a convolution. In
+    PyTorch, `torch.nn.Dropout2d`.
+
+    Args, raises: As `SpatialDropout1D`, but for the order, which is that of
+        the stock layer, and
+        data_format: `"channels_last"` or `"channels_first"`; None is
+            `keras.config.image_data_format()`.
+
+    Call arguments:
+        inputs: Floating-point tensor `(batch, height, width, channels)`, or
+            with `"channels_first"` `(batch, channels, height, width)`.
+        training: Boolean; whether to draw.
+
+    Output shape: As the inputs. A padding mask is passed through.
+
+    Reference: [Tompson et al., 2015](https://arxiv.org/abs/1411.4280),
+    section 3.2.
+    """
+
+    def __init__(
+        self,
+        rate,
+        data_format=None,
+        seed=None,
+        name=None,
+        dtype=None,
+        stochastic_inference=False,
+        **kwargs,
+    ):
+        keras.layers.Layer.__init__(self, name=name, dtype=dtype, **kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+        self._start_spatial(rate, data_format, seed, stochastic_inference)
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class SpatialDropout3D(_SpatialDropout, keras.layers.SpatialDropout3D):
+    """Drops whole channels of volumes or videos in training.
+
+    A drop-in for `keras.layers.SpatialDropout3D`, with a live rate. In
+    PyTorch, `torch.nn.Dropout3d`.
+
+    Args, raises: As `SpatialDropout1D`, but for the order, which is that of
+        the stock layer, and
+        data_format: `"channels_last"` or `"channels_first"`; None is
+            `keras.config.image_data_format()`.
+
+    Call arguments:
+        inputs: Floating-point tensor `(batch, depth, height, width,
+            channels)`, or with `"channels_first"` `(batch, channels, depth,
+            height, width)`.
+        training: Boolean; whether to draw.
+
+    Output shape: As the inputs. A padding mask is passed through.
+
+    Reference: [Tompson et al., 2015](https://arxiv.org/abs/1411.4280),
+    section 3.2.
+    """
+
+    def __init__(
+        self,
+        rate,
+        data_format=None,
+        seed=None,
+        name=None,
+        dtype=None,
+        stochastic_inference=False,
+        **kwargs,
+    ):
+        keras.layers.Layer.__init__(self, name=name, dtype=dtype, **kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=5)
+        self._start_spatial(rate, data_format, seed, stochastic_inference)

@@ -1,0 +1,114 @@
+"""A layer with a way around it, left out at random."""
+
+import keras
+
+from kerasdrop import _checks
+from kerasdrop import functional
+from kerasdrop.layers.base import StochasticLayer
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class StochasticDepth(StochasticLayer, keras.layers.Wrapper):
+    """Adds a layer's outputs to its inputs, for some rows, at random.
+
+    A residual block that is left out of the network for a part of the rows
+    in training: the network is short in training and deep at inference.
+
+    With `f` the layer and, for each row, `keep` 1 with probability
+    `1 - rate` and else 0:
+
+    - `"classic"`, the default and the paper: `y = x + keep * f(x)` in training
+      (its equation 2, without the activation behind the sum) and
+      `y = x + (1 - rate) * f(x)` at inference (equation 5).
+    - `"inverted"`: `y = x + keep * f(x) / (1 - rate)` and `y = x + f(x)`.
+
+    The paper decides for a batch, and saves the time of what is left out.
+    Here, as in all that came later, each row has a decision of its own: the
+    layer is run on all rows, and batch normalization in it sees all of them.
+
+    Usually the rate grows over the depth of the network:
+    `kerasdrop.schedules.linear_depth_rates(num_blocks, 0.5)` is the paper's
+    rule. Where the shape changes, write the sum yourself, with a projection
+    of the inputs, and put `DropPath` at the end of the branch.
+
+    Args:
+        layer: The layer, or model, of one input and one output of the same
+            shape.
+        rate: Float in [0, 1], the probability of leaving it out for a row; or
+            a schedule, as in `kerasdrop.layers.Dropout`.
+        scaling: `"classic"` or `"inverted"`.
+        seed: Integer or None, as in `kerasdrop.layers.Dropout`.
+        stochastic_inference: Boolean; whether to draw when `training` is
+            False, too.
+        **kwargs: As in `keras.layers.Layer`: `name`, `dtype`.
+
+    Call arguments:
+        inputs: Floating-point tensor `(batch, ...)`.
+        training: Boolean; whether to draw. The layer gets it as well.
+
+    Output shape: As the inputs. A padding mask is passed through, and seen by
+        the layer.
+
+    Raises:
+        ValueError: If an argument is out of its range, if the schedule leaves
+            [0, 1], if the inputs are integers, if `layer` changes their shape.
+
+    Example:
+
+    >>> block = keras.Sequential([Dense(64, "relu"), Dense(64)])
+    >>> x = StochasticDepth(block, 0.5)(x)
+    >>> x = keras.layers.ReLU()(x)
+
+    Reference: [Huang et al., 2016](https://arxiv.org/abs/1603.09382),
+    section 3.
+    """
+
+    def __init__(
+        self,
+        layer,
+        rate,
+        scaling="classic",
+        seed=None,
+        stochastic_inference=False,
+        **kwargs,
+    ):
+        keras.layers.Wrapper.__init__(self, layer, **kwargs)
+        self.scaling = _checks.choice(
+            scaling, ("classic", "inverted"), self._label(), "scaling"
+        )
+        self._start(rate, seed, stochastic_inference)
+
+    def build(self, input_shape=None):
+        # Called and not built: a layer of layers may have no `build` for them.
+        inputs = keras.KerasTensor(input_shape, self.compute_dtype)
+        outputs = self.layer(inputs)
+        shape = getattr(outputs, "shape", None)
+        if shape != inputs.shape:
+            raise ValueError(
+                f"{self._label()}: `layer` must have one output, of the shape "
+                "of its inputs, to which it is added. Where the shape "
+                "changes, write `project(x) + DropPath(rate)(layer(x))`. "
+                f"Received: layer '{self.layer.name}', which makes "
+                f"{shape or type(outputs).__name__} of {inputs.shape}"
+            )
+
+    def _branch(self, inputs):
+        # The layer may have a dtype policy of its own; the sum is in ours.
+        return keras.ops.cast(self.layer(inputs), self.compute_dtype)
+
+    def stochastic(self, inputs, draw, rate):
+        branch = self._branch(inputs)
+        return inputs + functional.drop_path(branch, draw, rate, self.scaling)
+
+    def deterministic(self, inputs, rate):
+        branch = self._branch(inputs)
+        if self.scaling == "classic":
+            branch = functional.classic_scaling(branch, rate)
+        return inputs + branch
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "layer": keras.saving.serialize_keras_object(self.layer),
+            "scaling": self.scaling,
+        }
