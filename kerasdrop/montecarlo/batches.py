@@ -29,6 +29,8 @@ class Batches:
 
     Every batch has the same size, so that one compiled function serves all:
     the last is filled up with copies of its last row, which the reader cuts.
+    Under a `keras.distribution` each batch is spread over its devices, and
+    filled up until it divides.
 
     Args:
         x: Array, structure of arrays with the same number of rows, or an
@@ -80,19 +82,19 @@ class Batches:
         start, size = 0, None
         for inputs, targets in self._parts:
             valid = _num_rows(inputs, self._owner)
-            size = max(size or 0, valid)
+            size = _divisible(max(size or 0, valid))
             chosen = np.minimum(np.arange(size), valid - 1)
             places = self._places(start + chosen)
 
             def filled(part, chosen=chosen):
                 return tree.map_structure(
-                    lambda array: ops.convert_to_tensor(array[chosen]), part
+                    lambda array: _distributed(array[chosen]), part
                 )
 
             yield (
                 RowsOf(
                     filled(inputs),
-                    ops.convert_to_tensor(places),
+                    _distributed(places),
                     None if targets is None else filled(targets),
                 ),
                 valid,
@@ -140,6 +142,27 @@ class Batches:
             if size < num_rows:
                 self.num_batches = None  # each makes several
             yield from _slices((arrays, None), num_rows, size)
+
+
+def _distributed(array):
+    """A tensor, its rows spread over the devices of `keras.distribution`."""
+    tensor = ops.convert_to_tensor(array)
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return tensor
+    layout = distribution.get_data_layout(tensor.shape)
+    return keras.distribution.distribute_tensor(tensor, layout)
+
+
+def _divisible(num_rows):
+    """The next number of rows that divides over the devices."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return num_rows
+    mesh = distribution.device_mesh
+    axis = mesh.axis_names.index(distribution.batch_dim_name)
+    num_parts = mesh.shape[axis]
+    return -(-num_rows // num_parts) * num_parts
 
 
 def is_iterable_of_batches(x):
