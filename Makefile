@@ -51,7 +51,7 @@ demo: $(STAMP)-demo-$(DEMO_BACKEND)
 test: compiler $(STAMP)-test
 	$(RUN) tests/run_backends.py $(CHOSEN:%=--backend=%) $(PYTEST)
 
-test-full: compiler $(STAMP)-test
+test-full: compiler $(STAMP)-test-full
 	$(RUN) tests/run_backends.py $(CHOSEN:%=--backend=%) \
 		--record=tests/full_results.txt -m "slow or not slow"
 
@@ -98,6 +98,13 @@ $(STAMP)-demo-%: $(SOURCES) | $(RUN)
 $(STAMP)-test: $(SOURCES) | $(RUN)
 	$(INSTALL) "$(torch)"
 	$(INSTALL) "$(tensorflow)" "$(jax)" --editable ".[test]"
+	@touch $@
+
+# KerasHub needs `tensorflow`, which has the same files as `tensorflow-cpu`: one
+# of the two may be installed.
+$(STAMP)-test-full: $(STAMP)-test
+	$(RUN) -m pip uninstall --quiet --yes tensorflow tensorflow-cpu
+	$(INSTALL) tensorflow --editable ".[test,test-full]"
 	@touch $@
 
 $(STAMP)-lint: $(SOURCES) | $(RUN)
