@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 
@@ -62,3 +63,24 @@ def test_another_seed_gives_the_quickstart_other_numbers(quickstart):
         "quickstart.py", "--quick", "--seed=4", f"--output={folder}"
     )
     assert table_of(other) != table_of(output)
+
+
+def test_any_model_says_how_to_install_what_it_lacks(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
+    example = runpy.run_path(str(ROOT / "examples" / "mc_any_model.py"))
+    assert set(example["builders"]()) == {"EfficientNet", "LSTM"}
+    assert "pip install keras-hub" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_any_model_gives_each_an_uncertainty():
+    pytest.importorskip("keras_hub")
+    lines = run_example("mc_any_model.py", "--quick").splitlines()
+    table = {words[0]: words[1:] for words in map(str.split, lines) if words}
+    # Eight residual branches and the head; of the transformer's eleven, two
+    # attentions; the LSTM's cell.
+    for name in ("transformer", "EfficientNet", "LSTM"):
+        drawn, std, information = map(float, table[name])
+        assert drawn >= 1
+        assert std > 0.001
+        assert 0.0 < information < 2.3026  # log(10)

@@ -1,0 +1,131 @@
+"""The uncertainty of a transformer, an EfficientNet and an LSTM in one line.
+
+None of the three was made for it: a transformer of KerasHub, built small from
+its configuration; the EfficientNetB0 of `keras.applications`; an LSTM of stock
+Keras layers. Each has the dropout that its authors gave it, and for each
+
+    result = kerasdrop.mc_predict(model, x)
+
+is all that is needed, here for images of scikit-learn's handwritten digits.
+Prints a table: what is drawn, and how far the samples are apart. Nothing is
+downloaded and nothing trained, so the models know nothing about digits:
+examples/quickstart.py trains one and shows what the numbers are good for.
+
+    python examples/mc_any_model.py [--seed 0] [--quick]
+
+KERAS_BACKEND chooses the backend; most of the time goes into compiling. Needs
+KerasHub for the transformer (`pip install keras-hub`); without it there are
+the other two.
+"""
+
+import argparse
+
+import keras
+from sklearn.datasets import load_digits
+
+import kerasdrop
+
+try:
+    import keras_hub
+except ModuleNotFoundError:
+    keras_hub = None
+
+
+def transformer(images):
+    """A vision transformer: dropout, also of the attention weights."""
+    backbone = keras_hub.models.ViTBackbone(
+        image_shape=(8, 8, 1),
+        patch_size=2,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=32,
+        mlp_dim=64,
+        dropout_rate=0.1,
+        attention_dropout=0.1,
+    )
+    model = keras_hub.models.ViTImageClassifier(
+        backbone, num_classes=10, activation="softmax", dropout=0.1
+    )
+    return model, images
+
+
+def efficientnet(images):
+    """Drops residual branches, in between batch normalization."""
+    images = 255.0 * images.repeat(4, axis=1).repeat(4, axis=2)
+    images = images.repeat(3, axis=3)
+    model = keras.applications.EfficientNetB0(
+        weights=None, input_shape=(32, 32, 3), classes=10
+    )
+    # Weights that are not trained need the statistics of some images: else
+    # each layer makes the signal smaller, until nothing is left.
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(images[:16], training=True)
+    return model, images
+
+
+def lstm(images):
+    """Reads an image line by line; dropout is inside the cell."""
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8)),
+            keras.layers.LSTM(32, dropout=0.1, recurrent_dropout=0.1),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+    )
+    return model, images[..., 0]
+
+
+def builders():
+    """Functions of images that return a model and its inputs, by name."""
+    by_name = {"EfficientNet": efficientnet, "LSTM": lstm}
+    if keras_hub is not None:
+        return {"transformer": transformer, **by_name}
+    print(
+        "KerasHub is not installed, so the transformer is left out. To have "
+        "it: pip install keras-hub\n"
+    )
+    return by_name
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--quick", action="store_true", help="16 images, 16 samples: a try"
+    )
+    return parser.parse_args()
+
+
+def main():
+    options = parse_arguments()
+    num_images, num_samples = (16, 16) if options.quick else (64, 48)
+    keras.utils.set_random_seed(options.seed)  # of the initial weights
+    images = load_digits().images[:num_images, :, :, None] / 16.0
+    images = images.astype("float32")
+
+    print(f"{'':<13}{'layers drawn':>13}{'std':>9}{'information':>13}")
+    for name, build in builders().items():
+        model, x = build(images)
+        result = kerasdrop.mc_predict(
+            model, x, num_samples, seed=options.seed, verbose=0
+        )
+        drawn = sum(one.is_drawn for one in kerasdrop.inspect(model).layers)
+        print(
+            f"{name:<13}{drawn:>13}{result.std.mean():>9.4f}"
+            f"{result.mutual_information.mean():>13.4f}",
+            flush=True,
+        )
+    print(
+        "\nstd: of a probability, over the samples. Information: between label "
+        "and masks,\nin nats (`mutual_information`). Both are means over the "
+        "images."
+    )
+
+
+if __name__ == "__main__":
+    main()
