@@ -115,11 +115,21 @@ if BACKEND == "tensorflow":
         )
 
     def compiled(function, model):
-        return tf.function(
-            function,
-            autograph=False,  # or it would dress up every error
-            reduce_retracing=True,
-        )
+        @functools.cache
+        def of_ranks(ranks):
+            # As above: `y` may come with an axis of size 1 and without.
+            return tf.function(
+                function,
+                autograph=False,  # or it would dress up every error
+                reduce_retracing=True,
+            )
+
+        def run(*args):
+            leaves = tf.nest.flatten(args)
+            ranks = (len(getattr(leaf, "shape", ())) for leaf in leaves)
+            return of_ranks(tuple(ranks))(*args)
+
+        return run
 
     def replica_id():
         if not tf.distribute.has_strategy():
