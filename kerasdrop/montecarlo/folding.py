@@ -76,18 +76,17 @@ class FoldedModel:
             prefix.graph(self._graph, self._plain_inputs(), self._memory)
 
     def _plain_inputs(self):
-        expected, given = (
-            len(self._graph.inputs),
-            len(tree.flatten(self._inputs)),
-        )
-        # A dict may have more than the model asks for.
-        if given != expected and not isinstance(self._inputs, dict):
-            raise ValueError(
-                f"Model '{self._model.name}' takes {expected} input(s). Pass "
-                "as many arrays, in the structure that the model is called "
-                f"with. Received: {given} inputs"
-            )
+        given = len(tree.flatten(self._inputs))
         tensors = _keras_graph.inputs_of(self._graph, self._inputs)
+        names = [tensor.name for tensor in self._graph.inputs]
+        # A dict may have more than the model asks for.
+        too_many = given > len(names) and not isinstance(self._inputs, dict)
+        if len(tensors) < len(names) or too_many:
+            raise ValueError(
+                f"Model '{self._model.name}' takes {len(names)} input(s) "
+                f"({', '.join(names)}). Pass as many arrays, in the structure "
+                f"that the model is called with. Received: {given} inputs"
+            )
         return [_Value(tensor, False) for tensor in tensors]
 
     def samples(self, num_samples):
