@@ -48,7 +48,7 @@ def _rate(layer):
     raise ValueError(
         f"Layer '{layer.name}' ({type(layer).__name__}) has no attribute "
         "`rate`. Say where its rate is: `register_stochastic(cls, "
-        "rate=lambda layer: ...)`."
+        "function, rate=lambda layer: ...)`."
     )
 
 

@@ -225,7 +225,10 @@ class MonteCarlo(keras.Model):
         return self._engine.whole(RowsOf(inputs, rows))
 
     def compute_output_shape(self, input_shape):
-        raise NotImplementedError("MonteCarlo returns a dict of statistics.")
+        raise NotImplementedError(
+            "MonteCarlo is not for use inside another model. Call it, or its "
+            "`predict`, on data; it returns a dict of statistics."
+        )
 
     def predict(
         self,
@@ -301,6 +304,10 @@ class MonteCarlo(keras.Model):
             **kwargs: As in `keras.Model.compile`: `metrics`, ...
         """
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
+
+    def compile_from_config(self, config):
+        # Keras would not, since `compile` is ours.
+        self.compile(**keras.saving.deserialize_keras_object(config))
 
     def evaluate(
         self,
@@ -495,7 +502,8 @@ def _progress_bar(num_batches, calls_per_batch, verbose):
 def _noise_variance(value, kind, owner):
     if value is None:
         return None
-    if kind != "regression":
+    of_outputs = kind.values() if isinstance(kind, dict) else [kind]
+    if "regression" not in of_outputs:
         raise ValueError(
             f"{owner}: argument `noise_variance` is for outputs of kind "
             f"'regression'. Received: noise_variance={value!r} with kind="
