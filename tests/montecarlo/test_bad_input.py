@@ -107,6 +107,16 @@ def test_more_inputs_than_the_model_takes(model):
         kerasdrop.mc_predict(model, [X, X], 4)
 
 
+@pytest.mark.filterwarnings("ignore:The structure of `inputs` doesn't match")
+def test_a_dict_without_one_of_the_inputs():
+    a, b = keras.Input((8,), name="a"), keras.Input((8,), name="b")
+    model = keras.Model(
+        {"a": a, "b": b}, layers.Dropout(0.5)(layers.Add()([a, b]))
+    )
+    with pytest.raises(ValueError, match=r"2 input.*\(a, b\).*Received: 1 inp"):
+        kerasdrop.mc_predict(model, {"a": X}, 4)
+
+
 def test_evaluating_what_is_not_compiled(model):
     with pytest.raises(ValueError, match="Call `compile.*on it first"):
         kerasdrop.MonteCarlo(model).evaluate(X, X[:, :2])
@@ -123,6 +133,11 @@ def test_evaluating_without_targets(model, x):
 def test_arrays_of_different_lengths(model):
     with pytest.raises(ValueError, match="the same number of rows"):
         kerasdrop.mc_predict(model, {"a": X, "b": X[:1]})
+
+
+def test_inside_another_model(model):
+    with pytest.raises(NotImplementedError, match="inside another model"):
+        kerasdrop.MonteCarlo(model)(keras.Input(X.shape[1:]))
 
 
 def test_training(model):

@@ -109,6 +109,18 @@ def test_evaluate_takes_the_targets_of_the_batches(model):
     np.testing.assert_allclose(of_batches, of_arrays, rtol=1e-5)
 
 
+def test_a_saved_predictive_model_evaluates_the_same(model, tmp_path):
+    predictive = kerasdrop.MonteCarlo(model, 16, seed=1)
+    predictive.compile(
+        loss="sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    expected = predictive.evaluate(X, Y, verbose=0)
+    predictive.save(tmp_path / "predictive.keras")
+    loaded = keras.saving.load_model(tmp_path / "predictive.keras")
+    evaluated = loaded.evaluate(X, Y, verbose=0)
+    np.testing.assert_allclose(evaluated, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_saved_predictive_model_predicts_the_same(
     predictive, expected, tmp_path
 ):

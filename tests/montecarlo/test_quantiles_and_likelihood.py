@@ -192,3 +192,40 @@ def test_targets_of_another_shape_are_refused():
 def test_a_noise_variance_for_classes_is_refused():
     with pytest.raises(ValueError, match="is for outputs of kind 'regression'"):
         kerasdrop.MonteCarlo(net("softmax"), noise_variance=1.0)
+
+
+def test_targets_may_come_with_an_axis_of_one_and_without():
+    # TensorFlow would make one function of both, for an unknown rank.
+    model, yes = net("sigmoid", units=1), np.array([0, 1, 1, 0, 1])
+    one, other = (
+        predict(model, "binary", y=y).log_likelihood
+        for y in (yes[:, None], yes)
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_noise_variance_is_for_the_outputs_that_are_regressions():
+    x = keras.Input((3,))
+    h = kerasdrop.layers.Dropout(0.5)(layers.Dense(16)(x))
+    model = keras.Model(
+        x,
+        {
+            "class": layers.Dense(2, activation="softmax")(h),
+            "number": layers.Dense(1)(h),
+        },
+    )
+    y = {"class": np.arange(5) % 2, "number": np.ones((5, 1), "float32")}
+    result = predict(model, None, y=y, noise_variance=0.5, keep_samples=True)
+    samples = result.samples["number"].astype("float64")[..., 0]
+    densities = stats.norm.pdf(1.0, samples, 0.5**0.5)
+    np.testing.assert_allclose(
+        result.log_likelihood["number"],
+        np.log(densities.mean(axis=1)),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+    chosen = result.mean["class"][np.arange(5), y["class"]]
+    np.testing.assert_allclose(
+        result.log_likelihood["class"], np.log(chosen), rtol=1e-4, atol=1e-5
+    )
+    assert set(result.total_variance) == {"number"}
