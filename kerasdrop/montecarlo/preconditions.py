@@ -100,8 +100,18 @@ def check_draws(model, plan, owner):
             "rate of each layer that can draw is 0. Set a rate, e.g. "
             "`kerasdrop.set_rates(model, 0.5)`.\n" + listing.table(model)
         )
+    cure = (
+        "Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`, and train with it"
+    )
+    unknown = adapters.unknown_layers(model)
+    if unknown:
+        classes = sorted({type(layer).__name__ for layer in unknown})
+        cure = (
+            "It has random numbers of a class not known here: say how they "
+            "are drawn, with `kerasdrop.register_stochastic` of "
+            f"{', '.join(classes)}"
+        )
     raise ValueError(
         f"{owner}: no layer of model '{model.name}' can draw, so all samples "
-        "would be the same. Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`,"
-        " and train with it.\n" + listing.table(model)
+        f"would be the same. {cure}.\n" + listing.table(model)
     )

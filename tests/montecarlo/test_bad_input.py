@@ -202,6 +202,12 @@ def test_an_unknown_stochastic_layer_is_named():
         kerasdrop.MonteCarlo(model)
 
 
+def test_with_unknown_layers_alone_the_cure_is_to_register_them():
+    model = keras.Sequential([keras.Input((3,)), Own(), layers.Dense(2)])
+    with pytest.raises(ValueError, match="register_stochastic` of Own"):
+        kerasdrop.MonteCarlo(model)
+
+
 def test_augmentation_is_not_named():
     model = keras.Sequential(
         [
