@@ -370,12 +370,17 @@ def _extended(begins, axis, length):
     By doubling: about log2(length) passes over memory, where pooling looks at
     `length` elements for each.
     """
+    one = (*(slice(None),) * axis, slice(0, 1))
     reach = 1
     while reach < length:
         by = min(reach, length - reach)
-        pads = [[(0, 0)] * len(begins.shape) for _ in range(2)]
-        pads[0][axis], pads[1][axis] = (by, 0), (0, by)
-        begins = ops.logical_or(*(ops.pad(begins, pad) for pad in pads))
+        # Not `ops.pad`, which numbers its calls: torch.compile would compile
+        # each of them anew.
+        edge = ops.repeat(ops.zeros_like(begins[one]), by, axis=axis)
+        begins = ops.logical_or(
+            ops.concatenate([begins, edge], axis=axis),
+            ops.concatenate([edge, begins], axis=axis),
+        )
         reach += by
     return begins
 

@@ -126,7 +126,8 @@ def test_a_tensor_that_is_not_contiguous_gives_the_same(name):
     make, shape, _ = TWINS[name]
     inputs = np.random.default_rng(0).normal(size=(*shape[::-1], 20))
     transposed = ops.transpose(
-        ops.convert_to_tensor(inputs, "float32"), range(inputs.ndim)[::-1]
+        ops.convert_to_tensor(inputs, "float32"),
+        tuple(range(inputs.ndim))[::-1],
     )
     copied = ops.convert_to_tensor(np.ascontiguousarray(numpy(transposed)))
     one, other = (
