@@ -191,6 +191,18 @@ def choice(value, choices, owner, name):
     return value
 
 
+def verbosity(value, owner):
+    """Returns a `verbose` of Keras as the number that it stands for."""
+    if not isinstance(value, str) and value in (0, 1, 2):
+        return int(value)
+    if value != "auto":
+        raise ValueError(
+            f"{owner}: argument `verbose` must be 'auto', 0, 1 or 2. Received: "
+            f"verbose={value!r}"
+        )
+    return 1
+
+
 def data_format(value, owner):
     """Returns a data format, that of the Keras configuration for None."""
     if value is None:

@@ -377,6 +377,7 @@ class MonteCarlo(keras.Model):
 
     def _predict(self, data, verbose, callbacks=None, on_interrupt="raise"):
         """Statistics as numpy arrays, and of how many samples they are."""
+        verbose = _checks.verbosity(verbose, self._owner)
         total = data.num_batches
         callbacks = keras.callbacks.CallbackList(
             callbacks, model=self, epochs=1, steps=total
@@ -389,7 +390,8 @@ class MonteCarlo(keras.Model):
                 callbacks.on_predict_batch_begin(number)
                 one = self._engine.over(batch)
                 if bar is None:
-                    bar = _progress_bar(total, one.num_calls, verbose)
+                    calls = None if total is None else total * one.num_calls
+                    bar = keras.utils.Progbar(calls, verbose=verbose)
                 done = number * one.num_calls
                 while not one.is_done:
                     one.advance()
@@ -490,13 +492,6 @@ class MonteCarlo(keras.Model):
             config["model"], custom_objects=custom_objects
         )
         return cls(**{**config, "model": model})
-
-
-def _progress_bar(num_batches, calls_per_batch, verbose):
-    return keras.utils.Progbar(
-        None if num_batches is None else num_batches * calls_per_batch,
-        verbose=1 if verbose == "auto" else int(verbose),
-    )
 
 
 def _noise_variance(value, kind, owner):

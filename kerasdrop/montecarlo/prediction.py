@@ -77,6 +77,7 @@ def mc_predict(
     _checks.choice(
         on_interrupt, ("raise", "return"), "mc_predict", "on_interrupt"
     )
+    verbose = _checks.verbosity(verbose, "mc_predict")
     settings = {
         "num_samples": num_samples,
         "plan": plan,

@@ -290,3 +290,10 @@ def test_inputs_whose_first_axis_is_no_batch():
         pytest.skip("sizes are not known while TensorFlow traces")
     with pytest.raises(ValueError, match="first axis, .* is not the batch"):
         kerasdrop.mc_predict(model, np.ones((2, 4, 3), "float32"), verbose=0)
+
+
+@pytest.mark.parametrize("verbose", ["loud", "1", 3, None])
+def test_an_illegal_verbose(verbose):
+    model = keras.Sequential([keras.Input((3,)), layers.Dropout(0.5)])
+    with pytest.raises(ValueError, match="mc_predict: .* 'auto', 0, 1 or 2"):
+        kerasdrop.mc_predict(model, X, 4, kind="regression", verbose=verbose)
