@@ -63,6 +63,7 @@ _COMMUTING = {
     keras.layers.SpatialDropout3D,
     layers.ClassicDropout,
     layers.Dropout,
+    layers.LockedDropout,
     layers.MCDropout,
     layers.ScheduledDropout,
     layers.SpatialDropout1D,

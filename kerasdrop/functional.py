@@ -73,6 +73,11 @@ def by_row(inputs):
     return (None,) + (1,) * (len(inputs.shape) - 1)
 
 
+def over_steps(inputs):
+    """The noise shape of one decision for all steps, axis 1, of a unit."""
+    return (None, 1) + (None,) * (len(inputs.shape) - 2)
+
+
 def drop_path(inputs, draw, rate, scaling="inverted"):
     """Drops whole rows: by `dropout` or, with "classic", `classic_dropout`.
 

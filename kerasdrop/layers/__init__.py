@@ -11,6 +11,7 @@ from kerasdrop.layers.dropout import Dropout
 from kerasdrop.layers.dropout import MCDropout
 from kerasdrop.layers.dropout import ScheduledDropout
 from kerasdrop.layers.gaussian import GaussianDropout
+from kerasdrop.layers.locked import LockedDropout
 from kerasdrop.layers.spatial import SpatialDropout1D
 from kerasdrop.layers.spatial import SpatialDropout2D
 from kerasdrop.layers.spatial import SpatialDropout3D
@@ -26,6 +27,7 @@ __all__ = [
     "Dropout",
     "FeatureAlphaDropout",
     "GaussianDropout",
+    "LockedDropout",
     "MCDropout",
     "ScheduledDropout",
     "SpatialDropout1D",

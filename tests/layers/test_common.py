@@ -231,6 +231,14 @@ CASES = {
         shape=(3, 2, 3, 2),
         stochastic=masked(inverted, VOLUME_FIRST),
     ),
+    "LockedDropout": Case(
+        layers.LockedDropout, (5, 4), masked(inverted, STEPS)
+    ),
+    "LockedDropout, images": Case(
+        layers.LockedDropout,
+        (3, 2, 2, 2),
+        masked(inverted, (None, 1, None, None, None)),
+    ),
     "AlphaDropout": Case(
         **pair("AlphaDropout"), shape=(5, 4), stochastic=masked(alpha), **ALPHA
     ),

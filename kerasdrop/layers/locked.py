@@ -1,0 +1,68 @@
+"""Dropout with one mask for all steps of a sequence."""
+
+import keras
+
+from kerasdrop import functional
+from kerasdrop.layers.base import StochasticLayer
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class LockedDropout(StochasticLayer):
+    """Drops the same units at every step of a sequence.
+
+    For what goes into a recurrent layer and comes out of it. A mask drawn
+    anew at each step is noise that the recurrence accumulates; here a
+    sequence goes, as a whole, through one thinned network. Also known as
+    variational dropout, a name that other methods have as well.
+
+    Training: `y[b, t] = x[b, t] * keep[b] / (1 - rate)`, where each entry of
+    `keep[b]`, of the shape of a step, is 1 with probability `1 - rate` and
+    else 0.
+    Inference: `y = x`.
+
+    On sequences of vectors it does what `SpatialDropout1D` does, and draws
+    the same masks. Of a sequence of images it drops single units, where
+    `SpatialDropout3D` drops a channel. A call is a sequence: where one is cut
+    into several calls (`stateful=True`), each part has a mask of its own.
+
+    Args:
+        rate: Float in [0, 1], the probability of dropping a unit; or a
+            schedule, as in `kerasdrop.layers.Dropout`.
+        seed: Integer or None, as in `kerasdrop.layers.Dropout`.
+        stochastic_inference: Boolean; whether to draw when `training` is
+            False, too.
+        **kwargs: As in `keras.layers.Layer`: `name`, `dtype`.
+
+    Call arguments:
+        inputs: Floating-point tensor `(batch, steps, ...)`, of three or more
+            axes.
+        training: Boolean; whether to draw.
+
+    Output shape: As the inputs. A padding mask is passed through.
+
+    Raises:
+        ValueError: If an argument is out of its range, if the schedule leaves
+            [0, 1], if the inputs are integers or have fewer than three axes.
+
+    Example:
+
+    >>> x = LockedDropout(0.4)(x)
+    >>> x = keras.layers.LSTM(64, return_sequences=True)(x)
+    >>> x = LockedDropout(0.4)(x)
+
+    Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1512.05287),
+    section 4; [Merity et al., 2018](https://arxiv.org/abs/1708.02182),
+    section 4.2, "variational dropout".
+    """
+
+    def __init__(self, rate, seed=None, stochastic_inference=False, **kwargs):
+        super().__init__(**kwargs)
+        self.input_spec = keras.layers.InputSpec(min_ndim=3)
+        self._start(rate, seed, stochastic_inference)
+
+    def stochastic(self, inputs, draw, rate):
+        noise_shape = functional.over_steps(inputs)
+        return functional.dropout(inputs, draw, rate, noise_shape)
+
+    def deterministic(self, inputs, rate):
+        return inputs
