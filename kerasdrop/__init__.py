@@ -12,6 +12,7 @@ from kerasdrop.montecarlo.model import MonteCarlo
 from kerasdrop.montecarlo.prediction import mc_predict
 from kerasdrop.rates import get_rates
 from kerasdrop.rates import set_rates
+from kerasdrop.stripping import strip_dropout
 
 __version__ = "0.1.0"
 
@@ -28,4 +29,5 @@ __all__ = [
     "register_stochastic",
     "schedules",
     "set_rates",
+    "strip_dropout",
 ]

@@ -47,9 +47,10 @@ def copy_model(model, replacement):
 
     Args:
         model: A model that `check_copyable` accepts.
-        replacement: Function of a layer that returns what it shall become, or
-            None for a copy. It is asked about the layers of the graph and of
-            graphs in it, not about layers inside layers.
+        replacement: Function of (a layer, the function that copies a layer)
+            that returns what it shall become, or None for a copy. It is asked
+            about the layers of the graph and of graphs in it, not about
+            layers inside layers: those it may copy into a model of its own.
 
     Returns:
         The copy; and a list of (layer, its copy), those inside layers, too.
@@ -61,7 +62,7 @@ def copy_model(model, replacement):
             if _is_graph(operation):
                 duplicate = _copy_graph(operation, copy)
             else:
-                duplicate = replacement(operation) or rebuild(operation)
+                duplicate = replacement(operation, copy) or rebuild(operation)
             copies[id(operation)] = (operation, duplicate)
         return copies[id(operation)][1]
 
@@ -149,6 +150,9 @@ def _copy_state(original, duplicate):
     if _is_graph(original):
         _copy_trainable(original, duplicate)
         duplicate.dtype_policy = original.dtype_policy
+        return [(original, duplicate)]
+    if _is_graph(duplicate):  # of layers that are copies themselves
+        _copy_trainable(original, duplicate)
         return [(original, duplicate)]
     # NumPy arrays in between: two models must not share a JAX buffer, which
     # training gives back.

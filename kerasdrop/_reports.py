@@ -35,6 +35,22 @@ class FoldingReport:
         return _table(("folded", self.folded), ("skipped", self.skipped))
 
 
+@dataclasses.dataclass(frozen=True)
+class StrippingReport:
+    """What `strip_dropout` did.
+
+    Attributes:
+        stripped: Dict from a layer's path to what it has become.
+        skipped: Dict from a layer's path to why it still draws.
+    """
+
+    stripped: dict
+    skipped: dict
+
+    def __str__(self):
+        return _table(("stripped", self.stripped), ("skipped", self.skipped))
+
+
 def _table(*sections):
     rows = [
         (title, path, text)

@@ -127,45 +127,56 @@ def fold_classic_scaling(model):
         "fold_classic_scaling",
         "Multiply the kernels by `1 - rate` there.",
     )
-    classic = {
-        path: layer
-        for path, layer in _model_tree.walk(model)
-        if isinstance(layer, layers.ClassicDropout)
-    }
-    calls = _Calls(model)
-    targets = {}
-    skipped = {}
-    for path, layer in classic.items():
-        try:
-            targets[path] = calls.kernels_behind(layer)
-        except _NotFoldable as reason:
-            skipped[path] = str(reason)
-    if not targets:
+    found, skipped = foldable(model)
+    if not found:
         raise _nothing_to_fold(model, skipped)
-    folded = {id(classic[path]) for path in targets}
+    folded = {id(layer) for layer, _ in found.values()}
     new_model, pairs = _copying.copy_model(
-        model, lambda layer: _identity(layer) if id(layer) in folded else None
+        model,
+        lambda layer, _: identity(layer) if id(layer) in folded else None,
     )
-    _multiply_kernels(
-        [(classic[path], kernels) for path, kernels in targets.items()], pairs
-    )
-    described = {
-        path: _describe(classic[path], kernels)
-        for path, kernels in targets.items()
-    }
+    multiply_kernels(found, pairs)
+    described = {path: describe(*target) for path, target in found.items()}
     return Folding(new_model, FoldingReport(described, skipped))
 
 
-def _identity(layer):
-    config = layer.get_config()
+def foldable(model):
+    """The classic dropout layers of a model whose scaling kernels can take.
+
+    Returns:
+        A dict from a layer's path to (the layer, the layers whose kernels
+        take its factor); and one from the path of any other to the reason.
+    """
+    calls = _Calls(model)
+    found = {}
+    skipped = {}
+    for path, layer in _model_tree.walk(model):
+        if isinstance(layer, layers.ClassicDropout):
+            try:
+                found[path] = (layer, calls.kernels_behind(layer))
+            except _NotFoldable as reason:
+                skipped[path] = str(reason)
+    return found, skipped
+
+
+def identity(layer):
+    """An identity with the name and the dtype policy of a layer."""
+    policy = keras.dtype_policies.serialize(layer.dtype_policy)
+    # Of a policy that is no string it would have no configuration.
     return keras.layers.Identity.from_config(
-        {"name": config["name"], "dtype": config["dtype"]}
+        {"name": layer.name, "dtype": policy}
     )
 
 
-def _multiply_kernels(targets, pairs):
+def multiply_kernels(found, pairs):
+    """Multiplies the kernels of copies.
+
+    Args:
+        found: As `foldable` returns it.
+        pairs: List of (layer, its copy).
+    """
     factors = {}
-    for classic, kernels in targets:
+    for classic, kernels in found.values():
         for layer in kernels:
             factor = factors.get(id(layer), 1.0)
             factors[id(layer)] = factor * (1.0 - classic.rate)
@@ -177,7 +188,8 @@ def _multiply_kernels(targets, pairs):
             kernel.assign(value * factors[id(original)])
 
 
-def _describe(classic, kernels):
+def describe(classic, kernels):
+    """Where the factor of a classic dropout layer goes, in words."""
     names = ", ".join(f"'{layer.name}'" for layer in kernels)
     return f"kernels of {names} times {1.0 - classic.rate:g}"
 
@@ -234,7 +246,7 @@ class _Calls:
         return [values[id(tensor)] for tensor in graph.outputs]
 
     def _add_node(self, node, inputs):
-        training = _training_at(node)
+        training = training_at(node)
         inner = _keras_graph.graph_of(node.operation)
         is_open = inner is not None and len(inner.inputs) == len(inputs)
         if is_open and training is None:
@@ -286,7 +298,8 @@ class _Calls:
             raise _NotFoldable(f"{feeds} LoRA-enabled")
 
 
-def _training_at(node):
+def training_at(node):
+    """What a call of a graph is given as `training`, or None."""
     tensors = {id(tensor): tensor for tensor in node.input_tensors}
     _, keywords = _keras_graph.arguments_of(node, tensors)
     return keywords.get("training")

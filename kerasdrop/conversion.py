@@ -22,7 +22,7 @@ _COUNTERPARTS = {
 }
 
 # Layers that drop units in their own computation, with no layer for it.
-_DROPPING = (
+DROPPING = (
     keras.layers.SimpleRNN,
     keras.layers.LSTM,
     keras.layers.GRU,
@@ -108,7 +108,7 @@ def is_convertible(layer):
     return type(layer) in _COUNTERPARTS
 
 
-def _counterpart(layer):
+def _counterpart(layer, copy):
     """What a layer of the graph becomes, or None if it just is copied."""
     if is_convertible(layer):
         # Spatial dropout leaves all but a dtype of its policy out.
@@ -176,7 +176,7 @@ def _why_skipped(layer, owner):
         )
     if _model_tree.is_stock_dropout(layer):
         return f"{name} is a subclass, what it overrides would be lost"
-    if isinstance(layer, _DROPPING) and not _is_cell_of(layer, owner):
+    if isinstance(layer, DROPPING) and not _is_cell_of(layer, owner):
         rates = {
             name: getattr(layer, name, 0.0)
             for name in ("dropout", "recurrent_dropout")
@@ -189,7 +189,7 @@ def _why_skipped(layer, owner):
 
 def _is_cell_of(layer, owner):
     """Whether a recurrent layer has been asked already, for its cell."""
-    return isinstance(owner, _DROPPING) and getattr(owner, "cell", 0) is layer
+    return isinstance(owner, DROPPING) and getattr(owner, "cell", 0) is layer
 
 
 def _nothing_to_convert(model):

@@ -67,7 +67,11 @@ ROWS = (
         "kerasdrop.montecarlo.sampling",
         "kerasdrop.montecarlo.summaries",
     ),
-    ("kerasdrop.montecarlo.engine", "kerasdrop.montecarlo.preconditions"),
+    (
+        "kerasdrop.montecarlo.engine",
+        "kerasdrop.montecarlo.preconditions",
+        "kerasdrop.stripping",
+    ),
     (
         "kerasdrop.montecarlo.inspection",
         "kerasdrop.montecarlo.model",
