@@ -82,3 +82,28 @@ def test_any_model_gives_each_an_uncertainty():
         assert drawn >= 1
         assert std > 0.001  # the numbers have four digits
         assert 0.0 < information < 2.3026  # log(10)
+
+
+def test_classic_and_inverted_dropout_train_one_model():
+    lines = run_example("classic_inverted.py", "--quick").splitlines()
+    losses = [float(line.split()[-2]) for line in lines[1:]]
+    # Printed to 4 places; rounding in training is of another order.
+    assert abs(losses[0] - losses[1]) <= 2e-3
+    assert abs(losses[0] - losses[2]) > 1e-2
+
+
+def test_stochastic_depth_by_profile():
+    lines = run_example("stochastic_depth.py", "--quick").splitlines()
+    rows = {line.split()[0]: line.split()[1:4] for line in lines[1:]}
+    # Of 8 blocks, the paper's rule leaves out (8 + 1) / 2 * .5 / 8 * 8 = 2.25.
+    assert rows == {
+        "none": ["0.000", "0.000", "8.00"],
+        "uniform": ["0.281", "0.281", "5.75"],
+        "linear": ["0.062", "0.500", "5.75"],
+    }
+
+
+def test_drop_block_with_a_ramp():
+    lines = run_example("drop_block.py", "--quick").splitlines()
+    rows = {line.split()[0]: line.split()[1:4] for line in lines[1:]}
+    assert rows["ramp"] == ["0.00", "0.10", "0.20"]
