@@ -104,7 +104,7 @@ $(STAMP)-test: $(SOURCES) | $(RUN)
 # of the two may be installed.
 $(STAMP)-test-full: $(STAMP)-test
 	$(RUN) -m pip uninstall --quiet --yes tensorflow tensorflow-cpu
-	$(INSTALL) tensorflow --editable ".[test,test-full]"
+	$(INSTALL) tensorflow --editable ".[test,test-full,exports]"
 	@touch $@
 
 $(STAMP)-lint: $(SOURCES) | $(RUN)

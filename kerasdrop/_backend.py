@@ -4,15 +4,52 @@ Each name here answers one question that `keras.ops` leaves open. A backend is
 imported only if Keras runs on it.
 """
 
+import contextlib
 import functools
 import operator
 import platform
 import threading
 import time
+import warnings
 
 import keras
 
 BACKEND = keras.backend.backend()
+
+
+class _Export(threading.local):
+    """Whether this thread traces for another reader than Keras, and which."""
+
+    is_on = False
+    divides = False
+
+
+_export = _Export()
+
+
+@contextlib.contextmanager
+def exporting(divides=False):
+    """What is traced in this thread, in the block, is to be exported.
+
+    Args:
+        divides: Whether its reader needs integers shifted by division.
+    """
+    before = _export.is_on, _export.divides
+    _export.is_on, _export.divides = True, divides
+    try:
+        yield
+    finally:
+        _export.is_on, _export.divides = before
+
+
+def is_exporting():
+    """Whether this thread traces what is to be exported."""
+    return _export.is_on
+
+
+def divides():
+    """Whether integers are to be shifted by division: see `_bits`."""
+    return _export.divides
 
 
 def fused(function):
@@ -21,7 +58,8 @@ def fused(function):
     Keras runs TensorFlow graphs without XLA on a CPU. There every integer
     operation of a mask is a pass over memory of its own; compiled together
     they are about one pass. JAX and `torch.compile` fuse by themselves.
-    The bits are the same either way.
+    The bits are the same either way. In an exported graph there is no such
+    kernel: what reads it need not have a compiler.
     """
     return function
 
@@ -100,7 +138,7 @@ if BACKEND == "tensorflow":
             # XLA compiles for each concrete shape: not worth it for sequences
             # of every length.
             lengths_vary = None in getattr(args[0], "shape", ())[1:]
-            if lengths_vary or not _has_xla():
+            if lengths_vary or _export.is_on or not _has_xla():
                 return function(*args)
             ranks = (len(getattr(arg, "shape", ())) for arg in args)
             return compiled(tuple(ranks))(*args)
@@ -210,6 +248,64 @@ elif BACKEND == "torch":
                 return function(*args)
 
         return run
+
+    def module(function, model):
+        """A module that calls `function`, with the variables of `model`."""
+
+        class Module(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.model = model
+
+            def forward(self, *args):
+                with torch.no_grad():
+                    return function(*args)
+
+        return Module().eval()
+
+    def traced(module, inputs):
+        """A graph of TorchScript, of a module called on such inputs."""
+        with warnings.catch_warnings():
+            # Of Python numbers, such as the sizes of weights, that it keeps.
+            warnings.simplefilter("ignore")
+            return torch.jit.trace(module, tuple(inputs))
+
+    def write_onnx(
+        module, inputs, shapes, path, input_names, output_names, **kwargs
+    ):
+        """Writes a module as ONNX; sizes that are None in `shapes` stay open.
+
+        `keras.Model.export` uses PyTorch's older exporter.
+        """
+        batch = torch.export.Dim("batch")
+        others = torch.export.Dim.AUTO
+        open_sizes = tuple(
+            {
+                axis: others if axis else batch
+                for axis, size in enumerate(shape)
+                if size is None
+            }
+            for shape in shapes
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of how it does it
+            program = torch.onnx.export(
+                module,
+                tuple(inputs),
+                dynamo=True,
+                verbose=False,
+                input_names=input_names,
+                dynamic_shapes=(open_sizes,),  # of *args
+                **kwargs,
+            )
+        graph = program.model.graph
+        # It names what is inside by what it is, a mean "mean".
+        for node in graph:
+            for value in node.outputs:
+                value.name = f"inside_{value.name}"
+        for value, name in zip(graph.outputs, output_names, strict=True):
+            value.name = name
+        program.save(path)
 
     def is_recomputing():
         if torch.compiler.is_compiling():

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from kerasdrop import _backend
+from kerasdrop import _bits
 from kerasdrop import masks
 
 # Of SELU: where its output goes as the input falls (Klambauer et al. 2017).
@@ -175,7 +176,7 @@ def _uniform(inputs, key, index, rows, set_size, num_samples):
     """Uniform numbers in (-1, 1), of the shape of `inputs`."""
     draw = masks.Draw(key, index, rows, set_size, num_samples)
     word = masks.words(draw, tuple(ops.shape(inputs)))
-    part = ops.cast(_backend.right_shift(word, 9), _precise(inputs))
+    part = ops.cast(_bits.signed_shifted(word, 9), _precise(inputs))
     # The middle of one of 2**23 equal parts, exact in float32: never -1 or 1,
     # where the inverse of the error function is infinite.
     return (part + 0.5) * 2.0**-22

@@ -40,6 +40,7 @@ import numpy as np
 from keras import ops
 
 from kerasdrop import _backend
+from kerasdrop import _bits
 
 _LOW_32 = 0xFFFFFFFF
 
@@ -49,6 +50,10 @@ def _int32(word):
     word &= _LOW_32
     return word - 2**32 if word >= 2**31 else word
 
+
+_THREEFRY_ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
+_THREEFRY_ROUNDS = 20
+_THREEFRY_PARITY = 0x1BD11BDA
 
 # Odd multipliers and shifts of published bijective 32-bit hashes with low bias
 # (C. Wellons, "triple32" and "lowbias32", public domain).
@@ -113,12 +118,11 @@ def threefry_2x32(key, counter):
     Reference: Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy
     as 1, 2, 3", SC 2011, section 3.3.
     """
-    rotations = (13, 15, 26, 6, 17, 29, 16, 24)
-    schedule = (*key, 0x1BD11BDA ^ key[0] ^ key[1])
+    schedule = (*key, _THREEFRY_PARITY ^ key[0] ^ key[1])
     first = (counter[0] + schedule[0]) & _LOW_32
     second = (counter[1] + schedule[1]) & _LOW_32
-    for round_ in range(20):
-        by = rotations[round_ % 8]
+    for round_ in range(_THREEFRY_ROUNDS):
+        by = _THREEFRY_ROTATIONS[round_ % 8]
         first = (first + second) & _LOW_32
         second = ((second << by) | (second >> (32 - by))) & _LOW_32
         second ^= first
@@ -145,17 +149,30 @@ def key_of_seed(seed):
     return words.reshape(*np.shape(seed), 2, 2, 1)
 
 
+def key_of_seed_tensor(seed):
+    """`key_of_seed` of an int32 scalar tensor: an int32 tensor `(2, 2, 1)`."""
+    high = -_bits.shifted(seed, 31)
+    schedule = (seed, high, seed ^ high ^ _THREEFRY_PARITY)
+    # Both blocks at once.
+    first = ops.convert_to_tensor(np.arange(2, dtype="int32")) + schedule[0]
+    second = ops.convert_to_tensor(np.zeros(2, "int32")) + schedule[1]
+    for round_ in range(_THREEFRY_ROUNDS):
+        by = _THREEFRY_ROTATIONS[round_ % 8]
+        first = first + second
+        # The two parts of a rotation have no bit in common.
+        second = second * (1 << by) + _bits.shifted(second, 32 - by)
+        second = second ^ first
+        if round_ % 4 == 3:
+            injection = round_ // 4 + 1
+            first = first + schedule[injection % 3]
+            second = second + schedule[(injection + 1) % 3] + injection
+    return ops.reshape(ops.stack([first, second], axis=1), (2, 2, 1))
+
+
 def derived_key(key, index):
     """The key of child number `index` of `key`: an int32 tensor `(2, 2, 1)`."""
     pair = row_keys(Draw(key, index, np.arange(2, dtype="int32")), 2)
     return ops.reshape(pair, (2, 2, 1))
-
-
-def _shifted(word, by):
-    """Logical right shift: arithmetic, then the copied sign bits masked off."""
-    word = _backend.right_shift(word, by)
-    word &= (1 << (32 - by)) - 1
-    return word
 
 
 def _hash(word, first_key, second_key):
@@ -166,11 +183,11 @@ def _hash(word, first_key, second_key):
     """
     word = word + first_key
     for round_, (shift, factor) in enumerate(_HASH_ROUNDS):
-        word ^= _shifted(word, shift)
+        word ^= _bits.shifted(word, shift)
         word *= factor
         if round_ == 0:
             word ^= second_key
-    word ^= _shifted(word, _HASH_LAST_SHIFT)
+    word ^= _bits.shifted(word, _HASH_LAST_SHIFT)
     return word
 
 
@@ -258,10 +275,10 @@ def _stratified_words(draw, shape):
     a rate. For each index the map from that word to the result is one to one.
     """
     size, num_samples = draw.set_size, draw.num_samples
-    bits, low = size.bit_length() - 1, size - 1
+    bits = size.bit_length() - 1
     index, rows = ops.convert_to_tensor(draw.index), draw.rows
     if num_samples == 1:
-        place = ops.reshape(index & low, (-1, 1))
+        place = ops.reshape(_bits.low_bits(index + 0, bits), (-1, 1))
     else:
         place = np.arange(min(num_samples, size), dtype="int32")[None]
         place = ops.convert_to_tensor(place)
@@ -270,25 +287,25 @@ def _stratified_words(draw, shape):
             for of in (index, rows)
         )
     # The sign bit keeps these words apart from those of any index.
-    of_set = _backend.right_shift(index, bits) + _INT32_MIN
+    of_set = _bits.signed_shifted(index, bits) + _INT32_MIN
     choice = _independent_words(Draw(draw.key, of_set, rows), shape)
     choice = ops.expand_dims(choice, 1)
     # Numbers from 1 to `size` are a group under multiplication modulo the
     # prime `size + 1`, where `size` is -1: so no division is needed. PyTorch
     # works in place where assignments are augmented.
     word = choice + ops.reshape(place, (*place.shape, *(1,) * len(shape[1:])))
-    word &= low
+    word = _bits.low_bits(word, bits)
     word += 1
-    word *= (_shifted(choice, bits) & low) + 1
-    high = _backend.right_shift(word, bits)
-    word &= low
+    word *= _bits.low_bits(_bits.shifted(choice, bits), bits) + 1
+    high = _bits.signed_shifted(word, bits)
+    word = _bits.low_bits(word, bits)
     word -= high
     # Below 0 it lacks `size + 1`, of which here only the 1 counts.
-    word -= _backend.right_shift(word, 31)
-    word += _shifted(choice, 2 * bits) - 1
+    word -= _bits.signed_shifted(word, 31)
+    word += _bits.shifted(choice, 2 * bits) - 1
     word *= 1 << (32 - bits)
     # Signed words: the lowest stratum begins at the lowest int32.
-    word += _shifted(choice, bits) + _INT32_MIN
+    word += _bits.shifted(choice, bits) + _INT32_MIN
     if num_samples % size and num_samples > size:
         per_row = (-1, -(-num_samples // size) * size)
         word = ops.reshape(word, (*per_row, *shape[1:]))[:, :num_samples]
@@ -308,11 +325,11 @@ def _independent_words(draw, shape):
     word = keys[(0, *per_row)] + units
     between = keys[(1, *per_row)]
     for round_, (shift, factor) in enumerate(_WORD_ROUNDS):
-        word ^= _shifted(word, shift)
+        word ^= _bits.shifted(word, shift)
         word *= factor
         if round_ == 0:
             word ^= between
-    word ^= _shifted(word, _WORD_LAST_SHIFT)
+    word ^= _bits.shifted(word, _WORD_LAST_SHIFT)
     return word if shape else ops.reshape(word, ())
 
 

@@ -27,8 +27,10 @@ ROWS = (
         "kerasdrop.montecarlo.moments",
         "kerasdrop.montecarlo.plans",
         "kerasdrop.montecarlo.result",
+        "kerasdrop.montecarlo.runtimes",
         "kerasdrop.montecarlo.scopes",
     ),
+    ("kerasdrop._bits",),
     (
         "kerasdrop.masks",
         "kerasdrop.montecarlo.chunks",
@@ -69,6 +71,7 @@ ROWS = (
     ),
     (
         "kerasdrop.montecarlo.engine",
+        "kerasdrop.montecarlo.export",
         "kerasdrop.montecarlo.preconditions",
         "kerasdrop.stripping",
     ),
@@ -87,6 +90,13 @@ EVERYWHERE = {"keras", "numpy", *sys.stdlib_module_names}
 ELSEWHERE = {
     "kerasdrop._backend": {"jax", "tensorflow", "torch"},
     "kerasdrop.montecarlo.result": {"pandas"},  # optional, in one method
+    # What runs an exported file, by format.
+    "kerasdrop.montecarlo.runtimes": {
+        "ai_edge_litert",
+        "onnxruntime",
+        "openvino",
+        "tensorflow",
+    },
 }
 
 FOLDER = pathlib.Path(kerasdrop.__file__).parent

@@ -1,5 +1,6 @@
 """Samples of a batch, streamed into statistics by compiled functions."""
 
+import copy
 from typing import NamedTuple
 
 from keras import ops
@@ -35,10 +36,10 @@ class Engine:
 
     Args:
         model: A built model.
-        key: `state.Cell`, the key of all samples.
+        key: Function that returns the key of all samples.
         kind: As `kinds.check` returns it.
         request: A `summaries.Request`.
-        holder: A layer, with the variables of `model` and `key` among its own.
+        holder: A layer, with all variables of these among its own.
         owner: Who is to blame in a message.
         memory_limit: In bytes; None for a default, which one row may exceed.
     """
@@ -105,9 +106,15 @@ class Engine:
             self._bytes, self._compiled = {}, {}
             self._made_for = made_for
 
-    def whole(self, batch):
+    def with_key(self, key):
+        """An engine that differs in the key: a function that returns it."""
+        engine = copy.copy(self)
+        engine._key = key
+        return engine
+
+    def whole(self, batch, sets_at_once=1):
         """The statistics of a `RowsOf`: one function, to trace or run."""
-        chunks = chunks_.cut(self._request.num_samples, 1)
+        chunks = chunks_.cut(self._request.num_samples, sets_at_once)
         state = self._start(batch, chunks, chunks.count)
         return self._finish(batch, state)
 
@@ -158,7 +165,7 @@ class Engine:
         return self._finish(batch, state._replace(summaries=states))
 
     def _sampler(self, batch):
-        key = ops.convert_to_tensor(self._key.state.value)
+        key = ops.convert_to_tensor(self._key())
         return sampling.sampler(
             self._model, key, self._request.plan, batch.inputs, batch.rows
         )

@@ -10,6 +10,7 @@ from keras import tree
 
 from kerasdrop import _checks
 from kerasdrop import masks
+from kerasdrop.montecarlo import export
 from kerasdrop.montecarlo import kinds
 from kerasdrop.montecarlo import plans
 from kerasdrop.montecarlo import preconditions
@@ -174,7 +175,7 @@ class MonteCarlo(keras.Model):
         )
         self._engine = Engine(
             model,
-            self._key,
+            lambda: self._key.state.value,
             self.kind,
             request,
             self,
@@ -223,6 +224,66 @@ class MonteCarlo(keras.Model):
         batch = ops.shape(tree.flatten(inputs)[0])[0]
         rows = ops.arange(batch, dtype="int32")
         return self._engine.whole(RowsOf(inputs, rows))
+
+    def export(
+        self,
+        filepath,
+        format="tf_saved_model",
+        verbose=None,
+        input_signature=None,
+        seed=None,
+        rows=None,
+        example=None,
+        **kwargs,
+    ):
+        """Writes this model for other software, with all of its samples.
+
+        What is written draws the samples that `predict` draws, and returns
+        the same statistics, to rounding: a flat dict, or outputs of these
+        names (`mean.a` for output `a` of several). It is run before it is
+        called written, in a temporary folder, on a few rows, and compared
+        with this model. docs/exports.md tells which format can be had on
+        which backend.
+
+        Args:
+            filepath: Path of the file; of a folder for `"tf_saved_model"`.
+            format: `"tf_saved_model"`, `"onnx"`, `"openvino"` (ending in
+                `.xml`; for the same samples and outputs as here, run it with
+                `INFERENCE_PRECISION_HINT` `"f32"`) or `"litert"` (`.tflite`).
+            verbose: Whether to print what was written; None for yes.
+            input_signature: As in `keras.Model.export`; needed if the model
+                is no graph of layers.
+            seed: None: the seed of this model is written into the file.
+                `"input"`: there is an int32 scalar input `seed`, which makes
+                the samples that a `MonteCarlo` of that seed has.
+            rows: None: the rows of a batch are numbered from 0 on, so each
+                batch gets the same masks. `"input"`: there is an int32 input
+                `rows`, `(batch,)`, the place of each row in the data, from 0
+                on, as in `predict`.
+            example: Inputs of a few rows to compare with; None for numbers
+                between 0 and 1 (0 or 1 where the inputs are integers).
+            **kwargs: For Keras' exporter, as in `keras.Model.export`.
+
+        Raises:
+            ValueError: If the model or the format cannot be exported so that
+                the samples stay the same; before anything is written.
+            ImportError: If what writes or runs the file is not installed.
+            RuntimeError: If the exporter fails, or what it wrote does not
+                agree with this model. Then there is no new file, and one
+                that was there before is as it was.
+        """
+        export.export(
+            self,
+            self._engine,
+            filepath,
+            format,
+            verbose,
+            input_signature,
+            seed,
+            rows,
+            example,
+            **kwargs,
+        )
 
     def compute_output_shape(self, input_shape):
         raise NotImplementedError(

@@ -2,8 +2,10 @@
 
 from typing import NamedTuple
 
+import numpy as np
 from keras import ops
 
+from kerasdrop import _backend
 from kerasdrop.montecarlo import kinds
 from kerasdrop.montecarlo import likelihood
 from kerasdrop.montecarlo import moments
@@ -262,12 +264,7 @@ class Summary:
             self._check_last_axis(output)
             if self._kind == "logits":
                 output = ops.softmax(output, axis=-1)
-            vote = ops.one_hot(
-                ops.argmax(output, axis=-1),
-                output.shape[-1],
-                dtype=output.dtype,
-            )
-            return [output, entropy(output), vote]
+            return [output, entropy(output), first_largest(output)]
         if self._kind == "binary":
             vote = ops.cast(output > 0.5, output.dtype)
             return [output, binary_entropy(output), vote]
@@ -328,6 +325,21 @@ def _squared_error(state, plan, fewest_sets=2):
     )
 
 
+def first_largest(values):
+    """1 for the first of the largest values over the last axis, else 0.
+
+    `ops.argmax` would do, but on TensorFlow it tells -0 from 0 by their bits,
+    which no exporter can say.
+    """
+    size = values.shape[-1]
+    numbers = ops.convert_to_tensor(np.arange(size, dtype="int32"))
+    is_largest = values == ops.max(values, axis=-1, keepdims=True)
+    first = ops.min(
+        ops.where(is_largest, numbers, size), axis=-1, keepdims=True
+    )
+    return ops.cast(numbers == first, values.dtype)
+
+
 def entropy(probabilities):
     """Shannon entropy over the last axis, in nats; 0 log 0 is 0."""
     return ops.sum(_surprise(probabilities), axis=-1)
@@ -353,7 +365,22 @@ def _with_samples(samples, chunk, first):
 
     What is beyond the last sample to be kept is written behind it.
     """
+    if _backend.is_exporting():
+        return _with_samples_chosen(samples, chunk, first)
     end = samples.shape[1] - chunk.shape[1]
     start = ops.minimum(ops.cast(first, "int32"), end)
     place = [0, start] + [0] * (len(chunk.shape) - 2)
     return ops.slice_update(samples, place, chunk)
+
+
+def _with_samples_chosen(samples, chunk, first):
+    """The same in operations that exporters have."""
+    size = chunk.shape[1]
+    if isinstance(first, int):
+        parts = [samples[:, :first], chunk, samples[:, first + size :]]
+        return ops.concatenate(parts, axis=1)
+    place = plans.range_of(0, samples.shape[1]) - first
+    inside = ops.clip(place, 0, size - 1)
+    shape = (1, -1) + (1,) * (len(chunk.shape) - 2)
+    is_new = ops.reshape(place == inside, shape)
+    return ops.where(is_new, ops.take(chunk, inside, axis=1), samples)
