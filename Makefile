@@ -52,7 +52,7 @@ test: compiler $(STAMP)-test
 	$(RUN) tests/run_backends.py $(CHOSEN:%=--backend=%) $(PYTEST)
 
 test-full: compiler $(STAMP)-test-full
-	$(RUN) tests/run_backends.py $(CHOSEN:%=--backend=%) \
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(RUN) tests/run_backends.py $(CHOSEN:%=--backend=%) \
 		--record=tests/full_results.txt -m "slow or not slow"
 
 lint: $(STAMP)-lint

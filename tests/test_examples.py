@@ -92,6 +92,7 @@ def test_classic_and_inverted_dropout_train_one_model():
     assert abs(losses[0] - losses[2]) > 1e-2
 
 
+@pytest.mark.slow
 def test_stochastic_depth_by_profile():
     lines = run_example("stochastic_depth.py", "--quick").splitlines()
     rows = {line.split()[0]: line.split()[1:4] for line in lines[1:]}
@@ -103,6 +104,7 @@ def test_stochastic_depth_by_profile():
     }
 
 
+@pytest.mark.slow
 def test_drop_block_with_a_ramp():
     lines = run_example("drop_block.py", "--quick").splitlines()
     rows = {line.split()[0]: line.split()[1:4] for line in lines[1:]}
