@@ -125,7 +125,10 @@ def test_stock_dropout_draws_as_ours():
     stock = topologies.skip_connections()
     ours = kerasdrop.convert_dropout(stock).model
     x = topologies.inputs_of(stock)
-    np.testing.assert_array_equal(predict(ours, x), predict(stock, x))
+    # The same masks; the constant rate is compiled to another rounding.
+    np.testing.assert_allclose(
+        predict(ours, x), predict(stock, x), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_a_wrapped_model_draws_as_alone(model, x):
