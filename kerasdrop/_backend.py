@@ -1,7 +1,7 @@
 """The one file that knows which backend runs. Everything else is `keras.ops`.
 
 Each name here answers one question that `keras.ops` leaves open. A backend is
-imported only if Keras runs on it.
+imported only if Keras runs on it, but for TensorFlow where a SavedModel is run.
 """
 
 import contextlib
@@ -112,6 +112,25 @@ def replica_id():
 def is_recomputing():
     """Whether this forward pass is a recomputation inside a backward pass."""
     return False
+
+
+def run_saved_model(path, inputs):
+    """The outputs of a SavedModel, which TensorFlow runs whatever wrote it.
+
+    Args:
+        path: String, the folder.
+        inputs: Dict of numpy arrays.
+
+    Returns:
+        A dict of numpy arrays.
+    """
+    import tensorflow as tf
+
+    # Held until the end: its variables go with it.
+    loaded = tf.saved_model.load(path)
+    signature = loaded.signatures["serving_default"]
+    tensors = {name: tf.constant(value) for name, value in inputs.items()}
+    return {name: out.numpy() for name, out in signature(**tensors).items()}
 
 
 # `keras.ops.right_shift` costs several times the operator in eager calls.

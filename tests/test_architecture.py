@@ -27,10 +27,9 @@ ROWS = (
         "kerasdrop.montecarlo.moments",
         "kerasdrop.montecarlo.plans",
         "kerasdrop.montecarlo.result",
-        "kerasdrop.montecarlo.runtimes",
         "kerasdrop.montecarlo.scopes",
     ),
-    ("kerasdrop._bits",),
+    ("kerasdrop._bits", "kerasdrop.montecarlo.runtimes"),
     (
         "kerasdrop.masks",
         "kerasdrop.montecarlo.chunks",
@@ -95,7 +94,6 @@ ELSEWHERE = {
         "ai_edge_litert",
         "onnxruntime",
         "openvino",
-        "tensorflow",
     },
 }
 

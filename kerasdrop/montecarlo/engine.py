@@ -115,6 +115,9 @@ class Engine:
     def whole(self, batch, sets_at_once=1):
         """The statistics of a `RowsOf`: one function, to trace or run."""
         chunks = chunks_.cut(self._request.num_samples, sets_at_once)
+        return self._whole(batch, chunks)
+
+    def _whole(self, batch, chunks):
         state = self._start(batch, chunks, chunks.count)
         return self._finish(batch, state)
 
@@ -135,8 +138,7 @@ class Engine:
         """The functions that a pass calls, compiled, by name."""
 
         def whole(batch):
-            state = self._start(batch, chunks, chunks.count)
-            return self._finish(batch, state)
+            return self._whole(batch, chunks)
 
         def start(batch):
             return self._start(batch, chunks, chunks.in_first_call)

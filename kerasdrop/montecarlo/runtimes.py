@@ -6,15 +6,7 @@ returns the outputs, arrays by name.
 
 import importlib.util
 
-
-def _run_saved_model(path, inputs):
-    import tensorflow as tf
-
-    # Held until the end: its variables go with it.
-    loaded = tf.saved_model.load(path)
-    signature = loaded.signatures["serving_default"]
-    tensors = {name: tf.constant(value) for name, value in inputs.items()}
-    return {name: out.numpy() for name, out in signature(**tensors).items()}
+from kerasdrop import _backend
 
 
 def _run_onnx(path, inputs):
@@ -51,7 +43,7 @@ def _run_litert(path, inputs):
 
 
 _RUN = {
-    "tf_saved_model": _run_saved_model,
+    "tf_saved_model": _backend.run_saved_model,
     "onnx": _run_onnx,
     "openvino": _run_openvino,
     "litert": _run_litert,
