@@ -439,9 +439,8 @@ class MonteCarlo(keras.Model):
     def _predict(self, data, verbose, callbacks=None, on_interrupt="raise"):
         """Statistics as numpy arrays, and of how many samples they are."""
         verbose = _checks.verbosity(verbose, self._owner)
-        total = data.num_batches
         callbacks = keras.callbacks.CallbackList(
-            callbacks, model=self, epochs=1, steps=total
+            callbacks, model=self, epochs=1, steps=data.num_batches
         )
         callbacks.on_predict_begin()
         parts, one, bar = [], None, None
@@ -451,6 +450,8 @@ class MonteCarlo(keras.Model):
                 callbacks.on_predict_batch_begin(number)
                 one = self._engine.over(batch)
                 if bar is None:
+                    # Unknown by now, if batches had to be cut.
+                    total = data.num_batches
                     calls = None if total is None else total * one.num_calls
                     bar = keras.utils.Progbar(calls, verbose=verbose)
                 done = number * one.num_calls

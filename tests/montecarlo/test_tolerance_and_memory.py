@@ -198,6 +198,24 @@ class TestMemory:
             assert max(sizes) <= 5
             assert sum(sizes) == 12
 
+    def test_progress_has_no_end_that_batches_cut_in_two_would_pass(
+        self, model, capsys
+    ):
+        class Data(keras.utils.PyDataset):
+            num_batches = 2
+
+            def __getitem__(self, index):
+                return X[6 * index : 6 * index + 6]
+
+        limit = 16 * 5 * memory.bytes_per_sample(model, X)
+        predictive = kerasdrop.MonteCarlo(
+            model, kind="regression", memory_limit=limit
+        )
+        predictive.predict(Data(), verbose=1)
+        printed = capsys.readouterr().out
+        assert "/Unknown" in printed
+        assert "/2" not in printed
+
     def test_a_limit_below_one_set_of_a_row(self, model):
         with pytest.raises(ValueError, match=r"takes about [\d,]+ bytes"):
             predict(model, memory_limit=100)
