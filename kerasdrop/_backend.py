@@ -64,12 +64,13 @@ def fused(function):
     return function
 
 
-def table(name, function):
+def table(name, function, dtype="int32"):
     """Makes a tensor of an array that depends on a size alone.
 
     Args:
         name: What it holds, in one word.
-        function: Of the size; returns an int32 numpy array.
+        function: Of the size; returns a numpy array `(size,)`.
+        dtype: Of the array.
 
     Returns:
         A function of the size and of a tensor on the device that is meant.
@@ -79,6 +80,14 @@ def table(name, function):
         return keras.ops.convert_to_tensor(function(size))
 
     return tensor
+
+
+def selected(keep, values):
+    """`values` where `keep`, else 0: not 0 * inf, which would be NaN.
+
+    PyTorch may overwrite `values`.
+    """
+    return keras.ops.where(keep, values, keras.ops.zeros((), values.dtype))
 
 
 def compiled(function, model):
@@ -237,7 +246,7 @@ elif BACKEND == "jax":
 elif BACKEND == "torch":
     import torch
 
-    def table(name, function):
+    def table(name, function, dtype="int32"):
         @functools.lru_cache(maxsize=64)
         def stored(size, device):
             return torch.from_numpy(function(size)).to(device)
@@ -250,7 +259,7 @@ elif BACKEND == "torch":
 
         @operation.register_fake
         def _(size, device):
-            return torch.empty(size, dtype=torch.int32, device=device)
+            return torch.empty(size, dtype=getattr(torch, dtype), device=device)
 
         def tensor(size, like):
             if torch.compiler.is_exporting():  # a constant of the graph
@@ -260,6 +269,48 @@ elif BACKEND == "torch":
             return stored(size, like.device)
 
         return tensor
+
+    _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+    def _as_integers(values):
+        return values.view(_INTEGERS[values.element_size()])
+
+    def _all_ones(keep, like):
+        # As uint8, True becomes 255, which is -1 as int8.
+        ones = keep.view(torch.uint8).neg().view(torch.int8)
+        return ones.to(_INTEGERS[like.element_size()])
+
+    class _Selected(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(values, keep):
+            bits = _as_integers(values) & _all_ones(keep, values)
+            return bits.view(values.dtype)
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(inputs[1])
+            ctx.save_for_forward(inputs[1])
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return _Selected.apply(gradient, *ctx.saved_tensors), None
+
+        @staticmethod
+        def jvp(ctx, tangent, _):
+            return _Selected.apply(tangent, *ctx.saved_tensors)
+
+    def selected(keep, values):
+        # On a CPU `torch.where` branches for each element, which takes five
+        # times as long as to clear bits.
+        is_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if is_graph or values.device.type != "cpu":
+            return torch.where(keep, values, 0.0)
+        if torch.is_grad_enabled():
+            return _Selected.apply(values, keep)
+        _as_integers(values).bitwise_and_(_all_ones(keep, values))
+        return values
 
     def compiled(function, model):
         def run(*args):

@@ -37,8 +37,7 @@ def dropout(inputs, draw, rate, noise_shape=None):
     """
     keep = masks.keep_mask(draw, rate, inputs, noise_shape)
     scale = masks.survivor_scale(rate, _dtype(inputs))
-    # Selected, not multiplied: 0 * inf would be NaN.
-    return ops.where(keep, inputs * scale, ops.zeros((), _dtype(inputs)))
+    return _backend.selected(keep, inputs * scale)
 
 
 def classic_dropout(inputs, draw, rate, noise_shape=None):
@@ -46,7 +45,7 @@ def classic_dropout(inputs, draw, rate, noise_shape=None):
     keep = masks.keep_mask(draw, rate, inputs, noise_shape)
     # 1, but NaN for an illegal rate, which must show here as well.
     legal = ops.cast(rate * 0.0 + 1.0, _dtype(inputs))
-    return ops.where(keep, inputs * legal, ops.zeros((), _dtype(inputs)))
+    return _backend.selected(keep, inputs * legal)
 
 
 def classic_scaling(inputs, rate):
@@ -121,7 +120,7 @@ def drop_block(inputs, draw, rate, block_size, data_format="channels_last"):
     # Of an illegal rate, NaN, which must show here as well.
     dropped = dropped + ops.cast(rate * 0.0, _precise(inputs))
     scale = masks.survivor_scale(dropped, _dtype(inputs))
-    return ops.where(keep, inputs * scale, ops.zeros((), _dtype(inputs)))
+    return _backend.selected(keep, inputs * scale)
 
 
 def alpha_dropout(inputs, draw, rate, noise_shape=None):

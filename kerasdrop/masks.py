@@ -175,6 +175,18 @@ def derived_key(key, index):
     return ops.reshape(pair, (2, 2, 1))
 
 
+def derived_keys(key, indices):
+    """`derived_key` of each of a list of integers, in as few operations."""
+    count = len(indices)
+    if count == 0:
+        return []
+    index = np.repeat(np.array(indices, "int32"), 2)
+    rows = np.tile(np.arange(2, dtype="int32"), count)
+    pairs = row_keys(Draw(key, index, rows), 2 * count)
+    pairs = ops.reshape(pairs, (2, count, 2, 1))
+    return [pairs[:, number] for number in range(count)]
+
+
 def _hash(word, first_key, second_key):
     """Three rounds of xorshift and multiply, keyed before and after the first.
 
@@ -274,6 +286,19 @@ def _stratified_words(draw, shape):
     stratum, the same for the whole set, of which one stratum at most is cut by
     a rate. For each index the map from that word to the result is one to one.
     """
+    bits = draw.set_size.bit_length() - 1
+    choice, place = _choice_and_place(draw, shape)
+    return _of_samples(_in_strata(choice, place, bits), draw, shape)
+
+
+def _choice_and_place(draw, shape):
+    """What a set of indices has in common, and the places in it.
+
+    Returns:
+        The word of each set, int32 `(sets, 1, ...)`, and the places in a set
+        that are asked for, int32, of as many axes: `(1, places, ...)` if
+        samples come together, `(sets, 1, ...)` or of size 1 if one by one.
+    """
     size, num_samples = draw.set_size, draw.num_samples
     bits = size.bit_length() - 1
     index, rows = ops.convert_to_tensor(draw.index), draw.rows
@@ -289,12 +314,16 @@ def _stratified_words(draw, shape):
     # The sign bit keeps these words apart from those of any index.
     of_set = _bits.signed_shifted(index, bits) + _INT32_MIN
     choice = _independent_words(Draw(draw.key, of_set, rows), shape)
-    choice = ops.expand_dims(choice, 1)
+    place = ops.reshape(place, (*place.shape, *(1,) * len(shape[1:])))
+    return ops.expand_dims(choice, 1), place
+
+
+def _in_strata(choice, place, bits):
+    """The words that a word of sets stands for, at places in the set."""
     # Numbers from 1 to `size` are a group under multiplication modulo the
     # prime `size + 1`, where `size` is -1: so no division is needed. PyTorch
     # works in place where assignments are augmented.
-    word = choice + ops.reshape(place, (*place.shape, *(1,) * len(shape[1:])))
-    word = _bits.low_bits(word, bits)
+    word = _bits.low_bits(choice + place, bits)
     word += 1
     word *= _bits.low_bits(_bits.shifted(choice, bits), bits) + 1
     high = _bits.signed_shifted(word, bits)
@@ -306,10 +335,62 @@ def _stratified_words(draw, shape):
     word *= 1 << (32 - bits)
     # Signed words: the lowest stratum begins at the lowest int32.
     word += _bits.shifted(choice, bits) + _INT32_MIN
+    return word
+
+
+def _of_samples(of_sets, draw, shape):
+    """`(sets, places, ...)` to `shape`, one after another the samples."""
+    size, num_samples = draw.set_size, draw.num_samples
     if num_samples % size and num_samples > size:
         per_row = (-1, -(-num_samples // size) * size)
-        word = ops.reshape(word, (*per_row, *shape[1:]))[:, :num_samples]
-    return ops.reshape(word, (-1, *shape[1:]))
+        of_sets = ops.reshape(of_sets, (*per_row, *shape[1:]))[:, :num_samples]
+    return ops.reshape(of_sets, (-1, *shape[1:]))
+
+
+# Sets of 16 have a table: a word of a set gives the decisions of all its places
+# at once, as the bits of an int16. It takes 3 operations of a sample where the
+# words themselves take 13.
+_TABLE_BITS = 4
+_PERMUTATION_BITS = 3 * _TABLE_BITS
+
+
+@functools.lru_cache(maxsize=1)
+def _stored_decisions(size):
+    """Of each lowest stratum to be kept, 0 to 16, for each permutation."""
+    choice = np.arange(2**_PERMUTATION_BITS)[:, None]
+    shift, factor, last_shift = choice % 16, choice // 16 % 16, choice // 256
+    place = np.arange(16)
+    strata = ((place + shift) % 16 + 1) * (factor + 1) % 17 - 1 + last_shift
+    keep = strata % 16 >= np.arange(17)[:, None, None]
+    decisions = np.packbits(keep, axis=-1, bitorder="little").view("<i2")
+    return decisions.astype("int16").reshape(size)
+
+
+_decision_table = _backend.table("decisions", _stored_decisions, "int16")
+
+
+def _kept_in_sets(draw, shape, rate):
+    """`_survives(words(draw, shape), rate)` for samples in sets of 16."""
+    choice, place = _choice_and_place(draw, shape)
+    threshold = _threshold(rate)
+    within = 32 - _TABLE_BITS
+    # Of the stratum that the threshold cuts, the place in it decides.
+    lowest = ops.cast(
+        _bits.shifted(choice, _TABLE_BITS)
+        < _bits.low_bits(threshold + 0, within),
+        "int32",
+    )
+    lowest += _bits.shifted(threshold, within)
+    lowest *= 2**_PERMUTATION_BITS
+    lowest += _bits.low_bits(choice, _PERMUTATION_BITS)
+    table = _decision_table(17 * 2**_PERMUTATION_BITS, choice)
+    decisions = ops.take(table, lowest)
+    place_bits = (2 ** np.arange(16)).astype("uint16").view("int16")
+    place_bits = place_bits[: min(draw.num_samples, 16)]
+    place_bits = ops.convert_to_tensor(place_bits)
+    place_bits = ops.reshape(place_bits, place.shape)
+    keep = ops.cast(decisions & place_bits, "bool")
+    return _of_samples(keep, draw, shape)
 
 
 def _independent_words(draw, shape):
@@ -343,15 +424,24 @@ def _keep(inputs, key, index, rows, set_size, num_samples, rate, noise_shape):
             for noise, size in zip(noise_shape, sizes)
         ]
     draw = Draw(key, index, rows, set_size, num_samples)
+    # What reads an exported graph may not know int16.
+    if set_size == 16 and num_samples > 1 and not _backend.is_exporting():
+        return _kept_in_sets(draw, tuple(sizes), rate)
     return _survives(words(draw, tuple(sizes)), rate)
 
 
+def _threshold(rate):
+    """The lowest word that is kept, an int32 that stands for an unsigned one.
+
+    It has 31 bits, so that a float32 rate is met exactly (to 2**-31) and a
+    bfloat16 model does not round it. At rate 1 a word can still pass, once in
+    2**24: `survivor_scale` is 0 there.
+    """
+    return ops.cast(ops.minimum(rate, _BELOW_ONE) * 2.0**31, "int32") * 2
+
+
 def _survives(word, rate):
-    # The threshold has 31 bits, so that a float32 rate is met exactly (to
-    # 2**-31) and a bfloat16 model does not round it. At rate 1 a word can
-    # still pass, once in 2**24: `survivor_scale` is 0 there.
-    threshold = ops.cast(ops.minimum(rate, _BELOW_ONE) * 2.0**31, "int32")
-    return word >= threshold * 2 + _INT32_MIN
+    return word >= _threshold(rate) + _INT32_MIN
 
 
 _fused_keep = _backend.fused(_keep)

@@ -126,3 +126,18 @@ def test_the_keep_mask_is_balanced_over_a_set():
 
     dropped = 16 - ops.convert_to_numpy(keep).sum(axis=0)
     assert np.array_equal(dropped, np.full(100, 4))
+
+
+@pytest.mark.parametrize("num_samples", [2, 16, 18, 50])
+@pytest.mark.parametrize("rate", [0.0, 1 / 16, 0.3, 0.5, 0.95, 0.999])
+def test_decisions_of_a_set_are_those_of_its_words(num_samples, rate):
+    rows = np.repeat(np.int32([4, 0, 9]), num_samples)
+    index = np.tile(np.arange(32, 32 + num_samples, dtype="int32"), 3)
+    inputs = ops.zeros((3 * num_samples, 40, 7))
+    draw = masks.Draw(masks.key_of_seed(5), index, rows, 16, num_samples)
+
+    keep = masks.keep_mask(draw, np.float32(rate), inputs)
+
+    words = ops.convert_to_numpy(masks.words(draw, inputs.shape))
+    expected = known_masks.kept_array(words.astype("int64"), np.float32(rate))
+    np.testing.assert_array_equal(ops.convert_to_numpy(keep), expected)

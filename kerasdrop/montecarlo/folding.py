@@ -9,6 +9,7 @@ The model is not cut in two: making two models of one rewrites the history of
 its inputs and breaks its `get_config`.
 """
 
+import collections
 from typing import NamedTuple
 
 import keras
@@ -45,11 +46,18 @@ class _Value(NamedTuple):
 
 
 class _Memory:
-    """The plain results of one call of a graph, by symbolic tensor."""
+    """What the prefix of one call of a graph leaves to the rest.
+
+    Attributes:
+        values: The plain results that are still needed, by symbolic tensor.
+        done: Ids of the nodes that need not be called again.
+        of_call: The memories of the graphs called inside, by node.
+    """
 
     def __init__(self):
         self.values = {}
-        self.of_call = {}  # of the graphs called inside, by node
+        self.done = set()
+        self.of_call = {}
 
 
 class FoldedModel:
@@ -119,18 +127,31 @@ class _Walk:
         values = dict(zip(map(id, graph.inputs), inputs))
         batch_sizes = {None, graph.inputs[0].shape[0]}
         values.update(memory.values)
-        for node in _keras_graph.nodes_of(graph):
-            if all(id(tensor) in values for tensor in node.outputs):
-                continue
+        nodes = [
+            node
+            for node in _keras_graph.nodes_of(graph)
+            if id(node) not in memory.done
+        ]
+        # What is not used any more is let go at once: memory, above all.
+        uses = collections.Counter(map(id, graph.outputs))
+        uses.update(id(t) for node in nodes for t in node.input_tensors)
+        for node in nodes:
             outputs = self._call(node, values, memory, batch_sizes)
             if outputs is None:
                 continue
             for symbolic, value in zip(node.outputs, outputs):
-                if value is None:
-                    continue
-                values[id(symbolic)] = value
-                if self._fold is None:
-                    memory.values[id(symbolic)] = value
+                if value is not None:
+                    values[id(symbolic)] = value
+            if any(value is None for value in outputs):
+                continue
+            if self._fold is None:
+                memory.done.add(id(node))
+            uses.subtract(id(tensor) for tensor in node.input_tensors)
+            for tensor in (*node.input_tensors, *node.outputs):
+                if uses[id(tensor)] == 0:
+                    values.pop(id(tensor), None)
+        if self._fold is None:
+            memory.values = values
         return [values.get(id(tensor)) for tensor in graph.outputs]
 
     def _call(self, node, values, memory, batch_sizes):

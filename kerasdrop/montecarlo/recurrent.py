@@ -36,9 +36,8 @@ def _cell_classes():
 
 CELLS = _cell_classes()
 
-# The masks of a cell are numbered: inputs from 0 on, state from here on. No
-# cell has more than four of a kind.
-_FIRST_OF_STATE = 4
+# What a cell has masks for, by number.
+_OF_INPUTS, _OF_STATE = 0, 1
 
 
 def rate(cell):
@@ -73,35 +72,34 @@ def _call(plain, cell, scope, inputs, states, *args, **kwargs):
 
 
 def _input_mask(plain, cell, scope, step_input):
-    return _masks(cell, scope, step_input, cell.dropout, 0)
+    return _masks(cell, scope, step_input, cell.dropout, _OF_INPUTS)
 
 
 def _state_mask(plain, cell, scope, step_input):
-    rate = cell.recurrent_dropout
-    return _masks(cell, scope, step_input, rate, _FIRST_OF_STATE)
+    return _masks(cell, scope, step_input, cell.recurrent_dropout, _OF_STATE)
 
 
-def _masks(cell, scope, step_input, rate, first):
+def _masks(cell, scope, step_input, rate, of):
     """A mask, or as many as the cell has gates; None at rate 0."""
     if rate == 0.0:
         return None
     memory = scope.memory.setdefault(id(cell), {})
-    if "draw" not in memory:
-        memory["draw"] = scope.draw(cell)
-    if first not in memory:
+    if "draws" not in memory:
+        draw = scope.draw(cell)
+        keys = masks.derived_keys(draw.key, [_OF_INPUTS, _OF_STATE])
+        memory["draws"] = [draw._replace(key=key) for key in keys]
+    if of not in memory:
         count = getattr(cell, "dropout_mask_count", None)
-        made = [
-            _mask(memory["draw"], first + number, rate, step_input)
-            for number in range(count or 1)
-        ]
-        memory[first] = made[0] if count is None else made
-    return memory[first]
-
-
-def _mask(draw, number, rate, step_input):
-    draw = draw._replace(key=masks.derived_key(draw.key, number))
-    rate = ops.convert_to_tensor(rate, "float32")
-    return functional.dropout(ops.ones_like(step_input), draw, rate)
+        ones = ops.ones_like(step_input)
+        if count is not None:
+            # Drawn together, side by side: small masks cost by the operation.
+            ones = ops.concatenate([ones] * count, axis=-1)
+        rate = ops.convert_to_tensor(rate, "float32")
+        made = functional.dropout(ones, memory["draws"][of], rate)
+        if count is not None:
+            made = ops.split(made, count, axis=-1)
+        memory[of] = made
+    return memory[of]
 
 
 def _forget(plain, cell, scope):

@@ -35,10 +35,8 @@ def sampler(model, key, plan, inputs, rows):
         for number, layer in enumerate(adapters.drawable_layers(model))
         if not adapters.is_constant(layer)
     }
-    keys = {
-        id(layer): masks.derived_key(key, np.int32(number))
-        for layer, number in numbers.items()
-    }
+    of_layers = masks.derived_keys(key, list(numbers.values()))
+    keys = dict(zip(map(id, numbers), of_layers))
     with adapters.asking_the_scope(model, numbers):
         holders = adapters.holders_of(model, numbers)
         folded = folding.FoldedModel(model, inputs, holders)

@@ -1,5 +1,7 @@
 """Predictions in several compiled calls, by rows, and interrupted ones."""
 
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -143,3 +145,40 @@ def test_progress_counts_calls(model, capsys):
     # Of 5 rows 816 samples make a chunk, and a call.
     predict(model, 1700, batch_size=5, verbose=1)
     assert "6/6" in capsys.readouterr().out  # 2 batches, 3 calls each
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="a graph's own matter elsewhere"
+)
+def test_results_are_let_go_when_they_are_not_used_any_more():
+    alive, prefix, rest = [], [], []
+
+    class Counter(keras.layers.Layer):
+        seen = prefix
+
+        def call(self, inputs):
+            outputs = inputs + 1.0
+            self.seen.append(weakref.ref(outputs))
+            alive.append(sum(ref() is not None for ref in self.seen))
+            return outputs
+
+    class CounterOfRest(Counter):
+        seen = rest
+
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            *(Counter() for _ in range(5)),
+            kerasdrop.layers.Dropout(0.5),
+            *(CounterOfRest() for _ in range(5)),
+        ]
+    )
+
+    prefix.clear()  # of building it
+    rest.clear()
+    alive.clear()
+    predictor = kerasdrop.MonteCarlo(model, 4, kind="regression", seed=0)
+    predictor.predict_on_batch(X)
+
+    assert len(prefix) == len(rest) == 5
+    assert max(alive) == 2  # what goes into a layer, and what comes out
