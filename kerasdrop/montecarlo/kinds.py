@@ -1,9 +1,9 @@
 """What a model's outputs are: stated by the user, or read off the model."""
 
 import keras
-import numpy as np
 from keras import tree
 
+from kerasdrop import _classes
 from kerasdrop import _keras_graph
 
 KINDS = (
@@ -121,15 +121,8 @@ def check_values(kinds, means, aleatoric_variances, owner):
     """
     for kind, mean, variance in zip(kinds, means, aleatoric_variances):
         if kind == "probabilities":
-            sums = mean.sum(axis=-1)
-            if (mean < -1e-3).any() or (np.abs(sums - 1.0) > 1e-2).any():
-                raise ValueError(
-                    f"{owner}: probabilities are at least 0 and their sum "
-                    "over the last axis is 1. If the model has no softmax, "
-                    "pass `kind='logits'`. Received: outputs with a sum of "
-                    f"{sums.flat[np.abs(sums - 1.0).argmax()]:.6g} and a "
-                    f"minimum of {mean.min():.6g}"
-                )
+            fix = "If the model has no softmax, pass `kind='logits'`."
+            _classes.check(mean, owner, fix)
         elif kind == "binary":
             if (mean < -1e-3).any() or (mean > 1.001).any():
                 raise ValueError(

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-import numpy as np
 from keras import ops
 
 from kerasdrop import _backend
+from kerasdrop import _classes
 from kerasdrop.montecarlo import kinds
 from kerasdrop.montecarlo import likelihood
 from kerasdrop.montecarlo import moments
@@ -198,7 +198,9 @@ class Summary:
 
     def _of_classes(self, mean, expected_entropy, share, count):
         is_binary = self._kind == "binary"
-        total = (binary_entropy if is_binary else entropy)(mean)
+        total = (_classes.binary_entropy if is_binary else _classes.entropy)(
+            mean
+        )
         winner = (
             ops.maximum(share, 1.0 - share)
             if is_binary
@@ -264,10 +266,14 @@ class Summary:
             self._check_last_axis(output)
             if self._kind == "logits":
                 output = ops.softmax(output, axis=-1)
-            return [output, entropy(output), first_largest(output)]
+            return [
+                output,
+                _classes.entropy(output),
+                _classes.first_largest(output),
+            ]
         if self._kind == "binary":
             vote = ops.cast(output > 0.5, output.dtype)
-            return [output, binary_entropy(output), vote]
+            return [output, _classes.binary_entropy(output), vote]
         if self._kind in kinds.TWO_PART:
             return self._parts(output)
         if self._is_normal:
@@ -323,36 +329,6 @@ def _squared_error(state, plan, fewest_sets=2):
         set_means.count,
         fewest_sets,
     )
-
-
-def first_largest(values):
-    """1 for the first of the largest values over the last axis, else 0.
-
-    `ops.argmax` would do, but on TensorFlow it tells -0 from 0 by their bits,
-    which no exporter can say.
-    """
-    size = values.shape[-1]
-    numbers = ops.convert_to_tensor(np.arange(size, dtype="int32"))
-    is_largest = values == ops.max(values, axis=-1, keepdims=True)
-    first = ops.min(
-        ops.where(is_largest, numbers, size), axis=-1, keepdims=True
-    )
-    return ops.cast(numbers == first, values.dtype)
-
-
-def entropy(probabilities):
-    """Shannon entropy over the last axis, in nats; 0 log 0 is 0."""
-    return ops.sum(_surprise(probabilities), axis=-1)
-
-
-def binary_entropy(probability):
-    """Entropy of yes or no, element by element, in nats."""
-    return _surprise(probability) + _surprise(1.0 - probability)
-
-
-def _surprise(probability):
-    some = probability > 0.0
-    return -probability * ops.log(ops.where(some, probability, 1.0))
 
 
 def _room(feature, capacity):
