@@ -51,9 +51,9 @@ def like(xp, value, other):
 
 def order(xp, values):
     """The places of the values, the lowest first, equal ones as they come."""
-    return (
-        np.argsort(values, kind="stable") if xp is np else ops.argsort(values)
-    )
+    if xp is np:
+        return np.argsort(values, kind="stable")
+    return ops.argsort(values)
 
 
 def normal_cdf(xp, values):

@@ -48,9 +48,8 @@ def risk_coverage(errors, uncertainty):
             "each row, `(rows,)`. Received: uncertainty of shape "
             f"{tuple(uncertainty.shape)}"
         )
-    errors = _targets.like(
-        errors, uncertainty, "an error each", "risk_coverage"
-    )
+    owner = "risk_coverage"
+    errors = _targets.like(errors, uncertainty, "an error each", owner)
     if xp is np and not (np.isfinite(errors) & ~np.isnan(uncertainty)).all():
         raise ValueError(
             "risk_coverage: errors must be finite and uncertainties numbers. "

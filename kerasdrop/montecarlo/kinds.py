@@ -3,6 +3,7 @@
 import keras
 from keras import tree
 
+from kerasdrop import _arrays
 from kerasdrop import _classes
 from kerasdrop import _keras_graph
 
@@ -109,6 +110,32 @@ def of_outputs(kind, outputs, owner):
             f"Received: kind={kind} for outputs with {names}"
         )
     return tree.flatten({name: kind[name] for name in outputs})
+
+
+def parts(output, kind, owner):
+    """Means, first half of the last axis, and variances, the second.
+
+    Args:
+        output: `(batch, ..., 2 * size)`, of a kind in `TWO_PART`.
+        kind: That kind.
+        owner: Who is to blame in a message.
+
+    Returns:
+        A list of two, `(batch, ..., size)` each.
+    """
+    size = output.shape[-1]
+    if size is None or size % 2:
+        raise ValueError(
+            f"{owner}: an output of kind '{kind}' has the means in the first "
+            "half of its last axis and the variances, or their logarithms, in "
+            "the second half, in the same order; so that axis must have an "
+            f"even size. Received: an output with {size} there"
+        )
+    xp, output = _arrays.floats(output)
+    mean, variance = output[..., : size // 2], output[..., size // 2 :]
+    if kind == "mean_and_log_variance":
+        variance = xp.exp(variance)
+    return [mean, variance]
 
 
 def check_values(kinds, means, aleatoric_variances, owner):

@@ -266,16 +266,14 @@ class Summary:
             self._check_last_axis(output)
             if self._kind == "logits":
                 output = ops.softmax(output, axis=-1)
-            return [
-                output,
-                _classes.entropy(output),
-                _classes.first_largest(output),
-            ]
+            vote = _classes.first_largest(output)
+            return [output, _classes.entropy(output), vote]
         if self._kind == "binary":
             vote = ops.cast(output > 0.5, output.dtype)
             return [output, _classes.binary_entropy(output), vote]
         if self._kind in kinds.TWO_PART:
-            return self._parts(output)
+            self._check_last_axis(output)
+            return kinds.parts(output, self._kind, self._owner)
         if self._is_normal:
             variance = self._request.noise_variance
             return [output, ops.full_like(output, variance)]
@@ -291,23 +289,6 @@ class Summary:
                 "'regression' or 'binary'. Received: an output with one "
                 "number for each row, `(batch,)`"
             )
-
-    def _parts(self, output):
-        """Means, first half of the last axis, and variances, the second."""
-        self._check_last_axis(output)
-        size = output.shape[-1]
-        if size is None or size % 2:
-            raise ValueError(
-                f"{self._owner}: an output of kind '{self._kind}' has the "
-                "means in the first half of its last axis and the variances, "
-                "or their logarithms, in the second half, in the same order; "
-                "so that axis must have an even size. Received: an output "
-                f"with {size} there"
-            )
-        mean, variance = output[..., : size // 2], output[..., size // 2 :]
-        if self._kind == "mean_and_log_variance":
-            variance = ops.exp(variance)
-        return [mean, variance]
 
 
 def reaches(state, plan, tolerance):
