@@ -45,7 +45,7 @@ _register = keras.saving.register_keras_serializable("kerasdrop")
 class _MeanOfClasses(keras.metrics.MeanMetricWrapper):
     """The mean of a score of probabilities; `_score` is the function."""
 
-    def __init__(self, from_logits=False, name=None, dtype=None):
+    def __init__(self, from_logits, name, dtype):
         super().__init__(self._values, name=name, dtype=dtype)
         self.from_logits = _checks.flag(
             from_logits, type(self).__name__, "from_logits"
@@ -72,13 +72,18 @@ class NegativeLogLikelihood(_MeanOfClasses):
 
     Args:
         from_logits: Whether predictions are logits, not probabilities.
-        name: String, or None.
+        name: String.
         dtype: The dtype of the sums; None for that of Keras.
 
     Example:
 
     >>> model.compile(loss="mse", metrics=[NegativeLogLikelihood()])
     """
+
+    def __init__(
+        self, from_logits=False, name="negative_log_likelihood", dtype=None
+    ):
+        super().__init__(from_logits, name, dtype)
 
     def _score(self, y_true, p):
         return calibration.negative_log_likelihood(y_true, p, reduction=None)
@@ -90,9 +95,12 @@ class BrierScore(_MeanOfClasses):
 
     Args:
         from_logits: Whether predictions are logits, not probabilities.
-        name: String, or None.
+        name: String.
         dtype: The dtype of the sums; None for that of Keras.
     """
+
+    def __init__(self, from_logits=False, name="brier_score", dtype=None):
+        super().__init__(from_logits, name, dtype)
 
     def _score(self, y_true, p):
         return calibration.brier_score(y_true, p, reduction=None)
@@ -106,9 +114,12 @@ class Entropy(_MeanOfClasses):
 
     Args:
         from_logits: Whether predictions are logits, not probabilities.
-        name: String, or None.
+        name: String.
         dtype: The dtype of the sums; None for that of Keras.
     """
+
+    def __init__(self, from_logits=False, name="entropy", dtype=None):
+        super().__init__(from_logits, name, dtype)
 
     def _score(self, y_true, p):
         return measures.entropy(p)
@@ -122,9 +133,12 @@ class Confidence(_MeanOfClasses):
 
     Args:
         from_logits: Whether predictions are logits, not probabilities.
-        name: String, or None.
+        name: String.
         dtype: The dtype of the sums; None for that of Keras.
     """
+
+    def __init__(self, from_logits=False, name="confidence", dtype=None):
+        super().__init__(from_logits, name, dtype)
 
     def _score(self, y_true, p):
         return measures.confidence(p)
@@ -140,7 +154,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
     Args:
         num_bins: Integer, bins of equal width from 0 to 1.
         from_logits: Whether predictions are logits, not probabilities.
-        name: String, or None.
+        name: String.
         dtype: The dtype of the sums; None for that of Keras.
     """
 
@@ -191,7 +205,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 class _MeanOfNormals(keras.metrics.MeanMetricWrapper):
     """The mean of a score of two-part outputs; `_score` is the function."""
 
-    def __init__(self, kind, name=None, dtype=None):
+    def __init__(self, kind, name, dtype):
         super().__init__(self._values, name=name, dtype=dtype)
         self.kind = _checks.choice(
             kind, kinds.TWO_PART, type(self).__name__, "kind"
@@ -214,9 +228,14 @@ class GaussianNegativeLogLikelihood(_MeanOfNormals):
         kind: What predictions are, `"mean_and_variance"` or
             `"mean_and_log_variance"`: means in the first half of the last
             axis, variances or their logarithms in the second.
-        name: String, or None.
+        name: String.
         dtype: The dtype of the sums; None for that of Keras.
     """
+
+    def __init__(
+        self, kind, name="gaussian_negative_log_likelihood", dtype=None
+    ):
+        super().__init__(kind, name, dtype)
 
     def _score(self, y_true, mean, variance):
         return calibration.gaussian_negative_log_likelihood(
@@ -230,9 +249,12 @@ class GaussianCRPS(_MeanOfNormals):
 
     Args:
         kind: As in `GaussianNegativeLogLikelihood`.
-        name: String, or None.
+        name: String.
         dtype: The dtype of the sums; None for that of Keras.
     """
+
+    def __init__(self, kind, name="gaussian_crps", dtype=None):
+        super().__init__(kind, name, dtype)
 
     def _score(self, y_true, mean, variance):
         return calibration.gaussian_crps(y_true, mean, variance, reduction=None)
@@ -244,9 +266,12 @@ class Sharpness(_MeanOfNormals):
 
     Args:
         kind: As in `GaussianNegativeLogLikelihood`.
-        name: String, or None.
+        name: String.
         dtype: The dtype of the sums; None for that of Keras.
     """
+
+    def __init__(self, kind, name="sharpness", dtype=None):
+        super().__init__(kind, name, dtype)
 
     def _score(self, y_true, mean, variance):
         return variance
@@ -257,8 +282,8 @@ class Sharpness(_MeanOfNormals):
 
 
 class _MeanOfIntervals(_MeanOfNormals):
-    def __init__(self, kind, level=0.9, name=None, dtype=None):
-        super().__init__(kind, name=name, dtype=dtype)
+    def __init__(self, kind, level, name, dtype):
+        super().__init__(kind, name, dtype)
         self.level = _checks.between_0_and_1(
             level, type(self).__name__, "level"
         )
@@ -275,9 +300,12 @@ class IntervalCoverage(_MeanOfIntervals):
         kind: As in `GaussianNegativeLogLikelihood`.
         level: Float in (0, 1), the probability of the intervals, which the
             coverage should be near.
-        name: String, or None.
+        name: String.
         dtype: The dtype of the sums; None for that of Keras.
     """
+
+    def __init__(self, kind, level=0.9, name="interval_coverage", dtype=None):
+        super().__init__(kind, level, name, dtype)
 
     def _score(self, y_true, mean, variance):
         interval = calibration.gaussian_interval(mean, variance, self.level)
@@ -291,9 +319,12 @@ class IntervalScore(_MeanOfIntervals):
     Args:
         kind: As in `GaussianNegativeLogLikelihood`.
         level: Float in (0, 1), the probability of the intervals.
-        name: String, or None.
+        name: String.
         dtype: The dtype of the sums; None for that of Keras.
     """
+
+    def __init__(self, kind, level=0.9, name="interval_score", dtype=None):
+        super().__init__(kind, level, name, dtype)
 
     def _score(self, y_true, mean, variance):
         interval = calibration.gaussian_interval(mean, variance, self.level)
