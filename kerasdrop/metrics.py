@@ -77,7 +77,8 @@ class NegativeLogLikelihood(_MeanOfClasses):
 
     Example:
 
-    >>> model.compile(loss="mse", metrics=[NegativeLogLikelihood()])
+    >>> loss = "sparse_categorical_crossentropy"
+    >>> model.compile("adam", loss, metrics=[NegativeLogLikelihood()])
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from kerasdrop import calibration
 from kerasdrop import measures
 from kerasdrop import metrics
 
-ROWS = 70
+ROWS = 60
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=(ROWS, 5)).astype("float32")
 Y = GENERATOR.integers(0, 3, ROWS)
@@ -91,7 +91,7 @@ TABLE = {
 
 
 def close_to(value):
-    # Sums of float32 over 70 rows.
+    # Sums of float32 over 60 rows.
     return pytest.approx(float(value), rel=2e-5, abs=1e-5)
 
 
@@ -107,7 +107,8 @@ def tensor(value):
 def stream(metric, *arrays, convert=tensor):
     """The result of batches of several sizes, of a metric of that config."""
     metric = type(metric).from_config(metric.get_config())
-    for part in np.split(np.arange(ROWS), [1, 9, 40]):
+    # Two sizes of batches: JAX compiles each operation for each.
+    for part in np.split(np.arange(ROWS), [25, 50]):
         metric.update_state(*(convert(array[part]) for array in arrays))
     return result_of(metric)
 
@@ -128,14 +129,13 @@ def test_what_is_streamed_is_the_whole_with_weights(name):
     assert column == close_to(whole(WEIGHT))
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_a_metric_starts_again(name):
-    metric, arrays, whole = TABLE[name]
-    metric = type(metric).from_config(metric.get_config())
-    metric.update_state(*(tensor(array[::-1][:5]) for array in arrays))
-    metric.reset_state()
-    metric.update_state(*map(tensor, arrays))
-    assert result_of(metric) == close_to(whole())
+def test_a_metric_starts_again():
+    for name in ("calibration", "brier"):
+        metric, arrays, whole = TABLE[name]
+        metric.update_state(*(tensor(array[:25]) for array in arrays))
+        metric.reset_state()
+        metric.update_state(*map(tensor, arrays))
+        assert result_of(metric) == close_to(whole())
 
 
 def classifier(last="softmax", units=3):
@@ -179,7 +179,7 @@ def test_a_compiled_model_streams_them_and_is_saved_with_them(tmp_path):
         "sgd", "sparse_categorical_crossentropy", metrics=of_classes()
     )
     history = model.fit(
-        X, Y, batch_size=16, validation_data=(X, Y), verbose=0
+        X, Y, batch_size=20, validation_data=(X, Y), verbose=0
     ).history
     p = model.predict(X, verbose=0)
     last = {
@@ -191,7 +191,7 @@ def test_a_compiled_model_streams_them_and_is_saved_with_them(tmp_path):
 
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    logs = loaded.evaluate(X, Y, batch_size=32, verbose=0, return_dict=True)
+    logs = loaded.evaluate(X, Y, batch_size=20, verbose=0, return_dict=True)
     check_logs(logs, Y, p)
 
 
@@ -201,7 +201,7 @@ def test_weights_of_rows_in_a_compiled_model():
         loss="sparse_categorical_crossentropy", weighted_metrics=of_classes()
     )
     logs = model.evaluate(
-        X, Y, batch_size=16, sample_weight=WEIGHT, verbose=0, return_dict=True
+        X, Y, batch_size=20, sample_weight=WEIGHT, verbose=0, return_dict=True
     )
     check_logs(logs, Y, model.predict(X, verbose=0), WEIGHT)
 
@@ -219,14 +219,8 @@ def test_logits_of_two_classes():
 
 
 def test_one_hot_targets_and_half_precision():
-    with keras.device("cpu:0"):
-        policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
-        model = keras.Sequential(
-            [
-                keras.Input((5,)),
-                keras.layers.Dense(3, activation="softmax", dtype=policy),
-            ]
-        )
+    last = keras.layers.Dense(3, activation="softmax", dtype="mixed_bfloat16")
+    model = keras.Sequential([keras.Input((5,)), last])
     model.compile(loss="categorical_crossentropy", metrics=of_classes())
     one_hot = np.eye(3, dtype="float32")[Y]
     logs = model.evaluate(X, one_hot, verbose=0, return_dict=True)
