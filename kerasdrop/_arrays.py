@@ -22,8 +22,8 @@ def floats(*values):
     """The namespace to compute in, and the values as its arrays.
 
     Returns:
-        `(xp, *values)`: `keras.ops` and tensors of one dtype if any value is a
-        tensor, else `numpy` and arrays of float64.
+        `(xp, *values)`: `keras.ops` and tensors of one dtype, of float32 at
+        least, if any value is a tensor; else `numpy` and arrays of float64.
     """
     tensors = [value for value in values if is_tensor(value)]
     if not tensors:
@@ -31,6 +31,8 @@ def floats(*values):
     dtypes = [keras.backend.standardize_dtype(each.dtype) for each in tensors]
     of_floats = filter(keras.backend.is_float_dtype, dtypes)
     dtype = next(of_floats, keras.config.floatx())
+    if dtype in ("float16", "bfloat16"):
+        dtype = "float32"  # half precision cannot count beyond 2048, or 256
     return ops, *(_tensor(value, dtype) for value in values)
 
 
@@ -88,16 +90,24 @@ def weight_like(xp, sample_weight, values, owner):
             f"row, `(rows,)`, or for each of the values {wanted}. Received: "
             f"sample_weight of shape {given}"
         )
-    if xp is np and not ((weight >= 0.0).all() and weight.sum() > 0.0):
+    if xp is np and not (weight >= 0.0).all():
         raise ValueError(
             f"{owner}: argument `sample_weight` must hold numbers of at least "
-            "0, and one above 0. Received: sample_weight with a minimum of "
-            f"{weight.min(initial=math.inf):.6g} and a sum of "
-            f"{weight.sum():.6g}"
+            f"0. Received: a weight of {weight.min():.6g}"
         )
     for _ in range(len(wanted) - len(given)):
         weight = xp.expand_dims(weight, -1)
     return weight * xp.ones_like(values)
+
+
+def weighted(xp, total, weight, owner):
+    """A sum over rows divided by the sum of their weights."""
+    if xp is np and not weight > 0.0:
+        raise ValueError(
+            f"{owner}: needs a row at least, of a weight above 0. Received: "
+            f"rows with a sum of weights of {weight:.6g}"
+        )
+    return total / weight
 
 
 def check_variance(xp, variance, owner, above_zero=False):

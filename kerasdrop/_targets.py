@@ -33,9 +33,12 @@ def one_hot(targets, probabilities, owner):
     rank, classes = len(probabilities.shape), probabilities.shape[-1]
     given = tuple(np.shape(targets))
     if len(given) == rank and given[-1] == classes:
-        return like(targets, probabilities, "a one-hot vector each", owner)
+        return like(targets, probabilities, "one-hot targets", owner)
     xp, targets = _shaped(
-        targets, probabilities[..., 0], "a class number each", owner
+        targets,
+        probabilities[..., 0],
+        "targets, a class number each",
+        owner,
     )
     numbers = np.arange(classes)
     if xp is ops:
@@ -53,8 +56,8 @@ def _shaped(targets, predicted, expected, owner):
     same = _without_ones(wanted) == _without_ones(given)
     if not same or not _as_long(wanted, given):
         raise ValueError(
-            f"{owner}: the targets must have {expected}, {wanted}. Received: "
-            f"targets of shape {given}"
+            f"{owner}: there must be {expected}, {wanted}. Received: shape "
+            f"{given}"
         )
     if _arrays.is_tensor(predicted):
         targets = ops.convert_to_tensor(targets)

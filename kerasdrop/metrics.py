@@ -9,7 +9,8 @@ both sort all rows, and no sum over batches replaces that. Measures of several
 samples (mutual information, votes) are in what `mc_predict` returns.
 
 In a compiled step values cannot be checked: a metric of what is no probability
-or no class is NaN from then on. For logits pass `from_logits=True`.
+or no class is NaN from then on, whatever its weight; so give padding a class
+and a weight of 0. For logits pass `from_logits=True`.
 
 A plain metric of a model in training sees one network without dropout, in
 validation too: these numbers are those of the model as it stands, not of its
@@ -184,7 +185,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 
     def result(self):
         """The error of the rows so far; NaN if there are none."""
-        return binning.error_of(ops.convert_to_tensor(self.sums))
+        sums = ops.convert_to_tensor(self.sums)
+        return binning.error_of(sums, type(self).__name__)
 
     def reliability(self):
         """The rows so far as `calibration.Reliability`, for a plot.

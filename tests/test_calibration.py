@@ -420,8 +420,12 @@ def test_settings_out_of_their_range():
         calibration.brier_score(Y, P, WEIGHT, reduction=None)
     with pytest.raises(ValueError, match=r"for each row.*shape \(3,\)"):
         calibration.brier_score(Y, P, np.ones(3))
-    with pytest.raises(ValueError, match="at least 0, and one above 0"):
+    with pytest.raises(ValueError, match="a weight above 0"):
         calibration.brier_score(Y, P, np.zeros(200))
+    with pytest.raises(ValueError, match="at least 0. .* weight of -1"):
+        calibration.expected_calibration_error(Y, P, 10, -np.ones(200))
+    with pytest.raises(ValueError, match="a variance for each mean"):
+        calibration.gaussian_interval(MEAN, np.ones((200, 2)))
     with pytest.raises(ValueError, match="uncertainties numbers"):
         calibration.risk_coverage([0.0, 1.0], [np.nan, 1.0])
     with pytest.raises(ValueError, match="`temperature` must be a number"):

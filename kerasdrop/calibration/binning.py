@@ -49,7 +49,7 @@ def expected_calibration_error(
     """
     owner = "expected_calibration_error"
     sums = bin_sums(targets, probabilities, num_bins, sample_weight, owner)
-    return error_of(sums)
+    return error_of(sums, owner)
 
 
 def adaptive_calibration_error(
@@ -76,7 +76,7 @@ def adaptive_calibration_error(
     sums = bin_sums(
         targets, probabilities, num_bins, sample_weight, owner, "rows"
     )
-    return error_of(sums)
+    return error_of(sums, owner)
 
 
 def reliability(
@@ -146,10 +146,11 @@ def _by_rows(xp, confidence, num_bins, owner):
     return rank * num_bins // rows
 
 
-def error_of(sums):
+def error_of(sums, owner):
     """The calibration error of `bin_sums`."""
     xp, sums = _arrays.floats(sums)
-    return xp.sum(xp.abs(sums[1] - sums[2])) / xp.sum(sums[0])
+    total = xp.sum(xp.abs(sums[1] - sums[2]))
+    return _arrays.weighted(xp, total, xp.sum(sums[0]), owner)
 
 
 def reliability_of(sums):

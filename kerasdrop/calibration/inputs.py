@@ -31,16 +31,16 @@ def labelled(targets, probabilities, owner):
 
 def normal(targets, mean, variance, owner):
     xp, mean, variance = _arrays.floats(mean, variance)
-    targets = _targets.like(targets, mean, "a number each", owner)
-    variance = _targets.like(variance, mean, "a variance each", owner)
+    targets = _targets.like(targets, mean, "targets, a number each", owner)
+    variance = _targets.like(variance, mean, "a variance for each mean", owner)
     _arrays.check_variance(xp, variance, owner, above_zero=True)
     return xp, targets, mean, variance
 
 
 def interval(targets, lower, upper, owner):
     xp, lower, upper = _arrays.floats(lower, upper)
-    targets = _targets.like(targets, lower, "a number each", owner)
-    upper = _targets.like(upper, lower, "an upper end each", owner)
+    targets = _targets.like(targets, lower, "targets, a number each", owner)
+    upper = _targets.like(upper, lower, "an upper end for each", owner)
     if xp is np and not (lower <= upper).all():
         raise ValueError(
             f"{owner}: the lower end of an interval must not be above the "
@@ -65,4 +65,5 @@ def reduced(xp, values, sample_weight, reduction, owner):
             f"reduction={reduction!r}"
         )
     weight = _arrays.weight_like(xp, sample_weight, values, owner)
-    return xp.sum(weight * values) / xp.sum(weight)
+    total = xp.sum(weight * values)
+    return _arrays.weighted(xp, total, xp.sum(weight), owner)

@@ -6,6 +6,7 @@ import numpy as np
 
 from kerasdrop import _arrays
 from kerasdrop import _checks
+from kerasdrop import _targets
 from kerasdrop.calibration import inputs
 from kerasdrop.calibration.binning import Reliability
 
@@ -25,9 +26,11 @@ def gaussian_interval(mean, variance, level=0.9):
         ValueError: If a variance in an array is below 0; if `level` is out of
             its range.
     """
+    owner = "gaussian_interval"
+    _checks.between_0_and_1(level, owner, "level")
     xp, mean, variance = _arrays.floats(mean, variance)
-    _arrays.check_variance(xp, variance, "gaussian_interval")
-    _checks.between_0_and_1(level, "gaussian_interval", "level")
+    variance = _targets.like(variance, mean, "a variance for each mean", owner)
+    _arrays.check_variance(xp, variance, owner)
     z = statistics.NormalDist().inv_cdf(0.5 + 0.5 * level)
     half = z * xp.sqrt(variance)
     return mean - half, mean + half

@@ -154,7 +154,10 @@ def sample_crps(targets, samples, axis=1, sample_weight=None, reduction="mean"):
     samples = xp.moveaxis(samples, axis, -1)
     count = samples.shape[-1]
     targets = _targets.like(
-        targets, samples[..., 0], "a number each", "sample_crps"
+        targets,
+        samples[..., 0],
+        "targets, a number each",
+        "sample_crps",
     )
     distance = xp.mean(xp.abs(samples - xp.expand_dims(targets, -1)), axis=-1)
     # The mean distance of two samples, from how many lie to either side.

@@ -49,7 +49,9 @@ def risk_coverage(errors, uncertainty):
             f"{tuple(uncertainty.shape)}"
         )
     owner = "risk_coverage"
-    errors = _targets.like(errors, uncertainty, "an error each", owner)
+    errors = _targets.like(
+        errors, uncertainty, "an error for each uncertainty", owner
+    )
     if xp is np and not (np.isfinite(errors) & ~np.isnan(uncertainty)).all():
         raise ValueError(
             "risk_coverage: errors must be finite and uncertainties numbers. "

@@ -70,7 +70,12 @@ def log_density(mean, variance, target):
     Returns:
         A tensor `(batch, samples, ...)`.
     """
-    target = _targets.like(target, mean[:, 0], "a number each", _OWNER)
+    target = _targets.like(
+        target,
+        mean[:, 0],
+        "targets, a number each",
+        _OWNER,
+    )
     each = of_normal(mean, variance, ops.expand_dims(target, 1))
     return ops.sum(each, axis=-1) if len(mean.shape) > 2 else each
 
@@ -101,5 +106,5 @@ def of_classes(probabilities, target):
 
 def of_binary(probability, target):
     """Log-probability of yes (1) or no (0), element by element."""
-    target = _targets.like(target, probability, "0 or 1 each", _OWNER)
+    target = _targets.like(target, probability, "targets, 0 or 1 each", _OWNER)
     return ops.log(ops.where(target > 0.5, probability, 1.0 - probability))
