@@ -18,6 +18,7 @@ probabilities is NaN.
 from kerasdrop import _arrays
 from kerasdrop import _checks
 from kerasdrop import _classes
+from kerasdrop import _targets
 
 __all__ = [
     "aleatoric_variance",
@@ -280,7 +281,14 @@ def total_variance(means, variances, axis=1):
     Reference: [Kendall & Gal, 2017](https://arxiv.org/abs/1703.04977),
     equation 9.
     """
-    return epistemic_variance(means, axis) + aleatoric_variance(variances, axis)
+    epistemic = epistemic_variance(means, axis)
+    aleatoric = _targets.like(
+        aleatoric_variance(variances, axis),
+        epistemic,
+        "a variance for each mean",
+        "total_variance",
+    )
+    return epistemic + aleatoric
 
 
 def sharpness(variance):

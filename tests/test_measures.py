@@ -215,6 +215,11 @@ def test_a_single_sample_neither_disagrees_nor_varies():
         measures.epistemic_variance(REGRESSION[:, :1])
 
 
+def test_variances_of_another_shape_than_the_means():
+    with pytest.raises(ValueError, match=r"a variance for each mean, \(6, 2\)"):
+        measures.total_variance(REGRESSION, np.ones((6, 10)))
+
+
 def test_a_variance_below_0():
     with pytest.raises(ValueError, match="at least 0.*predicts its logarithm"):
         measures.aleatoric_variance(-np.ones((2, 3)))
