@@ -160,7 +160,13 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         dtype: The dtype of the sums; None for that of Keras.
     """
 
-    def __init__(self, num_bins=15, from_logits=False, name=None, dtype=None):
+    def __init__(
+        self,
+        num_bins=15,
+        from_logits=False,
+        name="expected_calibration_error",
+        dtype=None,
+    ):
         super().__init__(name=name, dtype=dtype)
         owner = type(self).__name__
         self.num_bins = _checks.positive_integer(num_bins, owner, "num_bins")
