@@ -1,8 +1,12 @@
 """Dropout for Keras 3: live rates, schedules, Monte Carlo uncertainty."""
 
+from kerasdrop import calibration
 from kerasdrop import callbacks
 from kerasdrop import functional
 from kerasdrop import layers
+from kerasdrop import measures
+from kerasdrop import metrics
+from kerasdrop import plots
 from kerasdrop import schedules
 from kerasdrop.classic_scaling import fold_classic_scaling
 from kerasdrop.conversion import convert_dropout
@@ -18,6 +22,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MonteCarlo",
+    "calibration",
     "callbacks",
     "convert_dropout",
     "fold_classic_scaling",
@@ -26,6 +31,9 @@ __all__ = [
     "inspect",
     "layers",
     "mc_predict",
+    "measures",
+    "metrics",
+    "plots",
     "register_stochastic",
     "schedules",
     "set_rates",

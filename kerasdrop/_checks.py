@@ -172,6 +172,15 @@ def number(value, owner, name, minimum=-math.inf):
     return float(value)
 
 
+def between_0_and_1(value, owner, name):
+    if not is_number(value) or not 0.0 < float(value) < 1.0:
+        raise ValueError(
+            f"{owner}: argument `{name}` must be a number between 0 and 1, "
+            f"e.g. 0.9. Received: {name}={value!r}"
+        )
+    return float(value)
+
+
 def positive_number(value, owner, name):
     if not is_number(value) or not 0.0 < float(value) < math.inf:
         raise ValueError(
@@ -263,6 +272,17 @@ def boundaries(value, owner, name="boundaries"):
     """Returns a list of increasing integers of at least 1, or raises."""
     listed = increasing_numbers(value, owner, name)
     return [positive_integer(number, owner, name) for number in listed]
+
+
+def axis(value, rank, owner):
+    """Checks that `value` is the number of an axis of an array."""
+    is_integer = isinstance(value, numbers.Integral)
+    if not is_integer or not -rank <= value < rank:
+        raise ValueError(
+            f"{owner}: argument `axis` must be the number of an axis, from 0 "
+            f"to {rank - 1}. Received: axis={value!r}"
+        )
+    return int(value)
 
 
 def flag(value, owner, name):

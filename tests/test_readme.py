@@ -1,11 +1,11 @@
-"""The code of the README runs as it stands, from its top to its end."""
+"""The code of the README and of a guide runs as it stands, from top to end."""
 
 import pathlib
 import re
 
 import pytest
 
-README = pathlib.Path(__file__).parents[1] / "README.md"
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 def code_blocks(text):
@@ -16,24 +16,43 @@ def code_blocks(text):
     ]
 
 
-def run_blocks(blocks):
+def run_blocks(blocks, name):
     """Runs blocks one after the other in one namespace; returns it."""
     namespace = {}
     for line, code in blocks:
-        # Empty lines, so that a traceback tells the line of the README.
+        # Empty lines, so that a traceback tells the line of the text.
         source = "\n" * (line - 1) + code
-        exec(compile(source, str(README), "exec"), namespace)
+        exec(compile(source, name, "exec"), namespace)
     return namespace
 
 
+def run_text(name):
+    return run_blocks(code_blocks((ROOT / name).read_text()), name)
+
+
 def test_the_code_of_the_readme_runs():
-    namespace = run_blocks(code_blocks(README.read_text()))
+    namespace = run_text("README.md")
 
     assert namespace["result"].mutual_information.shape == (1000,)
+
+
+def test_the_code_of_the_guide_to_uncertainty_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the figures go
+    monkeypatch.setenv("MPLBACKEND", "agg")
+
+    namespace = run_text("docs/uncertainty.md")
+
+    # What the text says of these data.
+    assert namespace["scaling"].temperature > 1.0
+    wrong, kept = namespace["wrong"], namespace["kept"]
+    assert wrong[kept].mean() < wrong.mean()
+    assert namespace["information"].shape == (1000,)
+    figures = {path.name for path in tmp_path.iterdir()}
+    assert figures == {"reliability.png", "risk_coverage.png"}
 
 
 def test_a_block_that_fails_would_be_noticed():
     blocks = code_blocks("```python\nright = 1\n```\n```python\n1 / 0\n```\n")
 
     with pytest.raises(ZeroDivisionError):
-        run_blocks(blocks)
+        run_blocks(blocks, "example")

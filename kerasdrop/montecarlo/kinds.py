@@ -1,9 +1,10 @@
 """What a model's outputs are: stated by the user, or read off the model."""
 
 import keras
-import numpy as np
 from keras import tree
 
+from kerasdrop import _arrays
+from kerasdrop import _classes
 from kerasdrop import _keras_graph
 
 KINDS = (
@@ -111,6 +112,32 @@ def of_outputs(kind, outputs, owner):
     return tree.flatten({name: kind[name] for name in outputs})
 
 
+def parts(output, kind, owner):
+    """Means, first half of the last axis, and variances, the second.
+
+    Args:
+        output: `(batch, ..., 2 * size)`, of a kind in `TWO_PART`.
+        kind: That kind.
+        owner: Who is to blame in a message.
+
+    Returns:
+        A list of two, `(batch, ..., size)` each.
+    """
+    size = output.shape[-1]
+    if size is None or size % 2:
+        raise ValueError(
+            f"{owner}: an output of kind '{kind}' has the means in the first "
+            "half of its last axis and the variances, or their logarithms, in "
+            "the second half, in the same order; so that axis must have an "
+            f"even size. Received: an output with {size} there"
+        )
+    xp, output = _arrays.floats(output)
+    mean, variance = output[..., : size // 2], output[..., size // 2 :]
+    if kind == "mean_and_log_variance":
+        variance = xp.exp(variance)
+    return [mean, variance]
+
+
 def check_values(kinds, means, aleatoric_variances, owner):
     """Raises if what was predicted cannot be of its kind.
 
@@ -121,15 +148,8 @@ def check_values(kinds, means, aleatoric_variances, owner):
     """
     for kind, mean, variance in zip(kinds, means, aleatoric_variances):
         if kind == "probabilities":
-            sums = mean.sum(axis=-1)
-            if (mean < -1e-3).any() or (np.abs(sums - 1.0) > 1e-2).any():
-                raise ValueError(
-                    f"{owner}: probabilities are at least 0 and their sum "
-                    "over the last axis is 1. If the model has no softmax, "
-                    "pass `kind='logits'`. Received: outputs with a sum of "
-                    f"{sums.flat[np.abs(sums - 1.0).argmax()]:.6g} and a "
-                    f"minimum of {mean.min():.6g}"
-                )
+            fix = "If the model has no softmax, pass `kind='logits'`."
+            _classes.check(mean, owner, fix)
         elif kind == "binary":
             if (mean < -1e-3).any() or (mean > 1.001).any():
                 raise ValueError(

@@ -9,6 +9,11 @@ from typing import NamedTuple
 
 from keras import ops
 
+from kerasdrop import _arrays
+from kerasdrop import _targets
+
+_OWNER = "log_likelihood"  # who is to blame in a message
+
 
 class LogSum(NamedTuple):
     """A running `log(sum(exp(...)))`: `(batch, ...)` each.
@@ -65,44 +70,41 @@ def log_density(mean, variance, target):
     Returns:
         A tensor `(batch, samples, ...)`.
     """
-    target = _like(target, mean[:, 0], "a number for each one predicted")
-    squared = ops.square(mean - ops.expand_dims(target, 1)) / variance
-    each = -0.5 * (squared + ops.log(2.0 * math.pi * variance))
+    target = _targets.like(
+        target,
+        mean[:, 0],
+        "targets, a number each",
+        _OWNER,
+    )
+    each = of_normal(mean, variance, ops.expand_dims(target, 1))
     return ops.sum(each, axis=-1) if len(mean.shape) > 2 else each
+
+
+def of_normal(mean, variance, target):
+    """The log-density of normals, element by element.
+
+    Args:
+        mean, variance, target: Arrays or tensors of one shape.
+    """
+    xp, mean, variance, target = _arrays.floats(mean, variance, target)
+    squared = xp.square(mean - target) / variance
+    return -0.5 * (squared + xp.log(2.0 * math.pi * variance))
 
 
 def of_classes(probabilities, target):
     """Log-probability of target classes, `(batch, ...)`.
 
     Args:
-        probabilities: `(batch, ..., classes)`, means over the samples.
+        probabilities: `(batch, ..., classes)`, means over the samples; an
+            array or a tensor.
         target: Integers `(batch, ...)`, or one-hot as the probabilities.
     """
-    rank, classes = len(probabilities.shape), probabilities.shape[-1]
-    if len(target.shape) != rank or target.shape[-1] != classes:
-        target = _like(target, probabilities[..., 0], "a class number each")
-        target = ops.one_hot(ops.cast(target, "int32"), classes)
-    target = ops.cast(target, probabilities.dtype)
-    return ops.log(ops.sum(probabilities * target, axis=-1))
+    xp, probabilities = _arrays.floats(probabilities)
+    target = _targets.one_hot(target, probabilities, _OWNER)
+    return xp.log(xp.sum(probabilities * target, axis=-1))
 
 
 def of_binary(probability, target):
     """Log-probability of yes (1) or no (0), element by element."""
-    target = _like(target, probability, "0 or 1 for each probability")
+    target = _targets.like(target, probability, "targets, 0 or 1 each", _OWNER)
     return ops.log(ops.where(target > 0.5, probability, 1.0 - probability))
-
-
-def _like(target, predicted, expected):
-    """The target in the shape of what was predicted, axes of size 1 aside."""
-    wanted, given = tuple(predicted.shape), tuple(target.shape)
-    if _without_ones(wanted) != _without_ones(given):
-        raise ValueError(
-            f"The targets `y` must have {expected}, {wanted}. Received: y of "
-            f"shape {given}"
-        )
-    target = ops.reshape(target, ops.shape(predicted))
-    return ops.cast(target, predicted.dtype)
-
-
-def _without_ones(shape):
-    return [size for size in shape[1:] if size != 1]

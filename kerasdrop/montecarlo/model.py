@@ -413,13 +413,15 @@ class MonteCarlo(keras.Model):
                 "`(x, y)`. Received: y=None, and none with the data"
             )
         self.reset_metrics()
-        loss = self.compute_loss(
-            y=y, y_pred=mean, sample_weight=sample_weight, training=False
-        )
         logs = self.compute_metrics(
             x=None, y=y, y_pred=mean, sample_weight=sample_weight
         )
-        logs = {**logs, "loss": loss}
+        # Of metrics alone the loss is 0, as Keras has it.
+        logs = {"loss": 0.0, **logs}
+        if self.loss is not None:
+            logs["loss"] = self.compute_loss(
+                y=y, y_pred=mean, sample_weight=sample_weight, training=False
+            )
         logs = {name: float(value) for name, value in logs.items()}
         if return_dict:
             return logs

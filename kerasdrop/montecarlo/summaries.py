@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-import numpy as np
 from keras import ops
 
 from kerasdrop import _backend
+from kerasdrop import _classes
 from kerasdrop.montecarlo import kinds
 from kerasdrop.montecarlo import likelihood
 from kerasdrop.montecarlo import moments
@@ -198,7 +198,9 @@ class Summary:
 
     def _of_classes(self, mean, expected_entropy, share, count):
         is_binary = self._kind == "binary"
-        total = (binary_entropy if is_binary else entropy)(mean)
+        total = (_classes.binary_entropy if is_binary else _classes.entropy)(
+            mean
+        )
         winner = (
             ops.maximum(share, 1.0 - share)
             if is_binary
@@ -264,12 +266,14 @@ class Summary:
             self._check_last_axis(output)
             if self._kind == "logits":
                 output = ops.softmax(output, axis=-1)
-            return [output, entropy(output), first_largest(output)]
+            vote = _classes.first_largest(output)
+            return [output, _classes.entropy(output), vote]
         if self._kind == "binary":
             vote = ops.cast(output > 0.5, output.dtype)
-            return [output, binary_entropy(output), vote]
+            return [output, _classes.binary_entropy(output), vote]
         if self._kind in kinds.TWO_PART:
-            return self._parts(output)
+            self._check_last_axis(output)
+            return kinds.parts(output, self._kind, self._owner)
         if self._is_normal:
             variance = self._request.noise_variance
             return [output, ops.full_like(output, variance)]
@@ -285,23 +289,6 @@ class Summary:
                 "'regression' or 'binary'. Received: an output with one "
                 "number for each row, `(batch,)`"
             )
-
-    def _parts(self, output):
-        """Means, first half of the last axis, and variances, the second."""
-        self._check_last_axis(output)
-        size = output.shape[-1]
-        if size is None or size % 2:
-            raise ValueError(
-                f"{self._owner}: an output of kind '{self._kind}' has the "
-                "means in the first half of its last axis and the variances, "
-                "or their logarithms, in the second half, in the same order; "
-                "so that axis must have an even size. Received: an output "
-                f"with {size} there"
-            )
-        mean, variance = output[..., : size // 2], output[..., size // 2 :]
-        if self._kind == "mean_and_log_variance":
-            variance = ops.exp(variance)
-        return [mean, variance]
 
 
 def reaches(state, plan, tolerance):
@@ -323,36 +310,6 @@ def _squared_error(state, plan, fewest_sets=2):
         set_means.count,
         fewest_sets,
     )
-
-
-def first_largest(values):
-    """1 for the first of the largest values over the last axis, else 0.
-
-    `ops.argmax` would do, but on TensorFlow it tells -0 from 0 by their bits,
-    which no exporter can say.
-    """
-    size = values.shape[-1]
-    numbers = ops.convert_to_tensor(np.arange(size, dtype="int32"))
-    is_largest = values == ops.max(values, axis=-1, keepdims=True)
-    first = ops.min(
-        ops.where(is_largest, numbers, size), axis=-1, keepdims=True
-    )
-    return ops.cast(numbers == first, values.dtype)
-
-
-def entropy(probabilities):
-    """Shannon entropy over the last axis, in nats; 0 log 0 is 0."""
-    return ops.sum(_surprise(probabilities), axis=-1)
-
-
-def binary_entropy(probability):
-    """Entropy of yes or no, element by element, in nats."""
-    return _surprise(probability) + _surprise(1.0 - probability)
-
-
-def _surprise(probability):
-    some = probability > 0.0
-    return -probability * ops.log(ops.where(some, probability, 1.0))
 
 
 def _room(feature, capacity):

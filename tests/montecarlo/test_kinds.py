@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from keras import ops
 
 import kerasdrop
 from kerasdrop.montecarlo import kinds
@@ -106,12 +105,6 @@ def test_a_two_part_output_of_odd_size_is_refused():
 def test_a_single_number_for_each_row_has_no_classes_and_no_parts(kind):
     with pytest.raises(ValueError, match="Pass the `kind` .*Received.*batch,"):
         summary_of(kind).start(np.ones((2, 4)), (0, 0), 16)
-
-
-def test_known_entropies():
-    p = ops.convert_to_tensor(np.array([[0.5, 0.5], [1.0, 0.0]], "float32"))
-    result = ops.convert_to_numpy(summaries.entropy(p))
-    np.testing.assert_allclose(result, [np.log(2.0), 0.0], atol=1e-7)
 
 
 @pytest.mark.parametrize(

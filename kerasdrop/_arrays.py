@@ -1,0 +1,123 @@
+"""One formula for NumPy arrays, in float64, and for tensors of the backend.
+
+NumPy and `keras.ops` share the names of what the formulas of this package
+need: a formula takes its namespace, `xp`, from `floats`, and then runs on what
+`mc_predict` returns as well as in a compiled step. Tensors do not pass through
+NumPy, nor arrays through the backend, which on JAX has no float64.
+"""
+
+import math
+import statistics
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def is_tensor(value):
+    return ops.is_tensor(value) or isinstance(value, keras.KerasTensor)
+
+
+def floats(*values):
+    """The namespace to compute in, and the values as its arrays.
+
+    Returns:
+        `(xp, *values)`: `keras.ops` and tensors of one dtype, of float32 at
+        least, if any value is a tensor; else `numpy` and arrays of float64.
+    """
+    tensors = [value for value in values if is_tensor(value)]
+    if not tensors:
+        return np, *(np.asarray(value, "float64") for value in values)
+    dtypes = [keras.backend.standardize_dtype(each.dtype) for each in tensors]
+    of_floats = filter(keras.backend.is_float_dtype, dtypes)
+    dtype = next(of_floats, keras.config.floatx())
+    if dtype in ("float16", "bfloat16"):
+        dtype = "float32"  # half precision cannot count beyond 2048, or 256
+    return ops, *(_tensor(value, dtype) for value in values)
+
+
+def _tensor(value, dtype):
+    tensor = ops.convert_to_tensor(value)
+    # A cast that changes nothing would still be in what is exported.
+    if keras.backend.standardize_dtype(tensor.dtype) == dtype:
+        return tensor
+    return ops.cast(tensor, dtype)
+
+
+def like(xp, value, other):
+    """`value` in the dtype of `other`."""
+    if xp is np:
+        return value.astype(other.dtype)
+    return ops.cast(value, other.dtype)
+
+
+def order(xp, values):
+    """The places of the values, the lowest first, equal ones as they come."""
+    if xp is np:
+        return np.argsort(values, kind="stable")
+    return ops.argsort(values)
+
+
+def normal_cdf(xp, values):
+    """The distribution function of the standard normal."""
+    if xp is np:
+        cdf = statistics.NormalDist().cdf
+        return np.vectorize(cdf, otypes=["float64"])(values)
+    return 0.5 * (1.0 + ops.erf(values / math.sqrt(2.0)))
+
+
+def weight_like(xp, sample_weight, values, owner):
+    """Weights of rows, or of elements, in the shape of the values.
+
+    Args:
+        xp: As `floats` returns it.
+        sample_weight: `(rows,)`, or with as many further axes of the values as
+            it has; None for 1 everywhere.
+        values: `(rows, ...)`.
+        owner: Who is to blame in a message.
+    """
+    if sample_weight is None:
+        return xp.ones_like(values)
+    _, weight, values = floats(sample_weight, values)
+    given, wanted = tuple(weight.shape), tuple(values.shape)
+    if given[len(wanted) :] == (1,):
+        weight = xp.squeeze(weight, -1)
+        given = given[:-1]
+    known = None not in given + wanted
+    if len(given) > len(wanted) or (known and given != wanted[: len(given)]):
+        raise ValueError(
+            f"{owner}: argument `sample_weight` must have a weight for each "
+            f"row, `(rows,)`, or for each of the values {wanted}. Received: "
+            f"sample_weight of shape {given}"
+        )
+    if xp is np and not (weight >= 0.0).all():
+        raise ValueError(
+            f"{owner}: argument `sample_weight` must hold numbers of at least "
+            f"0. Received: a weight of {weight.min():.6g}"
+        )
+    for _ in range(len(wanted) - len(given)):
+        weight = xp.expand_dims(weight, -1)
+    return weight * xp.ones_like(values)
+
+
+def weighted(xp, total, weight, owner):
+    """A sum over rows divided by the sum of their weights."""
+    if xp is np and not weight > 0.0:
+        raise ValueError(
+            f"{owner}: needs a row at least, of a weight above 0. Received: "
+            f"rows with a sum of weights of {weight:.6g}"
+        )
+    return total / weight
+
+
+def check_variance(xp, variance, owner, above_zero=False):
+    """Raises if an array holds what is no variance."""
+    if xp is not np:
+        return
+    if not (variance > 0.0 if above_zero else variance >= 0.0).all():
+        bound = "above 0" if above_zero else "at least 0"
+        raise ValueError(
+            f"{owner}: a variance is {bound}. If the model predicts its "
+            "logarithm, pass `exp` of it. Received: a variance of "
+            f"{variance.min():.6g}"
+        )

@@ -1,0 +1,58 @@
+"""How well stated uncertainty and what came true agree: labels needed.
+
+Targets come first, as in `keras.metrics`. Of classes they are integers
+`(rows, ...)` or one-hot vectors `(rows, ..., classes)`; probabilities are
+`(rows, ..., classes)`, e.g. `result.mean`, or `(rows, ..., 1)`, that of yes.
+Each function returns one number; `reduction=None` gives the score of each row
+where there is one, for a standard error, say.
+
+NumPy arrays and lists give NumPy numbers, of float64, and are checked: what is
+no probability, no class, no variance raises. Tensors give tensors, also in a
+compiled step, where values cannot be checked: there a score of what is no
+probability or no class is NaN. `kerasdrop.metrics` has the same as streaming
+metrics, for `model.compile`.
+
+None of these is a proof. A calibration error of few rows is too high by
+chance; a low one may come with no accuracy at all, which the proper scores
+(Brier, negative log-likelihood, CRPS, interval score) do not reward.
+"""
+
+from kerasdrop.calibration.binning import Reliability
+from kerasdrop.calibration.binning import adaptive_calibration_error
+from kerasdrop.calibration.binning import expected_calibration_error
+from kerasdrop.calibration.binning import reliability
+from kerasdrop.calibration.intervals import gaussian_interval
+from kerasdrop.calibration.intervals import gaussian_reliability
+from kerasdrop.calibration.intervals import interval_coverage
+from kerasdrop.calibration.intervals import interval_score
+from kerasdrop.calibration.scores import brier_score
+from kerasdrop.calibration.scores import gaussian_crps
+from kerasdrop.calibration.scores import gaussian_negative_log_likelihood
+from kerasdrop.calibration.scores import negative_log_likelihood
+from kerasdrop.calibration.scores import sample_crps
+from kerasdrop.calibration.selection import RiskCoverage
+from kerasdrop.calibration.selection import area_under_risk_coverage
+from kerasdrop.calibration.selection import risk_coverage
+from kerasdrop.calibration.temperature import TemperatureScaling
+from kerasdrop.calibration.temperature import fit_temperature
+
+__all__ = [
+    "Reliability",
+    "RiskCoverage",
+    "TemperatureScaling",
+    "adaptive_calibration_error",
+    "area_under_risk_coverage",
+    "brier_score",
+    "expected_calibration_error",
+    "fit_temperature",
+    "gaussian_crps",
+    "gaussian_interval",
+    "gaussian_negative_log_likelihood",
+    "gaussian_reliability",
+    "interval_coverage",
+    "interval_score",
+    "negative_log_likelihood",
+    "reliability",
+    "risk_coverage",
+    "sample_crps",
+]

@@ -1,0 +1,69 @@
+"""What the functions of calibration take, checked; and what they return."""
+
+import numpy as np
+from keras import ops
+
+from kerasdrop import _arrays
+from kerasdrop import _classes
+from kerasdrop import _targets
+
+
+def labelled(targets, probabilities, owner):
+    """The namespace, probabilities and the targets as one-hot vectors."""
+    xp, p = _classes.checked(probabilities, owner)
+    one_hot = _targets.one_hot(targets, p, owner)
+    is_one_hot = (
+        (xp.sum(one_hot, axis=-1) == 1.0)
+        & (xp.max(one_hot, axis=-1) == 1.0)
+        & (xp.min(one_hot, axis=-1) == 0.0)
+    )
+    if xp is ops:
+        legal = xp.expand_dims(is_one_hot, -1)
+        return xp, p, xp.where(legal, one_hot, float("nan"))
+    if not is_one_hot.all():
+        raise ValueError(
+            f"{owner}: the targets must be whole numbers from 0 to "
+            f"{p.shape[-1] - 1}, or one-hot vectors. Received: targets from "
+            f"{np.min(targets):.6g} to {np.max(targets):.6g}"
+        )
+    return xp, p, one_hot
+
+
+def normal(targets, mean, variance, owner):
+    xp, mean, variance = _arrays.floats(mean, variance)
+    targets = _targets.like(targets, mean, "targets, a number each", owner)
+    variance = _targets.like(variance, mean, "a variance for each mean", owner)
+    _arrays.check_variance(xp, variance, owner, above_zero=True)
+    return xp, targets, mean, variance
+
+
+def interval(targets, lower, upper, owner):
+    xp, lower, upper = _arrays.floats(lower, upper)
+    targets = _targets.like(targets, lower, "targets, a number each", owner)
+    upper = _targets.like(upper, lower, "an upper end for each", owner)
+    if xp is np and not (lower <= upper).all():
+        raise ValueError(
+            f"{owner}: the lower end of an interval must not be above the "
+            "upper one. Received: an interval from "
+            f"{lower[~(lower <= upper)][0]:.6g} to "
+            f"{upper[~(lower <= upper)][0]:.6g}"
+        )
+    return xp, targets, lower, upper
+
+
+def reduced(xp, values, sample_weight, reduction, owner):
+    if reduction is None:
+        if sample_weight is not None:
+            raise ValueError(
+                f"{owner}: a `sample_weight` weighs a mean. Leave it out, or "
+                "pass `reduction='mean'`. Received: reduction=None"
+            )
+        return values
+    if reduction != "mean":
+        raise ValueError(
+            f"{owner}: argument `reduction` must be 'mean' or None. Received: "
+            f"reduction={reduction!r}"
+        )
+    weight = _arrays.weight_like(xp, sample_weight, values, owner)
+    total = xp.sum(weight * values)
+    return _arrays.weighted(xp, total, xp.sum(weight), owner)

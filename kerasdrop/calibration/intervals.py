@@ -1,0 +1,122 @@
+"""Intervals that a target is to lie in with a given probability."""
+
+import statistics
+
+import numpy as np
+
+from kerasdrop import _arrays
+from kerasdrop import _checks
+from kerasdrop import _targets
+from kerasdrop.calibration import inputs
+from kerasdrop.calibration.binning import Reliability
+
+
+def gaussian_interval(mean, variance, level=0.9):
+    """The central interval of a normal.
+
+    Args:
+        mean, variance: `(rows, ...)`, e.g. `result.mean` and
+            `result.total_variance`.
+        level: Float in (0, 1), its probability.
+
+    Returns:
+        `(lower, upper)`, `(rows, ...)` each.
+
+    Raises:
+        ValueError: If a variance in an array is below 0; if `level` is out of
+            its range.
+    """
+    owner = "gaussian_interval"
+    _checks.between_0_and_1(level, owner, "level")
+    xp, mean, variance = _arrays.floats(mean, variance)
+    variance = _targets.like(variance, mean, "a variance for each mean", owner)
+    _arrays.check_variance(xp, variance, owner)
+    z = statistics.NormalDist().inv_cdf(0.5 + 0.5 * level)
+    half = z * xp.sqrt(variance)
+    return mean - half, mean + half
+
+
+def interval_coverage(
+    targets, lower, upper, sample_weight=None, reduction="mean"
+):
+    """The part of the targets that lie in their interval, its ends included.
+
+    Near the interval's probability if it is right; a proper judgement also
+    asks how wide it is: `interval_score`.
+
+    Args:
+        targets: `(rows, ...)`.
+        lower, upper: `(rows, ...)`, from `gaussian_interval`, or
+            `result.quantiles[:, 0]` and `[:, -1]`.
+        sample_weight: `(rows,)`, or None.
+        reduction: `"mean"`, or None for 0 or 1 each.
+
+    Returns:
+        A number in [0, 1], or `(rows, ...)`.
+
+    Raises:
+        ValueError: If in an array a lower end is above its upper one; if the
+            shapes do not agree.
+    """
+    owner = "interval_coverage"
+    xp, targets, lower, upper = inputs.interval(targets, lower, upper, owner)
+    inside = (lower <= targets) & (targets <= upper)
+    each = _arrays.like(xp, inside, targets)
+    return inputs.reduced(xp, each, sample_weight, reduction, owner)
+
+
+def interval_score(
+    targets, lower, upper, level, sample_weight=None, reduction="mean"
+):
+    """Width of an interval and what it missed, times `2 / (1 - level)`.
+
+    Args:
+        targets, lower, upper, sample_weight, reduction: As for
+            `interval_coverage`.
+        level: Float in (0, 1), the probability that the interval is to have.
+
+    Returns:
+        A number, or `(rows, ...)`, in the unit of the targets.
+
+    Raises:
+        ValueError: As `interval_coverage`; if `level` is out of its range.
+
+    Reference: [Gneiting & Raftery, 2007](
+    https://doi.org/10.1198/016214506000001437), equation 43.
+    """
+    owner = "interval_score"
+    _checks.between_0_and_1(level, owner, "level")
+    xp, targets, lower, upper = inputs.interval(targets, lower, upper, owner)
+    missed = xp.maximum(lower - targets, 0.0) + xp.maximum(targets - upper, 0.0)
+    each = upper - lower + 2.0 / (1.0 - level) * missed
+    return inputs.reduced(xp, each, sample_weight, reduction, owner)
+
+
+def gaussian_reliability(targets, mean, variance, num_levels=99):
+    """The part of the targets in the central intervals of normals, by level.
+
+    Args:
+        targets: `(rows, ...)`.
+        mean, variance: `(rows, ...)`.
+        num_levels: Integer, levels equally spaced between 0 and 1.
+
+    Returns:
+        A `Reliability`: `predicted` are the levels, `observed` the coverages.
+
+    Raises:
+        ValueError: As `gaussian_negative_log_likelihood`.
+
+    Reference: [Kuleshov, Fenner & Ermon, 2018](
+    https://arxiv.org/abs/1807.00263), section 3.5.
+    """
+    owner = "gaussian_reliability"
+    _checks.positive_integer(num_levels, owner, "num_levels")
+    xp, targets, mean, variance = inputs.normal(targets, mean, variance, owner)
+    # A target lies in the intervals from this level on.
+    distance = xp.abs(targets - mean) / xp.sqrt(variance)
+    needed = xp.reshape(2.0 * _arrays.normal_cdf(xp, distance) - 1.0, (-1, 1))
+    levels = np.arange(1, num_levels + 1) / (num_levels + 1)
+    _, levels, needed = _arrays.floats(levels, needed)
+    inside = _arrays.like(xp, needed <= levels, needed)
+    weight = xp.sum(xp.ones_like(inside), axis=0)
+    return Reliability(weight, levels, xp.mean(inside, axis=0))

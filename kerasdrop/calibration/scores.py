@@ -1,0 +1,168 @@
+"""Proper scores: the mean over rows is least for what is true."""
+
+import math
+
+import numpy as np
+
+from kerasdrop import _arrays
+from kerasdrop import _checks
+from kerasdrop import _targets
+from kerasdrop.calibration import inputs
+from kerasdrop.montecarlo import likelihood
+
+
+def negative_log_likelihood(
+    targets, probabilities, sample_weight=None, reduction="mean"
+):
+    """Minus the logarithm of the probability of the target, in nats.
+
+    Infinite for a row whose target was said to be impossible: nothing is
+    clipped.
+
+    Args:
+        targets: Integers `(rows, ...)`, or one-hot `(rows, ..., classes)`.
+        probabilities: `(rows, ..., classes)`.
+        sample_weight: `(rows,)`, or None.
+        reduction: `"mean"`, or None for the score of each row.
+
+    Returns:
+        A number, or `(rows, ...)`.
+
+    Raises:
+        ValueError: If the arrays do not hold probabilities and classes.
+    """
+    owner = "negative_log_likelihood"
+    xp, p, one_hot = inputs.labelled(targets, probabilities, owner)
+    each = -likelihood.of_classes(p, one_hot)
+    return inputs.reduced(xp, each, sample_weight, reduction, owner)
+
+
+def brier_score(targets, probabilities, sample_weight=None, reduction="mean"):
+    """Squared distance of the probabilities from the target, over the classes.
+
+    From 0 to 2. It is the form of Brier, summed over all classes: of two
+    classes twice the square for one of them, which others call by this name.
+
+    Args:
+        targets: Integers `(rows, ...)`, or one-hot `(rows, ..., classes)`.
+        probabilities: `(rows, ..., classes)`.
+        sample_weight: `(rows,)`, or None.
+        reduction: `"mean"`, or None for the score of each row.
+
+    Returns:
+        A number, or `(rows, ...)`.
+
+    Raises:
+        ValueError: If the arrays do not hold probabilities and classes.
+
+    Reference: [Brier, 1950](https://doi.org/10.1175/1520-0493(1950)078%3C0001:
+    VOFEIT%3E2.0.CO;2), equation 2.
+    """
+    xp, p, one_hot = inputs.labelled(targets, probabilities, "brier_score")
+    each = xp.sum(xp.square(p - one_hot), axis=-1)
+    return inputs.reduced(xp, each, sample_weight, reduction, "brier_score")
+
+
+def gaussian_negative_log_likelihood(
+    targets, mean, variance, sample_weight=None, reduction="mean"
+):
+    """Minus the log-density of a normal, for each number predicted, in nats.
+
+    Of one normal with these moments. `result.log_likelihood` is that of the
+    mixture of all samples, and joint over several outputs of a row.
+
+    Args:
+        targets: `(rows, ...)`.
+        mean, variance: `(rows, ...)`, e.g. `result.mean` and
+            `result.total_variance`.
+        sample_weight: `(rows,)`, or None.
+        reduction: `"mean"`, or None for the score of each number.
+
+    Returns:
+        A number, or `(rows, ...)`.
+
+    Raises:
+        ValueError: If a variance in an array is not above 0; if the shapes
+            do not agree.
+    """
+    owner = "gaussian_negative_log_likelihood"
+    xp, targets, mean, variance = inputs.normal(targets, mean, variance, owner)
+    each = -likelihood.of_normal(mean, variance, targets)
+    return inputs.reduced(xp, each, sample_weight, reduction, owner)
+
+
+def gaussian_crps(
+    targets, mean, variance, sample_weight=None, reduction="mean"
+):
+    """The continuous ranked probability score (CRPS) of a normal.
+
+    In the unit of the targets; that of a certain prediction is its distance.
+
+    Args:
+        targets, mean, variance, sample_weight, reduction: As
+            for `gaussian_negative_log_likelihood`.
+
+    Returns:
+        A number, or `(rows, ...)`.
+
+    Raises:
+        ValueError: As `gaussian_negative_log_likelihood`.
+
+    Reference: [Gneiting & Raftery, 2007](
+    https://doi.org/10.1198/016214506000001437), section 4.2.
+    """
+    xp, targets, mean, variance = inputs.normal(
+        targets, mean, variance, "gaussian_crps"
+    )
+    std = xp.sqrt(variance)
+    z = (targets - mean) / std
+    density = xp.exp(-0.5 * xp.square(z)) / math.sqrt(2.0 * math.pi)
+    each = std * (
+        z * (2.0 * _arrays.normal_cdf(xp, z) - 1.0)
+        + 2.0 * density
+        - 1.0 / math.sqrt(math.pi)
+    )
+    return inputs.reduced(xp, each, sample_weight, reduction, "gaussian_crps")
+
+
+def sample_crps(targets, samples, axis=1, sample_weight=None, reduction="mean"):
+    """The continuous ranked probability score (CRPS) of samples.
+
+    Of the distribution that has just these samples, which few of them make
+    worse than the one they are from. Samples of a network without its noise
+    are too narrow a prediction: add noise, or use `gaussian_crps` with
+    `result.total_variance`.
+
+    Args:
+        targets: `(rows, ...)`.
+        samples: `(rows, samples, ...)`, e.g. `result.samples`.
+        axis: Integer, the axis of the samples.
+        sample_weight: `(rows,)`, or None.
+        reduction: `"mean"`, or None for the score of each number.
+
+    Returns:
+        A number, or `(rows, ...)`.
+
+    Raises:
+        ValueError: If the shapes do not agree.
+
+    Reference: [Gneiting & Raftery, 2007](
+    https://doi.org/10.1198/016214506000001437), equation 21.
+    """
+    xp, samples = _arrays.floats(samples)
+    _checks.axis(axis, len(samples.shape), "sample_crps")
+    samples = xp.moveaxis(samples, axis, -1)
+    count = samples.shape[-1]
+    targets = _targets.like(
+        targets,
+        samples[..., 0],
+        "targets, a number each",
+        "sample_crps",
+    )
+    distance = xp.mean(xp.abs(samples - xp.expand_dims(targets, -1)), axis=-1)
+    # The mean distance of two samples, from how many lie to either side.
+    sides = np.arange(1 - count, count, 2) / count**2
+    _, sides, samples = _arrays.floats(sides, samples)
+    spread = xp.sum(xp.sort(samples, axis=-1) * sides, axis=-1)
+    each = distance - spread
+    return inputs.reduced(xp, each, sample_weight, reduction, "sample_crps")

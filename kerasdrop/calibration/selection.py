@@ -1,0 +1,95 @@
+"""Refusing what is unsure: how good is what remains?"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kerasdrop import _arrays
+from kerasdrop import _targets
+
+
+class RiskCoverage(NamedTuple):
+    """The mean error of the rows that are kept, the surest ones first.
+
+    Attributes:
+        coverage: `(rows,)`, the part of the rows that is kept.
+        risk: `(rows,)`, the mean error among them.
+    """
+
+    coverage: object
+    risk: object
+
+
+def risk_coverage(errors, uncertainty):
+    """The mean error of the rows that remain when the least sure are refused.
+
+    Rows of equal uncertainty come in no order: each counts as their mean.
+
+    Args:
+        errors: `(rows,)`, e.g. `result.mean.argmax(-1) != labels`, or squared
+            errors.
+        uncertainty: `(rows,)`, the higher the less sure, e.g.
+            `result.predictive_entropy`.
+
+    Returns:
+        A `RiskCoverage`.
+
+    Raises:
+        ValueError: If there are no rows, not the same number of both, or
+            values that are no numbers.
+
+    Reference: [El-Yaniv & Wiener, 2010](
+    https://jmlr.org/papers/v11/el-yaniv10a.html).
+    """
+    xp, uncertainty = _arrays.floats(uncertainty)
+    if len(uncertainty.shape) != 1 or uncertainty.shape[0] == 0:
+        raise ValueError(
+            "risk_coverage: argument `uncertainty` must have a number for "
+            "each row, `(rows,)`. Received: uncertainty of shape "
+            f"{tuple(uncertainty.shape)}"
+        )
+    owner = "risk_coverage"
+    errors = _targets.like(
+        errors, uncertainty, "an error for each uncertainty", owner
+    )
+    if xp is np and not (np.isfinite(errors) & ~np.isnan(uncertainty)).all():
+        raise ValueError(
+            "risk_coverage: errors must be finite and uncertainties numbers. "
+            f"Received: errors from {errors.min():.6g} to {errors.max():.6g}, "
+            f"uncertainties from {uncertainty.min():.6g} to "
+            f"{uncertainty.max():.6g}"
+        )
+    order = _arrays.order(xp, uncertainty)
+    ordered = xp.take(uncertainty, order)
+    total = xp.concatenate(
+        [xp.zeros_like(errors[:1]), xp.cumsum(xp.take(errors, order))]
+    )
+    first = xp.searchsorted(ordered, ordered, side="left")
+    end = xp.searchsorted(ordered, ordered, side="right")
+    of_equals = xp.take(total, end) - xp.take(total, first)
+    risks = xp.cumsum(of_equals / _arrays.like(xp, end - first, errors))
+    kept = xp.cumsum(xp.ones_like(errors))
+    return RiskCoverage(kept / kept[-1], risks / kept)
+
+
+def area_under_risk_coverage(errors, uncertainty):
+    """Mean risk over all coverages (AURC): low if what is wrong is unsure.
+
+    It mixes two questions, how often a model errs and whether it knows when:
+    compare it between uncertainties of one model, or beside the accuracy.
+
+    Args:
+        errors, uncertainty: `(rows,)`, as for `risk_coverage`.
+
+    Returns:
+        A number; the mean error, if the uncertainty knows nothing.
+
+    Raises:
+        ValueError: As `risk_coverage`.
+
+    Reference: [Geifman, Uziel & El-Yaniv, 2019](
+    https://arxiv.org/abs/1805.08206), section 2.
+    """
+    risk = risk_coverage(errors, uncertainty).risk
+    xp, risk = _arrays.floats(risk)
+    return xp.mean(risk)

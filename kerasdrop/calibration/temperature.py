@@ -1,0 +1,116 @@
+"""Temperature scaling of averaged probabilities."""
+
+import math
+
+import numpy as np
+from keras import ops
+
+from kerasdrop import _arrays
+from kerasdrop import _checks
+from kerasdrop import _classes
+from kerasdrop.calibration import inputs
+from kerasdrop.montecarlo import likelihood
+
+# Between them lie the temperatures that are looked for.
+_COLDEST, _HOTTEST = 1e-3, 1e3
+
+
+class TemperatureScaling:
+    """Probabilities made flatter or sharper: softmax of `log(p) / temperature`.
+
+    The order of the classes, and so the accuracy, stays. Made by
+    `fit_temperature`.
+
+    Args:
+        temperature: Float above 0; above 1 makes less confident.
+
+    Call arguments:
+        probabilities: `(rows, ..., classes)`, or `(rows, ..., 1)`, that of
+            yes.
+
+    Returns (of a call):
+        Probabilities of the same shape.
+
+    Raises:
+        ValueError: If the temperature is not above 0, or an array does not
+            hold probabilities.
+
+    Example:
+
+    >>> scaling = fit_temperature(y_valid, mc_predict(model, x_valid).mean)
+    >>> calibrated = scaling(mc_predict(model, x_test).mean)
+
+    Reference: [Guo et al., 2017](https://arxiv.org/abs/1706.04599), section
+    4.2, of the logits; here of the logarithms of averaged probabilities, which
+    for a single sample is the same.
+    """
+
+    def __init__(self, temperature):
+        self.temperature = _checks.positive_number(
+            temperature, "TemperatureScaling", "temperature"
+        )
+
+    def __call__(self, probabilities):
+        xp, p = _classes.checked(probabilities, "TemperatureScaling")
+        # Relative to the largest, so that not all of them become 0.
+        largest = xp.max(p, axis=-1, keepdims=True)
+        powers = (xp.maximum(p, 0.0) / largest) ** (1.0 / self.temperature)
+        scaled = powers / xp.sum(powers, axis=-1, keepdims=True)
+        is_yes_alone = np.shape(probabilities)[-1] == 1
+        return scaled[..., 1:] if is_yes_alone else scaled
+
+    def __repr__(self):
+        return f"TemperatureScaling(temperature={self.temperature:.6g})"
+
+
+def fit_temperature(targets, probabilities, sample_weight=None):
+    """The temperature of the least negative log-likelihood.
+
+    Fit it on rows that the model was not trained on, e.g. those of the
+    validation, and judge it on others again. It corrects confidence as a whole
+    on data like these; it says nothing of data that are not.
+
+    Args:
+        targets: Integers `(rows, ...)`, or one-hot `(rows, ..., classes)`.
+        probabilities: `(rows, ..., classes)`, as predicted, e.g. the mean of
+            `mc_predict`.
+        sample_weight: `(rows,)`, or None.
+
+    Returns:
+        A `TemperatureScaling`.
+
+    Raises:
+        ValueError: If the inputs do not hold probabilities and classes; if a
+            target has probability 0; if no temperature is best, since all
+            rows are right or the probabilities are no better than chance.
+    """
+    owner = "fit_temperature"
+    if _arrays.is_tensor(probabilities):
+        probabilities = ops.convert_to_numpy(probabilities)
+    _, p, one_hot = inputs.labelled(targets, probabilities, owner)
+    weight = _arrays.weight_like(np, sample_weight, p[..., 0], owner)
+    if (likelihood.of_classes(p, one_hot)[weight > 0.0] == -math.inf).any():
+        raise ValueError(
+            f"{owner}: a target has probability 0, and keeps it at every "
+            "temperature. Use more Monte Carlo samples, or logits in float32."
+        )
+    possible = p > 0.0
+    logits = np.where(possible, np.log(np.where(possible, p, 1.0)), 0.0)
+
+    def slope(log_temperature):
+        """Of the likelihood over 1 / temperature, in which it is concave."""
+        scaled = TemperatureScaling(math.exp(log_temperature))(p)
+        return np.sum(weight[..., None] * (one_hot - scaled) * logits)
+
+    low, high = math.log(_COLDEST), math.log(_HOTTEST)
+    if not slope(low) < 0.0 < slope(high):
+        raise ValueError(
+            f"{owner}: no temperature between {_COLDEST:g} and {_HOTTEST:g} is "
+            "the best. Either each row is right, and the colder the better, or "
+            "the probabilities are no better than equal ones. Fit on more rows "
+            "that the model was not trained on."
+        )
+    for _ in range(60):  # halvings, to the last digit of float64
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if slope(middle) < 0.0 else (low, middle)
+    return TemperatureScaling(math.exp(0.5 * (low + high)))

@@ -1,0 +1,357 @@
+"""How uncertain a prediction is: no labels needed.
+
+`mc_predict` has most of these already, from the same formulas and without
+keeping samples: `result.mutual_information`. These functions are for samples
+that you have: those of `keep_samples=True`, of an ensemble, of another package.
+
+Samples are `(rows, samples, ..., classes)`, as in `result.samples`; for a
+stack of predictions, `(samples, rows, ..., classes)`, pass `axis=0`. A last
+axis of size 1 holds the probability of yes. All entropies are in nats: divide
+by ln 2 for bits.
+
+NumPy arrays and lists give NumPy arrays, of float64, and are checked: what is
+no probability raises. Tensors give tensors, also in a compiled step, where
+values cannot be checked: there the measure of a row that holds no
+probabilities is NaN.
+"""
+
+from kerasdrop import _arrays
+from kerasdrop import _checks
+from kerasdrop import _classes
+from kerasdrop import _targets
+
+__all__ = [
+    "aleatoric_variance",
+    "confidence",
+    "disagreement",
+    "entropy",
+    "epistemic_variance",
+    "expected_entropy",
+    "mutual_information",
+    "predictive_entropy",
+    "probability_variation_ratio",
+    "sharpness",
+    "total_variance",
+    "variation_ratio",
+    "votes",
+]
+
+
+def entropy(probabilities):
+    """Shannon entropy of each distribution, in nats.
+
+    From 0, one class is certain, to `log(classes)`, all are equal.
+
+    Args:
+        probabilities: `(..., classes)`.
+
+    Returns:
+        `(...)`.
+
+    Raises:
+        ValueError: If an array does not hold probabilities.
+    """
+    _, p = _classes.checked(probabilities, "entropy")
+    return _classes.entropy(p)
+
+
+def confidence(probabilities):
+    """The probability of the most probable class.
+
+    Args:
+        probabilities: `(..., classes)`, e.g. `result.mean`.
+
+    Returns:
+        `(...)`, in `[1 / classes, 1]`.
+
+    Raises:
+        ValueError: If an array does not hold probabilities.
+    """
+    xp, p = _classes.checked(probabilities, "confidence")
+    return xp.max(p, axis=-1)
+
+
+def predictive_entropy(samples, axis=1):
+    """Entropy of the mean of the samples: all of the uncertainty.
+
+    Args:
+        samples: Probabilities `(rows, samples, ..., classes)`.
+        axis: Integer, the axis of the samples.
+
+    Returns:
+        `(rows, ...)`, in nats.
+
+    Raises:
+        ValueError: If an array does not hold probabilities; if `axis` is not
+            one before the last.
+
+    Reference: [Gal, Islam & Ghahramani, 2017](
+    https://arxiv.org/abs/1703.02910), section 4.
+    """
+    xp, p = _samples(samples, axis, "predictive_entropy")
+    return _classes.entropy(xp.mean(p, axis=0))
+
+
+def expected_entropy(samples, axis=1):
+    """Mean of the entropies of the samples: the part due to the data.
+
+    Args:
+        samples: Probabilities `(rows, samples, ..., classes)`.
+        axis: Integer, the axis of the samples.
+
+    Returns:
+        `(rows, ...)`, in nats.
+
+    Raises:
+        ValueError: As `predictive_entropy`.
+
+    Reference: [Gal, Islam & Ghahramani, 2017](
+    https://arxiv.org/abs/1703.02910), section 4.
+    """
+    xp, p = _samples(samples, axis, "expected_entropy")
+    return xp.mean(_classes.entropy(p), axis=0)
+
+
+def mutual_information(samples, axis=1):
+    """Predictive less expected entropy: the part due to the model (BALD).
+
+    Entropy being concave, few samples make it too low on average, by what
+    shrinks as one over their number n; it is never above `log(n)`. So compare
+    values of equal n. Rounding can take a 0 below 0.
+
+    Args:
+        samples: Probabilities `(rows, samples, ..., classes)`.
+        axis: Integer, the axis of the samples.
+
+    Returns:
+        `(rows, ...)`, in nats.
+
+    Raises:
+        ValueError: As `predictive_entropy`.
+
+    Example:
+
+    >>> mutual_information([[[1.0, 0.0], [0.0, 1.0]]])  # sure, and opposed
+    array([0.69314718])
+
+    Reference: [Houlsby et al., 2011](https://arxiv.org/abs/1112.5745),
+    equation 2.
+    """
+    xp, p = _samples(samples, axis, "mutual_information")
+    mean_entropy = xp.mean(_classes.entropy(p), axis=0)
+    return _classes.entropy(xp.mean(p, axis=0)) - mean_entropy
+
+
+def votes(samples, axis=1):
+    """How many samples find each class the most probable; the first of equals.
+
+    Args:
+        samples: Probabilities `(rows, samples, ..., classes)`.
+        axis: Integer, the axis of the samples.
+
+    Returns:
+        `(rows, ..., classes)`, whole numbers as floats.
+
+    Raises:
+        ValueError: As `predictive_entropy`.
+    """
+    xp, p = _samples(samples, axis, "votes")
+    return _votes(xp, p)
+
+
+def variation_ratio(samples, axis=1):
+    """The part of the samples that does not vote with the majority.
+
+    Args:
+        samples: Probabilities `(rows, samples, ..., classes)`.
+        axis: Integer, the axis of the samples.
+
+    Returns:
+        `(rows, ...)`, in `[0, 1 - 1 / classes]`.
+
+    Raises:
+        ValueError: As `predictive_entropy`.
+
+    Reference: [Gal, 2016](https://www.cs.ox.ac.uk/people/yarin.gal/website/
+    thesis/thesis.pdf), section 3.3.1.
+    """
+    xp, p = _samples(samples, axis, "variation_ratio")
+    return 1.0 - xp.max(_votes(xp, p), axis=-1) / p.shape[0]
+
+
+def probability_variation_ratio(samples, axis=1):
+    """One less the confidence of the mean: votes counted by probability.
+
+    Args:
+        samples: Probabilities `(rows, samples, ..., classes)`.
+        axis: Integer, the axis of the samples.
+
+    Returns:
+        `(rows, ...)`, in `[0, 1 - 1 / classes]`.
+
+    Raises:
+        ValueError: As `predictive_entropy`.
+    """
+    xp, p = _samples(samples, axis, "probability_variation_ratio")
+    return 1.0 - xp.max(xp.mean(p, axis=0), axis=-1)
+
+
+def disagreement(samples, axis=1):
+    """The part of the pairs of samples whose votes differ.
+
+    Args:
+        samples: Probabilities `(rows, samples, ..., classes)`, of two samples
+            at least.
+        axis: Integer, the axis of the samples.
+
+    Returns:
+        `(rows, ...)`, in [0, 1].
+
+    Raises:
+        ValueError: As `predictive_entropy`; if there is a single sample.
+    """
+    xp, p = _samples(samples, axis, "disagreement")
+    count = _at_least_two(p, "disagreement")
+    each = _votes(xp, p)
+    agreeing = xp.sum(each * (each - 1.0), axis=-1)
+    return 1.0 - agreeing / (count * (count - 1))
+
+
+def epistemic_variance(means, axis=1):
+    """Variance of the samples' means: the part due to the model.
+
+    Args:
+        means: `(rows, samples, ...)`, predictions of two samples at least.
+        axis: Integer, the axis of the samples.
+
+    Returns:
+        `(rows, ...)`, with `samples - 1` in the denominator, as
+        `result.variance`.
+
+    Raises:
+        ValueError: If `axis` is not an axis of it; if there is a single
+            sample.
+
+    Reference: [Kendall & Gal, 2017](https://arxiv.org/abs/1703.04977),
+    equation 9.
+    """
+    xp, means = _arrays.floats(means)
+    means = _samples_first(xp, means, axis, "epistemic_variance")
+    count = _at_least_two(means, "epistemic_variance")
+    from_mean = means - xp.mean(means, axis=0, keepdims=True)
+    return xp.sum(xp.square(from_mean), axis=0) / (count - 1)
+
+
+def aleatoric_variance(variances, axis=1):
+    """Mean of the samples' variances: the part due to the data.
+
+    Args:
+        variances: `(rows, samples, ...)`, at least 0.
+        axis: Integer, the axis of the samples.
+
+    Returns:
+        `(rows, ...)`.
+
+    Raises:
+        ValueError: If a variance in an array is below 0; if `axis` is not an
+            axis of it.
+
+    Reference: [Kendall & Gal, 2017](https://arxiv.org/abs/1703.04977),
+    equation 9.
+    """
+    xp, variances = _arrays.floats(variances)
+    variances = _samples_first(xp, variances, axis, "aleatoric_variance")
+    _arrays.check_variance(xp, variances, "aleatoric_variance")
+    return xp.mean(variances, axis=0)
+
+
+def total_variance(means, variances, axis=1):
+    """Variance of the mixture of the samples: the sum of both parts.
+
+    Args:
+        means, variances: `(rows, samples, ...)`, of each sample.
+        axis: Integer, the axis of the samples.
+
+    Returns:
+        `(rows, ...)`.
+
+    Raises:
+        ValueError: As `epistemic_variance` and `aleatoric_variance`.
+
+    Reference: [Kendall & Gal, 2017](https://arxiv.org/abs/1703.04977),
+    equation 9.
+    """
+    epistemic = epistemic_variance(means, axis)
+    aleatoric = _targets.like(
+        aleatoric_variance(variances, axis),
+        epistemic,
+        "a variance for each mean",
+        "total_variance",
+    )
+    return epistemic + aleatoric
+
+
+def sharpness(variance):
+    """Root of the mean variance: how narrow predictions are, right or wrong.
+
+    Args:
+        variance: `(rows, ...)`, at least 0; e.g. `result.total_variance`.
+
+    Returns:
+        A number, in the unit of the targets.
+
+    Raises:
+        ValueError: If a variance in an array is below 0.
+
+    Reference: [Gneiting, Balabdaoui & Raftery, 2007](
+    https://doi.org/10.1111/j.1467-9868.2007.00587.x).
+    """
+    xp, variance = _arrays.floats(variance)
+    _arrays.check_variance(xp, variance, "sharpness")
+    return xp.sqrt(xp.mean(variance))
+
+
+def _votes(xp, samples):
+    return xp.sum(_classes.first_largest(samples), axis=0)
+
+
+def _samples(samples, axis, owner):
+    """The namespace, and probabilities `(samples, rows, ..., classes)`."""
+    xp, p = _arrays.floats(samples)
+    if len(p.shape) < 3:
+        raise ValueError(
+            f"{owner}: samples are probabilities `(rows, samples, ..., "
+            "classes)`, with a last axis of size 1 for that of yes: give it "
+            "one by `samples[..., None]`. Received: samples of shape "
+            f"{tuple(p.shape)}"
+        )
+    if axis in (-1, len(p.shape) - 1):
+        raise ValueError(
+            f"{owner}: argument `axis` is that of the samples; the last is "
+            f"that of the classes. Received: axis={axis} for samples of shape "
+            f"{tuple(p.shape)}"
+        )
+    xp, p = _classes.checked(p, owner)
+    return xp, _samples_first(xp, p, axis, owner)
+
+
+def _samples_first(xp, samples, axis, owner):
+    rank = len(samples.shape)
+    _checks.axis(axis, rank, owner)
+    if not samples.shape[axis]:
+        raise ValueError(
+            f"{owner}: the axis of the samples must have a known size of at "
+            f"least 1. Received: samples of shape {tuple(samples.shape)} and "
+            f"axis={axis}"
+        )
+    return xp.moveaxis(samples, axis, 0)
+
+
+def _at_least_two(samples, owner):
+    count = samples.shape[0]
+    if count < 2:
+        raise ValueError(
+            f"{owner}: needs two samples at least. Received: {count}; is "
+            "`axis` the axis of the samples?"
+        )
+    return count

@@ -1,0 +1,356 @@
+"""The functions of `measures` and `calibration` as streaming `keras.metrics`.
+
+For `model.compile(metrics=[...])`, `weighted_metrics`, a loop of your own
+and `MonteCarlo.compile`, which judges the predictive mean. What is streamed
+over batches is what the function gives for all rows at once, to rounding.
+
+The adaptive calibration error and the risk-coverage curve are missing here:
+both sort all rows, and no sum over batches replaces that. Measures of several
+samples (mutual information, votes) are in what `mc_predict` returns.
+
+In a compiled step values cannot be checked: a metric of what is no probability
+or no class is NaN from then on, whatever its weight; so give padding a class
+and a weight of 0. For logits pass `from_logits=True`.
+
+A plain metric of a model in training sees one network without dropout, in
+validation too: these numbers are those of the model as it stands, not of its
+Monte Carlo prediction.
+"""
+
+import keras
+from keras import ops
+
+from kerasdrop import _arrays
+from kerasdrop import _checks
+from kerasdrop import calibration
+from kerasdrop import measures
+from kerasdrop.calibration import binning
+from kerasdrop.montecarlo import kinds
+
+__all__ = [
+    "BrierScore",
+    "Confidence",
+    "Entropy",
+    "ExpectedCalibrationError",
+    "GaussianCRPS",
+    "GaussianNegativeLogLikelihood",
+    "IntervalCoverage",
+    "IntervalScore",
+    "NegativeLogLikelihood",
+    "Sharpness",
+]
+
+_register = keras.saving.register_keras_serializable("kerasdrop")
+
+
+class _MeanOfClasses(keras.metrics.MeanMetricWrapper):
+    """The mean of a score of probabilities; `_score` is the function."""
+
+    def __init__(self, from_logits, name, dtype):
+        super().__init__(self._values, name=name, dtype=dtype)
+        self.from_logits = _checks.flag(
+            from_logits, type(self).__name__, "from_logits"
+        )
+
+    def _values(self, y_true, y_pred):
+        p = _probabilities(y_pred, self.from_logits, self.dtype)
+        return self._score(y_true, p)
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "from_logits": self.from_logits,
+        }
+
+
+@_register
+class NegativeLogLikelihood(_MeanOfClasses):
+    """Mean of `kerasdrop.calibration.negative_log_likelihood`, in nats.
+
+    Unlike `keras.metrics.SparseCategoricalCrossentropy` it clips nothing, and
+    takes integers as well as one-hot targets, and one probability of yes.
+
+    Args:
+        from_logits: Whether predictions are logits, not probabilities.
+        name: String.
+        dtype: The dtype of the sums; None for that of Keras.
+
+    Example:
+
+    >>> loss = "sparse_categorical_crossentropy"
+    >>> model.compile("adam", loss, metrics=[NegativeLogLikelihood()])
+    """
+
+    def __init__(
+        self, from_logits=False, name="negative_log_likelihood", dtype=None
+    ):
+        super().__init__(from_logits, name, dtype)
+
+    def _score(self, y_true, p):
+        return calibration.negative_log_likelihood(y_true, p, reduction=None)
+
+
+@_register
+class BrierScore(_MeanOfClasses):
+    """Mean of `kerasdrop.calibration.brier_score`, from 0 to 2.
+
+    Args:
+        from_logits: Whether predictions are logits, not probabilities.
+        name: String.
+        dtype: The dtype of the sums; None for that of Keras.
+    """
+
+    def __init__(self, from_logits=False, name="brier_score", dtype=None):
+        super().__init__(from_logits, name, dtype)
+
+    def _score(self, y_true, p):
+        return calibration.brier_score(y_true, p, reduction=None)
+
+
+@_register
+class Entropy(_MeanOfClasses):
+    """Mean of `kerasdrop.measures.entropy` of the predictions, in nats.
+
+    Targets are not looked at.
+
+    Args:
+        from_logits: Whether predictions are logits, not probabilities.
+        name: String.
+        dtype: The dtype of the sums; None for that of Keras.
+    """
+
+    def __init__(self, from_logits=False, name="entropy", dtype=None):
+        super().__init__(from_logits, name, dtype)
+
+    def _score(self, y_true, p):
+        return measures.entropy(p)
+
+
+@_register
+class Confidence(_MeanOfClasses):
+    """Mean of `kerasdrop.measures.confidence` of the predictions.
+
+    Targets are not looked at. Above the accuracy: overconfident.
+
+    Args:
+        from_logits: Whether predictions are logits, not probabilities.
+        name: String.
+        dtype: The dtype of the sums; None for that of Keras.
+    """
+
+    def __init__(self, from_logits=False, name="confidence", dtype=None):
+        super().__init__(from_logits, name, dtype)
+
+    def _score(self, y_true, p):
+        return measures.confidence(p)
+
+
+@_register
+class ExpectedCalibrationError(keras.metrics.Metric):
+    """`kerasdrop.calibration.expected_calibration_error` of all rows.
+
+    A padding mask is not heeded, as by `keras.metrics.AUC`: give what is
+    padded a `sample_weight` of 0.
+
+    Args:
+        num_bins: Integer, bins of equal width from 0 to 1.
+        from_logits: Whether predictions are logits, not probabilities.
+        name: String.
+        dtype: The dtype of the sums; None for that of Keras.
+    """
+
+    def __init__(
+        self,
+        num_bins=15,
+        from_logits=False,
+        name="expected_calibration_error",
+        dtype=None,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        owner = type(self).__name__
+        self.num_bins = _checks.positive_integer(num_bins, owner, "num_bins")
+        self.from_logits = _checks.flag(from_logits, owner, "from_logits")
+        self.sums = self.add_variable(
+            (3, num_bins), "zeros", self.dtype, name="sums"
+        )
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        """Adds the rows of a batch.
+
+        Args:
+            y_true: Integers `(rows, ...)`, or one-hot `(rows, ..., classes)`.
+            y_pred: `(rows, ..., classes)`, or `(rows, ..., 1)`.
+            sample_weight: `(rows,)`, or None.
+        """
+        p = _probabilities(y_pred, self.from_logits, self.dtype)
+        sums = binning.bin_sums(
+            y_true, p, self.num_bins, sample_weight, type(self).__name__
+        )
+        self.sums.assign_add(ops.cast(sums, self.dtype))
+
+    def result(self):
+        """The error of the rows so far; NaN if there are none."""
+        sums = ops.convert_to_tensor(self.sums)
+        return binning.error_of(sums, type(self).__name__)
+
+    def reliability(self):
+        """The rows so far as `calibration.Reliability`, for a plot.
+
+        Returns:
+            A `Reliability` of NumPy arrays.
+        """
+        return binning.reliability_of(ops.convert_to_numpy(self.sums))
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "dtype": self.dtype,
+            "num_bins": self.num_bins,
+            "from_logits": self.from_logits,
+        }
+
+
+class _MeanOfNormals(keras.metrics.MeanMetricWrapper):
+    """The mean of a score of two-part outputs; `_score` is the function."""
+
+    def __init__(self, kind, name, dtype):
+        super().__init__(self._values, name=name, dtype=dtype)
+        self.kind = _checks.choice(
+            kind, kinds.TWO_PART, type(self).__name__, "kind"
+        )
+
+    def _values(self, y_true, y_pred):
+        y_pred = _as_dtype(y_pred, self.dtype)
+        mean, variance = kinds.parts(y_pred, self.kind, type(self).__name__)
+        return self._score(y_true, mean, variance)
+
+    def get_config(self):
+        return {"name": self.name, "dtype": self.dtype, "kind": self.kind}
+
+
+@_register
+class GaussianNegativeLogLikelihood(_MeanOfNormals):
+    """Mean of `kerasdrop.calibration.gaussian_negative_log_likelihood`.
+
+    Args:
+        kind: What predictions are, `"mean_and_variance"` or
+            `"mean_and_log_variance"`: means in the first half of the last
+            axis, variances or their logarithms in the second.
+        name: String.
+        dtype: The dtype of the sums; None for that of Keras.
+    """
+
+    def __init__(
+        self, kind, name="gaussian_negative_log_likelihood", dtype=None
+    ):
+        super().__init__(kind, name, dtype)
+
+    def _score(self, y_true, mean, variance):
+        return calibration.gaussian_negative_log_likelihood(
+            y_true, mean, variance, reduction=None
+        )
+
+
+@_register
+class GaussianCRPS(_MeanOfNormals):
+    """Mean of `kerasdrop.calibration.gaussian_crps`, in the targets' unit.
+
+    Args:
+        kind: As in `GaussianNegativeLogLikelihood`.
+        name: String.
+        dtype: The dtype of the sums; None for that of Keras.
+    """
+
+    def __init__(self, kind, name="gaussian_crps", dtype=None):
+        super().__init__(kind, name, dtype)
+
+    def _score(self, y_true, mean, variance):
+        return calibration.gaussian_crps(y_true, mean, variance, reduction=None)
+
+
+@_register
+class Sharpness(_MeanOfNormals):
+    """`kerasdrop.measures.sharpness` of all rows; targets are not looked at.
+
+    Args:
+        kind: As in `GaussianNegativeLogLikelihood`.
+        name: String.
+        dtype: The dtype of the sums; None for that of Keras.
+    """
+
+    def __init__(self, kind, name="sharpness", dtype=None):
+        super().__init__(kind, name, dtype)
+
+    def _score(self, y_true, mean, variance):
+        return variance
+
+    def result(self):
+        """The root of the mean variance so far."""
+        return measures.sharpness(super().result())
+
+
+class _MeanOfIntervals(_MeanOfNormals):
+    def __init__(self, kind, level, name, dtype):
+        super().__init__(kind, name, dtype)
+        self.level = _checks.between_0_and_1(
+            level, type(self).__name__, "level"
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "level": self.level}
+
+
+@_register
+class IntervalCoverage(_MeanOfIntervals):
+    """Mean of `kerasdrop.calibration.interval_coverage` of central intervals.
+
+    Args:
+        kind: As in `GaussianNegativeLogLikelihood`.
+        level: Float in (0, 1), the probability of the intervals, which the
+            coverage should be near.
+        name: String.
+        dtype: The dtype of the sums; None for that of Keras.
+    """
+
+    def __init__(self, kind, level=0.9, name="interval_coverage", dtype=None):
+        super().__init__(kind, level, name, dtype)
+
+    def _score(self, y_true, mean, variance):
+        interval = calibration.gaussian_interval(mean, variance, self.level)
+        return calibration.interval_coverage(y_true, *interval, reduction=None)
+
+
+@_register
+class IntervalScore(_MeanOfIntervals):
+    """Mean of `kerasdrop.calibration.interval_score` of central intervals.
+
+    Args:
+        kind: As in `GaussianNegativeLogLikelihood`.
+        level: Float in (0, 1), the probability of the intervals.
+        name: String.
+        dtype: The dtype of the sums; None for that of Keras.
+    """
+
+    def __init__(self, kind, level=0.9, name="interval_score", dtype=None):
+        super().__init__(kind, level, name, dtype)
+
+    def _score(self, y_true, mean, variance):
+        interval = calibration.gaussian_interval(mean, variance, self.level)
+        return calibration.interval_score(
+            y_true, *interval, self.level, reduction=None
+        )
+
+
+def _as_dtype(y_pred, dtype):
+    # Half precision is for layers: sums and logarithms are in the metric's.
+    return ops.cast(y_pred, dtype) if _arrays.is_tensor(y_pred) else y_pred
+
+
+def _probabilities(y_pred, from_logits, dtype):
+    if not from_logits:
+        return _as_dtype(y_pred, dtype)
+    logits = ops.cast(ops.convert_to_tensor(y_pred), dtype)
+    if logits.shape[-1] == 1:
+        return ops.sigmoid(logits)
+    return ops.softmax(logits, axis=-1)

@@ -1,0 +1,194 @@
+"""Plots of uncertainty and of rates: `ax` in, `ax` out.
+
+Needs matplotlib: `pip install "kerasdrop[plots]"`. It is loaded by the first
+plot, not by `import kerasdrop`.
+
+Each function draws on the axes that it is given, or on new ones, adds labels,
+returns the axes and leaves everything else (titles, legends, saving, showing)
+to the caller: `plots.rate_history(history).figure.savefig("rates.png")`.
+"""
+
+import numpy as np
+
+from kerasdrop import calibration
+
+__all__ = [
+    "predictive_intervals",
+    "rate_history",
+    "reliability",
+    "risk_coverage",
+]
+
+
+def reliability(data, ax=None, label=None):
+    """What was promised against what came true, bin by bin.
+
+    On the diagonal they agree; below it the predictions are too confident. The
+    area of a point is in proportion to the weight of its bin.
+
+    Args:
+        data: A `calibration.Reliability`, from `calibration.reliability`,
+            `calibration.gaussian_reliability` or
+            `metrics.ExpectedCalibrationError.reliability`.
+        ax: Axes of matplotlib; None for those of a new figure.
+        label: String for a legend, or None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If `data` is no `Reliability`.
+        ImportError: If matplotlib is not installed.
+    """
+    _check(data, calibration.Reliability, "reliability")
+    ax = _axes(ax)
+    weight, predicted, observed = map(np.asarray, data)
+    filled = weight > 0.0
+    area = 120.0 * weight[filled] / weight.max()
+    ax.axline((0.0, 0.0), slope=1.0, color="0.6", linestyle="--", linewidth=1)
+    (line,) = ax.plot(predicted[filled], observed[filled], label=label)
+    color = line.get_color()
+    ax.scatter(predicted[filled], observed[filled], area, color=color)
+    ax.set(xlabel="predicted", ylabel="observed", xlim=(0, 1), ylim=(0, 1))
+    return ax
+
+
+def risk_coverage(data, ax=None, label=None):
+    """The mean error of the rows kept, over the part of the rows kept.
+
+    Args:
+        data: A `calibration.RiskCoverage`, from `calibration.risk_coverage`.
+        ax: Axes of matplotlib; None for those of a new figure.
+        label: String for a legend, or None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If `data` is no `RiskCoverage`.
+        ImportError: If matplotlib is not installed.
+    """
+    _check(data, calibration.RiskCoverage, "risk_coverage")
+    ax = _axes(ax)
+    ax.plot(np.asarray(data.coverage), np.asarray(data.risk), label=label)
+    ax.set(xlabel="coverage", ylabel="risk", xlim=(0, 1))
+    return ax
+
+
+def predictive_intervals(x, mean, variance, levels=(0.5, 0.9), ax=None):
+    """The mean and central intervals of normals, over one input.
+
+    Args:
+        x: `(rows,)`, in any order.
+        mean, variance: `(rows,)` or `(rows, 1)`, e.g. `result.mean` and
+            `result.total_variance`.
+        levels: Floats in (0, 1), the probabilities of the intervals.
+        ax: Axes of matplotlib; None for those of a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If the shapes do not agree, a variance is below 0, or a
+            level is out of its range.
+        ImportError: If matplotlib is not installed.
+    """
+    x, mean, variance = (
+        _column(name, value)
+        for name, value in (("x", x), ("mean", mean), ("variance", variance))
+    )
+    if not len(x) == len(mean) == len(variance):
+        raise ValueError(
+            "predictive_intervals: `x`, `mean` and `variance` must have the "
+            f"same number of rows. Received: {len(x)}, {len(mean)} and "
+            f"{len(variance)}"
+        )
+    order = np.argsort(x)
+    x, mean, variance = x[order], mean[order], variance[order]
+    bands = [
+        (level, calibration.gaussian_interval(mean, variance, level))
+        for level in levels
+    ]
+    ax = _axes(ax)
+    (line,) = ax.plot(x, mean, label="mean")
+    for level, (lower, upper) in bands:
+        ax.fill_between(
+            x,
+            lower,
+            upper,
+            color=line.get_color(),
+            alpha=0.2,
+            linewidth=0,
+            label=f"{level:.0%}",
+        )
+    ax.set(xlabel="x", ylabel="y")
+    return ax
+
+
+def rate_history(history, ax=None):
+    """The dropout rate of each layer over the epochs.
+
+    Args:
+        history: What `fit` returns, or its `history`, of a training with
+            `kerasdrop.callbacks.DropoutRateLogger`.
+        ax: Axes of matplotlib; None for those of a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If no rates were logged.
+        ImportError: If matplotlib is not installed.
+    """
+    logs = getattr(history, "history", history)
+    rates = {
+        name.removeprefix("rate/"): values
+        for name, values in logs.items()
+        if name.startswith("rate/")
+    }
+    if not rates:
+        raise ValueError(
+            "rate_history: no rates were logged. Train with "
+            "`callbacks=[kerasdrop.callbacks.DropoutRateLogger()]`. Received: "
+            f"a history of {', '.join(logs) or 'nothing'}"
+        )
+    ax = _axes(ax)
+    for name, values in rates.items():
+        epochs = np.arange(1, len(values) + 1)
+        ax.plot(epochs, values, marker=".", label=name)
+    ax.set(xlabel="epoch", ylabel="rate", ylim=(0, 1))
+    return ax
+
+
+def _axes(ax):
+    if ax is not None:
+        return ax
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "kerasdrop.plots needs matplotlib. Install it by `pip install "
+            '"kerasdrop[plots]"`, or `pip install matplotlib`.'
+        ) from error
+    return plt.subplots(layout="constrained")[1]
+
+
+def _check(data, kind, owner):
+    if not isinstance(data, kind):
+        raise ValueError(
+            f"{owner}: argument `data` must be a `{kind.__name__}`, as "
+            f"`kerasdrop.calibration.{owner}` returns it. Received: data of "
+            f"type {type(data).__name__}"
+        )
+
+
+def _column(name, value):
+    value = np.asarray(value, "float64")
+    if value.ndim == 2 and value.shape[1] == 1:
+        value = value[:, 0]
+    if value.ndim != 1:
+        raise ValueError(
+            f"predictive_intervals: argument `{name}` must have a number for "
+            f"each row. Received: {name} of shape {value.shape}"
+        )
+    return value

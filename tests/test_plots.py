@@ -1,0 +1,92 @@
+"""What is drawn is the data, on the axes that are given."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+from matplotlib import figure
+
+from kerasdrop import calibration
+from kerasdrop import plots
+
+RELIABILITY = calibration.Reliability(
+    weight=np.array([2.0, 0.0, 8.0]),
+    predicted=np.array([0.2, np.nan, 0.9]),
+    observed=np.array([0.3, np.nan, 0.8]),
+)
+
+
+@pytest.fixture
+def ax():
+    return figure.Figure().subplots()
+
+
+def data_of(line):
+    return np.stack(line.get_data())
+
+
+def test_reliability_leaves_out_empty_bins(ax):
+    assert plots.reliability(RELIABILITY, ax, label="model") is ax
+    diagonal, line = ax.lines
+    assert diagonal.get_slope() == 1.0
+    np.testing.assert_allclose(data_of(line), [[0.2, 0.9], [0.3, 0.8]])
+    assert line.get_label() == "model"
+    areas = ax.collections[0].get_sizes()
+    assert areas[1] == pytest.approx(4.0 * areas[0])
+
+
+def test_risk_over_coverage(ax):
+    curve = calibration.risk_coverage([0, 1, 0, 1], [0.1, 0.2, 0.3, 0.4])
+    assert plots.risk_coverage(curve, ax) is ax
+    np.testing.assert_allclose(data_of(ax.lines[0]), np.stack(curve))
+
+
+def test_intervals_are_drawn_in_the_order_of_x(ax):
+    x, mean, variance = np.array([[2, 0, 1], [5, 3, 4], [4, 1, 9]], "float64")
+    plots.predictive_intervals(x, mean[:, None], variance, (0.5,), ax)
+    np.testing.assert_allclose(data_of(ax.lines[0]), [[0, 1, 2], [3, 4, 5]])
+    (band,) = ax.collections
+    low, high = band.get_datalim(ax.transData).intervaly
+    # The quartiles of the normal are at .67449 standard deviations.
+    assert low == pytest.approx(4 - 0.67449 * 3, abs=1e-4)
+    assert high == pytest.approx(5 + 0.67449 * 2, abs=1e-4) or high > 6.02
+
+
+def test_the_rates_of_each_layer(ax):
+    logs = {"loss": [1.0, 0.5], "rate/a": [0.5, 0.4], "rate/b": [0.1, 0.1]}
+    history = types.SimpleNamespace(history=logs)
+    assert plots.rate_history(history, ax) is ax
+    assert [line.get_label() for line in ax.lines] == ["a", "b"]
+    np.testing.assert_allclose(data_of(ax.lines[0]), [[1, 2], [0.5, 0.4]])
+    other = plots.rate_history(logs, figure.Figure().subplots())
+    assert len(other.lines) == 2
+
+
+def test_new_axes_when_none_are_given(monkeypatch):
+    import matplotlib.pyplot as plt
+
+    monkeypatch.setattr(plt, "switch_backend", plt.switch_backend)
+    plt.switch_backend("agg")
+    ax = plots.reliability(RELIABILITY)
+    assert len(ax.lines) == 2
+    plt.close(ax.figure)
+
+
+def test_without_matplotlib_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r'pip install "kerasdrop\[plots\]"'):
+        plots.reliability(RELIABILITY)
+
+
+def test_what_cannot_be_drawn(ax):
+    with pytest.raises(ValueError, match="no rates.*DropoutRateLogger.*loss"):
+        plots.rate_history({"loss": [1.0]}, ax)
+    with pytest.raises(ValueError, match="must be a `Reliability`"):
+        plots.reliability(([1.0], [0.5], [0.5]), ax)
+    with pytest.raises(ValueError, match="must be a `RiskCoverage`"):
+        plots.risk_coverage(RELIABILITY, ax)
+    with pytest.raises(ValueError, match="same number of rows"):
+        plots.predictive_intervals([1, 2], [1.0], [1.0], ax=ax)
+    with pytest.raises(ValueError, match=r"`mean` must have.*\(2, 2\)"):
+        plots.predictive_intervals([1, 2], np.ones((2, 2)), [1.0, 1.0], ax=ax)
