@@ -56,9 +56,14 @@ def show_bars(bars):
         print(f"{verdict}: {bar['bar']} (is {bar['value']})")
 
 
+def path(name):
+    """The file that keeps the figures of `name` on this backend."""
+    return _RESULTS / f"{name}_{BACKEND}.json"
+
+
 def keep(name, report, output=None):
     """Writes a report to `output`, else `results/<name>_<backend>.json`."""
-    output = output or _RESULTS / f"{name}_{BACKEND}.json"
+    output = output or path(name)
     output.parent.mkdir(exist_ok=True)
     output.write_text(json.dumps(report, indent=1) + "\n")
     print(f"Written: {output}")

@@ -18,17 +18,18 @@ The rivals move batch normalization and need the spread computed; ours has it
 computed and moves nothing. All take turns, round after round, so that a busy
 machine disturbs them alike; a ratio is the median of the rounds' ratios.
 
-The peak of the memory is that of a process of its own for each number of
-samples (`--memory`), under the same `memory_limit`.
+`--memory` adds the peak of the memory to results that are there: of a process
+of its own for each number of samples, under the same `memory_limit` (Linux).
 
 Writes the table to standard output and to
 `benchmarks/results/montecarlo_<backend>.json`, and says whether each bar holds.
+`--show` writes the results of all backends into docs/benchmarks.md instead.
 """
 
 import argparse
+import json
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from typing import NamedTuple
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import _record
+import _tables
 import keras
 import numpy as np
 from keras import layers
@@ -46,6 +48,7 @@ from keras import ops
 import kerasdrop
 
 LOOP_SAMPLES = 2
+LEAST_ROUNDS = 3
 MEMORY_LIMIT = 2**28
 
 
@@ -138,10 +141,10 @@ CASES = {
     "lstm": Case(lstm, 32, False),
     "transformer": Case(transformer, 8, False),
     "mobilenet 96": Case(lambda: mobilenet(96), 8, True),
-    "mobilenet 224": Case(lambda: mobilenet(224), 8, True),
-    "efficientnet top": Case(lambda: efficientnet(False), 4, True),
+    "mobilenet 224": Case(lambda: mobilenet(224), 2, True),
+    "efficientnet top": Case(lambda: efficientnet(False), 2, True),
     "efficientnet all": Case(lambda: efficientnet(True), 1, False),
-    "convnext": Case(convnext, 4, True),
+    "convnext": Case(convnext, 1, True),
 }
 
 
@@ -228,14 +231,18 @@ def timed(function, factor):
     return (time.perf_counter() - start) * factor
 
 
-def measured(name, num_samples, rounds):
+def measured(name, num_samples, seconds):
     """The row of the table of one model."""
     case = CASES[name]
     functions = contenders(case, num_samples)
     for function, _ in functions.values():
         function()  # compiles
     times = {contender: [] for contender in functions}
-    for _ in range(rounds):
+    start = time.perf_counter()
+    while (
+        len(times["ours"]) < LEAST_ROUNDS
+        or time.perf_counter() - start < seconds
+    ):
         for contender, (function, factor) in functions.items():
             times[contender].append(timed(function, factor))
 
@@ -248,6 +255,7 @@ def measured(name, num_samples, rounds):
     row = {
         "model": name,
         "batch": case.batch,
+        "rounds": len(times["ours"]),
         "seconds": {
             contender: round(statistics.median(values), 4)
             for contender, values in times.items()
@@ -298,13 +306,15 @@ def peak_memory(name, num_samples):
         memory_limit=MEMORY_LIMIT,
         verbose=0,
     )
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # Not `getrusage`: that knows the peak of who started the process, too.
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 def memory_rows(names):
     for name in names:
         peaks = {
-            num_samples: int(
+            str(num_samples): int(
                 subprocess.run(
                     [
                         sys.executable,
@@ -330,7 +340,7 @@ def memory_bars(rows):
         peaks = row["peak bytes"]
         yield bar(
             f"{row['model']}: peak memory at 1000 samples / at 50",
-            round(peaks[1000] / peaks[50], 3),
+            round(peaks["1000"] / peaks["50"], 3),
             1.1,
         )
 
@@ -348,33 +358,80 @@ def show(row):
     sys.stdout.flush()
 
 
+def tables(reports):
+    """The tables of reports, by backend: Markdown."""
+    parts = []
+    for report in reports:
+        peaks = {row["model"]: row["peak bytes"] for row in report["peaks"]}
+        rows = [
+            [
+                row["model"],
+                str(row["batch"]),
+                f"{1000 * row['seconds']['ours']:.0f} ms",
+                *(_times(row.get(f"ours / {name}")) for name in RATIOS),
+                _times(_growth(peaks.get(row["model"]))),
+            ]
+            for row in report["rows"]
+        ]
+        heads = ["model", "rows", "ours", *RATIOS, "memory, 1000 / 50"]
+        failed = [bar for bar in report["bars"] if not bar["holds"]]
+        missed = "; ".join(f"{bar['bar']}, is {bar['value']}" for bar in failed)
+        parts += [
+            f"### {report['backend']}",
+            _tables.markdown(heads, rows),
+            f"Not reached: {missed}." if failed else "All bars hold.",
+            _tables.source(report),
+        ]
+    return "\n\n".join(parts)
+
+
+RATIOS = ("loop", "compiled", "repeated", "one", "(one + products)")
+
+
+def _growth(peaks):
+    return peaks and peaks["1000"] / peaks["50"]
+
+
+def _times(ratio):
+    return (
+        "" if ratio is None else f"{ratio:.2g}" if ratio < 1 else f"{ratio:.2f}"
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--models", nargs="+", choices=CASES, default=[*CASES])
     parser.add_argument("--samples", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--memory", action="store_true", help="peaks as well")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="of rounds, for each model"
+    )
+    parser.add_argument("--memory", action="store_true", help="peaks only")
     parser.add_argument("--peak", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=pathlib.Path, default=None)
+    parser.add_argument("--show", action="store_true", help="into the docs")
     options = parser.parse_args()
+    if options.show:
+        files = sorted(_record.path("montecarlo").parent.glob("montecarlo_*"))
+        reports = [json.loads(file.read_text()) for file in files]
+        _tables.write("montecarlo", tables(reports))
+        return
     if options.peak:
         print(peak_memory(options.peak, options.samples))
         return
-    rows = []
-    for name in options.models:
-        rows.append(measured(name, options.samples, options.rounds))
-        show(rows[-1])
-    peaks = list(memory_rows(options.models)) if options.memory else []
-    report = {
-        **_record.taken(),
-        "samples": options.samples,
-        "rounds": options.rounds,
-        "rows": rows,
-        "peaks": peaks,
-        "bars": [*bars(rows), *memory_bars(peaks)],
-    }
+    if options.memory:
+        file = options.output or _record.path("montecarlo")
+        report = json.loads(file.read_text())
+        report["peaks"] = list(memory_rows(options.models))
+    else:
+        report = {**_record.taken(), "samples": options.samples}
+        report |= {"rows": [], "peaks": []}
+        for name in options.models:
+            row = measured(name, options.samples, options.seconds)
+            report["rows"].append(row)
+            show(row)
+    report["bars"] = [*bars(report["rows"]), *memory_bars(report["peaks"])]
     print(f"{_record.BACKEND}, {report['versions']}, {report['machine']}")
     _record.show_bars(report["bars"])
     _record.keep("montecarlo", report, options.output)
