@@ -29,8 +29,8 @@ class DropConnect(HoldingLayer):
     numbers, where `Dropout` has `batch * features`; 64 rows with a kernel of
     1,024 x 1,024 take 256 MiB, and as much for the gradient. So it is for
     small layers, such as the last ones, and for `Dense` only: in a convolution
-    or a recurrent layer each row would be a call of its own. In the README of
-    `timm`, "drop connect" is `DropPath`.
+    or a recurrent layer each row would be a call of its own. What EfficientNet
+    calls "drop connect" is `DropPath`.
 
     Args:
         layer: A `keras.layers.Dense`.
