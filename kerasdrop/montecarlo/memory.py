@@ -84,7 +84,9 @@ def _kernels_of_rows(operation):
     if not isinstance(operation, keras.layers.Layer):
         return []  # an operation of `keras.ops`
     return [
-        keras.KerasTensor((None, *layer.layer.kernel.shape), layer.dtype)
+        keras.KerasTensor(
+            (None, *layer.layer.kernel.shape), layer.compute_dtype
+        )
         for layer in _keras_graph.all_layers(operation)
         if isinstance(layer, layers.DropConnect)
     ]
