@@ -293,14 +293,20 @@ def _stripped_config(config):
     if cls in _WITH_RATES:
         zeros = {name: 0.0 for name in _RATES if name in config["config"]}
         return {**config, "config": {**config["config"], **zeros}}
-    if cls in _STOCK or (cls is not None and issubclass(cls, StochasticLayer)):
+    if cls in _STOCK or _stands_alone(cls):
         layer = keras.saving.deserialize_keras_object(config)
         # A new layer's schedule stands at its beginning; one in a layer is
         # seldom enough to be left, and reported.
         late = _is_ours(layer) and layer.schedule and _scales(layer)
-        if not late and not isinstance(layer, HoldingLayer):
+        if not late:
             return keras.saving.serialize_keras_object(_stand_in(layer))
     return {key: _stripped_config(value) for key, value in config.items()}
+
+
+def _stands_alone(cls):
+    """Whether a class is of ours, and one layer can take its place."""
+    is_ours = cls is not None and issubclass(cls, StochasticLayer)
+    return is_ours and not issubclass(cls, HoldingLayer)
 
 
 def _layer_class(config):

@@ -165,8 +165,11 @@ def test_a_convolution_at_a_learned_rate_is_left_too():
     assert report.stripped == {"drop": "the layer in it"}
 
 
-def test_a_learned_rate_inside_a_layer_is_left_and_reported():
-    drop = layers.ConcreteDropout(stock.Dense(3), name="drop")
+@pytest.mark.parametrize(
+    "cls", [layers.ConcreteDropout, layers.StochasticDepth]
+)
+def test_around_a_layer_and_inside_another_it_is_left_and_reported(cls):
+    drop = cls(stock.Dense(4), 0.25, name="drop")
     body = stock.TimeDistributed(drop, name="td"), stock.Dropout(0.5)
     _, report = assert_stripped(model_of(SEQUENCE, *body), skipped={"td/drop"})
     assert "made by a layer around it" in report.skipped["td/drop"]
