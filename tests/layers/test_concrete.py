@@ -218,7 +218,7 @@ def objective(rate, x, weight, dropout):
 def test_with_more_data_the_rate_falls_to_what_is_best():
     x = (
         np.random.default_rng(1)
-        .normal(0, 0.1, (120 * 128, 4))
+        .normal(0, 0.1, (60 * 256, 4))
         .astype("float32")
     )
     exact = x.astype("float64")
@@ -233,14 +233,14 @@ def test_with_more_data_the_rate_falls_to_what_is_best():
         model = model_of(layer)
         inner.set_weights([KERNEL])
         inner.trainable = False
-        decay = keras.optimizers.schedules.PolynomialDecay(0.2, 120, 0.0)
+        decay = keras.optimizers.schedules.PolynomialDecay(0.2, 60, 0.0)
         model.compile(keras.optimizers.Adam(decay), "mse")
-        model.fit(x, x @ KERNEL, 128, shuffle=False, verbose=0)
+        model.fit(x, x @ KERNEL, 256, shuffle=False, verbose=0)
         learned.append(layer.rate)
         rates = np.linspace(0.01, 0.9, 300)
         losses = [objective(r, exact, *settings.values()) for r in rates]
         best = rates[np.argmin(losses)]
-        np.testing.assert_allclose(layer.rate, best, rtol=0.15, atol=0)
+        np.testing.assert_allclose(layer.rate, best, rtol=0.2, atol=0)
     assert learned[1] < learned[0] / 3
 
 
