@@ -216,11 +216,7 @@ def objective(rate, x, weight, dropout):
 
 
 def test_with_more_data_the_rate_falls_to_what_is_best():
-    x = (
-        np.random.default_rng(1)
-        .normal(0, 0.1, (60 * 256, 4))
-        .astype("float32")
-    )
+    x = np.random.default_rng(1).normal(0, 0.1, (60 * 256, 4)).astype("float32")
     exact = x.astype("float64")
     learned = []
     for num_rows in (10, 1000):
