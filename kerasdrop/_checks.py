@@ -56,6 +56,17 @@ def rate_to_set(value, owner):
     return rate(value, owner)
 
 
+def inner_rate(value, owner):
+    """As `rate`, of what a learned one begins with: above 0 and below 1."""
+    if not is_number(value) or not 0.0 < float(value) < 1.0:
+        raise ValueError(
+            f"{owner}: argument `rate` must be one number in [0, 1] other "
+            "than 0 and 1, at which nothing could be learned. Received: "
+            f"rate={value!r}"
+        )
+    return float(value)
+
+
 def is_schedule(value):
     return isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
 

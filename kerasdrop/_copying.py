@@ -71,7 +71,7 @@ def copy_model(model, replacement):
     # A model comes after what it holds; `trainable` must be set before.
     for original, its_copy in reversed(copies.values()):
         pairs.extend(_copy_state(original, its_copy))
-    _check_weights_are_not_tied(model, duplicate)
+    _check_weights_are_not_tied(model, duplicate, _left_out(copies.values()))
     return duplicate, pairs
 
 
@@ -189,9 +189,20 @@ def _copy_draw_state(original, duplicate):
     duplicate._state.load_own_variables(store)
 
 
-def _check_weights_are_not_tied(model, duplicate):
+def _left_out(pairs):
+    """Ids of the weights of layers that became models of what is in them."""
+    left_out = set()
+    for original, duplicate in pairs:
+        if _is_graph(duplicate) and not _is_graph(original):
+            inside = _model_tree.sublayers(original)
+            kept = {id(weight) for layer in inside for weight in layer.weights}
+            left_out |= {id(weight) for weight in original.weights} - kept
+    return left_out
+
+
+def _check_weights_are_not_tied(model, duplicate, left_out):
     """Raises if layers shared a variable, which their copies cannot."""
-    count = len({id(weight) for weight in model.weights})
+    count = len({id(weight) for weight in model.weights} - left_out)
     copied = len({id(weight) for weight in duplicate.weights})
     if count != copied:
         raise ValueError(

@@ -168,13 +168,54 @@ def normal(draw, inputs):
     rounding. None is beyond 5.3: 23 bits of a word count.
     """
     masks.check_rows(draw, inputs)
-    return 2.0**0.5 * ops.erfinv(_fused_uniform(inputs, *draw))
+    return 2.0**0.5 * ops.erfinv(_fused_uniform(inputs, *draw, None))
 
 
-def _uniform(inputs, key, index, rows, set_size, num_samples):
-    """Uniform numbers in (-1, 1), of the shape of `inputs`."""
+def concrete_dropout(inputs, draw, logit, temperature=0.1, noise_shape=None):
+    """`inputs * (1 - z) / (1 - rate)`, z between 0 and 1 and mostly near them.
+
+    `z = sigmoid((logit + log(u / (1 - u))) / temperature)`, with u uniform in
+    (0, 1): a dropout mask that is smooth in the rate (Gal, Hron & Kendall
+    2017, section 3). z is above 1/2 with probability `rate`.
+
+    Args:
+        inputs: Float tensor, axis 0 being the row.
+        draw: A `masks.Draw`.
+        logit: float32 scalar tensor, `log(rate / (1 - rate))`.
+        temperature: Float above 0; the lower, the nearer to 0 and 1.
+        noise_shape: As in `keras.layers.Dropout`.
+    """
+    masks.check_rows(draw, inputs)
+    # Numbers in (-1, 1), to which 1 can be added without rounding.
+    uniform = _fused_uniform(inputs, *draw, noise_shape)
+    log_odds = ops.log(1.0 + uniform) - ops.log(1.0 - uniform)
+    logit = ops.cast(logit, _precise(inputs))
+    noise = ops.sigmoid(-(logit + log_odds) / temperature) / ops.sigmoid(-logit)
+    return inputs * ops.cast(noise, _dtype(inputs))
+
+
+def drop_connect(inputs, kernel, draw, rate):
+    """`inputs @ (kernel * keep / (1 - rate))`, each row with a mask of its own.
+
+    Args:
+        inputs: Float tensor `(batch, ..., features)`.
+        kernel: Float tensor `(features, units)`, of the dtype of `inputs`.
+        draw, rate: As of `dropout`.
+
+    Returns:
+        A float tensor `(batch, ..., units)`.
+    """
+    kernels = ops.broadcast_to(
+        kernel, (ops.shape(inputs)[0], *ops.shape(kernel))
+    )
+    kernels = dropout(kernels, draw, rate)
+    return ops.einsum("b...i,bio->b...o", inputs, kernels)
+
+
+def _uniform(inputs, key, index, rows, set_size, num_samples, noise_shape):
+    """Uniform numbers in (-1, 1): of the shape of `inputs`, or of the noise."""
     draw = masks.Draw(key, index, rows, set_size, num_samples)
-    word = masks.words(draw, tuple(ops.shape(inputs)))
+    word = masks.words(*masks.for_noise(inputs, draw, noise_shape))
     part = ops.cast(_bits.signed_shifted(word, 9), _precise(inputs))
     # The middle of one of 2**23 equal parts, exact in float32: never -1 or 1,
     # where the inverse of the error function is infinite.

@@ -414,20 +414,37 @@ def _independent_words(draw, shape):
     return word if shape else ops.reshape(word, ())
 
 
-def _keep(inputs, key, index, rows, set_size, num_samples, rate, noise_shape):
+def for_noise(inputs, draw, noise_shape=None):
+    """The draw and the sizes of a noise: one word for all that share it.
+
+    Args:
+        inputs: Tensor; axis 0 is the row.
+        draw: A `Draw`.
+        noise_shape: As in `keras.layers.Dropout`, or None.
+
+    Returns:
+        A `Draw`; and a tuple, of the inputs' sizes or of `noise_shape` with
+        each None replaced by one of them.
+    """
     sizes = ops.shape(inputs)
     if noise_shape is not None:
-        if noise_shape[:1] == (1,) and rows is not None:
-            rows = ops.zeros_like(rows)  # one mask for all rows
+        if noise_shape[:1] == (1,) and draw.rows is not None:
+            # One mask for all rows.
+            draw = draw._replace(rows=ops.zeros_like(draw.rows))
         sizes = [
             size if noise is None else noise
             for noise, size in zip(noise_shape, sizes)
         ]
+    return draw, tuple(sizes)
+
+
+def _keep(inputs, key, index, rows, set_size, num_samples, rate, noise_shape):
     draw = Draw(key, index, rows, set_size, num_samples)
+    draw, sizes = for_noise(inputs, draw, noise_shape)
     # What reads an exported graph may not know int16.
     if set_size == 16 and num_samples > 1 and not _backend.is_exporting():
-        return _kept_in_sets(draw, tuple(sizes), rate)
-    return _survives(words(draw, tuple(sizes)), rate)
+        return _kept_in_sets(draw, sizes, rate)
+    return _survives(words(draw, sizes), rate)
 
 
 def _threshold(rate):

@@ -262,9 +262,7 @@ def _check_settable(candidates, path, layer, number, owner):
             f"whose rate is fixed once a function is compiled. {remedy} To "
             f"leave it as it is: {_call_for_ours(candidates, owner)}."
         )
-    if layer.schedule is not None:
-        layer.rate = number  # the layer refuses, with the fix
-    layer.checked_rate(number)
+    layer.checked_rate(number)  # the layer refuses, with the fix
     # On JAX, inside an epoch: the layer says what to do.
     _ = layer.rate
 

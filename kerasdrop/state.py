@@ -36,6 +36,25 @@ class Cell(keras.random.SeedGenerator):
         raise TypeError("This holds a state of kerasdrop and draws nothing.")
 
 
+def value_of(variable, owner):
+    """The value of a variable, to read or before it is written.
+
+    Raises:
+        RuntimeError: On JAX, if Keras holds it elsewhere.
+    """
+    try:
+        return variable.value
+    except TypeError:
+        # Keras on JAX holds the values elsewhere during an epoch and leaves
+        # None behind. What is written now would be lost.
+        raise _backend.ValuesAway(
+            f"{owner}: on JAX, Keras keeps the state of a model outside its "
+            "variables while an epoch runs, so the rate can neither be read "
+            "nor set now. In a callback, touch `self.model` first (its getter "
+            "writes the state back), or call `model.jax_state_sync()`."
+        ) from None
+
+
 class DrawState(keras.layers.Layer):
     """What a stochastic layer remembers; its private child.
 
@@ -43,7 +62,7 @@ class DrawState(keras.layers.Layer):
     yet a checkpoint of the stock layer, which has none of it, loads as well.
 
     States:
-        rate: float32 scalar; absent if the rate is a schedule.
+        rate: float32 scalar; absent if the rate is a schedule, or learned.
         key: int32 `(2, 2, 1)`, made from the seed.
         step: int32 scalar, the number of training calls.
         draws: int32 scalar, the number of draws at inference.
@@ -88,18 +107,7 @@ class DrawState(keras.layers.Layer):
         return before
 
     def _readable(self, name):
-        try:
-            return getattr(self, name).state.value
-        except TypeError:
-            # Keras on JAX holds the values elsewhere during an epoch and
-            # leaves None behind. What is written now would be lost.
-            raise _backend.ValuesAway(
-                f"{self._owner}: on JAX, Keras keeps the state of a model "
-                "outside its variables while an epoch runs, so the rate can "
-                "neither be read nor set now. In a callback, touch "
-                "`self.model` first (its getter writes the state back), or "
-                "call `model.jax_state_sync()`."
-            ) from None
+        return value_of(getattr(self, name).state, self._owner)
 
     def quantize(self, mode=None, **kwargs):
         """Does nothing, for there is no weight here.

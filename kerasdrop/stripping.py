@@ -11,6 +11,7 @@ from kerasdrop import classic_scaling
 from kerasdrop import conversion
 from kerasdrop import layers
 from kerasdrop._reports import StrippingReport
+from kerasdrop.layers.base import HoldingLayer
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.montecarlo import adapters
 
@@ -51,7 +52,7 @@ def strip_dropout(model):
       `fold_classic_scaling`, or becomes a `keras.layers.Rescaling`; so does
       that of a classic `DropPath`. `StochasticDepth` becomes the layer, its
       factor and a sum, behind which a padding mask is only known if the layer
-      passes it on.
+      passes it on; `ConcreteDropout` and `DropConnect` become the layer.
     - Rates inside attention and recurrent layers become 0. With any other,
       Keras takes the slow path at inference, too: attention without the fused
       kernel, recurrence without cuDNN.
@@ -133,13 +134,13 @@ class _Stripper:
             return None
         inside = _keras_graph.all_layers(layer)
         if any(self._draws_at_inference(one) for one in inside):
-            if not isinstance(layer, layers.StochasticDepth):
+            if not isinstance(layer, HoldingLayer):
                 return None
         if id(layer) in self._kernels:
             return classic_scaling.identity(layer)
-        if isinstance(layer, layers.StochasticDepth):
+        if isinstance(layer, HoldingLayer):
             draws = self._draws_at_inference(layer)
-            return None if draws else _residual(layer, copy)
+            return None if draws else _released(layer, copy)
         if _is_removable(layer):
             return _stand_in(layer)
         if any(_is_removable(one) or _rates_of(one) for one in inside):
@@ -190,8 +191,9 @@ class _Stripper:
         if id(layer) in self._kernels:
             kernels = self._kernels[id(layer)]
             return classic_scaling.describe(layer, kernels)
-        if isinstance(layer, layers.StochasticDepth):
-            return "sum of inputs and layer"
+        if isinstance(layer, HoldingLayer):
+            is_sum = isinstance(layer, layers.StochasticDepth)
+            return "sum of inputs and layer" if is_sum else "the layer in it"
         if isinstance(new, keras.layers.Rescaling):
             return f"Rescaling by {new.scale:g}"
         if rates := _rates_of(layer):
@@ -255,19 +257,25 @@ def _stand_in(layer):
     return classic_scaling.identity(layer)
 
 
-def _residual(layer, copy):
-    """`StochasticDepth` at inference, as a model of layers of Keras."""
+def _released(layer, copy):
+    """A layer that holds one, at inference, as a model of layers of Keras."""
     inputs = keras.Input(
         batch_shape=layer.get_build_config()["input_shape"],
         dtype=layer.compute_dtype,
     )
-    branch = copy(layer.layer)(inputs)
+    outputs = copy(layer.layer)(inputs)
+    if isinstance(layer, layers.StochasticDepth):
+        outputs = _residual(layer, inputs, outputs)
+    return keras.Model(inputs, outputs, name=layer.name)
+
+
+def _residual(layer, inputs, branch):
+    """The sum that `StochasticDepth` makes at inference."""
     policy = layer.dtype_policy
     if _scales(layer):
         scale = keras.layers.Rescaling(1.0 - layer.rate, dtype=policy)
         branch = scale(branch)
-    outputs = keras.layers.Add(dtype=policy)([inputs, branch])
-    return keras.Model(inputs, outputs, name=layer.name)
+    return keras.layers.Add(dtype=policy)([inputs, branch])
 
 
 def _without_rates(layer, config):
@@ -285,14 +293,20 @@ def _stripped_config(config):
     if cls in _WITH_RATES:
         zeros = {name: 0.0 for name in _RATES if name in config["config"]}
         return {**config, "config": {**config["config"], **zeros}}
-    if cls in _STOCK or (cls is not None and issubclass(cls, StochasticLayer)):
+    if cls in _STOCK or _stands_alone(cls):
         layer = keras.saving.deserialize_keras_object(config)
         # A new layer's schedule stands at its beginning; one in a layer is
         # seldom enough to be left, and reported.
         late = _is_ours(layer) and layer.schedule and _scales(layer)
-        if not late and cls is not layers.StochasticDepth:
+        if not late:
             return keras.saving.serialize_keras_object(_stand_in(layer))
     return {key: _stripped_config(value) for key, value in config.items()}
+
+
+def _stands_alone(cls):
+    """Whether a class is of ours, and one layer can take its place."""
+    is_ours = cls is not None and issubclass(cls, StochasticLayer)
+    return is_ours and not issubclass(cls, HoldingLayer)
 
 
 def _layer_class(config):

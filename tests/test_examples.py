@@ -105,6 +105,18 @@ def test_stochastic_depth_by_profile():
 
 
 @pytest.mark.slow
+def test_concrete_dropout_learns_from_the_number_of_rows():
+    lines = run_example("concrete_dropout.py", "--quick").splitlines()
+    few, many = ([float(n) for n in line.split()] for line in lines[1:])
+    assert (few[0], many[0]) == (10, 1000)
+    # Of the second and third hidden layer. The first has one input.
+    assert few[2] > 2 * many[2]
+    assert few[3] > 2 * many[3]
+    epistemic = 6
+    assert few[epistemic] > many[epistemic]
+
+
+@pytest.mark.slow
 def test_drop_block_with_a_ramp():
     lines = run_example("drop_block.py", "--quick").splitlines()
     rows = {line.split()[0]: line.split()[1:4] for line in lines[1:]}

@@ -144,6 +144,37 @@ def test_stochastic_depth_becomes_a_sum(scaling):
     }
 
 
+@pytest.mark.parametrize("cls", [layers.ConcreteDropout, layers.DropConnect])
+def test_a_layer_around_another_leaves_the_latter(cls):
+    """And the learned rate, a weight, is no more."""
+    drop = cls(stock.Dense(3, "tanh", name="dense"), 0.5, name="drop")
+    model = model_of(SEQUENCE, drop, stock.Dense(2))
+    stripped, report = assert_stripped(model)
+    assert report.stripped == {"drop": "the layer in it"}
+    shapes = [weight.shape for weight in stripped.weights]
+    assert shapes == [(4, 3), (3,), (3, 2), (2,)]
+    dense = stripped.get_layer("drop").get_layer("dense")
+    for one, other in zip(dense.get_weights(), drop.layer.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_convolution_at_a_learned_rate_is_left_too():
+    inner = stock.Conv1D(3, 2)
+    drop = layers.ConcreteDropout(inner, granularity="channel", name="drop")
+    _, report = assert_stripped(model_of(SEQUENCE, drop, stock.Dense(2)))
+    assert report.stripped == {"drop": "the layer in it"}
+
+
+@pytest.mark.parametrize(
+    "cls", [layers.ConcreteDropout, layers.StochasticDepth]
+)
+def test_around_a_layer_and_inside_another_it_is_left_and_reported(cls):
+    drop = cls(stock.Dense(4), 0.25, name="drop")
+    body = stock.TimeDistributed(drop, name="td"), stock.Dropout(0.5)
+    _, report = assert_stripped(model_of(SEQUENCE, *body), skipped={"td/drop"})
+    assert "made by a layer around it" in report.skipped["td/drop"]
+
+
 def test_attention_gets_its_fused_path():
     inputs = keras.Input((6, 8))
     attention = stock.MultiHeadAttention(2, 4, dropout=0.5, name="attention")

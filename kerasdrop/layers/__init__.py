@@ -2,9 +2,11 @@
 
 from kerasdrop.layers.alpha import AlphaDropout
 from kerasdrop.layers.alpha import FeatureAlphaDropout
+from kerasdrop.layers.concrete import ConcreteDropout
 from kerasdrop.layers.drop_block import DropBlock1D
 from kerasdrop.layers.drop_block import DropBlock2D
 from kerasdrop.layers.drop_block import DropBlock3D
+from kerasdrop.layers.drop_connect import DropConnect
 from kerasdrop.layers.drop_path import DropPath
 from kerasdrop.layers.dropout import ClassicDropout
 from kerasdrop.layers.dropout import Dropout
@@ -20,9 +22,11 @@ from kerasdrop.layers.stochastic_depth import StochasticDepth
 __all__ = [
     "AlphaDropout",
     "ClassicDropout",
+    "ConcreteDropout",
     "DropBlock1D",
     "DropBlock2D",
     "DropBlock3D",
+    "DropConnect",
     "DropPath",
     "Dropout",
     "FeatureAlphaDropout",

@@ -25,22 +25,27 @@ class StochasticLayer(keras.layers.Layer):
     - `stochastic(inputs, draw, rate)`,
     - `deterministic(inputs, rate)`.
 
-    A final layer calls `_start` at the end of its `__init__`.
+    A final layer calls `_start` at the end of its `__init__`; one that keeps
+    its rate itself, and overrides what reads it, `_start_drawing`.
     """
 
+    _schedule = None
+
     def _start(self, rate, seed, stochastic_inference):
+        if _checks.is_number(rate):
+            rate = self.checked_rate(rate)
+        else:
+            self._schedule = _schedule(rate, self._label())
+            rate = None
+        self._exact_rate = rate
+        self._start_drawing(rate, seed, stochastic_inference)
+
+    def _start_drawing(self, rate, seed, stochastic_inference):
         owner = self._label()
         self.seed = _checks.seed(seed, owner)
         self._stochastic_inference = _checks.flag(
             stochastic_inference, owner, "stochastic_inference"
         )
-        self._schedule = None
-        if _checks.is_number(rate):
-            rate = self.checked_rate(rate)
-        else:
-            self._schedule = _schedule(rate, owner)
-            rate = None
-        self._exact_rate = rate
         self._state = DrawState(rate, self.seed, owner)
         self.supports_masking = True
         # There is nothing to build, but in a subclass that says so.
@@ -94,19 +99,19 @@ class StochasticLayer(keras.layers.Layer):
 
     @rate.setter
     def rate(self, value):
-        if self._schedule is not None:
-            raise ValueError(
-                f"{self._label()}: the rate follows a "
-                f"{type(self._schedule).__name__} and cannot be set. To set "
-                "it by hand or by a callback, build the layer with a number, "
-                f"e.g. `Dropout(rate=0.5)`. Received: rate={value!r}"
-            )
         value = self.checked_rate(value)
         self._state.write("rate", value)
         self._exact_rate = value
 
     def checked_rate(self, rate):
-        """Returns a rate that is asked for as a float, or raises."""
+        """Returns a rate that is to be set as a float, or raises."""
+        if self._schedule is not None:
+            raise ValueError(
+                f"{self._label()}: the rate follows a "
+                f"{type(self._schedule).__name__} and cannot be set. To set "
+                "it by hand or by a callback, build the layer with a number, "
+                f"e.g. `Dropout(rate=0.5)`. Received: rate={rate!r}"
+            )
         return _checks.rate_to_set(rate, self._label())
 
     def _rate_tensor(self, step=None):
@@ -223,6 +228,21 @@ class NoiseShapeLayer(StochasticLayer):
 
     def get_config(self):
         return {**super().get_config(), "noise_shape": self.noise_shape}
+
+
+class HoldingLayer(StochasticLayer, keras.layers.Wrapper):
+    """Abstract: a stochastic layer that calls another one, its `layer`."""
+
+    def _outputs(self, inputs):
+        """What the layer makes of the inputs, undisturbed."""
+        # It may have a dtype policy of its own; the outputs are in ours.
+        return ops.cast(self.layer(inputs), self.compute_dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "layer": keras.saving.serialize_keras_object(self.layer),
+        }
 
 
 def _schedule(rate, owner):

@@ -4,11 +4,11 @@ import keras
 
 from kerasdrop import _checks
 from kerasdrop import functional
-from kerasdrop.layers.base import StochasticLayer
+from kerasdrop.layers.base import HoldingLayer
 
 
 @keras.saving.register_keras_serializable("kerasdrop")
-class StochasticDepth(StochasticLayer, keras.layers.Wrapper):
+class StochasticDepth(HoldingLayer):
     """Adds a layer's outputs to its inputs, for some rows, at random.
 
     A residual block that is left out of the network for a part of the rows
@@ -92,23 +92,15 @@ class StochasticDepth(StochasticLayer, keras.layers.Wrapper):
                 f"{shape or type(outputs).__name__} of {inputs.shape}"
             )
 
-    def _branch(self, inputs):
-        # The layer may have a dtype policy of its own; the sum is in ours.
-        return keras.ops.cast(self.layer(inputs), self.compute_dtype)
-
     def stochastic(self, inputs, draw, rate):
-        branch = self._branch(inputs)
+        branch = self._outputs(inputs)
         return inputs + functional.drop_path(branch, draw, rate, self.scaling)
 
     def deterministic(self, inputs, rate):
-        branch = self._branch(inputs)
+        branch = self._outputs(inputs)
         if self.scaling == "classic":
             branch = functional.classic_scaling(branch, rate)
         return inputs + branch
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "layer": keras.saving.serialize_keras_object(self.layer),
-            "scaling": self.scaling,
-        }
+        return {**super().get_config(), "scaling": self.scaling}

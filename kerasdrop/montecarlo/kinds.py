@@ -6,6 +6,7 @@ from keras import tree
 from kerasdrop import _arrays
 from kerasdrop import _classes
 from kerasdrop import _keras_graph
+from kerasdrop import layers
 
 KINDS = (
     "probabilities",
@@ -16,6 +17,12 @@ KINDS = (
     "mean_and_log_variance",
 )
 CLASSES = ("probabilities", "logits")
+# Layers whose outputs are those of the layer in them.
+_HOLDING = (
+    keras.layers.TimeDistributed,
+    layers.ConcreteDropout,
+    layers.DropConnect,
+)
 TWO_PART = ("mean_and_variance", "mean_and_log_variance")
 
 
@@ -89,6 +96,8 @@ def _kind_of_operation(operation):
     if graph is not None:
         kinds = map(_kind_of_operation, _keras_graph.last_operations(operation))
         return next(iter(kinds))
+    if isinstance(operation, _HOLDING):
+        return _kind_of_operation(operation.layer)
     if isinstance(operation, keras.layers.Softmax):
         return "probabilities"
     activation = getattr(operation, "activation", None)

@@ -6,6 +6,7 @@ import keras
 from keras import tree
 
 from kerasdrop import _keras_graph
+from kerasdrop import layers
 from kerasdrop.montecarlo import adapters
 from kerasdrop.montecarlo import folding
 
@@ -20,7 +21,8 @@ def bytes_per_sample(model, inputs):
     """The most that one sample of one row takes at a time, in bytes.
 
     The outputs of all layers behind the first that draws are counted from
-    when they are made until they are used for the last time.
+    when they are made until they are used for the last time; a kernel of
+    `DropConnect`, of which each row has one, during the call.
 
     Args:
         model: A built model.
@@ -49,6 +51,7 @@ class _Calls:
 
     def __call__(self, operation, inputs, outputs, is_folded, begins):
         if is_folded:
+            inputs = [*inputs, *_kernels_of_rows(operation)]
             self._calls.append((inputs, outputs))
 
     def peak(self):
@@ -74,6 +77,19 @@ class _Calls:
         sizes = [size or self._length for size in tensor.shape[1:]]
         item = keras.backend.standardize_dtype(tensor.dtype)
         return math.prod(sizes) * _BYTES.get(item, 4)
+
+
+def _kernels_of_rows(operation):
+    """What stands for the kernels that a call makes, one for each row."""
+    if not isinstance(operation, keras.layers.Layer):
+        return []  # an operation of `keras.ops`
+    return [
+        keras.KerasTensor(
+            (None, *layer.layer.kernel.shape), layer.compute_dtype
+        )
+        for layer in _keras_graph.all_layers(operation)
+        if isinstance(layer, layers.DropConnect)
+    ]
 
 
 _BYTES = {"float64": 8, "int64": 8, "float16": 2, "bfloat16": 2, "bool": 1}

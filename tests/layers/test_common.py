@@ -87,6 +87,30 @@ def gaussian(x, words, rate):
     return x * (1.0 + np.sqrt(rate / (1.0 - rate)) * inverse(uniform))
 
 
+def concrete(noise_shape=(None, None, None)):
+    """A reference of concrete dropout, at its temperature of .1."""
+
+    def outputs(x, words, rate):
+        pairs = zip(noise_shape, x.shape)
+        word = words(
+            [size if noise is None else noise for noise, size in pairs]
+        )
+        uniform = ((word >> 9) + 2**22 + 0.5) / 2**23
+        log_odds = np.log(rate / (1 - rate)) + np.log(uniform / (1 - uniform))
+        z = 1.0 / (1.0 + np.exp(-log_odds / 0.1))
+        return x * (1.0 - z) / (1.0 - rate)
+
+    return outputs
+
+
+def connections(x, words, rate):
+    """A reference of DropConnect with an identity as kernel."""
+    rows, _, units = x.shape
+    keep = known_masks.kept_array(words((rows, units, units)), rate)
+    kept = np.diagonal(keep, axis1=1, axis2=2)
+    return inverted(x, kept[:, None], rate)
+
+
 def around(formula):
     """A reference of a layer, which leaves its inputs, added to them."""
     return lambda x, *others: x + formula(x, *others)
@@ -144,6 +168,14 @@ def deep(rate, **arguments):
     return layers.StochasticDepth(relu, rate, **arguments)
 
 
+def holding(cls, rate, dtype=None, **arguments):
+    """A layer around one that leaves its inputs."""
+    layer = stock.Dense(
+        4, use_bias=False, kernel_initializer="identity", dtype=dtype
+    )
+    return cls(layer, rate, dtype=dtype, **arguments)
+
+
 def pair(name, **arguments):
     """Our layer and its stock twin, with the same arguments."""
     return {
@@ -163,6 +195,17 @@ BLOCK = {
     "opt_outs": {
         "expectation": "of a row only: tests/layers/test_drop_block.py",
         "rate one": "blocks overlap: tests/layers/test_drop_block.py",
+    },
+}
+LEARNED = {
+    "variance": None,  # that of relaxed noise: tests/layers/test_concrete.py
+    "opt_outs": {
+        "expectation": "of relaxed noise: tests/layers/test_concrete.py",
+        "rate zero": "it cannot be learned from: refused",
+        "rate one": "it cannot be learned from: refused",
+        "setting": "its rate is learned: tests/layers/test_concrete.py",
+        "schedule": "its rate is learned: tests/layers/test_concrete.py",
+        "unknown sizes": "a kernel has one: tests/layers/test_concrete.py",
     },
 }
 FIRST = {"data_format": "channels_first"}
@@ -265,6 +308,26 @@ CASES = {
         shape=(5, 4),
         stochastic=gaussian,
         opt_outs={"rate one": "its variance is infinite: refused, see below"},
+    ),
+    "ConcreteDropout": Case(
+        functools.partial(holding, layers.ConcreteDropout),
+        (5, 4),
+        concrete(),
+        **LEARNED,
+    ),
+    "ConcreteDropout, channels": Case(
+        functools.partial(
+            holding, layers.ConcreteDropout, granularity="channel"
+        ),
+        (5, 4),
+        concrete(STEPS),
+        **LEARNED,
+    ),
+    "DropConnect": Case(
+        functools.partial(holding, layers.DropConnect),
+        (5, 4),
+        connections,
+        opt_outs={"unknown sizes": "a kernel has one: test_drop_connect.py"},
     ),
     "DropPath": Case(layers.DropPath, (5, 4), masked(inverted, ROW)),
     "DropPath, classic": Case(
@@ -399,7 +462,7 @@ def test_stochastic_inference_draws_anew_each_time(name):
     assert layer.step == 0
 
 
-@cases()
+@cases("rate zero")
 def test_nothing_is_drawn_at_rate_zero(name):
     x = inputs_of(name)
     outputs = CASES[name].make(0.0)(x, training=True)
@@ -416,8 +479,9 @@ def test_rate_one_gives_zeros(name):
 @cases()
 @pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
 def test_gradients_are_finite(name, rate):
-    if rate == 1.0 and "rate one" in CASES[name].opt_outs:
-        pytest.skip(CASES[name].opt_outs["rate one"])
+    topic = {0.0: "rate zero", 1.0: "rate one"}.get(rate)
+    if topic in CASES[name].opt_outs:
+        pytest.skip(CASES[name].opt_outs[topic])
     case, x = CASES[name], inputs_of(name)
     gradient = traced.gradient(case.make(rate, seed=0), x)
     assert np.isfinite(gradient).all()
@@ -495,7 +559,7 @@ def test_a_rate_is_live_in_a_compiled_function_without_a_retrace(name):
     assert call.num_traces == 1
 
 
-@cases()
+@cases("schedule")
 def test_a_schedule_moves_the_rate_in_a_compiled_function(name):
     case, x = CASES[name], inputs_of(name)
     ramp = schedules.Linear(0.0, 0.5, num_steps=2)
@@ -624,7 +688,7 @@ def test_a_symbolic_call_has_the_shape_of_an_eager_one(name):
     assert case.make(0.5)(x, training=True).shape == x.shape
 
 
-@cases()
+@cases("unknown sizes")
 def test_sizes_may_be_unknown_when_it_is_traced(name):
     case, x = CASES[name], inputs_of(name)
     unknown = (None,) * len(case.shape)

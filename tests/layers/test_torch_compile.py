@@ -82,6 +82,9 @@ OTHERS = {
     "StochasticDepth": lambda: layers.StochasticDepth(
         keras.layers.Activation("relu"), 0.5, seed=0
     ),
+    "DropConnect": lambda: layers.DropConnect(
+        keras.layers.Dense(3, kernel_initializer="ones"), 0.5, seed=0
+    ),
 }
 
 
@@ -97,14 +100,43 @@ def test_other_layers_are_live_and_compiled_once_too(name):
     for rate in (0.5, 0.5, 0.0, 0.3, 0.9):
         layer.rate = eager.rate = rate
         np.testing.assert_allclose(
-            call(inputs).numpy(),
-            eager(inputs, training=True).numpy(),
+            call(inputs).detach().numpy(),
+            eager(inputs, training=True).detach().numpy(),
             rtol=1e-5,
             atol=1e-6,
         )
         frames.append(counter.frame_count)
     torch._dynamo.reset()
     assert frames[1:] == frames[1:2] * 4
+
+
+def test_a_learned_rate_is_compiled_once_and_has_its_gradient():
+    torch._dynamo.reset()
+    inputs = torch.ones(4, 10, 3)
+    layer, eager = (
+        layers.ConcreteDropout(
+            keras.layers.Dense(3, kernel_initializer="ones"), 0.5, seed=0
+        )
+        for _ in range(2)
+    )
+    counter = CompileCounter()
+    layer.build(inputs.shape)
+    eager.build(inputs.shape)
+    call = torch.compile(lambda x: layer(x, training=True), backend=counter)
+    frames = []
+    for logit in (0.0, 0.0, -1.0, -2.0):
+        gradients = []
+        for one, run in ((layer, call), (eager, eager)):
+            one.rate_logit.assign(logit)
+            one.rate_logit.value.grad = None
+            outputs = run(inputs) if run is call else run(inputs, training=True)
+            outputs.sum().backward()
+            gradients.append(float(one.rate_logit.value.grad))
+        frames.append(counter.frame_count)
+        np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-4)
+        assert gradients[0] != 0.0
+    torch._dynamo.reset()
+    assert frames[1:] == frames[1:2] * 3
 
 
 @pytest.mark.filterwarnings(
