@@ -176,7 +176,9 @@ def derived_seed(seed, index):
     """
     if seed is None:
         return None
-    low, high = threefry_2x32((seed & _LOW_32, (seed >> 32) & _LOW_32), (index, 1))
+    low, high = threefry_2x32(
+        (seed & _LOW_32, (seed >> 32) & _LOW_32), (index, 1)
+    )
     return low + (high << 32)
 
 
