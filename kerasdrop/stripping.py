@@ -163,13 +163,10 @@ class _Stripper:
         return None
 
     def _draws_at_inference(self, layer):
+        if type(layer) in _PLAIN:
+            return any(map(self._draws_at_inference, _dropouts_of(layer)))
         if id(layer) in self._always_draw:
             return _is_removable(layer) or bool(_rates_of(layer))
-        if type(layer) in _PLAIN:
-            return any(
-                self._draws_at_inference(one)
-                for one in _model_tree.sublayers(layer)
-            )
         return _is_ours(layer) and layer.stochastic_inference
 
     def report(self, model, new_model, copies):
@@ -223,6 +220,10 @@ def _is_ours(layer):
 
 def _is_removable(layer):
     return _is_ours(layer) or type(layer) in _STOCK
+
+
+def _dropouts_of(layer):
+    return filter(_is_ours, _model_tree.sublayers(layer))
 
 
 def _rates_of(layer):
