@@ -10,16 +10,16 @@ import pytest
 from keras import layers
 from keras import ops
 
-INPUTS = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+INPUTS = np.random.default_rng(0).normal(size=(3, 4, 6)).astype("float32")
 
 # How each is made, and the attribute that it compares with 0.
 KINDS = {
     "multi-head": (
-        lambda rate: layers.MultiHeadAttention(1, 2, None, rate),
+        lambda rate: layers.MultiHeadAttention(4, 2, None, rate),
         "_dropout",
     ),
     "grouped": (
-        lambda rate: layers.GroupQueryAttention(2, 2, 1, rate),
+        lambda rate: layers.GroupQueryAttention(2, 4, 2, rate),
         "dropout",
     ),
 }
@@ -71,6 +71,6 @@ def test_that_layer_is_called_once_on_the_weights(kind, training):
     ):
         layer(INPUTS, INPUTS, training=training)
     [(weights, told)] = seen
-    assert weights.shape[::2] == (2, 3)
+    assert weights.shape == (3, 4, 4, 4)
     np.testing.assert_allclose(weights.sum(axis=-1), 1.0, rtol=1e-5)
     assert told is training

@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers
 from keras import ops
 
-INPUTS = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+INPUTS = np.random.default_rng(0).normal(size=(4, 4, 3)).astype("float32")
 
 
 class View:
@@ -34,7 +34,7 @@ class Own(layers.RNN):
 
 
 def test_the_loop_runs_the_cell_of_a_view():
-    plain = layers.RNN(layers.LSTMCell(5), return_sequences=True)
+    plain = layers.RNN(layers.LSTMCell(6), return_sequences=True)
     expected = 2.0 * ops.convert_to_numpy(plain(INPUTS))
     doubled = Own(plain.cell, return_sequences=True)(INPUTS)
     np.testing.assert_allclose(
@@ -44,7 +44,7 @@ def test_the_loop_runs_the_cell_of_a_view():
 
 def test_a_cell_without_the_argument_may_be_told_training():
     class Cell(keras.layers.Layer):
-        state_size = 4
+        state_size = 3
 
         def call(self, inputs, states):
             return inputs, [inputs]

@@ -200,7 +200,7 @@ def test_a_padded_step_changes_nothing(name):
 
 
 def test_a_padding_mask_is_passed_on():
-    tokens = np.array([[3, 1, 0, 0], [2, 2, 1, 0]])
+    tokens = np.array([[3, 1, 0, 0], [2, 2, 1, 0]] * 2)
     embedded = stock.Embedding(4, FEATURES, mask_zero=True)(tokens)
     outputs = layer_of(return_sequences=True)(embedded, training=True)
     np.testing.assert_array_equal(numpy(outputs._keras_mask), tokens != 0)
@@ -358,7 +358,7 @@ def test_weights_are_those_of_the_stock_layer():
 
 @pytest.mark.parametrize(
     ("name", "of_cell"),
-    [("lstm", "mixed_bfloat16"), ("gru", "mixed_bfloat16"), ("gru", "float32")],
+    [("lstm", "mixed_bfloat16"), ("gru", "float32")],
 )
 def test_it_computes_in_its_dtype_and_its_cell_in_that_of_the_cell(
     name, of_cell
