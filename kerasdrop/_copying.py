@@ -93,6 +93,14 @@ def rebuild(operation, config=None):
         ) from error
 
 
+def serialized_in_place(layer, config):
+    """A layer as a configuration, built as that whose place it takes was."""
+    new_config = keras.saving.serialize_keras_object(layer)
+    if "build_config" in config:
+        new_config["build_config"] = config["build_config"]
+    return new_config
+
+
 def _rebuild_lambda(layer):
     # `from_config` refuses Python code, which is right for a file. Here it is
     # the code that the user runs already.
@@ -171,16 +179,35 @@ def _copy_state(original, duplicate):
 
 def _paired(original, duplicate):
     """A layer and all inside it, each with its copy."""
-    old = [original, *(layer for _, layer in _model_tree.walk(original))]
-    new = [duplicate, *(layer for _, layer in _model_tree.walk(duplicate))]
+    return list(_pairs(original, duplicate, set()))
+
+
+def _pairs(original, duplicate, seen):
+    if id(original) in seen:
+        return
+    seen.add(id(original))
+    yield original, duplicate
+    old, new = map(_model_tree.sublayers, (original, duplicate))
+    if type(original) is not type(duplicate):
+        # A layer of Keras and ours, or the reverse: its dropout is another.
+        old, new = map(_without_dropout, (old, new))
     if len(old) != len(new):
         raise ValueError(
             f"Layer '{original.name}' ({type(original).__name__}) cannot be "
-            f"copied: it holds {len(old) - 1} layers, but {len(new) - 1} when "
+            f"copied: it holds {len(old)} layers, but {len(new)} when "
             "rebuilt from its configuration. Let its `get_config` return all "
             "that decides which layers it makes."
         )
-    return list(zip(old, new))
+    for one, other in zip(old, new):
+        yield from _pairs(one, other, seen)
+
+
+def _without_dropout(layers):
+    return [
+        layer
+        for layer in layers
+        if not isinstance(layer, (StochasticLayer, *_model_tree.STOCK_DROPOUT))
+    ]
 
 
 def _copy_draw_state(original, duplicate):

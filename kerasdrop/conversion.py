@@ -19,7 +19,12 @@ _COUNTERPARTS = {
     keras.layers.SpatialDropout3D: layers.SpatialDropout3D,
     keras.layers.AlphaDropout: layers.AlphaDropout,
     keras.layers.GaussianDropout: layers.GaussianDropout,
+    keras.layers.MultiHeadAttention: layers.MultiHeadAttention,
+    keras.layers.GroupQueryAttention: layers.GroupQueryAttention,
 }
+
+# They are faster as they are, where they drop nothing.
+_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
 
 # Layers that drop units in their own computation, with no layer for it.
 DROPPING = (
@@ -49,7 +54,8 @@ def convert_dropout(model):
 
     Every `keras.layers.Dropout` becomes a `kerasdrop.layers.Dropout` of the
     same rate, noise shape, seed, name and dtype policy, and so do
-    `SpatialDropout1D`, `2D` and `3D`, `AlphaDropout` and `GaussianDropout`:
+    `SpatialDropout1D`, `2D` and `3D`, `AlphaDropout` and `GaussianDropout`,
+    and, if they drop weights, `MultiHeadAttention` and `GroupQueryAttention`:
     in the model, in functional and sequential models inside it, and in layers
     that are configured with it (`TimeDistributed(Dropout(...))`). Predictions
     stay the same; in training other units are dropped, as often.
@@ -69,9 +75,8 @@ def convert_dropout(model):
         - `model`: the new model;
         - `report`: its `converted` and `skipped` are dicts from a layer's
           path to an explanation; printed, it is a table. What draws and could
-          not be reached is in `skipped`: dropout inside recurrent and
-          attention layers, in subclassed layers and models, subclasses of
-          the dropout layers of Keras.
+          not be reached is in `skipped`: dropout inside recurrent layers, in
+          subclassed layers and models, subclasses of the layers of Keras.
 
     Raises:
         ValueError: If there is nothing to convert, if the model is not built
@@ -105,6 +110,8 @@ def convert_dropout(model):
 
 def is_convertible(layer):
     """Whether a layer of kerasdrop can take this one's place."""
+    if type(layer) in _ATTENTION and layer.dropout == 0.0:
+        return False
     return type(layer) in _COUNTERPARTS
 
 
@@ -136,16 +143,18 @@ def _converted_config(config):
         if (
             config.get("module") == "keras.layers"
             and config.get("class_name") == stock.__name__
+            # Of attention, the rate.
+            and config["config"].get("dropout") != 0.0
         ):
-            return keras.saving.serialize_keras_object(
-                ours.from_config(config["config"])
+            return _copying.serialized_in_place(
+                ours.from_config(config["config"]), config
             )
     return {key: _converted_config(value) for key, value in config.items()}
 
 
 def _report(model, pairs):
     is_converted = {
-        id(old): isinstance(new, StochasticLayer)
+        id(old): type(new) is _COUNTERPARTS[type(old)]
         for old, new in pairs
         if is_convertible(old)
     }
@@ -159,8 +168,9 @@ def _report(model, pairs):
                 f"{_model_tree.class_name(layer)} -> "
                 f"kerasdrop.layers.{_COUNTERPARTS[stock].__name__}"
             )
-        else:
-            owner = found.get(path.rpartition("/")[0])
+            continue
+        owner = found.get(path.rpartition("/")[0])
+        if not is_converted.get(id(owner)):
             reason = _why_skipped(layer, owner)
             if reason is not None:
                 skipped[path] = reason

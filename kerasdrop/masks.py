@@ -169,6 +169,19 @@ def key_of_seed_tensor(seed):
     return ops.reshape(ops.stack([first, second], axis=1), (2, 2, 1))
 
 
+def derived_seed(seed, index):
+    """The seed of child number `index` of a seed: an integer, or None of None.
+
+    Its key has nothing in common with that of `seed`, nor of other children.
+    """
+    if seed is None:
+        return None
+    low, high = threefry_2x32(
+        (seed & _LOW_32, (seed >> 32) & _LOW_32), (index, 1)
+    )
+    return low + (high << 32)
+
+
 def derived_key(key, index):
     """The key of child number `index` of `key`: an int32 tensor `(2, 2, 1)`."""
     pair = row_keys(Draw(key, index, np.arange(2, dtype="int32")), 2)

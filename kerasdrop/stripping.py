@@ -35,6 +35,13 @@ _WITH_RATES = (
 )
 _RATES = ("dropout", "recurrent_dropout")
 
+# Layers of Keras with our dropout in them, and what they are without.
+_PLAIN = {
+    layers.DropoutRNN: keras.layers.RNN,
+    layers.GroupQueryAttention: keras.layers.GroupQueryAttention,
+    layers.MultiHeadAttention: keras.layers.MultiHeadAttention,
+}
+
 
 class Stripping(NamedTuple):
     """A new model without dropout, and the report of what became of it."""
@@ -56,6 +63,8 @@ def strip_dropout(model):
     - Rates inside attention and recurrent layers become 0. With any other,
       Keras takes the slow path at inference, too: attention without the fused
       kernel, recurrence without cuDNN.
+    - `DropoutRNN`, `MultiHeadAttention` and `GroupQueryAttention` become the
+      layers of Keras that they extend.
 
     So a model that is made of layers of Keras otherwise is made of nothing
     else: it can be loaded and served without kerasdrop. It predicts what
@@ -141,6 +150,8 @@ class _Stripper:
         if isinstance(layer, HoldingLayer):
             draws = self._draws_at_inference(layer)
             return None if draws else _released(layer, copy)
+        if type(layer) in _PLAIN:
+            return _plain(layer)
         if _is_removable(layer):
             return _stand_in(layer)
         if any(_is_removable(one) or _rates_of(one) for one in inside):
@@ -153,6 +164,8 @@ class _Stripper:
         return None
 
     def _draws_at_inference(self, layer):
+        if type(layer) in _PLAIN:
+            return any(map(self._draws_at_inference, _dropouts_of(layer)))
         if id(layer) in self._always_draw:
             return _is_removable(layer) or bool(_rates_of(layer))
         return _is_ours(layer) and layer.stochastic_inference
@@ -168,7 +181,7 @@ class _Stripper:
         stripped, skipped = {}, {}
         for path, layer in found.items():
             owner = found.get(path.rpartition("/")[0])
-            is_part = isinstance(owner, _WITH_RATES)
+            is_part = isinstance(owner, (*_WITH_RATES, *_PLAIN))
             if is_part or id(layer) not in copies:
                 continue  # of a layer that was asked already; or an input
             new = copies[id(layer)]
@@ -196,6 +209,8 @@ class _Stripper:
             return "sum of inputs and layer" if is_sum else "the layer in it"
         if isinstance(new, keras.layers.Rescaling):
             return f"Rescaling by {new.scale:g}"
+        if type(layer) in _PLAIN:
+            return _model_tree.class_name(new)
         if rates := _rates_of(layer):
             return ", ".join(f"{key}={rate} -> 0" for key, rate in rates)
         return "Identity"
@@ -207,6 +222,10 @@ def _is_ours(layer):
 
 def _is_removable(layer):
     return _is_ours(layer) or type(layer) in _STOCK
+
+
+def _dropouts_of(layer):
+    return filter(_is_ours, _model_tree.sublayers(layer))
 
 
 def _rates_of(layer):
@@ -221,6 +240,7 @@ def _rates_of(layer):
 def _drops(layer):
     return (
         _is_ours(layer)
+        or type(layer) in _PLAIN
         or bool(_rates_of(layer))
         or (_model_tree.is_stock_dropout(layer) and layer.rate > 0)
         or (adapters.can_draw(layer) and adapters.rate_of(layer) > 0)
@@ -255,6 +275,15 @@ def _stand_in(layer):
             1.0 - layer.rate, name=layer.name, dtype=layer.dtype_policy
         )
     return classic_scaling.identity(layer)
+
+
+def _plain(layer):
+    """The layer of Keras that one of ours extends, unbuilt."""
+    stock = _PLAIN[type(layer)]
+    config = _stripped_config(stock.get_config(layer))
+    if "dropout" in config:
+        config["dropout"] = 0.0
+    return stock.from_config(config)
 
 
 def _released(layer, copy):
@@ -293,6 +322,9 @@ def _stripped_config(config):
     if cls in _WITH_RATES:
         zeros = {name: 0.0 for name in _RATES if name in config["config"]}
         return {**config, "config": {**config["config"], **zeros}}
+    if cls in _PLAIN:
+        layer = keras.saving.deserialize_keras_object(config)
+        return _copying.serialized_in_place(_plain(layer), config)
     if cls in _STOCK or _stands_alone(cls):
         layer = keras.saving.deserialize_keras_object(config)
         # A new layer's schedule stands at its beginning; one in a layer is

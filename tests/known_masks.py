@@ -99,9 +99,20 @@ def kept(unsigned, rate):
     return signed(unsigned) + 2**31 >= 2 * int(rate * 2**31)
 
 
+def derived_seed(seed, index):
+    """The seed of child number `index`."""
+    seed &= 2**64 - 1
+    low, high = threefry((seed & LOW_32, seed >> 32), (index, 1))
+    return high << 32 | low
+
+
 def words(seed, index, shape):
     """The words of a mask `(rows, ...)`, as an int64 array of int32."""
-    key = key_of_seed(seed)
+    return words_of_key(key_of_seed(seed), index, shape)
+
+
+def words_of_key(key, index, shape):
+    """The same of the key that a seed has."""
     num_units = math.prod(shape[1:])
     found = [
         signed(word(key, index, row, unit))

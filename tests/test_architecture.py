@@ -66,6 +66,7 @@ ROWS = (
         "kerasdrop.layers.*",
         "kerasdrop.schedules",
     ),
+    ("kerasdrop.layers.attention", "kerasdrop.layers.recurrent"),
     (
         "kerasdrop._keras_graph",
         "kerasdrop.layers",

@@ -8,6 +8,7 @@ import pytest
 from keras import layers as stock
 from keras import ops
 
+import kerasdrop
 from kerasdrop import conversion
 from kerasdrop import layers
 from kerasdrop import rates
@@ -410,16 +411,8 @@ def test_what_cannot_be_reached_is_in_the_report():
         return_sequences=True,
         name="rnn",
     )(hidden)
-    hidden = stock.MultiHeadAttention(1, 2, dropout=0.5, name="mha")(
-        hidden, hidden
-    )
     hidden = stock.Attention(dropout=0.5, name="attention")([hidden, hidden])
     model = keras.Model(inputs, hidden)
-    inner = next(
-        layer.name
-        for layer in model.get_layer("mha")._flatten_layers()
-        if isinstance(layer, stock.Dropout)
-    )
     report = convert_dropout(model).report
     assert set(report.converted) == {"drop"}
     reasons = {
@@ -427,12 +420,46 @@ def test_what_cannot_be_reached_is_in_the_report():
         "own": "a subclass",
         "lstm": "inside its own call (dropout=0.5, recurrent_dropout=0.0)",
         "rnn/cell": "inside its own call",
-        f"mha/{inner}": "that 'mha' (MultiHeadAttention) makes itself",
         "attention": "inside its own call",
     }
     assert set(report.skipped) == set(reasons)
     for path, reason in reasons.items():
         assert reason in report.skipped[path]
+
+
+def test_attention_that_drops_weights_is_converted():
+    inputs = keras.Input((3, 4))
+    hidden = inputs
+    for layer in (
+        stock.MultiHeadAttention(1, 2, dropout=0.5, seed=1, name="mha"),
+        stock.GroupQueryAttention(2, 2, 1, dropout=0.3, name="gqa"),
+        stock.MultiHeadAttention(1, 2, name="plain"),
+    ):
+        hidden = layer(hidden, hidden)
+    model = keras.Model(inputs, hidden)
+    model.get_layer("mha").output_dense.trainable = False
+    converted, report = convert_dropout(model)
+    assert kerasdrop.get_rates(converted) == {
+        "mha/dropout": 0.5,
+        "gqa/dropout": 0.3,
+    }
+    assert set(report.converted) == {"mha", "gqa"}
+    assert type(converted.get_layer("plain")) is stock.MultiHeadAttention
+    trainable = [
+        [weight.name for weight in one.get_layer("mha").trainable_weights]
+        for one in (converted, model)
+    ]
+    assert trainable[0] == trainable[1]
+    assert len(trainable[0]) == 6
+    x = np.random.default_rng(0).normal(size=(5, 3, 4)).astype("float32")
+    ours, theirs = (predict(one, x) for one in (converted, model))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    # What drops has the same number in both: so have its masks.
+    ours, theirs = (
+        kerasdrop.mc_predict(one, x, 16, 0, verbose=0).variance
+        for one in (converted, model)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 OTHERS = [

@@ -184,6 +184,15 @@ def test_a_derived_key_is_that_of_the_definition():
     assert key[..., 0].tolist() == expected
 
 
+@pytest.mark.parametrize("seed", [0, 7, -1, 2**40, 2**63 - 1])
+def test_derived_seeds_are_those_of_the_definition(seed):
+    derived = [masks.derived_seed(seed, index) for index in range(3)]
+    expected = [known_masks.derived_seed(seed, index) for index in range(3)]
+    assert derived == expected
+    assert len({seed, *derived}) == 4
+    assert masks.derived_seed(None, 0) is None
+
+
 def test_derived_keys_differ_from_each_other_and_their_parent():
     root = masks.key_of_seed(0)
     keys = [root] + [

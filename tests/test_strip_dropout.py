@@ -175,6 +175,70 @@ def test_around_a_layer_and_inside_another_it_is_left_and_reported(cls):
     assert "made by a layer around it" in report.skipped["td/drop"]
 
 
+def test_our_attention_becomes_that_of_keras():
+    inputs = keras.Input(SEQUENCE)
+    hidden = inputs
+    for layer in (
+        layers.MultiHeadAttention(2, 4, dropout=0.5, name="mha"),
+        layers.GroupQueryAttention(4, 2, 1, dropout=0.5, name="gqa"),
+    ):
+        hidden = layer(hidden, hidden, use_causal_mask=True)
+    stripped, report = assert_stripped(keras.Model(inputs, hidden))
+    assert set(report.stripped) == {"mha", "gqa"}
+    assert report.stripped["mha"] == "keras.layers.MultiHeadAttention"
+    assert type(stripped.get_layer("mha")) is stock.MultiHeadAttention
+    for name in ("mha", "gqa"):
+        assert stripped.get_layer(name).get_config()["dropout"] == 0.0
+
+
+def test_recurrent_layers_of_ours_become_those_of_keras():
+    rates = {"input_rate": 0.3, "recurrent_rate": 0.3}
+    model = model_of(
+        SEQUENCE,
+        layers.DropoutRNN(
+            stock.GRUCell(3), **rates, return_sequences=True, name="rnn"
+        ),
+        stock.Bidirectional(
+            layers.DropoutRNN(stock.LSTMCell(2), **rates, name="way"),
+            name="both",
+        ),
+    )
+    model.get_layer("both").backward_layer.cell.trainable = False
+    stripped, report = assert_stripped(model)
+    names = ("rnn", "both/forward_way", "both/backward_way")
+    assert report.stripped == dict.fromkeys(names, "keras.layers.RNN")
+    assert type(stripped.get_layer("rnn")) is stock.RNN
+    assert stripped.get_layer("rnn").return_sequences
+    backward = stripped.get_layer("both").backward_layer
+    assert type(backward) is stock.RNN
+    assert not backward.trainable_weights
+
+
+@pytest.mark.parametrize("training", [None, True])
+def test_ours_that_draw_at_inference_are_left_and_reported(training):
+    always = training is None
+    rnn = layers.DropoutRNN(
+        stock.LSTMCell(4),
+        0.5,
+        return_sequences=True,
+        stochastic_inference=always,
+        name="rnn",
+    )
+    mha = layers.MultiHeadAttention(
+        1, 2, dropout=0.5, stochastic_inference=always, name="mha"
+    )
+    inputs = keras.Input(SEQUENCE)
+    hidden = rnn(layers.Dropout(0.5, name="drop")(inputs), training=training)
+    hidden = mha(hidden, hidden, training=training)
+    report = strip_dropout(keras.Model(inputs, hidden)).report
+    assert report.stripped == {"drop": "Identity"}
+    assert set(report.skipped) == {"rnn", "mha"}
+    how = "`training=True`" if training else "`stochastic_inference=True`"
+    for reason in report.skipped.values():
+        assert "draws in predictions" in reason
+        assert how in reason
+
+
 def test_attention_gets_its_fused_path():
     inputs = keras.Input((6, 8))
     attention = stock.MultiHeadAttention(2, 4, dropout=0.5, name="attention")

@@ -2,6 +2,8 @@
 
 from kerasdrop.layers.alpha import AlphaDropout
 from kerasdrop.layers.alpha import FeatureAlphaDropout
+from kerasdrop.layers.attention import GroupQueryAttention
+from kerasdrop.layers.attention import MultiHeadAttention
 from kerasdrop.layers.concrete import ConcreteDropout
 from kerasdrop.layers.drop_block import DropBlock1D
 from kerasdrop.layers.drop_block import DropBlock2D
@@ -14,6 +16,7 @@ from kerasdrop.layers.dropout import MCDropout
 from kerasdrop.layers.dropout import ScheduledDropout
 from kerasdrop.layers.gaussian import GaussianDropout
 from kerasdrop.layers.locked import LockedDropout
+from kerasdrop.layers.recurrent import DropoutRNN
 from kerasdrop.layers.spatial import SpatialDropout1D
 from kerasdrop.layers.spatial import SpatialDropout2D
 from kerasdrop.layers.spatial import SpatialDropout3D
@@ -29,10 +32,13 @@ __all__ = [
     "DropConnect",
     "DropPath",
     "Dropout",
+    "DropoutRNN",
     "FeatureAlphaDropout",
     "GaussianDropout",
+    "GroupQueryAttention",
     "LockedDropout",
     "MCDropout",
+    "MultiHeadAttention",
     "ScheduledDropout",
     "SpatialDropout1D",
     "SpatialDropout2D",

@@ -131,6 +131,11 @@ class StochasticLayer(keras.layers.Layer):
     def _check_inputs(self, inputs):
         _checks.float_inputs(inputs, self._label())
 
+    def would_draw(self, training):
+        """Whether a call with this `training`, here and now, would draw."""
+        is_asked = training or self._stochastic_inference
+        return bool(is_asked) or scopes.scope_of(self) is not None
+
     def call(self, inputs, training=False):
         self._check_inputs(inputs)
         draw = scopes.scoped_draw(self)

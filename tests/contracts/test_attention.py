@@ -1,0 +1,76 @@
+"""Attention: what decides on the fused path, and which layer drops weights.
+
+`kerasdrop.layers.attention` puts a layer and a rate of its own there.
+"""
+
+from unittest import mock
+
+import numpy as np
+import pytest
+from keras import layers
+from keras import ops
+
+INPUTS = np.random.default_rng(0).normal(size=(3, 4, 6)).astype("float32")
+
+# How each is made, and the attribute that it compares with 0.
+KINDS = {
+    "multi-head": (
+        lambda rate: layers.MultiHeadAttention(4, 2, None, rate),
+        "_dropout",
+    ),
+    "grouped": (
+        lambda rate: layers.GroupQueryAttention(2, 4, 2, rate),
+        "dropout",
+    ),
+}
+kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def num_fused_calls(layer, **arguments):
+    with mock.patch(
+        "keras.src.ops.dot_product_attention", wraps=ops.dot_product_attention
+    ) as fused:
+        layer(INPUTS, INPUTS, **arguments)
+    return fused.call_count
+
+
+@kinds
+def test_one_attribute_decides_on_the_path_in_each_call(kind):
+    make, attribute = KINDS[kind]
+    layer = make(0.5)
+    assert num_fused_calls(layer, training=False) == 0
+    setattr(layer, attribute, 0.0)
+    assert num_fused_calls(layer, training=True) == 1
+    setattr(layer, attribute, 1.0)
+    assert num_fused_calls(layer, training=False) == 0
+
+
+@kinds
+def test_build_makes_the_layer_that_drops_the_weights(kind):
+    make, _ = KINDS[kind]
+    layer = make(0.5)
+    assert not hasattr(layer, "_dropout_layer")
+    layer.build(INPUTS.shape, INPUTS.shape)
+    assert type(layer._dropout_layer) is layers.Dropout
+
+
+@kinds
+@pytest.mark.parametrize("training", [True, False])
+def test_that_layer_is_called_once_on_the_weights(kind, training):
+    make, _ = KINDS[kind]
+    layer = make(0.5)
+    layer.build(INPUTS.shape, INPUTS.shape)
+    seen = []
+
+    def record(inputs, training):
+        seen.append((ops.convert_to_numpy(inputs), training))
+        return inputs
+
+    with mock.patch.object(
+        type(layer._dropout_layer), "__call__", wraps=record
+    ):
+        layer(INPUTS, INPUTS, training=training)
+    [(weights, told)] = seen
+    assert weights.shape == (3, 4, 4, 4)
+    np.testing.assert_allclose(weights.sum(axis=-1), 1.0, rtol=1e-5)
+    assert told is training

@@ -1,0 +1,386 @@
+"""Attention: dropped weights by their formula, and the path of each call."""
+
+import functools
+import json
+from unittest import mock
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as stock
+from keras import ops
+
+import kerasdrop
+from kerasdrop import layers
+from kerasdrop import schedules
+from tests import known_masks
+from tests.layers import traced
+
+BACKEND = keras.backend.backend()
+ROWS, STEPS, FEATURES = 3, 4, 6
+HEADS, SIZE = 4, 2
+SEED = 7
+INPUTS = (
+    np.random.default_rng(0)
+    .normal(size=(ROWS, STEPS, FEATURES))
+    .astype("float32")
+)
+PADDING = np.ones((ROWS, STEPS), bool)
+PADDING[1, 2:] = False
+
+
+def multi_head(module, **arguments):
+    return module.MultiHeadAttention(HEADS, SIZE, name="mha", **arguments)
+
+
+def grouped(module, **arguments):
+    return module.GroupQueryAttention(
+        SIZE, HEADS, HEADS // 2, name="gqa", **arguments
+    )
+
+
+kinds = pytest.mark.parametrize("kind", [multi_head, grouped])
+
+
+def numpy(tensor):
+    return ops.convert_to_numpy(tensor)
+
+
+def assert_close(one, other):
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def model_of(layer):
+    inputs = keras.Input((STEPS, FEATURES))
+    return keras.Model(inputs, layer(inputs, inputs))
+
+
+def reference(weights, noise, allowed=True):
+    """Attention of `INPUTS` to themselves.
+
+    Args:
+        weights: Kernel and bias of queries, keys, values, outputs.
+        noise: `(rows, heads, queries, keys)`, by which the weights are
+            multiplied.
+        allowed: Whether a query may attend to a key, of the same shape.
+    """
+    q, k, v = (
+        np.einsum("btf,fhd->bhtd", INPUTS, kernel) + bias[None, :, None]
+        for kernel, bias in zip(weights[:6:2], weights[1:6:2])
+    )
+    k, v = (np.repeat(one, HEADS // one.shape[1], axis=1) for one in (k, v))
+    scores = np.exp(q @ np.swapaxes(k, 2, 3) / np.sqrt(SIZE)) * allowed
+    scores = scores / scores.sum(axis=-1, keepdims=True)
+    outputs = (scores * noise) @ v
+    return np.einsum("bhtd,hdf->btf", outputs, weights[6]) + weights[7]
+
+
+def factors(words, rate):
+    return known_masks.kept_array(words, rate) / (1.0 - rate)
+
+
+def training_factors(index, rate):
+    words = known_masks.words(SEED, index, (ROWS, HEADS, STEPS, STEPS))
+    return factors(words, rate)
+
+
+def weights_of(layer):
+    if not layer.built:
+        layer.build(INPUTS.shape, INPUTS.shape)
+    rng = np.random.default_rng(1)
+    layer.set_weights(
+        [rng.normal(size=w.shape).astype("float32") for w in layer.weights]
+    )
+    return layer.get_weights()
+
+
+# Values.
+
+
+@kinds
+def test_training_follows_the_formula_under_the_known_masks(kind):
+    layer = kind(layers, dropout=0.3, seed=SEED)
+    weights = weights_of(layer)
+    for index in range(2):
+        drawn = numpy(layer(INPUTS, INPUTS, training=True))
+        noise = training_factors(index, 0.3)
+        assert_close(drawn, reference(weights, noise))
+
+
+CAUSAL = np.tril(np.ones((STEPS, STEPS), bool))
+
+
+@pytest.mark.parametrize(
+    ("kind", "with_padding", "training"),
+    [
+        (multi_head, False, False),
+        (multi_head, False, True),
+        (multi_head, True, False),
+        (multi_head, True, True),
+        (grouped, False, True),
+    ],
+)
+def test_what_may_not_be_attended_to_is_not(kind, with_padding, training):
+    layer = kind(layers, dropout=0.3, seed=SEED)
+    weights = weights_of(layer)
+    noise = training_factors(0, 0.3) if training else 1.0
+    allowed, mask = CAUSAL, None
+    if with_padding:
+        mask = np.repeat(PADDING[:, None], STEPS, axis=1)
+        allowed = allowed & mask[:, None]
+    drawn = layer(
+        INPUTS,
+        INPUTS,
+        attention_mask=mask,
+        use_causal_mask=True,
+        training=training,
+    )
+    assert_close(numpy(drawn), reference(weights, noise, allowed))
+
+
+def test_scores_are_handed_out_undropped():
+    layer = multi_head(layers, dropout=0.5, seed=SEED)
+    weights = weights_of(layer)
+    drawn, scores = layer(
+        INPUTS, INPUTS, return_attention_scores=True, training=True
+    )
+    assert_close(numpy(drawn), reference(weights, training_factors(0, 0.5)))
+    assert_close(numpy(scores).sum(axis=-1), 1.0)
+
+
+@kinds
+def test_predictions_are_those_of_keras_without_dropout(kind):
+    layer, plain = kind(layers, dropout=0.5), kind(stock)
+    weights_of(plain)
+    layer.build(INPUTS.shape, INPUTS.shape)
+    layer.set_weights(plain.get_weights())
+    assert_close(numpy(layer(INPUTS, INPUTS)), numpy(plain(INPUTS, INPUTS)))
+
+
+def test_a_padding_mask_of_the_inputs_counts_and_is_passed_on():
+    tokens = np.array([[3, 1, 0, 0], [2, 2, 1, 0], [1, 1, 1, 1]])
+    embedding = stock.Embedding(4, FEATURES, mask_zero=True)
+    layer, plain = multi_head(layers, dropout=0.5), multi_head(stock)
+    weights_of(plain)
+    layer.build(INPUTS.shape, INPUTS.shape)
+    layer.set_weights(plain.get_weights())
+    # A tensor loses its mask to the layer.
+    ours, theirs = (one(*[embedding(tokens)] * 2) for one in (layer, plain))
+    assert_close(numpy(ours), numpy(theirs))
+    np.testing.assert_array_equal(numpy(ours._keras_mask), tokens != 0)
+
+
+# The path.
+
+
+def fused_calls(call):
+    """The keyword arguments of each call of the fused kernel."""
+    with mock.patch(
+        "keras.src.ops.dot_product_attention", wraps=ops.dot_product_attention
+    ) as fused:
+        call()
+    return [one.kwargs for one in fused.call_args_list]
+
+
+@kinds
+@pytest.mark.parametrize("causal", [False, True])
+def test_where_nothing_is_drawn_the_kernel_is_called_as_without_dropout(
+    kind, causal
+):
+    ours, plain = (
+        fused_calls(
+            functools.partial(
+                layer, INPUTS, INPUTS, use_causal_mask=causal, training=training
+            )
+        )
+        for layer, training in (
+            (kind(layers, dropout=0.5), False),
+            (kind(stock), True),
+        )
+    )
+    assert len(ours) == len(plain) == 1
+    settings = [
+        {key: one[key] for key in ("is_causal", "scale", "flash_attention")}
+        | {"mask": one["mask"] is None}
+        for one in (ours[0], plain[0])
+    ]
+    assert settings[0] == settings[1]
+
+
+@kinds
+def test_where_it_is_drawn_the_kernel_is_not_called(kind):
+    layer = kind(layers, dropout=0.5)
+    model = model_of(layer)
+    calls = {
+        "training": lambda: model(INPUTS, training=True),
+        "inference": lambda: model(INPUTS, training=False),
+        "samples": lambda: kerasdrop.mc_predict(model, INPUTS, 16, verbose=0),
+    }
+    counts = {name: len(fused_calls(call)) for name, call in calls.items()}
+    assert counts == {"training": 0, "inference": 1, "samples": 0}
+    assert len(fused_calls(calls["inference"])) == 1  # as before
+    always = kind(layers, dropout=0.5, stochastic_inference=True)
+    assert not fused_calls(lambda: always(INPUTS, INPUTS))
+
+
+def test_flash_attention_and_dropout_go_together():
+    # That of inference needs a GPU; the layer of Keras cannot even be made.
+    layer = multi_head(layers, dropout=0.3, seed=SEED, flash_attention=True)
+    weights = weights_of(layer)
+    drawn = numpy(layer(INPUTS, INPUTS, training=True))
+    assert_close(drawn, reference(weights, training_factors(0, 0.3)))
+
+
+@kinds
+def test_a_call_that_fails_leaves_nothing_behind(kind):
+    layer = kind(layers, dropout=0.5)
+    weights_of(layer)
+    with pytest.raises(Exception, match="."):
+        layer(INPUTS, INPUTS[:, :, :2], training=True)
+    assert layer.dropout == 0.5
+    assert len(fused_calls(lambda: layer(INPUTS, INPUTS))) == 1
+
+
+# The rate.
+
+
+def test_the_rate_is_live_in_a_compiled_function_without_a_retrace():
+    layer = multi_head(layers, dropout=0.5, seed=SEED)
+    model = model_of(layer)
+    weights = weights_of(layer)
+    call = traced.Training(model, INPUTS)
+    for index, rate in enumerate((0.5, 0.0, 0.25)):
+        layer.dropout = rate
+        assert layer.dropout == rate
+        assert kerasdrop.get_rates(model) == {f"{layer.name}/dropout": rate}
+        expected = reference(weights, training_factors(index, rate))
+        assert_close(numpy(call(INPUTS)), expected)
+    assert call.num_traces == 1
+
+
+def test_a_rate_may_be_a_schedule():
+    ramp = schedules.Linear(0.0, 0.5, num_steps=2)
+    layer = multi_head(layers, dropout=ramp)
+    for rate in (0.0, 0.25, 0.5):
+        assert layer.dropout == rate
+        layer(INPUTS, INPUTS, training=True)
+    again = type(layer).from_config(layer.get_config())
+    assert again.dropout == 0.0
+    with pytest.raises(ValueError, match="follows a Linear"):
+        layer.dropout = 0.5
+
+
+@kinds
+def test_an_illegal_rate_is_refused(kind):
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
+        kind(layers, dropout=1.5)
+    layer = kind(layers, dropout=0.5)
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
+        layer.dropout = -0.1
+    assert layer.dropout == 0.5
+
+
+# Configurations, files, policies.
+
+
+@kinds
+def test_a_config_comes_back_through_json_with_the_rate_of_now(kind):
+    layer = kind(layers, dropout=0.3, seed=4, stochastic_inference=True)
+    layer.dropout = 0.125
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
+    again = keras.saving.deserialize_keras_object(config)
+    assert type(again) is type(layer)
+    assert again.get_config() == layer.get_config()
+    assert again.dropout == 0.125
+
+
+@kinds
+def test_a_stock_config_makes_our_layer(kind):
+    config = kind(stock, dropout=0.3, seed=4).get_config()
+    ours = type(kind(layers)).from_config(config).get_config()
+    assert {key: ours[key] for key in config} == config
+
+
+def test_the_first_arguments_are_those_of_the_stock_layer():
+    layer = layers.MultiHeadAttention(2, 3, 4, 0.5)
+    config = stock.MultiHeadAttention(2, 3, 4, 0.5).get_config()
+    ours = layer.get_config()
+    different = {"name", "dtype"}
+    for key in set(config) - different:
+        assert ours[key] == config[key]
+
+
+def test_a_file_brings_back_the_rate_and_the_step(tmp_path):
+    model = model_of(multi_head(layers, dropout=0.5))
+    model(INPUTS, training=True)
+    kerasdrop.set_rates(model, 0.35)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert kerasdrop.get_rates(loaded) == kerasdrop.get_rates(model)
+    ours, theirs = (
+        numpy(one(INPUTS, training=True)) for one in (model, loaded)
+    )
+    assert_close(ours, theirs)
+
+
+def test_weights_files_are_those_of_the_stock_layer(tmp_path):
+    path = tmp_path / "model.weights.h5"
+    theirs, ours, third = (
+        model_of(multi_head(module, dropout=0.5))
+        for module in (stock, layers, stock)
+    )
+    theirs.save_weights(path)
+    ours.load_weights(path)
+    assert_close(numpy(ours(INPUTS)), numpy(theirs(INPUTS)))
+    ours.save_weights(path)
+    third.load_weights(path)
+    assert_close(numpy(third(INPUTS)), numpy(theirs(INPUTS)))
+
+
+def test_masks_do_not_depend_on_the_policy():
+    exact = multi_head(layers, dropout=0.5, seed=SEED)
+    weights_of(exact)
+    layer = multi_head(layers, dropout=0.5, seed=SEED, dtype="mixed_bfloat16")
+    layer.build(INPUTS.shape, INPUTS.shape)
+    layer.set_weights(exact.get_weights())
+    drawn = layer(INPUTS, INPUTS, training=True)
+    assert keras.backend.standardize_dtype(drawn.dtype) == "bfloat16"
+    expected = numpy(exact(INPUTS, INPUTS, training=True))
+    drawn = numpy(ops.cast(drawn, "float32"))
+    scale = np.abs(expected).max()
+    assert np.abs(drawn - expected).max() < 0.1 * scale
+
+
+# Models.
+
+
+def test_a_model_with_it_trains_compiled():
+    layer = multi_head(layers, dropout=0.5)
+    model = model_of(layer)
+    model.compile("sgd", "mse", jit_compile=BACKEND != "torch")
+    history = model.fit(INPUTS, INPUTS, batch_size=1, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    assert layer._dropout_layer.step == ROWS
+
+
+def test_samples_are_those_of_the_formula():
+    layer = multi_head(layers, dropout=0.3)
+    model = model_of(layer)
+    weights = weights_of(layer)
+    result = kerasdrop.mc_predict(
+        model, INPUTS, 3, 5, "independent", keep_samples=True, verbose=0
+    )
+    key = known_masks.derived_key(known_masks.key_of_seed(5), 0)
+    for sample in range(3):
+        shape = (ROWS, HEADS, STEPS, STEPS)
+        words = known_masks.words_of_key(key, sample, shape)
+        expected = reference(weights, factors(words, 0.3))
+        assert_close(result.samples[:, sample], expected)
+
+
+@kinds
+def test_inspect_lists_the_layer_inside(kind):
+    model = model_of(kind(layers, dropout=0.25))
+    [listed] = kerasdrop.inspect(model).layers
+    path = model.layers[-1].name + "/dropout"
+    assert (listed.path, listed.rate, listed.is_drawn) == (path, 0.25, True)
