@@ -110,9 +110,17 @@ def convert_dropout(model):
 
 def is_convertible(layer):
     """Whether a layer of kerasdrop can take this one's place."""
-    if type(layer) in _ATTENTION and layer.dropout == 0.0:
+    if is_attention_without_dropout(layer):
         return False
     return type(layer) in _COUNTERPARTS
+
+
+def is_attention_without_dropout(layer):
+    """Whether a layer is attention of Keras whose rate is 0.
+
+    Keras makes a dropout layer for it all the same, and does not call it.
+    """
+    return type(layer) in _ATTENTION and layer.dropout == 0.0
 
 
 def _counterpart(layer, copy):

@@ -135,11 +135,18 @@ def _candidates(model, owner):
             f"Received: model={model!r} (of type {type(model).__name__})"
         )
     found = [(model.name, model), *_model_tree.walk(model)]
+    inert = {
+        id(inner)
+        for _, layer in found
+        if conversion.is_attention_without_dropout(layer)
+        for _, inner in _model_tree.walk(layer)
+    }
     candidates = [
         (path, layer)
         for path, layer in found
         if isinstance(layer, StochasticLayer)
         or _model_tree.is_stock_dropout(layer)
+        and id(layer) not in inert
     ]
     if not _ours(candidates):
         raise ValueError(

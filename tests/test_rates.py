@@ -330,3 +330,18 @@ def test_a_dict_with_layers_is_refused():
 def test_what_is_no_model_is_refused():
     with pytest.raises(TypeError, match="must be a `keras.Model` or a layer"):
         rates.get_rates([nested_model()])
+
+
+@pytest.mark.parametrize(
+    "attention",
+    [stock.MultiHeadAttention(2, 4), stock.GroupQueryAttention(4, 2, 1)],
+    ids=lambda layer: layer.name,
+)
+def test_attention_of_keras_without_dropout_is_no_dropout_layer(attention):
+    inputs = keras.Input((4, 8))
+    hidden = layers.Dropout(0.5, name="drop")(attention(inputs, inputs))
+    model = keras.Model(inputs, hidden)
+
+    rates.set_rates(model, 0.25)
+
+    assert rates.get_rates(model) == {"drop": 0.25}
