@@ -151,6 +151,7 @@ _BY_NAME = dict.fromkeys(
     ),
     _drawing(_drop_path),
 )
+_MODULES = {name.rpartition(".")[0] for name in _BY_NAME}
 
 
 def register_stochastic(cls, function=None, rate=_rate):
@@ -204,8 +205,12 @@ def register_stochastic(cls, function=None, rate=_rate):
 def adapter_of(layer):
     """The adapter of a layer that is not ours, or None."""
     cls = type(layer)
-    name = f"{cls.__module__}.{cls.__qualname__}"
-    return _BY_CLASS.get(cls, _BY_NAME.get(name))
+    if cls in _BY_CLASS:
+        return _BY_CLASS[cls]
+    # All layers of a model are asked in each prediction.
+    if cls.__module__ not in _MODULES:
+        return None
+    return _BY_NAME.get(f"{cls.__module__}.{cls.__qualname__}")
 
 
 def can_draw(layer):

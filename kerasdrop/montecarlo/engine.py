@@ -61,6 +61,9 @@ class Engine:
     def most_rows(self, inputs):
         """How many rows of `inputs` can be drawn at a time; None for all.
 
+        To be asked before each prediction: it looks whether the model is still
+        what was compiled.
+
         Args:
             inputs: The model's inputs, any number of rows.
 
@@ -68,6 +71,7 @@ class Engine:
             ValueError: If the memory limit is too low for one row, or the
                 model does not tell what it needs.
         """
+        self._forget_what_is_out_of_date()
         needed = self._bytes_per_sample(inputs)
         if needed is None:
             if self._memory_limit is not None:
@@ -93,7 +97,6 @@ class Engine:
         return self._memory_limit or memory.DEFAULT_LIMIT
 
     def _bytes_per_sample(self, inputs):
-        self._forget_what_is_out_of_date()
         shape = tuple(tuple(x.shape[1:]) for x in tree.flatten(inputs))
         if shape not in self._bytes:
             self._bytes[shape] = memory.bytes_per_sample(self._model, inputs)
