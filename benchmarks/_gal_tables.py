@@ -1,0 +1,2 @@
+def show(report, docs=None):
+    pass
