@@ -85,8 +85,7 @@ def train(model, x, y, epochs, batch_size, seed):
     run = _by_scan if BACKEND == "jax" else _by_fit
     run(model, x, y, epochs, batch_size, seed, progress)
     weights = [
-        ops.convert_to_numpy(variable)
-        for variable in model.trainable_variables
+        ops.convert_to_numpy(variable) for variable in model.trainable_variables
     ]
     return [list(member) for member in zip(*weights)]
 
@@ -140,7 +139,7 @@ def _by_scan(model, x, y, epochs, batch_size, seed, progress):
         whole = order[: count * batch_size].reshape(count, batch_size)
         state, _ = jax.lax.scan(step, state, whole)
         rest = order[count * batch_size :]
-        return (step(state, rest) if len(rest) else (state, None))
+        return step(state, rest) if len(rest) else (state, None)
 
     x, y = ops.convert_to_tensor(x), ops.convert_to_tensor(y)
     run = jax.jit(lambda state, orders: jax.lax.scan(epoch, state, orders)[0])

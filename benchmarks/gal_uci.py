@@ -374,8 +374,9 @@ class Report:
         date = self._report["date"]
         parts[name] = {"date": date, "seconds": seconds, **results}
         # In one piece: it may be interrupted at any time.
+        self._path.parent.mkdir(exist_ok=True)
         new = self._path.with_suffix(".new")
-        _record.keep("gal_uci", self._report, new)
+        new.write_text(json.dumps(self._report, indent=1) + "\n")
         new.replace(self._path)
         print(f"{name}: {seconds} s", flush=True)
         return parts[name]
@@ -425,13 +426,15 @@ def main():
         "--quick", action="store_true", help="2 splits, 1/200 of the epochs"
     )
     parser.add_argument(
-        "--show", action="store_true", help="tables of what there is; no run"
+        "--show", action="store_true", help="no run: tables of what is done"
     )
     parser.add_argument("--output", type=pathlib.Path, default=None)
     options = parser.parse_args()
     path = options.output or _record.path("gal_uci")
     if options.show:
-        _gal_tables.show(json.loads(path.read_text()))
+        results = json.loads(path.read_text())
+        print(_gal_tables.tables(results))
+        _gal_tables.write(results)
         return
     if options.data is None:
         parser.error("--data is needed, the folder of the data")
@@ -449,7 +452,7 @@ def main():
     for protocol in protocols:
         for name in names:
             run(name, protocol, options.data, report, sizes)
-    _gal_tables.show(json.loads(path.read_text()), None)
+    print(_gal_tables.tables(json.loads(path.read_text())))
 
 
 if __name__ == "__main__":
