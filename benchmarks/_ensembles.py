@@ -52,7 +52,9 @@ class _Dense(keras.layers.Layer):
         super().__init__()
         # Glorot's, as `Dense` has it; the axis of members would be counted in.
         limit = math.sqrt(6.0 / (size + num_units))
-        decays = np.asarray(decays, "float32")[:, None, None]
+        decays = ops.reshape(
+            ops.convert_to_tensor(decays, "float32"), (-1, 1, 1)
+        )
         self.kernel = self.add_weight(
             (len(decays), size, num_units),
             keras.initializers.RandomUniform(-limit, limit),
