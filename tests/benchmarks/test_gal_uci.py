@@ -93,16 +93,16 @@ def test_the_smaller_last_batch_and_a_mask_for_each_member(module_of):
 
 
 def test_log_likelihood_and_errors_are_those_of_the_paper(module_of):
-    gal_uci = module_of("gal_uci")
+    networks = module_of("_gal_networks")
     x, y, test_index = linear_data()
-    task = gal_uci.tasks(x, y, test_index)[0][0]
+    task = networks.tasks(x, y, test_index)[0][0]
     generator = np.random.default_rng(1)
     weights = [
         generator.normal(size=shape).astype("float32")
         for shape in ((3, 8), (1, 8), (8, 1), (1, 1))
     ]
     tau = 0.05
-    figures, samples = gal_uci.Tester(3, 8, 500)(weights, 0.2, task, tau)
+    figures, samples = networks.Tester(3, 8, 500)(weights, 0.2, task, tau)
     test = test_index[0]
     errors = samples - y[test][:, None]
     terms = np.exp(-0.5 * tau * errors**2).mean(axis=1)
@@ -134,12 +134,12 @@ def test_log_likelihood_and_errors_are_those_of_the_paper(module_of):
 
 
 def test_a_free_tau_is_a_maximum(module_of):
-    gal_uci = module_of("gal_uci")
+    networks = module_of("_gal_networks")
     y = np.array([0.0, 1.0, 3.0])
     constant = np.tile(np.array([[1.0], [1.0], [1.0]], "float32"), (1, 5))
     # Passes that agree: the inverse of the mean squared error, (1 + 0 + 4) / 3.
     np.testing.assert_allclose(
-        gal_uci.best_tau(constant, y), 0.6, rtol=1e-5, atol=1e-6
+        networks.best_tau(constant, y), 0.6, rtol=1e-5, atol=1e-6
     )
     generator = np.random.default_rng(0)
     samples = generator.normal(1.0, 0.5, (3, 200)).astype("float32")
@@ -148,7 +148,7 @@ def test_a_free_tau_is_a_maximum(module_of):
         terms = np.exp(-0.5 * tau * (samples - y[:, None]) ** 2).mean(axis=1)
         return np.log(terms).mean() + 0.5 * np.log(tau)
 
-    tau = gal_uci.best_tau(samples, y)
+    tau = networks.best_tau(samples, y)
     assert log_likelihood(tau) > log_likelihood(tau * 1.1)
     assert log_likelihood(tau) > log_likelihood(tau / 1.1)
 
@@ -172,9 +172,11 @@ def test_the_best_pair_of_each_split_is_chosen(module_of):
 
 
 def test_nothing_of_the_test_rows_is_seen_before(module_of):
-    gal_uci = module_of("gal_uci")
+    networks = module_of("_gal_networks")
     x, y, test_index = linear_data()
-    for test, (whole, held) in zip(test_index, gal_uci.tasks(x, y, test_index)):
+    for test, (whole, held) in zip(
+        test_index, networks.tasks(x, y, test_index)
+    ):
         assert len(whole.x) == 54
         assert (len(held.x), len(held.x_test)) == (43, 11)
         assert not set(held.y_test) & set(y[test])
@@ -186,9 +188,9 @@ def test_nothing_of_the_test_rows_is_seen_before(module_of):
 
 
 def test_a_missing_file_is_named_with_its_origin(module_of, tmp_path):
-    gal_uci = module_of("gal_uci")
+    networks = module_of("_gal_networks")
     with pytest.raises(SystemExit, match=r"uci_yacht.npz.*yaringal"):
-        gal_uci.loaded(tmp_path, "yacht")
+        networks.loaded(tmp_path, "yacht")
 
 
 def test_the_tables_in_the_docs_are_those_of_the_results(module_of):
