@@ -67,7 +67,7 @@ def _against(found, theirs):
             row += [
                 _with_error(ours[figure]),
                 _plus_minus(value, error),
-                f"{(mean - value) / error:+.1f}",
+                _signed((mean - value) / error),
             ]
         rows.append(row)
     heads = ("here", "published", "apart")
@@ -178,7 +178,11 @@ def _with_error(values):
 
 
 def _change(new, old):
-    return f"{100.0 * (new / old - 1.0):+.1f} %"
+    return f"{_signed(100.0 * (new / old - 1.0))} %"
+
+
+def _signed(value):
+    return f"{round(float(value), 1) + 0.0:+.1f}"  # no -0.0
 
 
 def _number(value):
