@@ -203,6 +203,7 @@ def test_the_tables_in_the_docs_are_those_of_the_results(module_of):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_run_is_resumed(tmp_path):
     x, y, test_index = linear_data()
     np.savez(tmp_path / "uci_yacht.npz", x=x, y=y, test_index=test_index)
