@@ -154,7 +154,9 @@ def _grid(found, free):
 def _footnote(report):
     seconds = {protocol: 0.0 for protocol in TITLES}
     for name, part in report["parts"].items():
-        seconds[name.split()[1]] += part["seconds"]
+        data, protocol, *_ = name.split()
+        if f"{data} {protocol}" in report["parts"]:  # it is done
+            seconds[protocol] += part["seconds"]
     versions = report["versions"]
     backend = report["backend"]
     dates = sorted({part["date"] for part in report["parts"].values()})
@@ -163,8 +165,8 @@ def _footnote(report):
     return (
         f"Results of {' and '.join(dates)}; Keras {versions['keras']}, "
         f"{backend} {versions[backend]}, {machine['cores']} cores of "
-        f"{machine['cpu']}; {report['samples']} passes. All data sets "
-        f"together: {costs}."
+        f"{machine['cpu']}; {report['samples']} passes. All data "
+        f"sets of a table together: {costs}."
     )
 
 
