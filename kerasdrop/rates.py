@@ -145,8 +145,7 @@ def _candidates(model, owner):
         (path, layer)
         for path, layer in found
         if isinstance(layer, StochasticLayer)
-        or _model_tree.is_stock_dropout(layer)
-        and id(layer) not in inert
+        or (_model_tree.is_stock_dropout(layer) and id(layer) not in inert)
     ]
     if not _ours(candidates):
         raise ValueError(
