@@ -26,9 +26,9 @@ hidden units), momentum .95 (without dropout .9), max-norm 2 on hidden units.
 Not given there, and so ours: batches of 100; initial weights from N(0, 1 /
 fan-in), as in the first author's code; a learning rate that falls linearly to
 0 over the updates. What it falls from is the best of `LEARNING_RATES` on the
-last 10,000 training images, trained on the others for a few updates: `--choose`
-makes this choice, and prints it for `LEARNING_RATE`. The test images take no
-part in any choice; each trained network sees them once.
+last 10,000 training images, after 600 updates on the others: `--choose` makes
+this choice, `ROWS` has it. The test images take no part in any choice; each
+trained network sees them once.
 
 A finished row of a seed is kept in the results, and not trained again. Of one
 that was interrupted, the weights are kept every 600 updates in `--checkpoints`,
@@ -51,6 +51,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import _mnist
 import _record
+import _tables
 import keras
 import numpy as np
 from keras import layers
@@ -359,7 +360,7 @@ class Benchmark:
                 )
 
     def choose(self, row):
-        """Prints the validation error of each learning rate."""
+        """The validation error of each learning rate."""
         updates = min(CHOICE_UPDATES, self.options.updates)
         network = (
             scheduled_network(0.5) if row == SCHEDULED else ROWS[row].network
@@ -436,6 +437,125 @@ class Benchmark:
         return record
 
 
+MEGA = 1_000_000  # the paper's updates
+SHOWN = (1, 2, 5, 10, 20, 50, 100, 200)  # of the averages
+
+
+def show(report):
+    """Prints the tables of what there is."""
+    groups = {}
+    for record in report["records"]:
+        key = record["row"], record["updates"]
+        groups.setdefault(key, {}).setdefault(record["point"], []).append(
+            record
+        )
+    tables = {
+        "Rows of Tables 2 and 10: test error in percent": _main_table,
+        "Figure 11: test error of the average over k passes": _averages_table,
+        "Figure 9, p being the probability to keep a hidden unit": _keep_table,
+        "Figure 10: test error by the number of training images": _sizes_table,
+        "Scheduled rates: error in percent": _scheduled_table,
+        "Learning rates: validation error in percent": _choices_table,
+    }
+    for heading, table in tables.items():
+        lines = list(table(groups))
+        if len(lines) > 1:
+            print(f"\n{heading}\n\n{_tables.markdown(lines[0], lines[1:])}")
+
+
+def _errors(records, name="test error"):
+    """Their mean and spread, or nothing of none."""
+    values = [record[name] for record in records]
+    return _tables.spread(values, 2) if values else ""
+
+
+def _updates(groups, row):
+    """The numbers of updates that there are results of a row for."""
+    return sorted(updates for name, updates in groups if name == row)
+
+
+def _main_table(groups):
+    yield ["row", f"paper, {MEGA:,} updates", "here", "updates", "seeds"]
+    for row, (text, paper, _, _) in ROWS.items():
+        for updates in _updates(groups, row):
+            records = groups[row, updates][None]
+            yield [
+                text,
+                "" if paper is None else f"{paper:.2f}",
+                _errors(records),
+                f"{updates:,}",
+                str(len(records)),
+            ]
+
+
+def _averages_table(groups):
+    yield ["updates, seed", "weight scaling", *(f"k = {k}" for k in SHOWN)]
+    for updates in _updates(groups, "maxnorm"):
+        for record in groups["maxnorm", updates][None]:
+            found = record["averages"]
+            pairs = list(zip(found["mean"], found["standard deviation"]))
+            yield [
+                f"{updates:,}, {record['seed']}",
+                f"{record['test error']:.2f}",
+                *("{:.2f} ± {:.2f}".format(*pairs[k - 1]) for k in SHOWN),
+            ]
+
+
+def _keep_table(groups):
+    yield ["", "updates", *(f"p = {keep}" for keep in KEEP)]
+    for row, text in (("keep-n", "n = 512"), ("keep-pn", "pn = 64, 64, 128")):
+        for updates in _updates(groups, row):
+            found = groups[row, updates]
+            yield [
+                text,
+                f"{updates:,}",
+                *(_errors(found.get(f"p = {keep}", [])) for keep in KEEP),
+            ]
+
+
+def _sizes_table(groups):
+    yield ["", "updates", *(f"{size:,}" for size in SIZES)]
+    for updates in _updates(groups, "sizes"):
+        found = groups["sizes", updates]
+        for kind in ("none", "dropout"):
+            yield [
+                kind,
+                f"{updates:,}",
+                *(
+                    _errors(found.get(f"{size} images, {kind}", []))
+                    for size in SIZES
+                ),
+            ]
+
+
+def _scheduled_table(groups):
+    yield ["rate of the hidden layers", "updates", "validation", "test"]
+    for updates in _updates(groups, SCHEDULED):
+        for point, records in groups[SCHEDULED, updates].items():
+            tested = "test error" in records[0]
+            name = "test error" if tested else "validation error"
+            cells = ["", _errors(records, name)]
+            yield [point, f"{updates:,}", *(cells if tested else cells[::-1])]
+
+
+def _choices_table(groups):
+    yield ["row", "updates", *map(str, LEARNING_RATES)]
+    for row in (*ROWS, SCHEDULED):
+        for updates in _updates(groups, f"choice {row}"):
+            found = groups[f"choice {row}", updates]
+            yield [
+                row,
+                f"{updates:,}",
+                *(
+                    _errors(
+                        found.get(f"learning rate {rate}", []),
+                        "validation error",
+                    )
+                    for rate in LEARNING_RATES
+                ),
+            ]
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -485,6 +605,8 @@ def main():
         benchmark = Benchmark(options, report)
         for row in options.rows:
             (benchmark.choose if options.choose else benchmark.run)(row)
+        report = benchmark.report
+    show(report)
 
 
 if __name__ == "__main__":
