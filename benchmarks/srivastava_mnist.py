@@ -26,11 +26,10 @@ hidden units), momentum .95 (without dropout .9), max-norm 2 on hidden units.
 Not given there, and so ours: batches of 100; initial weights from N(0, 1 /
 fan-in), as in the first author's code, for logistic units of four times this
 deviation, without which they stay at 90 % for hundreds of updates; a learning
-rate that falls linearly to
-0 over the updates. What it falls from is the best of `LEARNING_RATES` on the
-last 10,000 training images, after 600 updates on the others: `--choose` makes
-this choice, `ROWS` has it. The test images take no part in any choice; each
-trained network sees them once.
+rate that falls linearly to 0 over the updates. What it falls from is the best
+of `LEARNING_RATES` on the last 10,000 training images, after 600 updates on the
+others: `--choose` makes this choice, `ROWS` has it. The test images take no
+part in any choice; each trained network sees them once.
 
 A finished row of a seed is kept in the results, and not trained again. Of one
 that was interrupted, the weights are kept every 600 updates in `--checkpoints`,
@@ -70,8 +69,7 @@ STEPS_PER_CALL = 20
 LEARNING_RATES = (0.01, 0.03, 0.1, 0.3)
 CHOICE_UPDATES = 600
 
-# Figure 11: averages of k among so many passes, k up to MOST_AVERAGED, again
-# and again.
+# Figure 11: averages of k of the passes, up to so many, so many times.
 REPEATS = 100
 MOST_AVERAGED = 200
 
@@ -158,7 +156,7 @@ ROWS = {
     "none": Row(
         "Table 2: no dropout, logistic, 2 x 800",
         1.60,
-        _logistic(800, 800, noise=None, momentum=0.9),
+        _logistic(800, 800, noise=None, momentum=0.9, learning_rate=0.03),
     ),
     "logistic": Row(
         "Table 2: dropout, logistic, 3 x 1024",
@@ -178,7 +176,7 @@ ROWS = {
     "gaussian": Row(
         "Table 10: Gaussian dropout, ReLU, 2 x 1024",
         0.95,
-        _relu(1024, 1024, noise=GaussianDropout),
+        _relu(1024, 1024, noise=GaussianDropout, learning_rate=0.03),
     ),
     "maxnorm-3x2048": Row(
         "Table 2: dropout, max-norm, ReLU, 3 x 2048",
@@ -236,7 +234,13 @@ def scheduled_network(rate):
     Inverted, since a classic network would grow its activations when the rate
     falls.
     """
-    return Network((1024,) * 3, noise=Dropout, hidden_rate=rate, max_norm=1.0)
+    return Network(
+        (1024,) * 3,
+        noise=Dropout,
+        hidden_rate=rate,
+        max_norm=1.0,
+        learning_rate=0.03,
+    )
 
 
 def order(num_images, seed, chunk):
@@ -304,7 +308,7 @@ def averages(model, data, num_samples, seed):
     """Figure 11: the error of averages over k passes, mean and deviation.
 
     Of `num_samples` passes, k are drawn with replacement and averaged, 100
-    times for each k. (The authors' script averages in place, so that its
+    times for each k, as long as there are k. (The authors' script averages in place, so that its
     repeats are not independent; here they are.)
     """
     images, labels = data
@@ -321,7 +325,7 @@ def averages(model, data, num_samples, seed):
     samples = np.moveaxis(np.asarray(result.samples), 1, 0)
     draw = np.random.default_rng(seed)
     means, deviations = [], []
-    for k in range(1, MOST_AVERAGED + 1):
+    for k in range(1, min(num_samples, MOST_AVERAGED) + 1):
         # How often each pass is drawn, not which: then a product adds them up.
         counts = draw.multinomial(
             k, np.full(num_samples, 1 / num_samples), size=REPEATS
@@ -509,7 +513,12 @@ def _averages_table(groups):
             yield [
                 f"{updates:,}, {record['seed']}",
                 f"{record['test error']:.2f}",
-                *("{:.2f} ± {:.2f}".format(*pairs[k - 1]) for k in SHOWN),
+                *(
+                    "{:.2f} ± {:.2f}".format(*pairs[k - 1])
+                    if k <= len(pairs)
+                    else ""
+                    for k in SHOWN
+                ),
             ]
 
 
