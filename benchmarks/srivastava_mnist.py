@@ -308,8 +308,8 @@ def averages(model, data, num_samples, seed):
     """Figure 11: the error of averages over k passes, mean and deviation.
 
     Of `num_samples` passes, k are drawn with replacement and averaged, 100
-    times for each k, as long as there are k. (The authors' script averages in place, so that its
-    repeats are not independent; here they are.)
+    times for each k up to their number. (The authors' script averages in
+    place, so that its repeats are not independent; here they are.)
     """
     images, labels = data
     result = kerasdrop.mc_predict(
