@@ -1,6 +1,10 @@
-"""Tables of results in Markdown."""
+"""Tables of results in Markdown, and their place in docs/benchmarks.md."""
+
+import pathlib
 
 import numpy as np
+
+DOCS = pathlib.Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
 def markdown(header, rows):
@@ -25,3 +29,23 @@ def change(after, before, digits):
         return mean
     error = differences.std(ddof=1) / len(differences) ** 0.5
     return f"{mean} ± {error:.{digits}f}"
+
+
+def source(report):
+    """When and where the figures of a report were taken: a sentence."""
+    versions, machine = report["versions"], report["machine"]
+    backend = report["backend"]
+    return (
+        f"(Results of {report['date']}, Keras {versions['keras']}, {backend} "
+        f"{versions[backend]}, {machine['cores']} CPU cores.)"
+    )
+
+
+def write(name, text):
+    """Writes the tables of a script between their marks in the docs."""
+    begin = f"<!-- table: benchmarks/{name}.py -->"
+    before, mark, rest = DOCS.read_text().partition(begin)
+    _, end, after = rest.partition(f"<!-- end: {name} -->")
+    if not (mark and end):
+        raise ValueError(f"{DOCS} has no place for the tables of {name}.")
+    DOCS.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")

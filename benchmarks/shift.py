@@ -25,8 +25,8 @@ training ended with. Of each prediction:
 Nothing was tuned. The networks, epochs and rates were written down before the
 first run, and each network is tested once.
 
-Writes `benchmarks/results/shift_<backend>.json`; `--show` prints its tables for
-`docs/benchmarks.md` and trains nothing.
+Writes `benchmarks/results/shift_<backend>.json`; `--show` writes its tables
+into `docs/benchmarks.md` and trains nothing.
 """
 
 import argparse
@@ -56,6 +56,7 @@ from kerasdrop import measures
 from kerasdrop import schedules
 from kerasdrop.layers import Dropout
 
+NAME = "shift"
 SEEN = 8  # the digits below it are trained on
 NUM_SAMPLES = 50
 BATCH_SIZE = 100
@@ -249,17 +250,20 @@ COLUMNS = {
 }
 
 
-def show(report):
-    """Prints the tables: means and deviations over the seeds."""
+def tables(report):
+    """The tables of what there is, a string."""
+    parts = []
     for name in SETS:
         records = [row for row in report["records"] if row["set"] == name]
         if records:
             num_seeds = len({row["seed"] for row in records})
-            print(f"\n{name}, {num_seeds} seeds: mean ± standard deviation\n")
-            print(table(records))
-            print(f"\n{name}: {DRAWN} less {SCALED} of the same network, ")
-            print("mean ± standard error\n")
-            print(changes(records))
+            parts += [
+                f"### {name}, mean ± standard deviation of {num_seeds} seeds",
+                table(records),
+                f"### {name}, {DRAWN} less {SCALED}, ± standard error",
+                changes(records),
+            ]
+    return "\n\n".join([*parts, _tables.source(report)])
 
 
 def table(records):
@@ -346,7 +350,7 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    path = options.output or _record.path("shift")
+    path = options.output or _record.path(NAME)
     report = {"records": []}
     if path.exists():
         report = json.loads(path.read_text())
@@ -359,8 +363,10 @@ def main():
                 "samples": NUM_SAMPLES,
                 "records": [*others, *found],
             }
-            _record.keep("shift", report, options.output)
-    show(report)
+            _record.keep(NAME, report, options.output)
+    print(tables(report))
+    if options.show:
+        _tables.write(NAME, tables(report))
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ A finished row of a seed is kept in the results, and not trained again. Of one
 that was interrupted, the weights are kept every 600 updates in `--checkpoints`,
 and training goes on from there, with the same images in the same order.
 
-Writes `benchmarks/results/srivastava_mnist_<backend>.json`; `--show` prints its
-tables for `docs/benchmarks.md` and trains nothing. `--quick` makes 20 updates
+Writes `benchmarks/results/srivastava_mnist_<backend>.json`; `--show` writes its
+tables into `docs/benchmarks.md` and trains nothing. `--quick` makes 20 updates
 of networks of a sixteenth of the width: a try.
 """
 
@@ -63,6 +63,7 @@ from kerasdrop.layers import ClassicDropout
 from kerasdrop.layers import Dropout
 from kerasdrop.layers import GaussianDropout
 
+NAME = "srivastava_mnist"
 BATCH_SIZE = 100
 CHUNK = 600  # updates between two checkpoints: an epoch of all images
 STEPS_PER_CALL = 20
@@ -447,8 +448,8 @@ class Benchmark:
         shown = {name: record[name] for name in record if "error" in name}
         print(f"  {shown}, {seconds:.0f} s", flush=True)
         self.report["records"].append(record)
-        report = {**self.report, **_record.taken()}
-        _record.keep("srivastava_mnist", report, self.options.output)
+        self.report.update(_record.taken())
+        _record.keep(NAME, self.report, self.options.output)
         checkpoint.unlink(missing_ok=True)
         return record
 
@@ -457,15 +458,15 @@ MEGA = 1_000_000  # the paper's updates
 SHOWN = (1, 2, 5, 10, 20, 50, 100, 200)  # of the averages
 
 
-def show(report):
-    """Prints the tables of what there is."""
+def tables(report):
+    """The tables of what there is, a string."""
     groups = {}
     for record in report["records"]:
         key = record["row"], record["updates"]
         groups.setdefault(key, {}).setdefault(record["point"], []).append(
             record
         )
-    tables = {
+    kinds = {
         "Rows of Tables 2 and 10: test error in percent": _main_table,
         "Figure 11: test error of the average over k passes": _averages_table,
         "Figure 9, p being the probability to keep a hidden unit": _keep_table,
@@ -473,10 +474,13 @@ def show(report):
         "Scheduled rates: error in percent": _scheduled_table,
         "Learning rates: validation error in percent": _choices_table,
     }
-    for heading, table in tables.items():
+    parts = []
+    for heading, table in kinds.items():
         lines = list(table(groups))
         if len(lines) > 1:
-            print(f"\n{heading}\n\n{_tables.markdown(lines[0], lines[1:])}")
+            parts.append(f"### {heading}")
+            parts.append(_tables.markdown(lines[0], lines[1:]))
+    return "\n\n".join([*parts, _tables.source(report)])
 
 
 def _errors(records, name="test error"):
@@ -618,7 +622,7 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    path = options.output or _record.path("srivastava_mnist")
+    path = options.output or _record.path(NAME)
     report = {"unit": "percent of the images", "records": []}
     if path.exists():
         report = json.loads(path.read_text())
@@ -627,7 +631,9 @@ def main():
         for row in options.rows:
             (benchmark.choose if options.choose else benchmark.run)(row)
         report = benchmark.report
-    show(report)
+    print(tables(report))
+    if options.show:
+        _tables.write(NAME, tables(report))
 
 
 if __name__ == "__main__":

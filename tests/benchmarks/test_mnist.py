@@ -11,13 +11,18 @@ import keras
 import numpy as np
 import pytest
 
-BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
 def srivastava(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     return importlib.import_module("srivastava_mnist")
+
+
+def committed(name):
+    """The results of a benchmark that the docs show: those of JAX."""
+    return json.loads((BENCHMARKS / "results" / f"{name}_jax.json").read_text())
 
 
 @pytest.fixture
@@ -59,6 +64,31 @@ def test_the_last_sixth_of_the_training_images_is_to_choose_by(
     to_learn, to_choose = srivastava._mnist.split(train)
     assert [len(part[0]) for part in (to_learn, to_choose)] == [1000, 200]
     np.testing.assert_array_equal(train[1][1000:], to_choose[1])
+
+
+@pytest.mark.parametrize("name", ["srivastava_mnist", "shift"])
+def test_the_docs_show_the_results(monkeypatch, name):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    benchmark = importlib.import_module(name)
+    docs = benchmark._tables.DOCS.read_text()
+    assert benchmark.tables(committed(name)) in docs
+
+
+def test_learning_rates_are_those_of_the_lowest_validation_error(srivastava):
+    errors = {}
+    for record in committed("srivastava_mnist")["records"]:
+        if record["row"].startswith("choice "):
+            row = record["row"].removeprefix("choice ")
+            rate = record["learning rate"]
+            errors.setdefault(row, {})[rate] = record["validation error"]
+    assert {"none", "logistic", "relu", "maxnorm"} < set(errors)
+    for row, found in errors.items():
+        network = (
+            srivastava.scheduled_network(0.5)
+            if row == "scheduled"
+            else srivastava.ROWS[row].network
+        )
+        assert network.learning_rate == min(found, key=found.get), row
 
 
 def test_a_network_is_that_of_the_paper(srivastava):
