@@ -147,7 +147,6 @@ def trained(rate_of, units, data, epochs, seed):
     model.compile(
         optimizer="adam",
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        steps_per_execution=10,
     )
     start = time.perf_counter()
     model.fit(images, labels, BATCH_SIZE, epochs=epochs, verbose=0)
