@@ -1,12 +1,8 @@
 """The tables of benchmarks/gal_uci.py, in Markdown, from its results."""
 
-import pathlib
-
 import _gal_published as published
+import _tables
 import numpy as np
-
-DOCS = pathlib.Path(__file__).parents[1] / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- table: benchmarks/gal_uci.py -->", "<!-- end: gal_uci -->"
 
 TITLES = {
     "fixed400": "Fixed hyperparameters, 400 epochs",
@@ -26,14 +22,6 @@ def tables(report):
         _footnote(report),
     ]
     return "\n\n".join(parts)
-
-
-def write(report):
-    """Writes the tables into docs/benchmarks.md, between their marks."""
-    before, _, rest = DOCS.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    text = f"{before}{BEGIN}\n\n{tables(report)}\n\n{END}{after}"
-    DOCS.write_text(text)
 
 
 def _of_protocol(report, protocol):
@@ -71,7 +59,7 @@ def _against(found, theirs):
             ]
         rows.append(row)
     heads = ("here", "published", "apart")
-    return _table(
+    return _tables.markdown(
         [
             "data",
             *(f"RMSE, {head}" for head in heads),
@@ -101,7 +89,7 @@ def _three(found, theirs, protocol):
             row.append(wins + _change(of["mc"], of["scaled"]))
         rows.append(row)
     last = "one pass, published" if protocol == "grid" else "published"
-    return _table(
+    return _tables.markdown(
         [
             "RMSE",
             "one pass",
@@ -137,7 +125,7 @@ def _grid(found, free):
                 _with_error(free[name]["ll"]),
             ]
         )
-    return _table(
+    return _tables.markdown(
         [
             "data",
             "splits by tau chosen",
@@ -194,8 +182,3 @@ def _number(value):
 
 def _plus_minus(value, error):
     return f"{_number(value)} ± {error:.2g}"
-
-
-def _table(heads, rows):
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -46,6 +46,7 @@ import _gal_networks
 import _gal_published as published
 import _gal_tables
 import _record
+import _tables
 import numpy as np
 from _resumable import Report
 
@@ -217,7 +218,7 @@ def main():
     if options.show:
         results = json.loads(path.read_text())
         print(_gal_tables.tables(results))
-        _gal_tables.write(results)
+        _tables.write("gal_uci", _gal_tables.tables(results))
         return
     if options.data is None:
         parser.error("--data is needed, the folder of the data")

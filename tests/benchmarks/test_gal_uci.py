@@ -193,15 +193,6 @@ def test_a_missing_file_is_named_with_its_origin(module_of, tmp_path):
         networks.loaded(tmp_path, "yacht")
 
 
-def test_the_tables_in_the_docs_are_those_of_the_results(module_of):
-    tables = module_of("_gal_tables")
-    path = ROOT / "benchmarks" / "results" / "gal_uci_jax.json"
-    report = json.loads(path.read_text())
-    _, _, rest = tables.DOCS.read_text().partition(tables.BEGIN)
-    shown, _, _ = rest.partition(tables.END)
-    assert shown.strip() == tables.tables(report)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_is_resumed(tmp_path):

@@ -1,0 +1,45 @@
+"""The tables in docs/benchmarks.md are those of the committed results."""
+
+import importlib
+import json
+import pathlib
+
+import pytest
+
+BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
+
+
+def of_one(name):
+    """The results of a benchmark that runs on one backend."""
+    return json.loads((BENCHMARKS / "results" / f"{name}_jax.json").read_text())
+
+
+def of_all(name):
+    """Those of one that runs on each."""
+    files = sorted((BENCHMARKS / "results").glob(f"{name}_*.json"))
+    return [json.loads(file.read_text()) for file in files]
+
+
+# The module that makes a script's tables, and what it makes them of.
+TABLES = {
+    "gal_uci": ("_gal_tables", of_one),
+    "montecarlo": ("montecarlo", of_all),
+    "shift": ("shift", of_one),
+    "srivastava_mnist": ("srivastava_mnist", of_one),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_docs_show_the_results(monkeypatch, name):
+    module, results = TABLES[name]
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    docs = importlib.import_module("_tables").DOCS.read_text()
+    tables = importlib.import_module(module).tables(results(name))
+
+    begin, end = (
+        f"<!-- table: benchmarks/{name}.py -->",
+        f"<!-- end: {name} -->",
+    )
+    shown = docs.partition(begin)[2].partition(end)[0]
+
+    assert shown.strip() == tables
