@@ -19,7 +19,8 @@ computed and moves nothing. All take turns, round after round, so that a busy
 machine disturbs them alike; a ratio is the median of the rounds' ratios.
 
 `--memory` adds the peak of the memory to results that are there: of a process
-of its own for each number of samples, under the same `memory_limit` (Linux).
+of its own for each number of samples, under the same `memory_limit`, of powers
+of 2 the least that the model can do with (Linux).
 
 Writes the table to standard output and to
 `benchmarks/results/montecarlo_<backend>.json`, and says whether each bar holds.
@@ -49,7 +50,7 @@ import kerasdrop
 
 LOOP_SAMPLES = 2
 LEAST_ROUNDS = 3
-MEMORY_LIMIT = 2**28
+LEAST_LIMIT = 2**22
 
 
 def mlp():
@@ -298,14 +299,20 @@ def peak_memory(name, num_samples):
     case = CASES[name]
     model = case.make()
     x = np.ones((case.batch, *model.input_shape[1:]), "float32")
-    kerasdrop.mc_predict(
-        model,
-        x,
-        num_samples,
-        kind="probabilities",
-        memory_limit=MEMORY_LIMIT,
-        verbose=0,
-    )
+    limit = LEAST_LIMIT
+    while True:
+        try:
+            kerasdrop.mc_predict(
+                model,
+                x,
+                num_samples,
+                kind="probabilities",
+                memory_limit=limit,
+                verbose=0,
+            )
+            break
+        except ValueError:  # too little for a row: the least that will do
+            limit *= 2
     # Not `getrusage`: that knows the peak of who started the process, too.
     status = pathlib.Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024

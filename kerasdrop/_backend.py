@@ -270,6 +270,7 @@ elif BACKEND == "torch":
 
         return tensor
 
+    _MANY = 2**14
     _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
     def _as_integers(values):
@@ -303,9 +304,13 @@ elif BACKEND == "torch":
 
     def selected(keep, values):
         # On a CPU `torch.where` branches for each element, which takes five
-        # times as long as to clear bits.
-        is_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        if is_graph or values.device.type != "cpu":
+        # times as long as to clear bits, but for a few it is the simplest.
+        if (
+            torch.compiler.is_compiling()
+            or values.numel() < _MANY
+            or values.device.type != "cpu"
+            or torch.jit.is_tracing()
+        ):
             return torch.where(keep, values, 0.0)
         if torch.is_grad_enabled():
             return _Selected.apply(values, keep)

@@ -11,6 +11,12 @@ VALUES = np.array([[np.inf, 1.5, np.nan, -2.0], [3.0, -np.inf, -0.25, 0.0]])
 KEEP = np.array([[False, True, False, True], [True, False, True, False]])
 
 
+@pytest.fixture(params=["few", "many"], autouse=True)
+def size(request, monkeypatch):
+    if keras.backend.backend() == "torch" and request.param == "many":
+        monkeypatch.setattr(_backend, "_MANY", 0)
+
+
 def selected(dtype, keep=KEEP):
     values = ops.convert_to_tensor(VALUES.copy(), dtype)
     found = _backend.selected(ops.convert_to_tensor(keep), values)
