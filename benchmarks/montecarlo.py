@@ -24,6 +24,7 @@ of 2 the least that the model can do with (Linux).
 
 Writes the table to standard output and to
 `benchmarks/results/montecarlo_<backend>.json`, and says whether each bar holds.
+Models that are not among `--models` keep the results that are there.
 `--show` writes the results of all backends into docs/benchmarks.md instead.
 """
 
@@ -427,17 +428,21 @@ def main():
     if options.peak:
         print(peak_memory(options.peak, options.samples))
         return
+    file = options.output or _record.path("montecarlo")
     if options.memory:
-        file = options.output or _record.path("montecarlo")
         report = json.loads(file.read_text())
         report["peaks"] = list(memory_rows(options.models))
     else:
         report = {**_record.taken(), "samples": options.samples}
-        report |= {"rows": [], "peaks": []}
+        before = {"rows": [], "peaks": []}
+        if file.exists():
+            before = json.loads(file.read_text())
+        rows = {row["model"]: row for row in before["rows"]}
         for name in options.models:
-            row = measured(name, options.samples, options.seconds)
-            report["rows"].append(row)
-            show(row)
+            rows[name] = measured(name, options.samples, options.seconds)
+            show(rows[name])
+        in_order = [rows[name] for name in CASES if name in rows]
+        report |= {"rows": in_order, "peaks": before["peaks"]}
     report["bars"] = [*bars(report["rows"]), *memory_bars(report["peaks"])]
     print(f"{_record.BACKEND}, {report['versions']}, {report['machine']}")
     _record.show_bars(report["bars"])
