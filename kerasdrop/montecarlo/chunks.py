@@ -7,6 +7,9 @@ from kerasdrop.montecarlo.plans import SET_SIZE
 # Matrix products of so many rows are as fast, row for row, as larger ones.
 _ROWS_THAT_PAY = 4096
 
+# Convolutions are slower where so much is in use at a time: it leaves the cache.
+_BYTES_THAT_PAY = 2**27
+
 # Samples in one compiled call. Between two calls there is progress to show and
 # Ctrl-C to hear; each runs the deterministic layers anew.
 _SAMPLES_PER_CALL = 256
@@ -89,8 +92,9 @@ def sets_at_once(batch_size, bytes_per_sample, memory_limit):
     """
     if bytes_per_sample is None:
         return 1
+    most_bytes = min(memory_limit, _BYTES_THAT_PAY)
     samples = min(
-        memory_limit // (bytes_per_sample * batch_size),
+        most_bytes // (bytes_per_sample * batch_size),
         _ROWS_THAT_PAY // batch_size,
     )
     return max(1, samples // SET_SIZE)
