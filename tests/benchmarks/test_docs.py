@@ -26,6 +26,7 @@ TABLES = {
     "montecarlo": ("montecarlo", of_all),
     "shift": ("shift", of_one),
     "srivastava_mnist": ("srivastava_mnist", of_one),
+    "training_step": ("training_step", of_all),
 }
 
 
