@@ -110,14 +110,16 @@ def weighted(xp, total, weight, owner):
     return total / weight
 
 
-def check_variance(xp, variance, owner, above_zero=False):
-    """Raises if an array holds what is no variance."""
+def checked_variance(xp, variance, owner, above_zero=False):
+    """Variances; what is none raises in an array, and in a tensor is NaN."""
+    legal = variance > 0.0 if above_zero else variance >= 0.0
     if xp is not np:
-        return
-    if not (variance > 0.0 if above_zero else variance >= 0.0).all():
+        return xp.where(legal, variance, float("nan"))
+    if not legal.all():
         bound = "above 0" if above_zero else "at least 0"
         raise ValueError(
             f"{owner}: a variance is {bound}. If the model predicts its "
             "logarithm, pass `exp` of it. Received: a variance of "
             f"{variance.min():.6g}"
         )
+    return variance

@@ -12,7 +12,7 @@ by ln 2 for bits.
 NumPy arrays and lists give NumPy arrays, of float64, and are checked: what is
 no probability raises. Tensors give tensors, also in a compiled step, where
 values cannot be checked: there the measure of a row that holds no
-probabilities is NaN.
+probabilities, or a variance below 0, is NaN.
 """
 
 from kerasdrop import _arrays
@@ -261,7 +261,7 @@ def aleatoric_variance(variances, axis=1):
     """
     xp, variances = _arrays.floats(variances)
     variances = _samples_first(xp, variances, axis, "aleatoric_variance")
-    _arrays.check_variance(xp, variances, "aleatoric_variance")
+    variances = _arrays.checked_variance(xp, variances, "aleatoric_variance")
     return xp.mean(variances, axis=0)
 
 
@@ -301,14 +301,16 @@ def sharpness(variance):
         A number, in the unit of the targets.
 
     Raises:
-        ValueError: If a variance in an array is below 0.
+        ValueError: If a variance in an array is below 0; if there is none.
 
     Reference: [Gneiting, Balabdaoui & Raftery, 2007](
     https://doi.org/10.1111/j.1467-9868.2007.00587.x).
     """
     xp, variance = _arrays.floats(variance)
-    _arrays.check_variance(xp, variance, "sharpness")
-    return xp.sqrt(xp.mean(variance))
+    variance = _arrays.checked_variance(xp, variance, "sharpness")
+    count = xp.sum(xp.ones_like(variance))
+    mean = _arrays.weighted(xp, xp.sum(variance), count, "sharpness")
+    return xp.sqrt(mean)
 
 
 def _votes(xp, samples):

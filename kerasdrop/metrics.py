@@ -8,9 +8,9 @@ The adaptive calibration error and the risk-coverage curve are missing here:
 both sort all rows, and no sum over batches replaces that. Measures of several
 samples (mutual information, votes) are in what `mc_predict` returns.
 
-In a compiled step values cannot be checked: a metric of what is no probability
-or no class is NaN from then on, whatever its weight; so give padding a class
-and a weight of 0. For logits pass `from_logits=True`.
+In a compiled step values cannot be checked: a metric of what is no probability,
+no class or no variance is NaN from then on, whatever its weight; so give
+padding a class and a weight of 0. For logits pass `from_logits=True`.
 
 A plain metric of a model in training sees one network without dropout, in
 validation too: these numbers are those of the model as it stands, not of its
@@ -69,7 +69,9 @@ class NegativeLogLikelihood(_MeanOfClasses):
     """Mean of `kerasdrop.calibration.negative_log_likelihood`, in nats.
 
     Unlike `keras.metrics.SparseCategoricalCrossentropy` it clips nothing, and
-    takes integers as well as one-hot targets, and one probability of yes.
+    takes integers as well as one-hot targets, and one probability of yes. A
+    target that was said to be impossible makes it infinite, or NaN if the
+    weight of the row is 0.
 
     Args:
         from_logits: Whether predictions are logits, not probabilities.
@@ -283,7 +285,8 @@ class Sharpness(_MeanOfNormals):
         super().__init__(kind, name, dtype)
 
     def _score(self, y_true, mean, variance):
-        return variance
+        xp, variance = _arrays.floats(variance)
+        return _arrays.checked_variance(xp, variance, type(self).__name__)
 
     def result(self):
         """The root of the mean variance so far."""

@@ -69,6 +69,14 @@ def test_an_impossible_target_is_infinitely_unlikely():
     assert result == math.inf
 
 
+@pytest.mark.parametrize("as_given", [np.asarray, ops.convert_to_tensor])
+def test_an_impossible_target_of_no_weight_is_not_counted(as_given):
+    p = as_given(np.array([[0.5, 0.5], [0.0, 1.0]], "float32"))
+    with np.errstate(divide="ignore"):
+        result = calibration.negative_log_likelihood([0, 0], p, [2.0, 0.0])
+    assert_close(float(result), math.log(2.0), atol=1e-6)
+
+
 def test_one_hot_targets_are_as_integers():
     one_hot = np.eye(4)[Y]
     for function in (
@@ -386,6 +394,32 @@ def test_labels_of_any_dtype(dtype):
 def test_targets_that_are_no_classes(targets, message):
     with pytest.raises(ValueError, match=f"^brier_score: .*{message}"):
         calibration.brier_score(targets, P)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda y: calibration.interval_coverage(y, [0.0, 0.0], [1.0, 1.0]),
+        lambda y: calibration.interval_score(y, [0.0, 0.0], [1.0, 1.0], 0.5),
+        lambda y: calibration.gaussian_reliability(y, [0.0, 0.0], [1.0, 1.0]),
+    ],
+)
+def test_a_target_that_is_missing_is_not_one_that_was_missed(function):
+    with pytest.raises(ValueError, match="must be numbers.*Received: NaN"):
+        function([0.5, math.nan])
+
+
+def test_in_a_tensor_what_is_no_number_lies_nowhere():
+    y, ends = (tensor(np.array(v)) for v in ([0.5, math.nan], [0.0, 1.0]))
+    result = calibration.interval_coverage(y, 0.0 * y, y + 1, reduction=None)
+    np.testing.assert_array_equal(ops.convert_to_numpy(result), [1, math.nan])
+    observed = calibration.gaussian_reliability(y, ends, ends + 1.0).observed
+    assert np.isnan(ops.convert_to_numpy(observed)).all()
+
+
+def test_labels_that_are_names():
+    with pytest.raises(ValueError, match="whole numbers.*dtype <U3"):
+        calibration.brier_score(["cat", "dog"], [[0.2, 0.8], [0.6, 0.4]])
 
 
 def test_logits_are_no_probabilities():

@@ -227,6 +227,18 @@ def test_a_variance_below_0():
         measures.sharpness([-1.0])
 
 
+def test_in_a_tensor_a_variance_below_0_is_nan():
+    variances = ops.convert_to_tensor([[-1.0, 4.0], [1.0, 2.0]])
+    result = ops.convert_to_numpy(measures.aleatoric_variance(variances))
+    np.testing.assert_allclose(result, [np.nan, 1.5], rtol=1e-6, atol=1e-6)
+    assert np.isnan(float(measures.sharpness(variances)))
+
+
+def test_no_variances_have_no_sharpness():
+    with pytest.raises(ValueError, match="sharpness: needs a row at least"):
+        measures.sharpness([])
+
+
 def test_in_a_tensor_only_the_row_that_is_none_becomes_nan():
     samples = SAMPLES.astype("float32")
     samples[2, 1] *= 3.0

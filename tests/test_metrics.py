@@ -285,6 +285,23 @@ def test_logits_taken_for_probabilities_are_nan():
     assert np.isnan(list(logs.values())).all()
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [
+        metrics.GaussianCRPS,
+        metrics.GaussianNegativeLogLikelihood,
+        metrics.IntervalCoverage,
+        metrics.IntervalScore,
+        metrics.Sharpness,
+    ],
+)
+def test_logarithms_of_variances_taken_for_variances_are_nan(metric):
+    metric = metric("mean_and_variance")
+    parts = np.concatenate([MEAN, np.log(VARIANCE)], axis=-1)
+    metric.update_state(tensor(TRUTH), tensor(parts))
+    assert np.isnan(float(metric.result()))
+
+
 def test_settings_out_of_their_range():
     with pytest.raises(ValueError, match="`num_bins` must be an integer"):
         metrics.ExpectedCalibrationError(0)

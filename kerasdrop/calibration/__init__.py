@@ -9,8 +9,8 @@ where there is one, for a standard error, say.
 NumPy arrays and lists give NumPy numbers, of float64, and are checked: what is
 no probability, no class, no variance raises. Tensors give tensors, also in a
 compiled step, where values cannot be checked: there a score of what is no
-probability or no class is NaN. `kerasdrop.metrics` has the same as streaming
-metrics, for `model.compile`.
+probability, no class or no variance is NaN. `kerasdrop.metrics` has the same
+as streaming metrics, for `model.compile`.
 
 None of these is a proof. A calibration error of few rows is too high by
 chance; a low one may come with no accuracy at all, which the proper scores

@@ -21,10 +21,14 @@ def labelled(targets, probabilities, owner):
         legal = xp.expand_dims(is_one_hot, -1)
         return xp, p, xp.where(legal, one_hot, float("nan"))
     if not is_one_hot.all():
+        given = np.asarray(targets)
+        received = f"of dtype {given.dtype}"
+        if given.dtype.kind in "iuf":
+            received = f"from {given.min():.6g} to {given.max():.6g}"
         raise ValueError(
             f"{owner}: the targets must be whole numbers from 0 to "
-            f"{p.shape[-1] - 1}, or one-hot vectors. Received: targets from "
-            f"{np.min(targets):.6g} to {np.max(targets):.6g}"
+            f"{p.shape[-1] - 1}, or one-hot vectors. Received: targets "
+            f"{received}"
         )
     return xp, p, one_hot
 
@@ -33,8 +37,17 @@ def normal(targets, mean, variance, owner):
     xp, mean, variance = _arrays.floats(mean, variance)
     targets = _targets.like(targets, mean, "targets, a number each", owner)
     variance = _targets.like(variance, mean, "a variance for each mean", owner)
-    _arrays.check_variance(xp, variance, owner, above_zero=True)
+    variance = _arrays.checked_variance(xp, variance, owner, above_zero=True)
     return xp, targets, mean, variance
+
+
+def check_numbers(xp, values, owner):
+    """Raises if an array holds NaN, which no comparison would show."""
+    if xp is np and np.isnan(values).any():
+        raise ValueError(
+            f"{owner}: targets and predictions must be numbers. Leave out rows "
+            "without a target. Received: NaN"
+        )
 
 
 def interval(targets, lower, upper, owner):
@@ -48,6 +61,7 @@ def interval(targets, lower, upper, owner):
             f"{lower[~(lower <= upper)][0]:.6g} to "
             f"{upper[~(lower <= upper)][0]:.6g}"
         )
+    check_numbers(xp, targets, owner)
     return xp, targets, lower, upper
 
 
@@ -65,5 +79,7 @@ def reduced(xp, values, sample_weight, reduction, owner):
             f"reduction={reduction!r}"
         )
     weight = _arrays.weight_like(xp, sample_weight, values, owner)
+    # An impossible target of no weight: 0 times infinity would be NaN.
+    values = xp.where((weight == 0.0) & xp.isinf(values), 0.0, values)
     total = xp.sum(weight * values)
     return _arrays.weighted(xp, total, xp.sum(weight), owner)

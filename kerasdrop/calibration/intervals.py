@@ -30,7 +30,7 @@ def gaussian_interval(mean, variance, level=0.9):
     _checks.between_0_and_1(level, owner, "level")
     xp, mean, variance = _arrays.floats(mean, variance)
     variance = _targets.like(variance, mean, "a variance for each mean", owner)
-    _arrays.check_variance(xp, variance, owner)
+    variance = _arrays.checked_variance(xp, variance, owner)
     z = statistics.NormalDist().inv_cdf(0.5 + 0.5 * level)
     half = z * xp.sqrt(variance)
     return mean - half, mean + half
@@ -55,13 +55,16 @@ def interval_coverage(
         A number in [0, 1], or `(rows, ...)`.
 
     Raises:
-        ValueError: If in an array a lower end is above its upper one; if the
-            shapes do not agree.
+        ValueError: If in an array a lower end is above its upper one, or a
+            target is NaN; if the shapes do not agree.
     """
     owner = "interval_coverage"
     xp, targets, lower, upper = inputs.interval(targets, lower, upper, owner)
     inside = (lower <= targets) & (targets <= upper)
     each = _arrays.like(xp, inside, targets)
+    # In a tensor: a NaN lies nowhere, and would count as missed.
+    legal = (lower <= upper) & (targets == targets)
+    each = xp.where(legal, each, float("nan"))
     return inputs.reduced(xp, each, sample_weight, reduction, owner)
 
 
@@ -104,7 +107,8 @@ def gaussian_reliability(targets, mean, variance, num_levels=99):
         A `Reliability`: `predicted` are the levels, `observed` the coverages.
 
     Raises:
-        ValueError: As `gaussian_negative_log_likelihood`.
+        ValueError: As `gaussian_negative_log_likelihood`; if an array holds
+            NaN; if there are no rows.
 
     Reference: [Kuleshov, Fenner & Ermon, 2018](
     https://arxiv.org/abs/1807.00263), section 3.5.
@@ -114,9 +118,12 @@ def gaussian_reliability(targets, mean, variance, num_levels=99):
     xp, targets, mean, variance = inputs.normal(targets, mean, variance, owner)
     # A target lies in the intervals from this level on.
     distance = xp.abs(targets - mean) / xp.sqrt(variance)
+    inputs.check_numbers(xp, distance, owner)
     needed = xp.reshape(2.0 * _arrays.normal_cdf(xp, distance) - 1.0, (-1, 1))
     levels = np.arange(1, num_levels + 1) / (num_levels + 1)
     _, levels, needed = _arrays.floats(levels, needed)
     inside = _arrays.like(xp, needed <= levels, needed)
-    weight = xp.sum(xp.ones_like(inside), axis=0)
-    return Reliability(weight, levels, xp.mean(inside, axis=0))
+    inside = xp.where(needed == needed, inside, float("nan"))
+    rows = xp.sum(xp.ones_like(needed))
+    observed = _arrays.weighted(xp, xp.sum(inside, axis=0), rows, owner)
+    return Reliability(rows * xp.ones_like(levels), levels, observed)
