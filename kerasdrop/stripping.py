@@ -288,10 +288,14 @@ def _plain(layer):
 
 def _released(layer, copy):
     """A layer that holds one, at inference, as a model of layers of Keras."""
-    inputs = keras.Input(
-        batch_shape=layer.get_build_config()["input_shape"],
-        dtype=layer.compute_dtype,
-    )
+    shape = layer.get_build_config()["input_shape"]
+    if not isinstance(layer, layers.StochasticDepth):
+        # A dense layer or a convolution: only the channels are the same in
+        # each call, the length of a sequence, say, need not be.
+        channels_first = getattr(layer, "data_format", "") == "channels_first"
+        channel = 1 if channels_first else len(shape) - 1
+        shape = [size if i == channel else None for i, size in enumerate(shape)]
+    inputs = keras.Input(batch_shape=shape, dtype=layer.compute_dtype)
     outputs = copy(layer.layer)(inputs)
     if isinstance(layer, layers.StochasticDepth):
         outputs = _residual(layer, inputs, outputs)

@@ -166,6 +166,22 @@ def test_a_convolution_at_a_learned_rate_is_left_too():
 
 
 @pytest.mark.parametrize(
+    "inner", [stock.Dense(3), stock.Conv1D(3, 2)], ids=["dense", "convolution"]
+)
+def test_a_layer_that_is_called_on_two_lengths(inner):
+    drop = layers.ConcreteDropout(inner, name="drop")
+    short, long = keras.Input((5, 4)), keras.Input((9, 4))
+    parts = [stock.Flatten()(drop(each)) for each in (short, long)]
+    outputs = stock.Dense(2)(stock.Concatenate()(parts))
+    model = keras.Model([short, long], outputs)
+    stripped = strip_dropout(model).model
+    x = [np.ones((2, 5, 4), "float32"), np.ones((2, 9, 4), "float32")]
+    np.testing.assert_allclose(
+        predict(stripped, x), predict(model, x), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
     "cls", [layers.ConcreteDropout, layers.StochasticDepth]
 )
 def test_around_a_layer_and_inside_another_it_is_left_and_reported(cls):

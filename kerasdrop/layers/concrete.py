@@ -55,7 +55,8 @@ class ConcreteDropout(HoldingLayer):
       half of both, with tau = 1.
 
     The rates depend on these numbers, and on N in particular: do not leave
-    them as they are. The layer needs no `kernel_regularizer` beside.
+    them as they are. The layer needs no `kernel_regularizer` beside. If it is
+    quantized, nothing is added, as Keras adds nothing for a regularizer then.
 
     The rate cannot be set. `layer.rate`, `kerasdrop.get_rates` and
     `DropoutRateLogger` read it. `strip_dropout` leaves the layer inside.
@@ -162,6 +163,8 @@ class ConcreteDropout(HoldingLayer):
 
     def _penalty(self, logit):
         """What the rate and the kernel add to the loss of a model."""
+        if self.layer.quantization_mode is not None:
+            return ops.zeros_like(logit)
         rate, kept = ops.sigmoid(logit), ops.sigmoid(-logit)
         kernel = ops.cast(self.layer.kernel, "float32")
         # The logarithms of both, finite where the one or the other is 0.

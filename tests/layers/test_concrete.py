@@ -155,6 +155,15 @@ def test_a_layer_that_is_called_twice_has_one_penalty():
     assert len(model.losses) == 1
 
 
+def test_a_quantized_layer_has_no_penalty():
+    """Its kernel is of integers, in units that differ by column."""
+    model = model_of(ConcreteDropout(stock.Dense(4), 0.5, 1.0, 1.0))
+    model.compile(loss="mse")
+    model.layers[0].layer.quantize("int8")
+    y = model.predict(INPUTS, verbose=0)
+    assert model.evaluate(INPUTS, y, verbose=0) < 1e-6
+
+
 def test_a_monte_carlo_pass_leaves_no_loss_behind():
     model = model_of(ConcreteDropout(stock.Dense(4), 0.5))
     kerasdrop.mc_predict(model, INPUTS, 4, 0, verbose=0)
