@@ -164,7 +164,7 @@ class ConcreteDropout(HoldingLayer):
     def _penalty(self, logit):
         """What the rate and the kernel add to the loss of a model."""
         if self.layer.quantization_mode is not None:
-            return ops.zeros_like(logit)
+            return ops.zeros((), "float32")
         rate, kept = ops.sigmoid(logit), ops.sigmoid(-logit)
         kernel = ops.cast(self.layer.kernel, "float32")
         # The logarithms of both, finite where the one or the other is 0.
