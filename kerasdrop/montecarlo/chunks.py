@@ -7,7 +7,7 @@ from kerasdrop.montecarlo.plans import SET_SIZE
 # Matrix products of so many rows are as fast, row for row, as larger ones.
 _ROWS_THAT_PAY = 4096
 
-# Convolutions are slower where so much is in use at a time: it leaves the cache.
+# Convolutions are slower with more than this in use: it leaves the cache.
 _BYTES_THAT_PAY = 2**27
 
 # Samples in one compiled call. Between two calls there is progress to show and
