@@ -2,11 +2,10 @@
 
 import importlib
 import json
-import pathlib
 
 import pytest
 
-BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
+from tests.benchmarks.scripts import BENCHMARKS
 
 
 def of_one(name):

@@ -2,16 +2,14 @@
 
 import importlib
 import json
-import pathlib
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
-BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
+from tests.benchmarks.scripts import BENCHMARKS
+from tests.benchmarks.scripts import run
 
 
 @pytest.fixture
@@ -38,18 +36,6 @@ def folder(tmp_path):
         arrays[f"y_{part}"] = labels.astype("uint8")
     np.savez(tmp_path / "mnist.npz", **arrays)
     return tmp_path
-
-
-def run(script, *arguments):
-    """Runs a benchmark in a process of its own; returns what it printed."""
-    result = subprocess.run(
-        [sys.executable, str(BENCHMARKS / script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 def test_a_missing_file_is_named_with_its_origin(srivastava, tmp_path):

@@ -2,15 +2,14 @@
 
 import importlib
 import json
-import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 
-BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
+from tests.benchmarks.scripts import BENCHMARKS
+from tests.benchmarks.scripts import run
+
 BACKEND = keras.backend.backend()
 on_torch = pytest.mark.skipif(
     BACKEND != "torch", reason="the peers run on PyTorch"
@@ -22,17 +21,6 @@ def module_of(monkeypatch):
     """A function that imports a module of the benchmarks, by name."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     return importlib.import_module
-
-
-def run(script, *arguments):
-    """Runs a benchmark in a process of its own."""
-    result = subprocess.run(
-        [sys.executable, str(BENCHMARKS / script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
 
 
 @on_torch
