@@ -427,6 +427,25 @@ def test_logits_are_no_probabilities():
         calibration.expected_calibration_error(Y, np.log(P))
 
 
+@pytest.mark.parametrize(
+    "score",
+    [
+        calibration.brier_score,
+        calibration.negative_log_likelihood,
+        calibration.expected_calibration_error,
+    ],
+)
+def test_a_vector_of_probabilities_could_be_a_row_or_a_column(score):
+    # Two rows of a probability of yes each, and one row of two classes.
+    with pytest.raises(ValueError, match=r"`p\[:, None\]`.*shape \(2,\)"):
+        score([0, 1], [0.2, 0.8])
+
+
+def test_a_column_of_probabilities_is_that_of_yes():
+    column = [[0.2], [0.7]]
+    assert_close(calibration.brier_score([0, 1], column), 0.2**2 + 0.3**2)
+
+
 def test_a_row_of_targets_is_no_column_of_predictions():
     # NumPy would broadcast (3,) against (3, 2) or (2, 3).
     with pytest.raises(ValueError, match=r"a number each, \(200, 2\)"):
@@ -460,6 +479,8 @@ def test_settings_out_of_their_range():
         calibration.expected_calibration_error(Y, P, 10, -np.ones(200))
     with pytest.raises(ValueError, match="a variance for each mean"):
         calibration.gaussian_interval(MEAN, np.ones((200, 2)))
+    with pytest.raises(ValueError, match="at least one sample.*axis=1"):
+        calibration.sample_crps(TRUTH, np.ones((200, 0)))
     with pytest.raises(ValueError, match="uncertainties numbers"):
         calibration.risk_coverage([0.0, 1.0], [np.nan, 1.0])
     with pytest.raises(ValueError, match="`temperature` must be a number"):

@@ -10,7 +10,14 @@ from kerasdrop import _targets
 
 def labelled(targets, probabilities, owner):
     """The namespace, probabilities and the targets as one-hot vectors."""
-    xp, p = _classes.checked(probabilities, owner)
+    _, p = _arrays.floats(probabilities)
+    if len(p.shape) == 1:
+        raise ValueError(
+            f"{owner}: probabilities are `(rows, ..., classes)`, or `(rows, "
+            "1)` for that of yes; `p[:, None]` makes the latter of a vector. "
+            f"Received: shape {tuple(p.shape)}"
+        )
+    xp, p = _classes.checked(p, owner)
     one_hot = _targets.one_hot(targets, p, owner)
     is_one_hot = (
         (xp.sum(one_hot, axis=-1) == 1.0)

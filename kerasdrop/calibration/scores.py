@@ -144,7 +144,7 @@ def sample_crps(targets, samples, axis=1, sample_weight=None, reduction="mean"):
         A number, or `(rows, ...)`.
 
     Raises:
-        ValueError: If the shapes do not agree.
+        ValueError: If the shapes do not agree, or there are no samples.
 
     Reference: [Gneiting & Raftery, 2007](
     https://doi.org/10.1198/016214506000001437), equation 21.
@@ -153,6 +153,11 @@ def sample_crps(targets, samples, axis=1, sample_weight=None, reduction="mean"):
     _checks.axis(axis, len(samples.shape), "sample_crps")
     samples = xp.moveaxis(samples, axis, -1)
     count = samples.shape[-1]
+    if count == 0:
+        raise ValueError(
+            "sample_crps: there must be at least one sample. Received: 0 along "
+            f"axis={axis}"
+        )
     targets = _targets.like(
         targets,
         samples[..., 0],
