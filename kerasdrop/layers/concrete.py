@@ -152,7 +152,7 @@ class ConcreteDropout(HoldingLayer):
             ),
             dtype="float32",  # of which a float16 policy leaves too little
             autocast=False,
-            regularizer=self._penalty,
+            regularizer=_Penalty(self),
             name="rate_logit",
         )
 
@@ -160,19 +160,6 @@ class ConcreteDropout(HoldingLayer):
     def data_format(self):
         """That of the layer in it: of a dense one, `"channels_last"`."""
         return getattr(self.layer, "data_format", "channels_last")
-
-    def _penalty(self, logit):
-        """What the rate and the kernel add to the loss of a model."""
-        if self.layer.quantization_mode is not None:
-            return ops.zeros((), "float32")
-        rate, kept = ops.sigmoid(logit), ops.sigmoid(-logit)
-        kernel = ops.cast(self.layer.kernel, "float32")
-        # The logarithms of both, finite where the one or the other is 0.
-        entropy = rate * ops.softplus(-logit) + kept * ops.softplus(logit)
-        return (
-            self.weight_regularizer * ops.sum(ops.square(kernel)) / kept
-            - self.dropout_regularizer * self._features * entropy
-        )
 
     @property
     def rate(self):
@@ -233,3 +220,26 @@ class ConcreteDropout(HoldingLayer):
             "temperature": self.temperature,
             "granularity": self.granularity,
         }
+
+
+class _Penalty(keras.regularizers.Regularizer):
+    """What the rate and the kernel of a layer add to the loss of a model.
+
+    A class, since Keras 3.13 takes no function for a regularizer.
+    """
+
+    def __init__(self, layer):
+        self._layer = layer
+
+    def __call__(self, logit):
+        layer = self._layer
+        if layer.layer.quantization_mode is not None:
+            return ops.zeros((), "float32")
+        rate, kept = ops.sigmoid(logit), ops.sigmoid(-logit)
+        kernel = ops.cast(layer.layer.kernel, "float32")
+        # The logarithms of both, finite where the one or the other is 0.
+        entropy = rate * ops.softplus(-logit) + kept * ops.softplus(logit)
+        return (
+            layer.weight_regularizer * ops.sum(ops.square(kernel)) / kept
+            - layer.dropout_regularizer * layer._features * entropy
+        )

@@ -150,6 +150,10 @@ def test_progress_counts_calls(model, capsys):
 @pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="a graph's own matter elsewhere"
 )
+@pytest.mark.skipif(
+    tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15),
+    reason="the layers of Keras 3.13 keep what they made until it is collected",
+)
 def test_results_are_let_go_when_they_are_not_used_any_more():
     alive, prefix, rest = [], [], []
 
