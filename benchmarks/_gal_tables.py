@@ -1,6 +1,7 @@
 """The tables of benchmarks/gal_uci.py, in Markdown, from its results."""
 
 import _gal_published as published
+import _plots
 import _tables
 import numpy as np
 
@@ -12,16 +13,14 @@ TITLES = {
 
 
 def tables(report):
-    """All tables of a report, a string."""
+    """All tables of a report and the place of its plot, a string."""
     parts = [
-        *(
-            table
-            for protocol in TITLES
-            for table in _of_protocol(report, protocol)
-        ),
-        _footnote(report),
+        table for protocol in TITLES for table in _of_protocol(report, protocol)
     ]
-    return "\n\n".join(parts)
+    if parts:
+        text = "RMSE and log-likelihood, here against published"
+        parts.insert(0, _plots.link("gal_uci", text))
+    return "\n\n".join([*parts, _footnote(report)])
 
 
 def _of_protocol(report, protocol):
@@ -50,7 +49,7 @@ def _against(found, theirs):
     for name, ours in found.items():
         row = [name]
         for figure in ("mc", "ll"):
-            mean, _ = _mean_and_error(ours[figure])
+            mean, _ = mean_and_error(ours[figure])
             value, error = theirs[name][figure], theirs[name][f"{figure}_error"]
             row += [
                 _with_error(ours[figure]),
@@ -158,13 +157,13 @@ def _footnote(report):
     )
 
 
-def _mean_and_error(values):
+def mean_and_error(values):
     # The error as the authors have it: with the number of splits, not one less.
     return np.mean(values), np.std(values) / len(values) ** 0.5
 
 
 def _with_error(values):
-    return _plus_minus(*_mean_and_error(values))
+    return _plus_minus(*mean_and_error(values))
 
 
 def _change(new, old):

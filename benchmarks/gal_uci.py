@@ -30,8 +30,9 @@ the mean log-likelihood, in the units of the data.
 
 The splits, or the splits and the grid, are trained in one compiled step, see
 `_ensembles.py`. What is done is kept in `benchmarks/results/
-gal_uci_<backend>.json` and not done again; `--show` prints the tables and
-writes them into docs/benchmarks.md.
+gal_uci_<backend>.json` and not done again; `--show` prints the tables,
+writes them into docs/benchmarks.md and draws ours against those published into
+docs/images (with matplotlib).
 """
 
 import argparse
@@ -43,8 +44,10 @@ from typing import NamedTuple
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import _gal_networks
+import _gal_plots
 import _gal_published as published
 import _gal_tables
+import _plots
 import _record
 import _tables
 import numpy as np
@@ -210,7 +213,9 @@ def main():
         "--quick", action="store_true", help="2 splits, 1/200 of the epochs"
     )
     parser.add_argument(
-        "--show", action="store_true", help="no run: tables of what is done"
+        "--show",
+        action="store_true",
+        help="no run: shows what is done",
     )
     parser.add_argument("--output", type=pathlib.Path, default=None)
     options = parser.parse_args()
@@ -218,6 +223,7 @@ def main():
     if options.show:
         results = json.loads(path.read_text())
         print(_gal_tables.tables(results))
+        _plots.write(_gal_plots.figures(results), results)
         _tables.write("gal_uci", _gal_tables.tables(results))
         return
     if options.data is None:

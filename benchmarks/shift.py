@@ -26,7 +26,8 @@ Nothing was tuned. The networks, epochs and rates were written down before the
 first run, and each network is tested once.
 
 Writes `benchmarks/results/shift_<backend>.json`; `--show` writes its tables
-into `docs/benchmarks.md` and trains nothing.
+into `docs/benchmarks.md`, draws NLL, ECE and AUROC into `docs/images` (with
+matplotlib) and trains nothing.
 """
 
 import argparse
@@ -39,7 +40,9 @@ from typing import NamedTuple
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import _mnist
+import _plots
 import _record
+import _shift_plots
 import _tables
 import keras
 import numpy as np
@@ -250,8 +253,8 @@ COLUMNS = {
 
 
 def tables(report):
-    """The tables of what there is, a string."""
-    parts = []
+    """The tables of what there is and the place of its plot, a string."""
+    parts = [_plots.link("shift", "NLL, ECE and AUROC under each shift")]
     for name in SETS:
         records = [row for row in report["records"] if row["set"] == name]
         if records:
@@ -365,6 +368,7 @@ def main():
             _record.keep(NAME, report, options.output)
     print(tables(report))
     if options.show:
+        _plots.write(_shift_plots.figures(report), report)
         _tables.write(NAME, tables(report))
 
 

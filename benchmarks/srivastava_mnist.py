@@ -36,8 +36,9 @@ that was interrupted, the weights are kept every 600 updates in `--checkpoints`,
 and training goes on from there, with the same images in the same order.
 
 Writes `benchmarks/results/srivastava_mnist_<backend>.json`; `--show` writes its
-tables into `docs/benchmarks.md` and trains nothing. `--quick` makes 20 updates
-of networks of a sixteenth of the width: a try.
+tables into `docs/benchmarks.md`, draws Figures 9 to 11 into `docs/images` as
+far as there are results (with matplotlib) and trains nothing. `--quick` makes
+20 updates of networks of a sixteenth of the width: a try.
 """
 
 import argparse
@@ -51,7 +52,9 @@ from typing import NamedTuple
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import _mnist
+import _plots
 import _record
+import _srivastava_plots
 import _tables
 import keras
 import numpy as np
@@ -459,7 +462,7 @@ SHOWN = (1, 2, 5, 10, 20, 50, 100, 200)  # of the averages
 
 
 def tables(report):
-    """The tables of what there is, a string."""
+    """The tables of what there is and the places of its plots, a string."""
     groups = {}
     for record in report["records"]:
         key = record["row"], record["updates"]
@@ -474,11 +477,18 @@ def tables(report):
         "Scheduled rates: error in percent": _scheduled_table,
         "Learning rates: validation error in percent": _choices_table,
     }
+    plots = {
+        _averages_table: "srivastava_figure_11",
+        _keep_table: "srivastava_figure_9",
+        _sizes_table: "srivastava_figure_10",
+    }
     parts = []
     for heading, table in kinds.items():
         lines = list(table(groups))
         if len(lines) > 1:
             parts.append(f"### {heading}")
+            if table in plots:
+                parts.append(_plots.link(plots[table], heading))
             parts.append(_tables.markdown(lines[0], lines[1:]))
     return "\n\n".join([*parts, _tables.source(report)])
 
@@ -633,6 +643,7 @@ def main():
         report = benchmark.report
     print(tables(report))
     if options.show:
+        _plots.write(_srivastava_plots.figures(report), report)
         _tables.write(NAME, tables(report))
 
 

@@ -1,0 +1,65 @@
+"""The plot of benchmarks/shift.py, from its results."""
+
+import _plots
+import numpy as np
+
+# Training and way of prediction: colour, marker.
+NETWORKS = {
+    ("no dropout", "weight scaling"): (_plots.GREY, "s"),
+    ("rate .5", "weight scaling"): (_plots.ORANGE, "D"),
+    ("rate .7 to .3", "Monte Carlo"): (_plots.BLUE, "v"),
+    ("rate .5", "Monte Carlo"): (_plots.BLUE, "o"),
+    ("rate .3 to .7", "Monte Carlo"): (_plots.BLUE, "^"),
+}
+FIGURES = {
+    "NLL": "NLL, nats",
+    "ECE": "ECE",
+    "AUROC of entropy": "AUROC of the entropy",
+}
+
+
+def figures(report):
+    """By the name of the file: a row of panels for each set of images."""
+    sets = sorted({row["set"] for row in report["records"]})
+    if not sets:
+        return {}
+    grid = _plots.panels(len(sets), len(FIGURES), 3.4, 2.7)
+    for line, name in zip(grid, sets):
+        records = [row for row in report["records"] if row["set"] == name]
+        for axes, (figure, text) in zip(line, FIGURES.items()):
+            _panel(axes, records, figure)
+            axes.set_title(f"{name}: {text}", fontsize="medium")
+        _plots.logarithmic(line[0].yaxis, (0.03, 0.1, 0.3, 1, 3, 10))
+        line[1].set_ylim(bottom=0.0)
+    _plots.legend_above(grid, columns=3)
+    return {"shift": grid[0, 0].figure}
+
+
+def _panel(axes, records, figure):
+    """The mean of a figure over the seeds ± its deviation, by shift."""
+    records = [row for row in records if figure in row]
+    shifts = list(dict.fromkeys(row["shift"] for row in records))
+    for number, (network, (color, marker)) in enumerate(NETWORKS.items()):
+        training, way = network
+        values = [
+            [
+                row[figure]
+                for row in records
+                if (row["training"], row["way"], row["shift"])
+                == (training, way, shift)
+            ]
+            for shift in shifts
+        ]
+        axes.errorbar(
+            np.arange(len(shifts)) + 0.15 * (number - 2),
+            [np.mean(some) for some in values],
+            [np.std(some, ddof=min(1, len(some) - 1)) for some in values],
+            fmt=marker,
+            color=color,
+            label=training if training == "no dropout" else ", ".join(network),
+            markersize=5,
+        )
+    axes.set_xticks(
+        range(len(shifts)),
+        [shift.replace(" ", "\n", 1) for shift in shifts],
+    )

@@ -1,0 +1,149 @@
+"""The plots of benchmarks/srivastava_mnist.py, from its results."""
+
+import _plots
+import numpy as np
+
+# Marked on the axes where they are in view.
+PASSES = (1, 2, 5, 10, 20, 50, 100, 200)
+PERCENT = (1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
+
+
+def figures(report):
+    """The plots of what there is, by the names of their files."""
+    drawn = {
+        "srivastava_figure_11": _averages(report["records"]),
+        "srivastava_figure_9": _keep(report["records"]),
+        "srivastava_figure_10": _sizes(report["records"]),
+    }
+    return {name: figure for name, figure in drawn.items() if figure}
+
+
+def _averages(records):
+    """Panel by panel a network: the average over k passes, weight scaling."""
+    records = [record for record in records if "averages" in record]
+    if not records:
+        return None
+    records.sort(key=lambda record: (record["updates"], record["seed"]))
+    grid = _plots.panels(1, len(records), 3.6, 3.4, sharey=True)
+    for axes, record in zip(grid.flat, records):
+        found = record["averages"]
+        mean, deviation = map(
+            np.array, (found["mean"], found["standard deviation"])
+        )
+        passes = np.arange(1, len(mean) + 1)
+        axes.fill_between(
+            passes,
+            mean - deviation,
+            mean + deviation,
+            color=_plots.BLUE,
+            alpha=0.25,
+            linewidth=0,
+        )
+        axes.plot(
+            passes,
+            mean,
+            color=_plots.BLUE,
+            label="average of k passes ± deviation",
+        )
+        axes.axhline(
+            record["test error"],
+            color=_plots.ORANGE,
+            linestyle="--",
+            label="weight scaling",
+        )
+        _plots.logarithmic(axes.xaxis, PASSES)
+        axes.set_xlabel("k")
+        axes.set_title(
+            f"{record['updates']:,} updates, seed {record['seed']}",
+            fontsize="medium",
+        )
+    return _labelled(grid)
+
+
+def _keep(records):
+    """Panel by panel a number of updates: the error against p."""
+    kinds = {
+        "keep-n": ("n = 512", _plots.BLUE, "o-"),
+        "keep-pn": ("pn = 64, 64, 128", _plots.ORANGE, "s--"),
+    }
+    records = [record for record in records if record["row"] in kinds]
+    if not records:
+        return None
+    grid, by_updates = _by_updates(records)
+    for axes, some in zip(grid.flat, by_updates):
+        for row, style in kinds.items():
+            _curve(
+                axes,
+                [record for record in some if record["row"] == row],
+                lambda record: float(record["point"].removeprefix("p = ")),
+                *style,
+            )
+        axes.set(xlabel="probability p to keep a hidden unit", xlim=(0, 1.05))
+    _plots.logarithmic(grid[0, 0].yaxis, PERCENT)
+    return _labelled(grid)
+
+
+def _sizes(records):
+    """Panel by panel a number of updates: the error against the images."""
+    kinds = {
+        "none": ("no dropout", _plots.GREY, "s--"),
+        "dropout": ("dropout", _plots.BLUE, "o-"),
+    }
+    records = [record for record in records if record["row"] == "sizes"]
+    if not records:
+        return None
+    grid, by_updates = _by_updates(records)
+    for axes, some in zip(grid.flat, by_updates):
+        for kind, style in kinds.items():
+            _curve(
+                axes,
+                [record for record in some if record["point"].endswith(kind)],
+                lambda record: record["images"],
+                *style,
+            )
+        sizes = sorted({record["images"] for record in some})
+        _plots.logarithmic(axes.xaxis, sizes)
+        axes.set_xlabel("training images")
+    _plots.logarithmic(grid[0, 0].yaxis, PERCENT)
+    return _labelled(grid)
+
+
+def _by_updates(records):
+    """Axes for each number of updates, and the records of each."""
+    numbers = sorted({record["updates"] for record in records})
+    grid = _plots.panels(1, len(numbers), 5.0, 3.4, sharey=True)
+    for axes, number in zip(grid.flat, numbers):
+        axes.set_title(f"{number:,} updates", fontsize="medium")
+    return grid, [
+        [record for record in records if record["updates"] == number]
+        for number in numbers
+    ]
+
+
+def _curve(axes, records, place, label, color, style):
+    """The mean error by place, and its deviation where there are seeds."""
+    if not records:
+        return
+    errors = {}
+    for record in records:
+        errors.setdefault(place(record), []).append(record["test error"])
+    places = sorted(errors)
+    axes.errorbar(
+        places,
+        [np.mean(errors[one]) for one in places],
+        [
+            np.std(errors[one], ddof=1) if len(errors[one]) > 1 else 0.0
+            for one in places
+        ],
+        fmt=style,
+        color=color,
+        label=label,
+        markersize=5,
+    )
+
+
+def _labelled(grid):
+    """The figure of these panels, with what they have in common."""
+    grid[0, 0].set_ylabel("test error, percent")
+    _plots.legend_above(grid)
+    return grid[0, 0].figure
