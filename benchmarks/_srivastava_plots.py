@@ -3,6 +3,7 @@
 import _plots
 import numpy as np
 
+SIZE = (5.0, 3.4)  # of a panel, in inches
 # Marked on the axes where they are in view.
 PASSES = (1, 2, 5, 10, 20, 50, 100, 200)
 PERCENT = (1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
@@ -24,7 +25,7 @@ def _averages(records):
     if not records:
         return None
     records.sort(key=lambda record: (record["updates"], record["seed"]))
-    grid = _plots.panels(1, len(records), 3.6, 3.4, sharey=True)
+    grid = _plots.panels(1, len(records), *SIZE, sharey=True)
     for axes, record in zip(grid.flat, records):
         found = record["averages"]
         mean, deviation = map(
@@ -111,7 +112,7 @@ def _sizes(records):
 def _by_updates(records):
     """Axes for each number of updates, and the records of each."""
     numbers = sorted({record["updates"] for record in records})
-    grid = _plots.panels(1, len(numbers), 5.0, 3.4, sharey=True)
+    grid = _plots.panels(1, len(numbers), *SIZE, sharey=True)
     for axes, number in zip(grid.flat, numbers):
         axes.set_title(f"{number:,} updates", fontsize="medium")
     return grid, [

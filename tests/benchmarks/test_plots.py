@@ -150,6 +150,24 @@ def test_figure_10_has_networks_with_and_without_dropout(module_of):
     ]
 
 
+def test_no_legend_is_cut_off_where_there_is_one_panel(module_of):
+    averages = {"mean": [3.0, 2.0], "standard deviation": [0.5, 0.3]}
+    records = [
+        of_mnist("maxnorm", None, 1.8, averages=averages),
+        of_mnist("keep-n", "p = 0.5", 3.0),
+        of_mnist("keep-pn", "p = 0.5", 2.0),
+        of_mnist("sizes", "100 images, dropout", 9.0, images=100),
+        of_mnist("sizes", "100 images, none", 8.0, images=100),
+    ]
+    figures = module_of("_srivastava_plots").figures({"records": records})
+    assert len(figures) == 3
+    for figure in figures.values():
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        assert 0.0 <= box.x0 < box.x1 <= figure.bbox.x1
+
+
 def test_ours_against_published_in_published_standard_errors(
     module_of, monkeypatch
 ):
