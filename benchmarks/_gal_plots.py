@@ -12,11 +12,11 @@ def figures(report):
     if not rows:
         return {}
     height = 1.0 + 0.28 * len(rows)
-    grid = _plots.panels(1, 2, 4.2, height, sharex=True, sharey=True)
+    grid = _plots.panels(2, 4.2, height, sharex=True, sharey=True)
     # From above to below, with a gap between the protocols.
     places = [-place - 0.8 * part for place, (part, *_) in enumerate(rows)]
     kinds = (("mc", "RMSE", "lower"), ("ll", "log-likelihood", "higher"))
-    for axes, (figure, text, better) in zip(grid.flat, kinds):
+    for axes, (figure, text, better) in zip(grid, kinds):
         axes.axvspan(-1.0, 1.0, color="0.9", label="published ± standard error")
         axes.axvline(0.0, color=_plots.GREY, linewidth=1)
         apart, errors = np.transpose(
@@ -38,8 +38,8 @@ def figures(report):
         axes.set_xlabel("apart, in published standard errors")
         axes.grid(visible=False)
     _plots.legend_above(grid)
-    grid[0, 0].set_yticks(places, [label for _, label, *_ in rows])
-    return {"gal_uci": grid[0, 0].figure}
+    grid[0].set_yticks(places, [label for _, label, *_ in rows])
+    return {"gal_uci": grid[0].figure}
 
 
 def _rows(report):

@@ -14,8 +14,8 @@ IMAGES = _tables.DOCS.parent / "images"
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"
 
 
-def panels(rows, columns, width, height, **options):
-    """Axes of a new figure, `(rows, columns)`, each so many inches large."""
+def panels(number, width, height, **options):
+    """Axes side by side in a new figure, each so many inches large."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -23,9 +23,9 @@ def panels(rows, columns, width, height, **options):
             "--show draws plots, and needs matplotlib. Install it by `pip "
             'install "kerasdrop[plots]"`, or `pip install matplotlib`.'
         ) from error
-    figure = Figure((columns * width, rows * height), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, **options)
-    for axes in grid.flat:
+    figure = Figure((number * width, height), layout="constrained")
+    (grid,) = figure.subplots(1, number, squeeze=False, **options)
+    for axes in grid:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="0.9", linewidth=0.8)
         axes.set_axisbelow(True)
@@ -45,10 +45,10 @@ def legend_above(grid, columns=2):
     """One legend for all axes of a figure."""
     handles = {
         label: handle
-        for axes in grid.flat
+        for axes in grid
         for handle, label in zip(*axes.get_legend_handles_labels())
     }
-    grid[0, 0].figure.legend(
+    grid[0].figure.legend(
         handles.values(),
         handles,
         loc="outside upper center",

@@ -1,4 +1,4 @@
-"""The plot of benchmarks/shift.py, from its results."""
+"""The plots of benchmarks/shift.py, from its results."""
 
 import _plots
 import numpy as np
@@ -19,20 +19,23 @@ FIGURES = {
 
 
 def figures(report):
-    """By the name of the file: a row of panels for each set of images."""
-    sets = sorted({row["set"] for row in report["records"]})
-    if not sets:
-        return {}
-    grid = _plots.panels(len(sets), len(FIGURES), 3.4, 2.7)
-    for line, name in zip(grid, sets):
-        records = [row for row in report["records"] if row["set"] == name]
-        for axes, (figure, text) in zip(line, FIGURES.items()):
-            _panel(axes, records, figure)
-            axes.set_title(f"{name}: {text}", fontsize="medium")
-        _plots.logarithmic(line[0].yaxis, (0.03, 0.1, 0.3, 1, 3, 10))
-        line[1].set_ylim(bottom=0.0)
+    """One for each set of images, by the names of their files."""
+    by_set = {}
+    for row in report["records"]:
+        by_set.setdefault(row["set"], []).append(row)
+    return {f"shift_{name}": _drawn(rows) for name, rows in by_set.items()}
+
+
+def _drawn(records):
+    """Side by side the figures of a set of images."""
+    grid = _plots.panels(len(FIGURES), 3.4, 2.9)
+    for axes, (figure, text) in zip(grid, FIGURES.items()):
+        _panel(axes, records, figure)
+        axes.set_title(text, fontsize="medium")
+    _plots.logarithmic(grid[0].yaxis, (0.01, 0.03, 0.1, 0.3, 1, 3, 10))
+    grid[1].set_ylim(bottom=0.0)
     _plots.legend_above(grid, columns=3)
-    return {"shift": grid[0, 0].figure}
+    return grid[0].figure
 
 
 def _panel(axes, records, figure):

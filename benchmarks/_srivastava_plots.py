@@ -25,8 +25,8 @@ def _averages(records):
     if not records:
         return None
     records.sort(key=lambda record: (record["updates"], record["seed"]))
-    grid = _plots.panels(1, len(records), *SIZE, sharey=True)
-    for axes, record in zip(grid.flat, records):
+    grid = _plots.panels(len(records), *SIZE, sharey=True)
+    for axes, record in zip(grid, records):
         found = record["averages"]
         mean, deviation = map(
             np.array, (found["mean"], found["standard deviation"])
@@ -71,7 +71,7 @@ def _keep(records):
     if not records:
         return None
     grid, by_updates = _by_updates(records)
-    for axes, some in zip(grid.flat, by_updates):
+    for axes, some in zip(grid, by_updates):
         for row, style in kinds.items():
             _curve(
                 axes,
@@ -80,7 +80,7 @@ def _keep(records):
                 *style,
             )
         axes.set(xlabel="probability p to keep a hidden unit", xlim=(0, 1.05))
-    _plots.logarithmic(grid[0, 0].yaxis, PERCENT)
+    _plots.logarithmic(grid[0].yaxis, PERCENT)
     return _labelled(grid)
 
 
@@ -94,7 +94,7 @@ def _sizes(records):
     if not records:
         return None
     grid, by_updates = _by_updates(records)
-    for axes, some in zip(grid.flat, by_updates):
+    for axes, some in zip(grid, by_updates):
         for kind, style in kinds.items():
             _curve(
                 axes,
@@ -105,15 +105,15 @@ def _sizes(records):
         sizes = sorted({record["images"] for record in some})
         _plots.logarithmic(axes.xaxis, sizes)
         axes.set_xlabel("training images")
-    _plots.logarithmic(grid[0, 0].yaxis, PERCENT)
+    _plots.logarithmic(grid[0].yaxis, PERCENT)
     return _labelled(grid)
 
 
 def _by_updates(records):
     """Axes for each number of updates, and the records of each."""
     numbers = sorted({record["updates"] for record in records})
-    grid = _plots.panels(1, len(numbers), *SIZE, sharey=True)
-    for axes, number in zip(grid.flat, numbers):
+    grid = _plots.panels(len(numbers), *SIZE, sharey=True)
+    for axes, number in zip(grid, numbers):
         axes.set_title(f"{number:,} updates", fontsize="medium")
     return grid, [
         [record for record in records if record["updates"] == number]
@@ -145,6 +145,6 @@ def _curve(axes, records, place, label, color, style):
 
 def _labelled(grid):
     """The figure of these panels, with what they have in common."""
-    grid[0, 0].set_ylabel("test error, percent")
+    grid[0].set_ylabel("test error, percent")
     _plots.legend_above(grid)
-    return grid[0, 0].figure
+    return grid[0].figure

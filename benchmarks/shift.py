@@ -253,14 +253,15 @@ COLUMNS = {
 
 
 def tables(report):
-    """The tables of what there is and the place of its plot, a string."""
-    parts = [_plots.link("shift", "NLL, ECE and AUROC under each shift")]
+    """The tables of what there is and the places of its plots, a string."""
+    parts = []
     for name in SETS:
         records = [row for row in report["records"] if row["set"] == name]
         if records:
             num_seeds = len({row["seed"] for row in records})
             parts += [
                 f"### {name}, mean ± standard deviation of {num_seeds} seeds",
+                _plots.link(f"shift_{name}", f"{name} under each shift"),
                 table(records),
                 f"### {name}, {DRAWN} less {SCALED}, ± standard error",
                 changes(records),

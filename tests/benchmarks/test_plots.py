@@ -239,9 +239,9 @@ def test_each_network_under_each_shift(module_of):
         assert_equal(auroc[label][1], 0.5 + mean[1:] / 100)
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == [
-        "digits: NLL, nats",
-        "digits: ECE",
-        "digits: AUROC of the entropy",
+        "NLL, nats",
+        "ECE",
+        "AUROC of the entropy",
     ]
     labels = [tick.get_text() for tick in figure.axes[2].get_xticklabels()]
     assert labels == ["noise\nof .5"]
