@@ -1,0 +1,134 @@
+"""The tables and the plot of benchmarks/co2.py, from its results."""
+
+import _tables
+import numpy as np
+
+IMAGE = _tables.DOCS.parent / "images" / "co2.png"
+DISTANCES = (0, 10, 20, 40, 80)  # years after the training
+CURVE = np.arange(1970.0, 2040.25, 0.25)
+FEW = 10  # samples that the paper finds to be enough
+DATA, PROCESS = "data", "Gaussian process"  # parts that are no network
+
+
+def tables(report):
+    """The tables of what there is, a string."""
+    groups = {}
+    for name, part in report["parts"].items():
+        if name == DATA:
+            continue
+        groups.setdefault(name.partition(", seed")[0], []).append(part)
+    networks = {n: group for n, group in groups.items() if n != PROCESS}
+    seeds = max(len(group) for group in networks.values())
+    spread = f", mean ± standard deviation of {seeds} seeds"
+    lines = [
+        f"### Errors, in ppm{spread if seeds > 1 else ''}",
+        _errors(groups),
+        "### Standard deviation in ppm, by years after the last of the training",
+        _deviations(groups),
+        "### Predictions in ppm, forty years after the training",
+        _far(groups),
+    ]
+    seconds = sum(part["seconds"] for part in report["parts"].values())
+    note = _tables.source(report).rstrip(").")
+    sizes = (
+        f"{report['units']} units, {report['iterations']:,} iterations, "
+        f"{report['samples']:,} samples"
+    )
+    return "\n\n".join(
+        [*lines, f"{note}; {sizes}; {seconds / 60.0:.0f} minutes.)"]
+    )
+
+
+def _errors(groups):
+    header = [
+        "model",
+        "1975 to 1991, weight scaling",
+        "mean",
+        "1992 to 2001, weight scaling",
+        "mean",
+        "months of 1992 to 2001 within 2 sd",
+        f"deviation of {FEW} samples is off by",
+    ]
+    rows = []
+    for name, parts in groups.items():
+        row = [name]
+        for period in (0, 1):
+            plain = [p["plain"]["rmse"][period] for p in parts if "plain" in p]
+            row += [
+                _tables.spread(plain, 2) if plain else "",
+                _tables.spread([p["rmse"][period] for p in parts], 2),
+            ]
+        row.append(f"{100.0 * np.mean([p['covered'] for p in parts]):.0f} %")
+        few = [p["few"] for p in parts if "few" in p]
+        row.append(f"{100.0 * np.mean(few):.0f} %" if few else "")
+        rows.append(row)
+    return _tables.markdown(header, rows)
+
+
+def _deviations(groups):
+    header = ["model", *(f"{years}" for years in DISTANCES), "80 over 10"]
+    rows = []
+    for name, parts in groups.items():
+        sd = np.array([part["far_sd"] for part in parts])
+        ratios = sd[:, DISTANCES.index(80)] / sd[:, DISTANCES.index(10)]
+        rows.append(
+            [
+                name,
+                *(_tables.spread(column, 2) for column in sd.T),
+                _tables.spread(ratios, 2),
+            ]
+        )
+    return _tables.markdown(header, rows)
+
+
+def _far(groups):
+    place = DISTANCES.index(40)
+    rows = []
+    for name, parts in groups.items():
+        for part in parts:
+            plain = part["plain"]["far"][place] if "plain" in part else None
+            mean, sd = part["far"][place], part["far_sd"][place]
+            rows.append(
+                [
+                    name,
+                    f"{plain:.1f}" if plain is not None else "",
+                    f"{mean:.1f}",
+                    f"{mean - 2.0 * sd:.1f} to {mean + 2.0 * sd:.1f}",
+                ]
+            )
+    header = ["model", "weight scaling", "mean", "mean ± 2 sd"]
+    return _tables.markdown(header, rows)
+
+
+def plot(report, path):
+    """Draws what Figure 2 of the paper shows, in its order."""
+    import matplotlib.pyplot as plt
+
+    parts = report["parts"]
+    relu, tanh = (parts[f"{name} 0.1, seed 0"] for name in ("relu", "tanh"))
+    panels = {
+        "ReLU, weight scaling": relu["plain"],
+        PROCESS: parts[PROCESS],
+        "ReLU, Monte Carlo": relu,
+        "tanh, Monte Carlo": tanh,
+    }
+    figure, grid = plt.subplots(
+        2, 2, figsize=(9, 6), sharex=True, sharey=True, layout="constrained"
+    )
+    months = parts[DATA]
+    for axes, (title, part) in zip(grid.flat, panels.items()):
+        mean = np.array(part["curve"])
+        axes.plot(months["years"], months["ppm"], "C3", linewidth=0.7)
+        axes.plot(CURVE, mean, "C0")
+        if "curve_sd" in part:
+            sd = np.array(part["curve_sd"])
+            axes.fill_between(
+                CURVE, mean - 2.0 * sd, mean + 2.0 * sd, alpha=0.3
+            )
+        axes.axvline(1992.0, color="C0", linestyle="--", linewidth=0.7)
+        axes.set_title(title, fontsize=9)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("CO2, ppm")
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
