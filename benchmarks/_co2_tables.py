@@ -23,7 +23,7 @@ def tables(report):
     lines = [
         f"### Errors, in ppm{spread if seeds > 1 else ''}",
         _errors(groups),
-        "### Standard deviation in ppm, by years after the last of the training",
+        "### Standard deviation in ppm, by years after the training",
         _deviations(groups),
         "### Predictions in ppm, forty years after the training",
         _far(groups),

@@ -13,11 +13,11 @@ The extrapolation of Gal & Ghahramani (2016), section 5.1 and Figure 2. Trained
 on are the last 200 monthly means before 1992, and compared the ten years after
 them. (The authors had some 200 points as well, but it is not known here which.)
 Networks as theirs: five hidden layers, ReLU or tanh, dropout after each of them
-at a rate of .1 or .2; initial weights uniform within sqrt(3 / inputs), biases 0;
-half of the squared error of all rows at once and a weight decay of 1e-6; SGD
+at a rate of .1 or .2; initial weights uniform within sqrt(3 / inputs), biases
+0; half of the squared error of all rows at once and a weight decay of 1e-6; SGD
 with a momentum of .9 and the rate .01 (1 + 1e-4 t)^-.25 in iteration t. Theirs
 had 1024 units, a million iterations, and twice the learning rate for biases.
-Months and concentrations are standardised for it.
+Months and concentrations are standardised.
 
 Each network predicts by weight scaling, and by the mean and the standard
 deviation of 1000 Monte Carlo samples, drawn independently. No variance is added

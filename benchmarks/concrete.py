@@ -56,6 +56,7 @@ EPOCHS = {
     "fixed": _NOTEBOOK,
     "longer": {50: 667, 100: 400, 1000: 40, 10_000: 4},
 }
+QUICK = (10, 50)  # the numbers of rows of a try
 # What the notebook printed: RMSE, mean rate before the second and the third
 # hidden layer, aleatoric and epistemic standard deviation.
 PUBLISHED = {
@@ -241,7 +242,9 @@ def parse_arguments():
     )
     parser.add_argument("--show", action="store_true")
     parser.add_argument(
-        "--quick", action="store_true", help="32 units, few epochs: a try"
+        "--quick",
+        action="store_true",
+        help="32 units, few epochs and rows: a try",
     )
     parser.add_argument("--output", type=pathlib.Path)
     options = parser.parse_args()
@@ -259,6 +262,8 @@ def main():
         for repeat in range(options.repeats):
             for training in options.trainings:
                 for num_rows in EPOCHS[training]:
+                    if options.quick and num_rows not in QUICK:
+                        continue
                     report.part(
                         f"{training} {num_rows} {repeat}",
                         measured,
