@@ -117,6 +117,15 @@ def network(units, num_rows, is_learned):
     return model
 
 
+def batches(x, y, epochs, generator):
+    """As `fit` would take them, but without what an epoch costs it."""
+    for _ in range(epochs):
+        order = generator.permutation(len(x))
+        for start in range(0, len(x), BATCH_SIZE):
+            rows = order[start : start + BATCH_SIZE]
+            yield x[rows], y[rows]
+
+
 def figures(samples, y):
     """What is to be known of the samples of both heads, a dict.
 
@@ -144,8 +153,11 @@ def measured(training, num_rows, repeat, sizes):
     x, y = data(num_rows, generator)
     x_test, y_test = data(TEST_ROWS, generator)
     epochs = max(1, EPOCHS[training][num_rows] // sizes.epochs_over)
+    updates = epochs * -(-num_rows // BATCH_SIZE)
     model = network(sizes.units, num_rows, training != "fixed")
-    model.fit(x, y, BATCH_SIZE, epochs=epochs, verbose=0)
+    model.fit(
+        batches(x, y, epochs, generator), steps_per_epoch=updates, verbose=0
+    )
     result = kerasdrop.mc_predict(
         model,
         x_test,
@@ -160,7 +172,7 @@ def measured(training, num_rows, repeat, sizes):
     )
     rates = kerasdrop.get_rates(model).values()
     return {
-        "updates": epochs * -(-num_rows // BATCH_SIZE),
+        "updates": updates,
         "rates": [round(rate, 4) for rate in rates],
         **figures(result.samples, y_test),
     }

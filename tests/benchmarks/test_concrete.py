@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from keras import ops
 from scipy import stats
 
 from tests.benchmarks.scripts import BENCHMARKS
@@ -20,7 +21,11 @@ def concrete(monkeypatch):
 def test_the_loss_is_twice_the_negative_log_likelihood(concrete):
     y = np.array([[1.0], [-2.0]], "float32")
     outputs = np.array([[0.5, 0.3], [1.0, -1.2]], "float32")
-    losses = np.asarray(concrete.negative_log_likelihood(y, outputs))
+    losses = ops.convert_to_numpy(
+        concrete.negative_log_likelihood(
+            ops.convert_to_tensor(y), ops.convert_to_tensor(outputs)
+        )
+    )
     log_likelihood = stats.norm.logpdf(
         y[:, 0], outputs[:, 0], np.exp(outputs[:, 1] / 2.0)
     )
@@ -46,7 +51,9 @@ def test_the_penalties_are_those_of_the_paper(
     if is_learned:
         expected -= 2.0 / rows * (1 + 4 * units) * entropy
     np.testing.assert_allclose(
-        sum(float(loss) for loss in model.losses), expected, rtol=1e-4
+        sum(ops.convert_to_numpy(loss) for loss in model.losses),
+        expected,
+        rtol=1e-4,
     )
 
 
@@ -62,6 +69,16 @@ def test_the_figures_are_those_of_the_notebook(concrete):
         "epistemic": np.sqrt((1.0 + 4.0) / 2.0),
     }
     assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_epoch_has_every_row_once(concrete):
+    x = np.arange(25)
+    found = list(concrete.batches(x, -x, 3, np.random.default_rng(0)))
+    assert [len(rows) for rows, _ in found] == [20, 5] * 3
+    epochs = np.concatenate([rows for rows, _ in found]).reshape(3, 25)
+    np.testing.assert_array_equal(np.sort(epochs), np.tile(x, (3, 1)))
+    assert (epochs[0] != epochs[1]).any()
+    assert all((rows == -of_y).all() for rows, of_y in found)
 
 
 def test_a_run(concrete, monkeypatch, tmp_path, capsys):
