@@ -89,17 +89,16 @@ def test_a_run(concrete, monkeypatch, tmp_path, capsys):
     )
     concrete.main()
     parts = json.loads(path.read_text())["parts"]
-    assert list(parts) == ["learned 10 0", "learned 50 0"]
-    # A hundredth of 2000 epochs of one batch, and of 500 of three.
-    assert [part["updates"] for part in parts.values()] == [20, 15]
-    for part in parts.values():
-        assert len(part["rates"]) == 5
-        # Adam moves a logit by its rate of .001 at most, or not much more.
-        logits = np.log(part["rates"]) - np.log1p(-np.array(part["rates"]))
-        moved = np.abs(logits - np.log(0.1 / 0.9))
-        assert 0.0 < moved.max() < 0.001 * 20 * 1.2
+    part = parts.pop("learned 50 0")
+    assert not parts
+    assert part["updates"] == 15  # a hundredth of 500 epochs of three batches
+    assert len(part["rates"]) == 5
+    # Adam moves a logit by its rate of .001 at most, or not much more.
+    logits = np.log(part["rates"]) - np.log1p(-np.array(part["rates"]))
+    moved = np.abs(logits - np.log(0.1 / 0.9))
+    assert 0.0 < moved.max() < 0.001 * 15 * 1.2
     capsys.readouterr()
     concrete.main()
     printed = capsys.readouterr().out
     assert "learned 50 0: done before" in printed
-    assert f"| 10 | 20 | 1 | {parts['learned 10 0']['rmse']:.3f} |" in printed
+    assert f"| 50 | 15 | 1 | {part['rmse']:.3f} |" in printed
