@@ -275,7 +275,7 @@ def of_process(data):
     scale = _Scale(data)
     process = GaussianProcessRegressor(
         kernels.ConstantKernel() * kernels.RBF() + kernels.WhiteKernel(),
-        n_restarts_optimizer=5,
+        n_restarts_optimizer=2,
         random_state=0,
     )
     process.fit(scale.x(data.years), scale.y(data.ppm)[:, 0])
