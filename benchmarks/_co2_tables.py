@@ -1,9 +1,10 @@
-"""The tables and the plot of benchmarks/co2.py, from its results."""
+"""The tables of benchmarks/co2.py, from its results."""
 
+import _plots
 import _tables
 import numpy as np
 
-IMAGE = _tables.DOCS.parent / "images" / "co2.png"
+END = 1992  # the year before which the training ends
 DISTANCES = (0, 10, 20, 40, 80)  # years after the training
 CURVE = np.arange(1970.0, 2040.25, 0.25)
 FEW = 10  # samples that the paper finds to be enough
@@ -11,7 +12,7 @@ DATA, PROCESS = "data", "Gaussian process"  # parts that are no network
 
 
 def tables(report):
-    """The tables of what there is, a string."""
+    """The tables of what there is and the place of the plot, a string."""
     groups = {}
     for name, part in report["parts"].items():
         if name == DATA:
@@ -21,6 +22,7 @@ def tables(report):
     seeds = max(len(group) for group in networks.values())
     spread = f", mean ± standard deviation of {seeds} seeds"
     lines = [
+        _plots.link("co2", "The record and what four models make of it"),
         f"### Errors, in ppm{spread if seeds > 1 else ''}",
         _errors(groups),
         "### Standard deviation in ppm, by years after the training",
@@ -98,37 +100,3 @@ def _far(groups):
             )
     header = ["model", "weight scaling", "mean", "mean ± 2 sd"]
     return _tables.markdown(header, rows)
-
-
-def plot(report, path):
-    """Draws what Figure 2 of the paper shows, in its order."""
-    import matplotlib.pyplot as plt
-
-    parts = report["parts"]
-    relu, tanh = (parts[f"{name} 0.1, seed 0"] for name in ("relu", "tanh"))
-    panels = {
-        "ReLU, weight scaling": relu["plain"],
-        PROCESS: parts[PROCESS],
-        "ReLU, Monte Carlo": relu,
-        "tanh, Monte Carlo": tanh,
-    }
-    figure, grid = plt.subplots(
-        2, 2, figsize=(9, 6), sharex=True, sharey=True, layout="constrained"
-    )
-    months = parts[DATA]
-    for axes, (title, part) in zip(grid.flat, panels.items()):
-        mean = np.array(part["curve"])
-        axes.plot(months["years"], months["ppm"], "C3", linewidth=0.7)
-        axes.plot(CURVE, mean, "C0")
-        if "curve_sd" in part:
-            sd = np.array(part["curve_sd"])
-            axes.fill_between(
-                CURVE, mean - 2.0 * sd, mean + 2.0 * sd, alpha=0.3
-            )
-        axes.axvline(1992.0, color="C0", linestyle="--", linewidth=0.7)
-        axes.set_title(title, fontsize=9)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("CO2, ppm")
-    path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=80)
-    plt.close(figure)

@@ -27,7 +27,7 @@ is also that of the function alone.
 
 What is done is kept in `benchmarks/results/co2_<backend>.json` and not done
 again; `--show` trains nothing, and writes the tables into docs/benchmarks.md
-and the plot into docs/images/co2.png (which needs matplotlib).
+and the plot into docs/images (with matplotlib).
 """
 
 import argparse
@@ -39,7 +39,9 @@ from typing import NamedTuple
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import _co2_plots
 import _co2_tables
+import _plots
 import _record
 import _tables
 import keras
@@ -54,7 +56,7 @@ import kerasdrop
 
 NAME = "co2"
 FILE = "co2.csv"
-TRAINING_MONTHS, END = 200, 1992
+TRAINING_MONTHS = 200
 NUM_LAYERS, WEIGHT_DECAY = 5, 1e-6
 PER_EPOCH = 1000  # updates in a call of Keras: one would be over at once
 NETWORKS = (("relu", 0.1), ("tanh", 0.1), ("tanh", 0.2))
@@ -105,7 +107,7 @@ def monthly(folder):
 
 
 def split(years, ppm):
-    first = np.searchsorted(years, END)
+    first = np.searchsorted(years, _co2_tables.END)
     training = slice(max(0, first - TRAINING_MONTHS), first)
     return Data(years[training], ppm[training], years[first:], ppm[first:])
 
@@ -329,8 +331,8 @@ def main():
     results = json.loads(path.read_text())
     print(_co2_tables.tables(results))
     if options.show:
+        _plots.write(_co2_plots.figures(results), results)
         _tables.write(NAME, _co2_tables.tables(results))
-        _co2_tables.plot(results, _co2_tables.IMAGE)
 
 
 def run(options, path):

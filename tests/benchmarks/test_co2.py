@@ -26,9 +26,9 @@ def write(folder, lines):
     (folder / "co2.csv").write_text("\n".join(["date,co2", *lines]) + "\n")
 
 
-def record(co2):
+def record(co2, tables_of):
     """Three years of months, of which the last is not of the training."""
-    years = co2.END - 2.0 + (np.arange(36) + 0.5) / 12.0
+    years = tables_of.END - 2.0 + (np.arange(36) + 0.5) / 12.0
     noise = np.random.default_rng(0).normal(0.0, 0.1, len(years))
     return co2.split(years, 350.0 + np.sin(2.0 * np.pi * years) + noise)
 
@@ -45,11 +45,11 @@ def test_months_are_means_of_their_weeks_that_have_data(co2, tmp_path):
         co2.monthly(tmp_path / "elsewhere")
 
 
-def test_training_ends_before_the_year_that_is_compared(co2):
+def test_training_ends_before_the_year_that_is_compared(co2, tables_of):
     years = 1960.0 + (np.arange(12 * 40) + 0.5) / 12.0
     data = co2.split(years, np.arange(len(years)))
     assert len(data.years) == 200
-    assert data.years[-1] < co2.END <= data.later_years[0]
+    assert data.years[-1] < tables_of.END <= data.later_years[0]
     assert data.later_ppm[0] == data.ppm[-1] + 1
     assert len(data.later_ppm) == 12 * 8
 
@@ -74,7 +74,7 @@ def test_the_protocol_is_that_of_the_paper(co2):
 
 
 def test_figures_of_a_known_prediction(co2, tables_of):
-    data = record(co2)
+    data = record(co2, tables_of)
     asked = co2.asked(data)
     truth = np.concatenate([data.ppm, data.later_ppm])
     off = np.where(np.arange(len(asked)) % 2, 0.5, -1.5)
@@ -91,8 +91,8 @@ def test_figures_of_a_known_prediction(co2, tables_of):
     assert asked[len(truth) + len(found["far"]) - 1] == pytest.approx(last)
 
 
-def test_the_process_forgets_the_data_far_away(co2):
-    data = record(co2)
+def test_the_process_forgets_the_data_far_away(co2, tables_of):
+    data = record(co2, tables_of)
     found = co2.of_process(data)
     assert found["noise_ppm"] == pytest.approx(0.1, rel=0.5)
     assert found["rmse"][0] < 0.15
@@ -128,9 +128,19 @@ def test_a_run(co2, tables_of, monkeypatch, tmp_path, capsys):
     assert "tanh 0.1, seed 0: done before" in printed
     assert printed.rstrip().endswith(tables_of.tables(report))
 
-    image = tmp_path / "images" / "co2.png"
-    tables_of.plot(report, image)
-    assert 0 < image.stat().st_size < 100_000
+    plots = importlib.import_module("_co2_plots")
+    figure = plots.figures(report)["co2"]
+    plain, _, relu, _ = figure.axes
+    part = report["parts"]["relu 0.1, seed 0"]
+    assert not plain.collections  # it has no band
+    (band,) = relu.collections
+    corners = {tuple(corner) for corner in band.get_paths()[0].vertices}
+    for sign in (-2.0, 2.0):
+        end = part["curve"][-1] + sign * part["curve_sd"][-1]
+        assert any(
+            np.allclose(corner, (tables_of.CURVE[-1], end), atol=1e-6)
+            for corner in corners
+        )
 
 
 def test_iterations_that_would_be_rounded_are_refused(

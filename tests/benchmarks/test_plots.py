@@ -87,6 +87,7 @@ def test_without_results_there_are_no_plots(module_of):
     assert plots.figures({"records": [record]}) == {}
     assert module_of("_gal_plots").figures({"parts": {}}) == {}
     assert module_of("_shift_plots").figures({"records": []}) == {}
+    assert module_of("_co2_plots").figures({"parts": {}}) == {}
 
 
 def test_figure_11_has_the_averages_and_weight_scaling(module_of):
