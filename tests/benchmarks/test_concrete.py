@@ -93,10 +93,11 @@ def test_a_run(concrete, monkeypatch, tmp_path, capsys):
     assert not parts
     assert part["updates"] == 15  # a hundredth of 500 epochs of three batches
     assert len(part["rates"]) == 5
-    # Adam moves a logit by its rate of .001 at most, or not much more.
+    # In its first 15 steps Adam moves a logit by at most 1.4 of its rate each:
+    # by Jensen, (mean g)**2 <= 15 * greatest weight * mean of g**2.
     logits = np.log(part["rates"]) - np.log1p(-np.array(part["rates"]))
     moved = np.abs(logits - np.log(0.1 / 0.9))
-    assert 0.0 < moved.max() < 0.001 * 15 * 1.2
+    assert 0.0 < moved.max() < 0.001 * 15 * 1.4
     capsys.readouterr()
     concrete.main()
     printed = capsys.readouterr().out
