@@ -250,6 +250,9 @@ def test_two_part_outputs_in_a_compiled_model():
     mean, variance = parts[:, :2], np.exp(parts[:, 2:])
     interval = calibration.gaussian_interval(mean, variance, 0.8)
     expected = {
+        "gaussian_negative_log_likelihood": (
+            calibration.gaussian_negative_log_likelihood(truth, mean, variance)
+        ),
         "gaussian_crps": calibration.gaussian_crps(truth, mean, variance),
         "interval_coverage": calibration.interval_coverage(truth, *interval),
         "interval_score": calibration.interval_score(truth, *interval, 0.8),

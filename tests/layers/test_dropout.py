@@ -138,6 +138,7 @@ def test_one_decision_for_an_axis_of_noise_shape_one(noise_shape):
     np.testing.assert_array_equal(
         zeroed, np.broadcast_to(zeroed[:, :1], zeroed.shape)
     )
+    assert_proportion(zeroed[:, 0], 0.5)
 
 
 def test_noise_shape_still_drops_at_the_rate():
@@ -152,6 +153,7 @@ def test_one_mask_for_the_whole_batch():
     np.testing.assert_array_equal(
         zeroed, np.broadcast_to(zeroed[:1], zeroed.shape)
     )
+    assert_proportion(zeroed[0], 0.5)
 
 
 @pytest.mark.parametrize("layer_class", [*LAYERS, ScheduledDropout])
