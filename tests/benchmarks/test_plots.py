@@ -16,6 +16,7 @@ LINK = re.compile(r"!\[[^\]]+\]\(images/([^)]+)\)")
 
 # The module that makes a script's tables, and the one that draws its plots.
 SCRIPTS = {
+    "co2": ("_co2_tables", "_co2_plots"),
     "gal_uci": ("_gal_tables", "_gal_plots"),
     "shift": ("shift", "_shift_plots"),
     "srivastava_mnist": ("srivastava_mnist", "_srivastava_plots"),
