@@ -16,8 +16,9 @@ seeds given. They take turns, round after round, so that a busy machine disturbs
 them alike; a ratio is the median of the rounds' ratios.
 
 Writes the table to standard output and to
-`benchmarks/results/training_step_<backend>.json`; `--show` puts the tables of
-the results of all backends into docs/benchmarks.md.
+`benchmarks/results/training_step_<backend>.json`; modes that are not run again
+stay in it. `--show` puts the tables of the results of all backends into
+docs/benchmarks.md.
 """
 
 import argparse
@@ -128,7 +129,7 @@ def repetitions(step):
 
 def measured(network, mode, num_rounds):
     """The row of a network in a mode."""
-    row = {"network": network, "mode": mode}
+    row = {"network": network}
     steps = {variant: step_of(network, variant, mode) for variant in VARIANTS}
     try:
         repeats = max(repetitions(step) for step in steps.values())
@@ -167,23 +168,29 @@ def table(reports):
     """One table of the reports of the backends, a string."""
     lines = []
     for report in reports:
-        for row in report["rows"]:
-            cells = [report["backend"], row["mode"], row["network"]]
-            if "error" in row:
-                rest = [row["error"], *[""] * (len(RATIOS) + 2)]
-            else:
-                times = (f"{row['milliseconds'][one]:.4g}" for one in VARIANTS)
-                rest = [*times, *(f"{row[name]:.2f}" for name in RATIOS)]
-            lines.append([*cells, *rest])
+        for mode, part in report.items():
+            for row in part["rows"]:
+                start = [part["backend"], mode, row["network"]]
+                lines.append([*start, *cells(row)])
     milliseconds = [f"{variant}, ms" for variant in VARIANTS]
     header = ["backend", "mode", "network", *milliseconds, *RATIOS]
     return _tables.markdown(header, lines)
 
 
+def cells(row):
+    """The times and the ratios of a row, or why there are none."""
+    if "error" in row:
+        return [row["error"], *[""] * (len(RATIOS) + 2)]
+    times = (f"{row['milliseconds'][one]:.4g}" for one in VARIANTS)
+    return [*times, *(f"{row[name]:.2f}" for name in RATIOS)]
+
+
 def tables(reports):
     """The table and where its figures were taken, a string."""
-    sources = [_tables.source(report) for report in reports]
-    return "\n\n".join([table(reports), *sources])
+    sources = [
+        _tables.source(part) for report in reports for part in report.values()
+    ]
+    return "\n\n".join([table(reports), *dict.fromkeys(sources)])
 
 
 def committed():
@@ -206,8 +213,8 @@ def parse_arguments():
     options = parser.parse_args()
     if options.quick:
         options.rounds = 2
-        if not options.output:
-            parser.error("--quick needs an --output: it is no result")
+    if (options.quick or options.networks) and not options.output:
+        parser.error("--quick and --networks need an --output: no result")
     return options
 
 
@@ -216,14 +223,20 @@ def main():
     if options.show:
         _tables.write(NAME, tables(committed()))
         return
-    rows = []
+    path = options.output or _record.path(NAME)
+    report = json.loads(path.read_text()) if path.exists() else {}
     for mode in options.modes or MODES:
+        rows = []
         for network in options.networks or NETWORKS:
             rows.append(measured(network, mode, options.rounds))
-            print(rows[-1], flush=True)
-    report = {**_record.taken(), "rounds": options.rounds, "rows": rows}
+            print(mode, rows[-1], flush=True)
+        report[mode] = {
+            **_record.taken(),
+            "rounds": options.rounds,
+            "rows": rows,
+        }
+        _record.keep(NAME, report, options.output)
     print(tables([report]))
-    _record.keep(NAME, report, options.output)
 
 
 if __name__ == "__main__":
