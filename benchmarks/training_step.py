@@ -10,6 +10,10 @@ backend and run eagerly (`run_eagerly=True`):
 - torch: eager, and compiled (`jit_compile=True`, `torch.compile`), where it
   compiles; else the message is in the results.
 
+Keras compiles a model for PyTorch in many parts, and PyTorch runs eagerly those
+of the same code after the eighth, which one model of these can exceed. Here
+nothing is left out: `torch._dynamo.config.recompile_limit` is raised.
+
 Each network is there without dropout (none), with the layers of
 `keras.layers`, and with those of `kerasdrop.layers`, in the same places, no
 seeds given. They take turns, round after round, so that a busy machine disturbs
@@ -54,6 +58,19 @@ MODES = {
 
 # A measurement repeats the step until it lasts about so long.
 _SECONDS = 0.1
+
+
+def prepare_compiler():
+    """Has PyTorch compile all of the next networks, each for its shapes."""
+    if _record.BACKEND == "torch":
+        import torch
+
+        torch.compiler.reset()
+        config = torch._dynamo.config
+        config.recompile_limit = 100
+        config.fail_on_recompile_limit_hit = True
+        # Else the shapes of a second network are taken for dynamic ones.
+        config.automatic_dynamic_shapes = False
 
 
 def mlp(dropout):
@@ -130,6 +147,7 @@ def repetitions(step):
 def measured(network, mode, num_rounds):
     """The row of a network in a mode."""
     row = {"network": network}
+    prepare_compiler()
     steps = {variant: step_of(network, variant, mode) for variant in VARIANTS}
     try:
         repeats = max(repetitions(step) for step in steps.values())
