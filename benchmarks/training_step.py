@@ -11,13 +11,15 @@ backend and run eagerly (`run_eagerly=True`):
   compiles; else the message is in the results.
 
 Keras compiles a model for PyTorch in many parts, and PyTorch runs eagerly those
-of the same code after the eighth, which one model of these can exceed. Here
-nothing is left out: `torch._dynamo.config.recompile_limit` is raised.
+of the same code after the eighth, which the larger of these models exceed. Here
+none is left out: `torch._dynamo.config.recompile_limit` is raised, and
+`automatic_dynamic_shapes` is off, without which a convolution does not compile.
 
 Each network is there without dropout (none), with the layers of
 `keras.layers`, and with those of `kerasdrop.layers`, in the same places, no
-seeds given. They take turns, round after round, so that a busy machine disturbs
-them alike; a ratio is the median of the rounds' ratios.
+seeds given, and in a process of its own, so that no compiler confuses them.
+They take turns, round after round, so that a busy machine disturbs them alike;
+a ratio is the median of the rounds' ratios.
 
 Writes the table to standard output and to
 `benchmarks/results/training_step_<backend>.json`; modes that are not run again
@@ -26,11 +28,14 @@ docs/benchmarks.md.
 """
 
 import argparse
+import contextlib
 import json
+import multiprocessing
 import os
 import pathlib
 import statistics
 import time
+from concurrent import futures
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -58,19 +63,6 @@ MODES = {
 
 # A measurement repeats the step until it lasts about so long.
 _SECONDS = 0.1
-
-
-def prepare_compiler():
-    """Has PyTorch compile all of the next networks, each for its shapes."""
-    if _record.BACKEND == "torch":
-        import torch
-
-        torch.compiler.reset()
-        config = torch._dynamo.config
-        config.recompile_limit = 100
-        config.fail_on_recompile_limit_hit = True
-        # Else the shapes of a second network are taken for dynamic ones.
-        config.automatic_dynamic_shapes = False
 
 
 def mlp(dropout):
@@ -121,6 +113,12 @@ def layers_of(variant):
 
 def step_of(network, variant, mode):
     """A training step without arguments; it waits for its loss."""
+    if _record.BACKEND == "torch" and mode == "compiled":
+        import torch
+
+        torch._dynamo.config.recompile_limit = 100
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
+        torch._dynamo.config.automatic_dynamic_shapes = False
     keras.utils.set_random_seed(0)
     model, rows = NETWORKS[network](layers_of(variant))
     model.compile(
@@ -134,34 +132,52 @@ def step_of(network, variant, mode):
     return lambda: float(model.train_on_batch(x, y))
 
 
-def repetitions(step):
+# What `prepare` makes and `timed` calls, in the process of a network.
+_step = None
+
+
+def prepare(network, variant, mode):
     """How often to step for one measurement; compiles on the way."""
-    for _ in range(3):
-        step()
+    global _step
+    _step = step_of(network, variant, mode)
+    timed(3)
+    return max(1, min(200, round(_SECONDS / timed(1))))
+
+
+def timed(repeats):
+    """Seconds of a step, the mean of so many."""
     start = time.perf_counter()
-    step()
-    once = time.perf_counter() - start
-    return max(1, min(200, round(_SECONDS / once)))
+    for _ in range(repeats):
+        _step()
+    return (time.perf_counter() - start) / repeats
 
 
 def measured(network, mode, num_rounds):
     """The row of a network in a mode."""
     row = {"network": network}
-    prepare_compiler()
-    steps = {variant: step_of(network, variant, mode) for variant in VARIANTS}
-    try:
-        repeats = max(repetitions(step) for step in steps.values())
-    except Exception as error:
-        # Whatever a compiler says is a finding.
-        reason = str(error).strip().splitlines()[0][:200]
-        return {**row, "error": f"{type(error).__name__}: {reason}"}
-    seconds = {variant: [] for variant in steps}
-    for _ in range(num_rounds):
-        for variant, step in steps.items():
-            start = time.perf_counter()
-            for _ in range(repeats):
-                step()
-            seconds[variant].append((time.perf_counter() - start) / repeats)
+    with contextlib.ExitStack() as stack:
+        processes = {
+            variant: stack.enter_context(
+                futures.ProcessPoolExecutor(
+                    1, multiprocessing.get_context("spawn")
+                )
+            )
+            for variant in VARIANTS
+        }
+        try:
+            repeats = max(
+                process.submit(prepare, network, variant, mode).result()
+                for variant, process in processes.items()
+            )
+        except Exception as error:
+            # Whatever a compiler says is a finding.
+            reason = str(error).strip().splitlines()[0][:200]
+            return {**row, "error": f"{type(error).__name__}: {reason}"}
+        seconds = {variant: [] for variant in VARIANTS}
+        for _ in range(num_rounds):
+            for variant, process in processes.items():
+                once = process.submit(timed, repeats).result()
+                seconds[variant].append(once)
     return {
         **row,
         "milliseconds": {
