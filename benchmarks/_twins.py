@@ -133,11 +133,11 @@ def mlp(x, units=512, outputs=10, rate=0.5, prepare=None):
     return twin(network, copy_in_order, module, x, prepare)
 
 
-def convnet(size=28, filters=(16, 32), rate=0.2):
+def convnet(size=28, channels=1, filters=(16, 32), rate=0.2):
     """Convolutions with batch normalization, channels dropped."""
 
     def network(training):
-        x = h = keras.Input((size, size, 1))
+        x = h = keras.Input((size, size, channels))
         for number in filters:
             h = layers.Conv2D(number, 3, padding="same")(h)
             h = layers.BatchNormalization()(h)
@@ -147,21 +147,21 @@ def convnet(size=28, filters=(16, 32), rate=0.2):
         h = layers.GlobalAveragePooling2D()(h)
         return keras.Model(x, layers.Dense(10, activation="softmax")(h))
 
-    parts, channels = [], 1
+    parts, before = [], channels
     for number in filters:
         parts += [
-            nn.Conv2d(channels, number, 3, padding="same"),
+            nn.Conv2d(before, number, 3, padding="same"),
             nn.BatchNorm2d(number, eps=1e-3),
             nn.ReLU(),
             nn.Dropout2d(rate),
             nn.MaxPool2d(2),
         ]
-        channels = number
+        before = number
     module = nn.Sequential(
         *parts,
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(channels, 10),
+        nn.Linear(before, 10),
         nn.Softmax(-1),
     )
 
@@ -172,7 +172,7 @@ def convnet(size=28, filters=(16, 32), rate=0.2):
                 layer.moving_mean.assign(layer.moving_mean + 0.1)
                 layer.moving_variance.assign(layer.moving_variance * 0.5)
 
-    x = np.random.default_rng(0).normal(size=(16, size, size, 1))
+    x = np.random.default_rng(0).normal(size=(16, size, size, channels))
     return twin(network, copy_in_order, module, x, prepare)
 
 

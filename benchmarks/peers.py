@@ -88,6 +88,7 @@ def trained_mlp(num_rows, units=512, rate=0.5):
 NETWORKS = {
     "MLP": lambda: _twins.mlp(digits()[0][:32]),
     "convnet": _twins.convnet,
+    "convnet of 3 channels": lambda: _twins.convnet(channels=3),
 }
 
 
