@@ -22,6 +22,7 @@ def of_all(name):
 # The module that makes a script's tables, and what it makes them of.
 TABLES = {
     "co2": ("_co2_tables", of_one),
+    "concrete": ("concrete", of_one),
     "gal_uci": ("_gal_tables", of_one),
     "montecarlo": ("montecarlo", of_all),
     "shift": ("shift", of_one),
