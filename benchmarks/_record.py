@@ -61,6 +61,20 @@ def path(name):
     return _RESULTS / f"{name}_{BACKEND}.json"
 
 
+def kept(file):
+    """The report in a file, to be shown.
+
+    Raises:
+        SystemExit: If it is not there.
+    """
+    if not file.exists():
+        raise SystemExit(
+            f"There is no {file}: nothing to show. Run the script without "
+            "--show first, or set KERAS_BACKEND to a backend that has results."
+        )
+    return json.loads(file.read_text())
+
+
 def keep(name, report, output=None):
     """Writes a report to `output`, else `results/<name>_<backend>.json`."""
     output = output or path(name)

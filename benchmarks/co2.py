@@ -32,13 +32,13 @@ and the plot into docs/images (with matplotlib).
 
 import argparse
 import csv
-import json
 import os
 import pathlib
 from typing import NamedTuple
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import _arguments
 import _co2_plots
 import _co2_tables
 import _plots
@@ -302,9 +302,9 @@ def parse_arguments():
     parser.add_argument(
         "--data", type=pathlib.Path, help=f"the folder that has {FILE}"
     )
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--units", type=int, default=128)
-    parser.add_argument("--iterations", type=int, default=10_000)
+    parser.add_argument("--seeds", type=_arguments.count, default=1)
+    parser.add_argument("--units", type=_arguments.count, default=128)
+    parser.add_argument("--iterations", type=_arguments.count, default=10_000)
     parser.add_argument("--show", action="store_true")
     parser.add_argument(
         "--quick", action="store_true", help="8 units, 20 iterations: a try"
@@ -328,7 +328,7 @@ def main():
     path = options.output or _record.path(NAME)
     if not options.show:
         run(options, path)
-    results = json.loads(path.read_text())
+    results = _record.kept(path)
     print(_co2_tables.tables(results))
     if options.show:
         _plots.write(_co2_plots.figures(results), results)

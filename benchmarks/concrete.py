@@ -26,13 +26,13 @@ docs/benchmarks.md.
 """
 
 import argparse
-import json
 import os
 import pathlib
 from typing import NamedTuple
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import _arguments
 import _record
 import _tables
 import keras
@@ -247,7 +247,7 @@ def parse_arguments():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=_arguments.count, default=3)
     parser.add_argument(
         "--trainings", nargs="+", choices=EPOCHS, default=list(EPOCHS)
     )
@@ -283,7 +283,7 @@ def main():
                         repeat,
                         sizes,
                     )
-    results = json.loads(path.read_text())
+    results = _record.kept(path)
     print(tables(results))
     if options.show:
         _tables.write(NAME, tables(results))

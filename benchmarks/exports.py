@@ -11,6 +11,7 @@ Writes `benchmarks/results/exports_<backend>.json`, and the table of all such
 files into docs/exports.md.
 """
 
+import argparse
 import json
 import os
 import pathlib
@@ -121,6 +122,10 @@ def table(reports):
 
 
 def main():
+    argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).parse_args()  # none but --help: not to write results by mistake
     packages = {
         "tensorflow": "tf2onnx onnxruntime openvino ai-edge-litert",
         "jax": "",

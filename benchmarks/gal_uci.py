@@ -43,6 +43,7 @@ from typing import NamedTuple
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import _arguments
 import _gal_networks
 import _gal_plots
 import _gal_published as published
@@ -208,7 +209,7 @@ def main():
     parser.add_argument("--data", type=pathlib.Path, help="folder of the data")
     parser.add_argument("--sets", help="with commas; default: all in DIR")
     parser.add_argument("--protocols", default=",".join(PROTOCOLS))
-    parser.add_argument("--samples", type=int, default=SAMPLES)
+    parser.add_argument("--samples", type=_arguments.count, default=SAMPLES)
     parser.add_argument(
         "--quick", action="store_true", help="2 splits, 1/200 of the epochs"
     )
@@ -221,7 +222,7 @@ def main():
     options = parser.parse_args()
     path = options.output or _record.path("gal_uci")
     if options.show:
-        results = json.loads(path.read_text())
+        results = _record.kept(path)
         print(_gal_tables.tables(results))
         _plots.write(_gal_plots.figures(results), results)
         _tables.write("gal_uci", _gal_tables.tables(results))

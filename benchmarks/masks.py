@@ -26,6 +26,7 @@ import time
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import _arguments
 import _record
 import keras
 import numpy as np
@@ -268,7 +269,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=_arguments.count, default=30)
     parser.add_argument("--output", type=pathlib.Path, default=None)
     options = parser.parse_args()
     rows = [

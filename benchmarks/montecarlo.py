@@ -40,6 +40,7 @@ from typing import NamedTuple
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import _arguments
 import _record
 import _tables
 import keras
@@ -411,7 +412,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--models", nargs="+", choices=CASES, default=[*CASES])
-    parser.add_argument("--samples", type=int, default=50)
+    parser.add_argument("--samples", type=_arguments.count, default=50)
     parser.add_argument(
         "--seconds", type=float, default=30.0, help="of rounds, for each model"
     )
@@ -430,7 +431,7 @@ def main():
         return
     file = options.output or _record.path("montecarlo")
     if options.memory:
-        report = json.loads(file.read_text())
+        report = _record.kept(file)
         report["peaks"] = list(memory_rows(options.models))
     else:
         report = {**_record.taken(), "samples": options.samples}

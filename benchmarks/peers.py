@@ -37,6 +37,7 @@ import time
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
+import _arguments
 import _contenders
 import _peer_facts
 import _record
@@ -462,7 +463,7 @@ def parse_arguments():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--seeds", type=_arguments.count, default=200)
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--quick", action="store_true", help="a try")
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
@@ -487,10 +488,10 @@ def main():
         print(peak(network, contender, int(num_samples)))
         return
     path = options.output or _record.path(NAME)
-    report = json.loads(path.read_text()) if path.exists() else {}
     if options.show:
-        _tables.write(NAME, tables(report))
+        _tables.write(NAME, tables(_record.kept(path)))
         return
+    report = json.loads(path.read_text()) if path.exists() else {}
     for part in options.parts:
         report[part] = measured(part, options.quick, options.seeds)
         if part == "errors":

@@ -33,6 +33,7 @@ from typing import NamedTuple
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import _arguments
 import _record
 import keras
 import numpy as np
@@ -263,16 +264,22 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--parts", type=int, default=10, help="of 2000 samples")
+    parser.add_argument("--seeds", type=_arguments.count, default=100)
     parser.add_argument(
-        "--epochs", type=int, help="train so long, not until it is enough"
+        "--parts", type=_arguments.count, default=10, help="of 2000 samples"
+    )
+    parser.add_argument(
+        "--epochs",
+        type=_arguments.count,
+        help="train so long, not until it is enough",
     )
     parser.add_argument(
         "--quick", action="store_true", help="10 seeds, 2 parts: a try"
     )
     parser.add_argument("--output", type=pathlib.Path, default=None)
     options = parser.parse_args()
+    if (options.quick or options.epochs) and not options.output:
+        parser.error("--quick and --epochs need an --output: no result")
     if options.quick:
         options.seeds, options.parts = 10, 2
     rows = [

@@ -31,7 +31,6 @@ matplotlib) and trains nothing.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import time
@@ -39,6 +38,7 @@ from typing import NamedTuple
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import _arguments
 import _mnist
 import _plots
 import _record
@@ -337,7 +337,7 @@ def parse_arguments():
     parser.add_argument(
         "--data", type=pathlib.Path, help=f"the folder that has {_mnist.FILE}"
     )
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=_arguments.count, default=5)
     parser.add_argument("--show", action="store_true")
     parser.add_argument(
         "--quick", action="store_true", help="1 epoch, 100 images: a try"
@@ -353,10 +353,12 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
+    if "mnist" in options.sets and not options.show:
+        _mnist.load(options.data)  # before the digits are trained on
     path = options.output or _record.path(NAME)
     report = {"records": []}
-    if path.exists():
-        report = json.loads(path.read_text())
+    if path.exists() or options.show:
+        report = _record.kept(path)
     if not options.show:
         for name in options.sets:
             found = measured(name, options.seeds, options.data, options.quick)

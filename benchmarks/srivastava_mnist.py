@@ -43,7 +43,6 @@ far as there are results (with matplotlib) and trains nothing. `--quick` makes
 
 import argparse
 import datetime
-import json
 import os
 import pathlib
 import time
@@ -51,6 +50,7 @@ from typing import NamedTuple
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import _arguments
 import _mnist
 import _plots
 import _record
@@ -606,10 +606,13 @@ def parse_arguments():
         default=MAIN_ROWS,
         metavar="ROW",
     )
-    parser.add_argument("--updates", type=int, default=9000)
+    parser.add_argument("--updates", type=_arguments.count, default=9000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument(
-        "--samples", type=int, default=1000, help="passes of Figure 11"
+        "--samples",
+        type=_arguments.count,
+        default=1000,
+        help="passes of Figure 11",
     )
     parser.add_argument("--choose", action="store_true")
     parser.add_argument("--show", action="store_true")
@@ -634,8 +637,8 @@ def main():
     options = parse_arguments()
     path = options.output or _record.path(NAME)
     report = {"unit": "percent of the images", "records": []}
-    if path.exists():
-        report = json.loads(path.read_text())
+    if path.exists() or options.show:
+        report = _record.kept(path)
     if not options.show:
         benchmark = Benchmark(options, report)
         for row in options.rows:

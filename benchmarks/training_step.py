@@ -39,6 +39,7 @@ from concurrent import futures
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
+import _arguments
 import _record
 import _tables
 import keras
@@ -240,7 +241,7 @@ def parse_arguments():
     )
     parser.add_argument("--networks", nargs="+", choices=NETWORKS)
     parser.add_argument("--modes", nargs="+", choices=MODES)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=_arguments.count, default=15)
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--quick", action="store_true", help="a try: 2 rounds")
     parser.add_argument("--output", type=pathlib.Path)
