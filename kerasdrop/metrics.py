@@ -10,7 +10,8 @@ samples (mutual information, votes) are in what `mc_predict` returns.
 
 In a compiled step values cannot be checked: a metric of what is no probability,
 no class or no variance is NaN from then on, whatever its weight; so give
-padding a class and a weight of 0. For logits pass `from_logits=True`.
+padding a class and a weight of 0. So is one of no rows, or of weights that are
+all 0. For logits pass `from_logits=True`.
 
 A plain metric of a model in training sees one network without dropout, in
 validation too: these numbers are those of the model as it stands, not of its
@@ -43,7 +44,18 @@ __all__ = [
 _register = keras.saving.register_keras_serializable("kerasdrop")
 
 
-class _MeanOfClasses(keras.metrics.MeanMetricWrapper):
+class _Mean(keras.metrics.MeanMetricWrapper):
+    """A mean that is NaN if there are no rows, where that of Keras is 0.
+
+    For a score whose best is 0, that would be praise.
+    """
+
+    def result(self):
+        """The mean of the rows so far; NaN if there are none."""
+        return ops.divide(self.total, ops.cast(self.count, self.dtype))
+
+
+class _MeanOfClasses(_Mean):
     """The mean of a score of probabilities; `_score` is the function."""
 
     def __init__(self, from_logits, name, dtype):
@@ -213,7 +225,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         }
 
 
-class _MeanOfNormals(keras.metrics.MeanMetricWrapper):
+class _MeanOfNormals(_Mean):
     """The mean of a score of two-part outputs; `_score` is the function."""
 
     def __init__(self, kind, name, dtype):

@@ -9,6 +9,7 @@ to the caller: `plots.rate_history(history).figure.savefig("rates.png")`.
 """
 
 import numpy as np
+from keras import ops
 
 from kerasdrop import calibration
 
@@ -42,7 +43,7 @@ def reliability(data, ax=None, label=None):
     """
     _check(data, calibration.Reliability, "reliability")
     ax = _axes(ax)
-    weight, predicted, observed = map(np.asarray, data)
+    weight, predicted, observed = map(ops.convert_to_numpy, data)
     filled = weight > 0.0
     area = 120.0 * weight[filled] / weight.max()
     ax.axline((0.0, 0.0), slope=1.0, color="0.6", linestyle="--", linewidth=1)
@@ -70,7 +71,8 @@ def risk_coverage(data, ax=None, label=None):
     """
     _check(data, calibration.RiskCoverage, "risk_coverage")
     ax = _axes(ax)
-    ax.plot(np.asarray(data.coverage), np.asarray(data.risk), label=label)
+    coverage, risk = map(ops.convert_to_numpy, data)
+    ax.plot(coverage, risk, label=label)
     ax.set(xlabel="coverage", ylabel="risk", xlim=(0, 1))
     return ax
 
@@ -183,7 +185,7 @@ def _check(data, kind, owner):
 
 
 def _column(name, value):
-    value = np.asarray(value, "float64")
+    value = np.asarray(ops.convert_to_numpy(value), "float64")
     if value.ndim == 2 and value.shape[1] == 1:
         value = value[:, 0]
     if value.ndim != 1:

@@ -320,3 +320,13 @@ def test_settings_out_of_their_range():
         )
     with pytest.raises(ValueError, match="outputs of a softmax"):
         metrics.BrierScore().update_state(Y, np.log(P))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_no_rows_are_no_good_score(name):
+    # The mean of Keras would be 0, the best there is.
+    metric, arguments, _ = TABLE[name]
+    metric.reset_state()
+    assert np.isnan(float(metric.result()))
+    metric.update_state(*arguments, sample_weight=np.zeros(ROWS))
+    assert np.isnan(float(metric.result()))

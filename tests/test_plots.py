@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 import pytest
+from keras import ops
 from matplotlib import figure
 
 from kerasdrop import calibration
@@ -34,6 +35,16 @@ def test_reliability_leaves_out_empty_bins(ax):
     assert line.get_label() == "model"
     areas = ax.collections[0].get_sizes()
     assert areas[1] == pytest.approx(4.0 * areas[0])
+
+
+def test_tensors_are_drawn_with_and_without_a_gradient(ax):
+    p = ops.convert_to_tensor([[0.1, 0.9], [0.3, 0.7], [0.8, 0.2]])
+    if hasattr(p, "requires_grad_"):  # of PyTorch
+        p.requires_grad_()
+    plots.reliability(calibration.reliability([1, 0, 0], p, 2), ax)
+    plots.risk_coverage(calibration.risk_coverage(p[:, 0], p[:, 1]), ax)
+    np.testing.assert_allclose(data_of(ax.lines[1]), [[0.8], [2 / 3]])
+    np.testing.assert_allclose(ax.lines[2].get_ydata()[-1], 0.4, rtol=1e-6)
 
 
 def test_risk_over_coverage(ax):
