@@ -229,6 +229,8 @@ def main():
         return
     if options.data is None:
         parser.error("--data is needed, the folder of the data")
+    if options.quick and not options.output:
+        parser.error("--quick needs an --output: it is no result")
     protocols = choices(options.protocols, PROTOCOLS, "--protocols")
     names = options.sets or ",".join(
         name

@@ -438,6 +438,12 @@ def main():
         before = {"rows": [], "peaks": []}
         if file.exists():
             before = json.loads(file.read_text())
+            if before["samples"] != options.samples:
+                parser.error(
+                    f"the results in {file} are of {before['samples']} "
+                    "samples: pass another --output. Received: --samples "
+                    f"{options.samples}"
+                )
         rows = {row["model"]: row for row in before["rows"]}
         for name in options.models:
             rows[name] = measured(name, options.samples, options.seconds)
