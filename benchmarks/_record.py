@@ -75,6 +75,12 @@ def kept(file):
     return json.loads(file.read_text())
 
 
+def of_all_backends(name):
+    """The reports of `name` that there are, by the names of the backends."""
+    paths = sorted(_RESULTS.glob(f"{name}_*.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
 def keep(name, report, output=None):
     """Writes a report to `output`, else `results/<name>_<backend>.json`."""
     output = output or path(name)

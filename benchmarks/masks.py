@@ -16,6 +16,7 @@ all of them alike. A ratio is the median of the rounds' ratios.
 
 Writes the table to standard output and to
 `benchmarks/results/masks_<backend>.json`, and says whether each bar holds.
+`--show` puts the table of the results of all backends into docs/benchmarks.md.
 """
 
 import argparse
@@ -28,12 +29,14 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import _arguments
 import _record
+import _tables
 import keras
 import numpy as np
 from _record import BACKEND
 
 import kerasdrop
 
+NAME = "masks"
 MODES = {
     "jax": ("jit",),
     "tensorflow": ("graph", "XLA"),
@@ -265,13 +268,39 @@ def show(rows):
         )
 
 
+def tables(reports):
+    """The table and where its figures were taken, a string."""
+    directions = ("forward", "forward + backward")
+    ratios = ("ours / pass", "ours / stock")
+    header = ["backend", "mode", "size"]
+    header += [f"{ratio}, {name}" for name in directions for ratio in ratios]
+    lines = []
+    for report in reports:
+        of_mode = {}
+        for row in report["rows"]:
+            key = (row["mode"], "{} x {}".format(*row["size"]))
+            of_mode.setdefault(key, {})[row["direction"]] = row
+        for key, found in of_mode.items():
+            values = [
+                found[name][ratio] for name in directions for ratio in ratios
+            ]
+            cells = [f"{v:.2f}" if v >= 0.01 else "< 0.01" for v in values]
+            lines.append([report["backend"], *key, *cells])
+    sources = [_tables.source(report) for report in reports]
+    return "\n\n".join([_tables.markdown(header, lines), *sources])
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rounds", type=_arguments.count, default=30)
     parser.add_argument("--output", type=pathlib.Path, default=None)
+    parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
+    if options.show:
+        _tables.write(NAME, tables(_record.of_all_backends(NAME)))
+        return
     rows = [
         measured(mode, size, backward, options.rounds)
         for mode in MODES
@@ -288,7 +317,7 @@ def main():
     print(f"{BACKEND}, {report['versions']}, {report['machine']}")
     show(rows)
     _record.show_bars(report["bars"])
-    _record.keep("masks", report, options.output)
+    _record.keep(NAME, report, options.output)
 
 
 if __name__ == "__main__":

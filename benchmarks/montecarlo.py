@@ -422,8 +422,7 @@ def main():
     parser.add_argument("--show", action="store_true", help="into the docs")
     options = parser.parse_args()
     if options.show:
-        files = sorted(_record.path("montecarlo").parent.glob("montecarlo_*"))
-        reports = [json.loads(file.read_text()) for file in files]
+        reports = _record.of_all_backends("montecarlo")
         _tables.write("montecarlo", tables(reports))
         return
     if options.peak:

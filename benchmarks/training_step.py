@@ -228,12 +228,6 @@ def tables(reports):
     return "\n\n".join([table(reports), *dict.fromkeys(sources)])
 
 
-def committed():
-    """The reports of all backends that there are, by name."""
-    paths = sorted(_record.path(NAME).parent.glob(f"{NAME}_*.json"))
-    return [json.loads(path.read_text()) for path in paths]
-
-
 def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -256,7 +250,7 @@ def parse_arguments():
 def main():
     options = parse_arguments()
     if options.show:
-        _tables.write(NAME, tables(committed()))
+        _tables.write(NAME, tables(_record.of_all_backends(NAME)))
         return
     path = options.output or _record.path(NAME)
     report = json.loads(path.read_text()) if path.exists() else {}

@@ -24,6 +24,7 @@ TABLES = {
     "co2": ("_co2_tables", of_one),
     "concrete": ("concrete", of_one),
     "gal_uci": ("_gal_tables", of_one),
+    "masks": ("masks", of_all),
     "montecarlo": ("montecarlo", of_all),
     "shift": ("shift", of_one),
     "srivastava_mnist": ("srivastava_mnist", of_one),
