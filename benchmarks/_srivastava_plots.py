@@ -70,17 +70,14 @@ def _keep(records):
     records = [record for record in records if record["row"] in kinds]
     if not records:
         return None
-    grid, by_updates = _by_updates(records)
-    for axes, some in zip(grid, by_updates):
-        for row, style in kinds.items():
-            _curve(
-                axes,
-                [record for record in some if record["row"] == row],
-                lambda record: float(record["point"].removeprefix("p = ")),
-                *style,
-            )
+    grid = _curves(
+        records,
+        kinds,
+        lambda record: record["row"],
+        lambda record: float(record["point"].removeprefix("p = ")),
+    )
+    for axes in grid:
         axes.set(xlabel="probability p to keep a hidden unit", xlim=(0, 1.05))
-    _plots.logarithmic(grid[0].yaxis, PERCENT)
     return _labelled(grid)
 
 
@@ -93,32 +90,39 @@ def _sizes(records):
     records = [record for record in records if record["row"] == "sizes"]
     if not records:
         return None
-    grid, by_updates = _by_updates(records)
-    for axes, some in zip(grid, by_updates):
-        for kind, style in kinds.items():
-            _curve(
-                axes,
-                [record for record in some if record["point"].endswith(kind)],
-                lambda record: record["images"],
-                *style,
-            )
-        sizes = sorted({record["images"] for record in some})
+    grid = _curves(
+        records,
+        kinds,
+        lambda record: record["point"].rpartition(", ")[2],
+        lambda record: record["images"],
+    )
+    sizes = sorted({record["images"] for record in records})
+    for axes in grid:
         _plots.logarithmic(axes.xaxis, sizes)
         axes.set_xlabel("training images")
-    _plots.logarithmic(grid[0].yaxis, PERCENT)
     return _labelled(grid)
 
 
-def _by_updates(records):
-    """Axes for each number of updates, and the records of each."""
+def _curves(records, kinds, kind, place):
+    """Axes for each number of updates, with a curve of each kind.
+
+    Args:
+        kinds: By kind, the label, the colour and the style of its curve.
+        kind, place: Functions of a record: its kind, where it is drawn.
+    """
     numbers = sorted({record["updates"] for record in records})
     grid = _plots.panels(len(numbers), *SIZE, sharey=True)
     for axes, number in zip(grid, numbers):
         axes.set_title(f"{number:,} updates", fontsize="medium")
-    return grid, [
-        [record for record in records if record["updates"] == number]
-        for number in numbers
-    ]
+        for name, style in kinds.items():
+            some = [
+                record
+                for record in records
+                if (record["updates"], kind(record)) == (number, name)
+            ]
+            _curve(axes, some, place, *style)
+    _plots.logarithmic(grid[0].yaxis, PERCENT)
+    return grid
 
 
 def _curve(axes, records, place, label, color, style):
