@@ -26,6 +26,7 @@ ROWS = (
         "kerasdrop.montecarlo.batches",
         "kerasdrop.montecarlo.moments",
         "kerasdrop.montecarlo.plans",
+        "kerasdrop.montecarlo.refusals",
         "kerasdrop.montecarlo.result",
         "kerasdrop.montecarlo.scopes",
     ),
