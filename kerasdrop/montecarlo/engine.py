@@ -201,7 +201,7 @@ class Engine:
             outputs = draw(numbers)
             of_outputs = self._summaries(outputs, batch)
             states = [
-                summary.start(output, (0, rest_at), chunks.size)
+                summary.start(output, (0, rest_at), rest, chunks.size)
                 for summary, output in zip(of_outputs, tree.flatten(outputs))
             ]
             skeleton = tree.map_structure(lambda _: ops.zeros(()), outputs)
@@ -270,7 +270,7 @@ class Engine:
         ]
         packed = _packed(state.skeleton, results)
         if self._request.tolerance is not None:
-            count = state.summaries[0].streams[0].samples.count
+            count = state.summaries[0].stream.samples.count
             packed["num_drawn"] = ops.cast(ops.reshape(count, (-1,)), "int32")
             packed["converged"] = state.converged
         return packed

@@ -11,93 +11,153 @@ from keras import ops
 
 
 class Moments(NamedTuple):
-    """State of the stream.
+    """The moments of what was seen, relative to a pivot.
 
     Attributes:
-        count: `(batch, 1, ...)`, the samples seen.
-        pivot: `(batch, ...)`, the first sample.
-        mean: `(batch, ...)`, mean of the samples minus the pivot.
-        squares: `(batch, ...)`, sum of the squared deviations from the mean.
+        count: `(batch, 1, ...)`, how many were seen.
+        mean: `(batch, ...)`, their mean minus the pivot.
+        squares: `(batch, ...)`, the sum of the squared deviations from it.
     """
 
     count: object
-    pivot: object
     mean: object
     squares: object
 
 
-def init(zeros):
-    """The empty stream.
+class Part(NamedTuple):
+    """The set of samples of which a part has come so far.
+
+    Attributes:
+        count: `(batch, 1, ...)`, its samples so far.
+        total: `(batch, ...)`, the sum of these, each minus the pivot.
+    """
+
+    count: object
+    total: object
+
+
+class Stream(NamedTuple):
+    """Moments of single samples, and of the means of whole sets of them.
+
+    Attributes:
+        pivot: What all of these are relative to: `(batch, ...)`, the first
+            sample; or `(batch, 1, ...)`, zeros.
+        samples: `Moments` of the samples.
+        set_means: `Moments` of the means of whole sets.
+        part: A `Part`.
+    """
+
+    pivot: object
+    samples: Moments
+    set_means: Moments
+    part: Part
+
+
+def start(chunk, set_size, rest=0, pivot_is_0=False):
+    """The stream after its first chunk of samples; arguments as of `add`.
 
     Args:
-        zeros: Tensor of zeros, `(batch, ...)`, float32 or float64.
+        pivot_is_0: Whether the pivot is 0. The mean of probabilities is then
+            never below 0, and a small one as exact as a large one.
     """
-    of_row = (slice(None), *(slice(0, 1),) * (len(zeros.shape) - 1))
-    return Moments(zeros[of_row], zeros, zeros, zeros)
+    zeros = ops.zeros_like(chunk[:, 0])
+    count = zeros[(slice(None), *(slice(0, 1),) * (len(zeros.shape) - 1))]
+    empty = Moments(count, zeros, zeros)
+    pivot = count if pivot_is_0 else chunk[:, 0]
+    stream = Stream(pivot, empty, empty, Part(count, zeros))
+    return add(stream, chunk, set_size, rest)
 
 
-def update(moments, samples):
+def add(stream, chunk, set_size, rest=0):
     """The stream with a chunk of samples added.
 
     Args:
-        moments: A `Moments`.
-        samples: `(batch, chunk, ...)`, of the dtype of the moments.
+        chunk: `(batch, samples, ...)`. Without the rest it is whole sets, or
+            a part of one set whose size divides the set's. Parts of a set
+            come one after another until it is whole, and only then another
+            set.
+        set_size: Integer.
+        rest: Integer; so many samples at the end of the chunk belong to no
+            set that becomes whole.
     """
-    pivot = ops.where(moments.count > 0.0, moments.pivot, samples[:, 0])
-    centred = samples - ops.expand_dims(pivot, 1)
-    mean = ops.mean(centred, axis=1)
-    deviations = ops.square(centred - ops.expand_dims(mean, 1))
-    step = mean - moments.mean
-    added = float(samples.shape[1])
-    count = moments.count + added
-    share = added / count
-    return Moments(
-        count,
-        pivot,
-        moments.mean + step * share,
-        moments.squares
-        + ops.sum(deviations, axis=1)
-        + ops.square(step) * moments.count * share,
+    in_sets = chunk.shape[1] - rest
+    chunk = chunk - ops.expand_dims(stream.pivot, 1)
+    stream = stream._replace(samples=merged(stream.samples, *_moments(chunk)))
+    if in_sets == 0:
+        return stream
+    of_sets = chunk[:, :in_sets]
+    if in_sets % set_size == 0:
+        shape = (-1, in_sets // set_size, set_size, *ops.shape(chunk)[2:])
+        means = ops.mean(ops.reshape(of_sets, shape), axis=2)
+        set_means = merged(stream.set_means, *_moments(means))
+        return stream._replace(set_means=set_means)
+    if set_size % in_sets:
+        raise ValueError(
+            f"A chunk must be whole sets of {set_size} samples, or a part of "
+            f"one set whose size divides it. Received: {in_sets} samples"
+        )
+    return _with_part(stream, of_sets, set_size)
+
+
+def _with_part(stream, samples, set_size):
+    count = stream.part.count + float(samples.shape[1])
+    total = stream.part.total + ops.sum(samples, axis=1)
+    is_whole = count >= float(set_size)
+    with_mean = merged(stream.set_means, 1.0, total / float(set_size), 0.0)
+    return stream._replace(
+        set_means=Moments(
+            *(
+                ops.where(is_whole, new, old)
+                for new, old in zip(with_mean, stream.set_means)
+            )
+        ),
+        part=Part(
+            ops.where(is_whole, 0.0, count), ops.where(is_whole, 0.0, total)
+        ),
     )
 
 
-def mean(moments):
-    return moments.pivot + moments.mean
+def _moments(values):
+    """Count, mean and sum of squares of `(batch, values, ...)`."""
+    mean = ops.mean(values, axis=1)
+    deviations = values - ops.expand_dims(mean, 1)
+    squares = ops.sum(ops.square(deviations), axis=1)
+    return float(values.shape[1]), mean, squares
+
+
+def merged(moments, count, mean, squares):
+    """The `Moments` of what `moments` has seen and of others."""
+    total = moments.count + count
+    share = count / total
+    step = mean - moments.mean
+    return Moments(
+        total,
+        moments.mean + step * share,
+        moments.squares + squares + ops.square(step) * moments.count * share,
+    )
+
+
+def mean(stream):
+    """The mean of the samples, `(batch, ...)`."""
+    return stream.pivot + stream.samples.mean
 
 
 def variance(moments):
-    """The unbiased variance (ddof 1); NaN for a single sample."""
+    """The variance with `count - 1` in the denominator; NaN of a single one."""
     count = moments.count
     return moments.squares / ops.where(count > 1.0, count - 1.0, float("nan"))
 
 
-class Stream(NamedTuple):
-    """Moments of single samples, and of the means of whole sets of them."""
-
-    samples: Moments
-    set_means: Moments
-
-
-def start(chunk, set_size):
-    """The stream after its first chunk of samples; arguments as of `add`."""
-    empty = init(ops.zeros_like(chunk[:, 0]))
-    return add(Stream(empty, empty), chunk, set_size)
-
-
-def add(stream, chunk, set_size):
-    """The stream with a chunk of samples added.
+def added_to_mean(mean, samples, count):
+    """A running mean with samples added: of numbers that are all near 0.
 
     Args:
-        chunk: `(batch, samples, ...)`: whole sets, then the rest, if any.
-        set_size: Integer.
+        mean: `(batch, ...)`, of those before; None if there were none.
+        samples: `(batch, samples, ...)`.
+        count: `(batch, 1, ...)`, how many these make with those before.
     """
-    samples = update(stream.samples, chunk)
-    num_sets = chunk.shape[1] // set_size
-    if num_sets == 0:
-        return Stream(samples, stream.set_means)
-    in_sets = chunk[:, : num_sets * set_size]
-    in_sets = ops.reshape(
-        in_sets, (-1, num_sets, set_size, *ops.shape(chunk)[2:])
-    )
-    set_means = ops.mean(in_sets, axis=2)
-    return Stream(samples, update(stream.set_means, set_means))
+    of_samples = ops.mean(samples, axis=1)
+    if mean is None:
+        return of_samples
+    count = ops.reshape(count, (-1, *(1,) * (len(mean.shape) - 1)))
+    return mean + (of_samples - mean) * (float(samples.shape[1]) / count)

@@ -67,13 +67,15 @@ class State(NamedTuple):
     """Of the samples of one output so far.
 
     Attributes:
-        streams: List of `moments.Stream`, of the features.
+        stream: `moments.Stream` of the predicted quantity.
+        means: List of tensors `(batch, ...)`, means of the other features.
         kept: List of tensors `(batch, capacity, ...)`.
         log_sums: List of one `likelihood.LogSum`, if there are targets that
             need one.
     """
 
-    streams: list
+    stream: moments.Stream
+    means: list
     kept: list
     log_sums: list
 
@@ -96,24 +98,26 @@ class Summary:
         self._is_normal = kind in kinds.TWO_PART or (
             kind == "regression" and request.noise_variance is not None
         )
+        # Probabilities: the mean of small ones has to keep its digits.
+        self._pivot_is_0 = kind in (*kinds.CLASSES, "binary")
         self._capacity = 0
         if request.keep_samples:
             self._capacity = request.num_samples
         elif request.quantiles:
             self._capacity = min(request.num_samples, MOST_FOR_QUANTILES)
 
-    def start(self, chunk, first, largest):
+    def start(self, chunk, first, rest, largest):
         """The state after the first chunk of samples.
 
         Args:
-            chunk: `(batch, samples, ...)`, outputs of the model: whole sets,
-                and then the rest of all samples, if any.
+            chunk: `(batch, samples, ...)`, outputs of the model: whole sets or
+                a part of one, and then the rest of all samples, if any.
             first: Integers, numbers of the first sample of the sets, and of
                 the rest.
+            rest: Integer, how many samples at the end fill no set.
             largest: Integer, samples in the largest chunk to come.
         """
         features = self._features(chunk)
-        rest = chunk.shape[1] % plans.SET_SIZE
         in_sets = chunk.shape[1] - rest
         kept = []
         for feature in self._to_keep(features):
@@ -123,17 +127,28 @@ class Summary:
             if rest:
                 samples = _with_samples(samples, feature[:, in_sets:], first[1])
             kept.append(samples)
-        streams = [
-            moments.start(feature, plans.SET_SIZE) for feature in features
+        stream = moments.start(
+            features[0], plans.SET_SIZE, rest, self._pivot_is_0
+        )
+        means = [
+            moments.added_to_mean(None, feature, None)
+            for feature in features[1:]
         ]
-        return State(streams, kept, self._log_sums(features))
+        return State(stream, means, kept, self._log_sums(features))
 
-    def add(self, state, chunk, first):
-        """The state with whole sets of samples added, from `first` on."""
+    def add(self, state, chunk, first, rest=0):
+        """The state with samples added, from number `first` on.
+
+        Args:
+            chunk, rest: As `moments.add` takes them.
+            first: Integer or int32 scalar.
+        """
         features = self._features(chunk)
-        streams = [
-            moments.add(stream, feature, plans.SET_SIZE)
-            for stream, feature in zip(state.streams, features)
+        stream = moments.add(state.stream, features[0], plans.SET_SIZE, rest)
+        count = stream.samples.count
+        means = [
+            moments.added_to_mean(mean, feature, count)
+            for mean, feature in zip(state.means, features[1:])
         ]
         kept = [
             _with_samples(samples, feature, first)
@@ -143,7 +158,7 @@ class Summary:
             likelihood.merge(so_far, added)
             for so_far, added in zip(state.log_sums, self._log_sums(features))
         ]
-        return State(streams, kept, log_sums)
+        return State(stream, means, kept, log_sums)
 
     def partial(self, state, in_sets, rest):
         """The state with the samples not drawn yet cut from what is kept.
@@ -165,8 +180,9 @@ class Summary:
 
     def statistics(self, state):
         """A dict of statistics."""
-        samples = state.streams[0].samples
-        mean, variance = moments.mean(samples), moments.variance(samples)
+        count = state.stream.samples.count
+        mean = moments.mean(state.stream)
+        variance = moments.variance(state.stream.samples)
         result = {
             "mean": mean,
             "variance": variance,
@@ -175,22 +191,20 @@ class Summary:
                 _squared_error(state, self._request.plan)
             ),
         }
-        others = [moments.mean(stream.samples) for stream in state.streams[1:]]
         if self._is_normal:
             # The law of total variance.
-            result["aleatoric_variance"] = others[0]
+            result["aleatoric_variance"] = state.means[0]
             result["epistemic_variance"] = variance
-            result["total_variance"] = others[0] + variance
-        elif others:
-            count = state.streams[2].samples.count
-            result |= self._of_classes(mean, *others, count)
+            result["total_variance"] = state.means[0] + variance
+        elif state.means:
+            result |= self._of_classes(mean, *state.means, count)
         if self._request.quantiles:
             result |= self._quantiles(
                 [samples[:, : self._capacity] for samples in state.kept]
             )
         if self._target is not None:
             result["log_likelihood"] = self._log_likelihood(
-                mean, state.log_sums, samples.count
+                mean, state.log_sums, count
             )
         if self._request.keep_samples:
             result["samples"] = state.kept[0]
@@ -301,7 +315,7 @@ def reaches(state, plan, tolerance):
 
 
 def _squared_error(state, plan, fewest_sets=2):
-    samples, set_means = state.streams[0]
+    samples, set_means = state.stream.samples, state.stream.set_means
     return plans.squared_standard_error(
         plan,
         moments.variance(samples),

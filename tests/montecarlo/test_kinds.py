@@ -98,13 +98,13 @@ def test_the_law_of_total_variance(kind, last):
 
 def test_a_two_part_output_of_odd_size_is_refused():
     with pytest.raises(ValueError, match="must have an even size.*with 3"):
-        summary_of("mean_and_variance").start(np.ones((2, 4, 3)), (0, 0), 16)
+        summary_of("mean_and_variance").start(np.ones((2, 4, 3)), (0, 0), 0, 16)
 
 
 @pytest.mark.parametrize("kind", ["probabilities", "logits", *kinds.TWO_PART])
 def test_a_single_number_for_each_row_has_no_classes_and_no_parts(kind):
     with pytest.raises(ValueError, match="Pass the `kind` .*Received.*batch,"):
-        summary_of(kind).start(np.ones((2, 4)), (0, 0), 16)
+        summary_of(kind).start(np.ones((2, 4)), (0, 0), 0, 16)
 
 
 @pytest.mark.parametrize(
