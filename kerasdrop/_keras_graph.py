@@ -70,9 +70,12 @@ def packed_outputs(graph, flat_outputs):
     return outputs
 
 
-def last_operations(model):
-    """The operations that make a model's outputs; empty without a graph."""
-    graph = graph_of(model)
-    if graph is None:
-        return []
-    return [output._keras_history.operation for output in graph.outputs]
+def name_of_class(operation):
+    """The name of the class of a layer or operation of Keras; else None.
+
+    The classes of the operations have no public name.
+    """
+    cls = type(operation)
+    if cls.__module__.startswith(("keras.src.ops.", "keras.src.layers.")):
+        return cls.__name__
+    return None

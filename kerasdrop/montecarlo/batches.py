@@ -1,5 +1,6 @@
 """Cuts data into batches of rows, each row with its place in the data."""
 
+import itertools
 from typing import NamedTuple
 
 import keras
@@ -33,16 +34,20 @@ class Batches:
     filled up until it divides.
 
     Args:
-        x: Array, structure of arrays with the same number of rows, or an
-            iterable of batches (`tf.data.Dataset`, PyTorch `DataLoader`,
-            `keras.utils.PyDataset`, generator), each of them `x`, `(x,)`,
-            `(x, y)` or `(x, y, sample_weight)`.
+        x: Array, structure of arrays with the same number of rows (None for
+            an optional input that is left out; pandas and scipy's sparse
+            matrices count as arrays), or an iterable of batches
+            (`tf.data.Dataset`, PyTorch `DataLoader`, `keras.utils.PyDataset`,
+            generator), each of them `x`, `(x,)`, `(x, y)` or
+            `(x, y, sample_weight)`.
         batch_size: Integer; the batches of an iterable have their own.
         most_rows: Function of the inputs, arrays of any number of rows, that
             returns how many rows can be drawn at a time, or None.
         first_row: Integer, the place of the first row, the others following.
         rows: None, or integers, the place of each row.
-        y: None, or targets: an array or a structure of arrays.
+        y: None, or targets: an array or a structure of arrays. True: those
+            that come with the batches of an iterable.
+        steps: None, or an integer, the batches to take.
         owner: Who is to blame in a message.
 
     Attributes:
@@ -52,27 +57,44 @@ class Batches:
     """
 
     def __init__(
-        self, x, batch_size, most_rows, first_row, owner, rows=None, y=None
+        self,
+        x,
+        batch_size,
+        most_rows,
+        first_row,
+        owner,
+        rows=None,
+        y=None,
+        steps=None,
     ):
         self._owner = owner
         self.targets = []
         self._first_row = first_row
         self._rows = None if rows is None else _checked_rows(rows, owner)
+        self._takes_targets = y is True
         if is_iterable_of_batches(x):
-            if self._rows is not None or y is not None:
+            if self._rows is not None or not (y is None or y is True):
                 raise ValueError(
-                    f"{owner}: `rows` and `y` go with `x` as arrays. Received: "
-                    f"x of type {type(x).__name__}, which hands out batches"
+                    f"{owner}: `rows` and `y` go with `x` as arrays; "
+                    "`y=True` takes the targets that come with the batches. "
+                    f"Received: x of type {type(x).__name__}, which hands out "
+                    "batches"
                 )
-            self._parts = self._inputs_of(x, most_rows)
-            size = getattr(x, "num_batches", None)
-            size = _length(x) if size is None else size
-            self.num_batches = size
+            self.num_batches = _num_batches(x, steps, owner)
+            self._parts = self._inputs_of(x, most_rows, steps)
         else:
+            if y is True:
+                raise ValueError(
+                    f"{owner}: `y=True` takes the targets that come with "
+                    "batches. Pass the targets themselves. Received: x of "
+                    f"type {type(x).__name__}, which has none"
+                )
             arrays = _arrays(x, owner, "x")
             y = [] if y is None else tree.flatten(_arrays(y, owner, "y"))
             given = [] if self._rows is None else [self._rows]
             num_rows = _num_rows([arrays, y, given], owner)
+            if steps is not None:
+                num_rows = min(num_rows, steps * batch_size)
             size = min(batch_size, num_rows, most_rows(arrays) or num_rows)
             self._parts = _slices((arrays, y or None), num_rows, size)
             self.num_batches = -(-num_rows // size)
@@ -87,9 +109,7 @@ class Batches:
             places = self._places(start + chosen)
 
             def filled(part, chosen=chosen):
-                return tree.map_structure(
-                    lambda array: _distributed(array[chosen]), part
-                )
+                return _mapped(lambda array: _distributed(array[chosen]), part)
 
             yield (
                 RowsOf(
@@ -112,7 +132,8 @@ class Batches:
             None
             if not parts or parts[0] is None
             else tree.map_structure(
-                lambda *part: np.concatenate([_array(p) for p in part]), *parts
+                lambda *part: np.concatenate(part),
+                *(_arrays(part, self._owner, "y") for part in parts),
             )
             for parts in zip(*self.targets)
         ) or (None, None)
@@ -128,20 +149,55 @@ class Batches:
             )
         return places.astype("int32")
 
-    def _inputs_of(self, x, most_rows):
+    def _inputs_of(self, x, most_rows, steps):
         if isinstance(x, keras.utils.PyDataset):
-            batches = (x[number] for number in range(x.num_batches))
+            count = x.num_batches
+            numbers = itertools.count() if count is None else range(count)
+            batches = (x[number] for number in numbers)
         else:
             batches = iter(x)
-        for batch in batches:
-            inputs, *targets = keras.utils.unpack_x_y_sample_weight(batch)
-            self.targets.append(targets)
-            arrays = tree.map_structure(_array, inputs)
-            num_rows = _num_rows(arrays, self._owner)
+        # `islice` takes none beyond the last.
+        for batch in itertools.islice(batches, steps):
+            inputs, *others = keras.utils.unpack_x_y_sample_weight(batch)
+            self.targets.append(others)
+            arrays = _arrays(inputs, self._owner, "x")
+            targets = self._targets_of(others[0])
+            num_rows = _num_rows([arrays, targets or []], self._owner)
             size = most_rows(arrays) or num_rows
             if size < num_rows:
                 self.num_batches = None  # each makes several
-            yield from _slices((arrays, None), num_rows, size)
+            yield from _slices((arrays, targets), num_rows, size)
+
+    def _targets_of(self, y):
+        if not self._takes_targets:
+            return None
+        if y is None:
+            raise ValueError(
+                f"{self._owner}: with `y=True` each batch must bring its "
+                "targets: `(x, y)` or `(x, y, sample_weight)`. Received: a "
+                "batch without targets"
+            )
+        return tree.flatten(_arrays(y, self._owner, "y"))
+
+
+def _num_batches(x, steps, owner):
+    """How many batches an iterable hands out; None where it does not tell."""
+    is_endless = False
+    if isinstance(x, keras.utils.PyDataset):
+        size = x.num_batches
+        is_endless = size is None
+    else:
+        size = _length(x)
+        if hasattr(x, "cardinality"):  # of a `tf.data.Dataset`
+            is_endless = int(x.cardinality()) == -1
+    if steps is None and is_endless:
+        raise ValueError(
+            f"{owner}: `x` has no end. Say how many batches to take: "
+            f"`steps=...`. Received: x of type {type(x).__name__}, steps=None"
+        )
+    if steps is None or size is None:
+        return steps or size
+    return min(size, steps)
 
 
 def _distributed(array):
@@ -187,28 +243,69 @@ def _slices(arrays, num_rows, size):
 
 
 def _part(arrays, rows):
+    return _mapped(lambda array: _dense(array[rows]), arrays)
+
+
+def _mapped(function, arrays):
+    """`function` of each leaf but None, in the structure of `arrays`."""
     return tree.map_structure(
-        lambda array: None if array is None else array[rows], arrays
+        lambda array: None if array is None else function(array), arrays
     )
 
 
 def _arrays(x, owner, name):
-    """`x` with every leaf an array, which a nested list of numbers is not."""
+    """`x` with every leaf an array, which a nested list of numbers is not.
+
+    Sparse matrices of scipy stay sparse: their rows are made dense a batch at
+    a time.
+    """
     leaves = tree.flatten(x)
-    if any(isinstance(leaf, (int, float, bool)) for leaf in leaves):
+    if any(isinstance(leaf, (int, float, bool, str)) for leaf in leaves):
         raise ValueError(
             f"{owner}: `{name}` must be an array, or a structure of arrays. "
             f"Received: {type(x).__name__} of numbers. Make it an array, e.g. "
             f"`numpy.array({name})`."
         )
-    return tree.map_structure(_array, x)
+    return _mapped(lambda leaf: _array(leaf, owner, name), x)
 
 
-def _array(x):
-    array = ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
+def _array(x, owner, name):
+    if _is_sparse(x):
+        return _of_float_type(x.tocsr())
+    if hasattr(x, "to_numpy"):  # a series or a frame of pandas
+        return _of_float_type(_of_pandas(x, owner, name))
+    return _of_float_type(
+        ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
+    )
+
+
+def _of_float_type(array):
     if np.issubdtype(array.dtype, np.floating):
         return array.astype(keras.config.floatx(), copy=False)
     return array
+
+
+def _of_pandas(x, owner, name):
+    """The numbers of a frame or series, missing ones being NaN."""
+    array = x.to_numpy()
+    if array.dtype != object:
+        return array
+    try:  # columns of several types, or that may lack values
+        return x.to_numpy(dtype=keras.config.floatx(), na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{owner}: `{name}` must have numbers only. Encode or drop the "
+            f"other columns. Received: {type(x).__name__} with the types "
+            f"{dict(x.dtypes) if x.ndim > 1 else x.dtype}"
+        ) from error
+
+
+def _is_sparse(x):
+    return hasattr(x, "tocsr") and hasattr(x, "toarray")
+
+
+def _dense(array):
+    return array.toarray() if _is_sparse(array) else array
 
 
 def _checked_rows(rows, owner):
@@ -224,14 +321,15 @@ def _checked_rows(rows, owner):
 
 
 def _num_rows(arrays, owner):
-    sizes = {
-        array.shape[0] if array.shape else 0 for array in tree.flatten(arrays)
-    }
+    shapes = [
+        tuple(array.shape) for array in tree.flatten(arrays) if array is not None
+    ]
+    sizes = {shape[0] if shape else 0 for shape in shapes}
     if len(sizes) != 1 or sizes == {0}:
         raise ValueError(
             f"{owner}: `x` must be an array of at least one row, or a "
             "structure of arrays with the same number of rows (and `y` and "
             "`rows`, if given, have as many). Received: arrays of the shapes "
-            f"{[array.shape for array in tree.flatten(arrays)]}"
+            f"{shapes}"
         )
     return sizes.pop()

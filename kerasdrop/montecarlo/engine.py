@@ -349,24 +349,12 @@ def _chosen(rows, one, other):
 def _packed(skeleton, results):
     """A dict of statistics, each in the structure of the outputs.
 
-    Where outputs are of several kinds, and so have names, a statistic has
-    those outputs that it exists for.
+    Where outputs are of several kinds, a statistic has those outputs that it
+    exists for.
     """
-    names = [
-        name
-        for name in summaries.STATISTICS
-        if any(name in result for result in results)
-    ]
     packed = {}
-    for name in names:
-        if all(name in result for result in results):
-            values = [result[name] for result in results]
-            packed[name] = tree.pack_sequence_as(skeleton, values)
-            continue
-        numbers = tree.pack_sequence_as(skeleton, list(range(len(results))))
-        packed[name] = {
-            output: results[number][name]
-            for output, number in numbers.items()
-            if name in results[number]
-        }
+    for name in summaries.STATISTICS:
+        values = [result.get(name) for result in results]
+        if any(value is not None for value in values):
+            packed[name] = kinds.of_some(skeleton, values)
     return packed

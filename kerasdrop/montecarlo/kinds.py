@@ -1,12 +1,13 @@
 """What a model's outputs are: stated by the user, or read off the model."""
 
-import keras
+import re
+import warnings
+
 from keras import tree
 
 from kerasdrop import _arrays
 from kerasdrop import _classes
-from kerasdrop import _keras_graph
-from kerasdrop import layers
+from kerasdrop.montecarlo import activations
 
 KINDS = (
     "probabilities",
@@ -17,12 +18,6 @@ KINDS = (
     "mean_and_log_variance",
 )
 CLASSES = ("probabilities", "logits")
-# Layers whose outputs are those of the layer in them.
-_HOLDING = (
-    keras.layers.TimeDistributed,
-    layers.ConcreteDropout,
-    layers.DropConnect,
-)
 TWO_PART = ("mean_and_variance", "mean_and_log_variance")
 
 
@@ -30,95 +25,205 @@ def check(kind, model, owner):
     """Returns the kind, read off the model's last activations if None.
 
     Args:
-        kind: One of `KINDS`; a dict of them, by name of output; or None.
+        kind: One of `KINDS`; a structure of them, as that of the outputs; or
+            None.
         model: A built model.
         owner: Who is to blame in a message.
     """
-    if isinstance(kind, dict) and kind:
-        return {name: _one(value, owner) for name, value in kind.items()}
-    found = _found(model)
+    found = activations.read(model)
     if kind is None:
-        return _only(found, model, owner)
-    kind = _one(kind, owner)
-    wrong = {"probabilities", "binary"} & set(tree.flatten(found))
-    if kind == "logits" and wrong:
-        raise ValueError(
-            f"{owner}: logits are what comes before a softmax, while model "
-            f"'{model.name}' ends in one, or in a sigmoid. Pass "
-            f"`kind='{wrong.pop()}'`. Received: kind='logits'"
-        )
+        kind = _only(found, model, owner)
+        _warn_of_logits(kind, found, model, owner)
+        return kind
+    kind = _checked(kind, owner)
+    if found is not None:
+        said = of_outputs(kind, _kinds_of(found), owner)
+        for one, read in zip(said, tree.flatten(_kinds_of(found))):
+            if one == "logits" and read in ("probabilities", "binary"):
+                raise ValueError(
+                    f"{owner}: logits are what comes before a softmax, while "
+                    f"model '{model.name}' ends in one, or in a sigmoid. Pass "
+                    f"`kind='{read}'`. Received: kind={kind!r}"
+                )
     return kind
 
 
-def _one(kind, owner):
+def _checked(kind, owner):
+    """A kind, or a structure of kinds, or an error."""
+    if isinstance(kind, dict) and kind:
+        return {name: _checked(one, owner) for name, one in kind.items()}
+    if isinstance(kind, (list, tuple)) and kind:
+        return [_checked(one, owner) for one in kind]
     if kind not in KINDS:
         raise ValueError(
             f"{owner}: argument `kind` must be one of {', '.join(KINDS)}; a "
-            "dict of them by name of output; or None to read it off the "
-            f"activation of the last layer. Received: kind={kind!r}"
+            "structure of them, as that of the model's outputs (a dict by "
+            "name, a list); or None to read it off the last activations. "
+            f"Received: kind={kind!r}"
         )
     return kind
 
 
-def _found(model):
-    """The kinds in the structure of the model's outputs; () if unknown."""
-    graph = _keras_graph.graph_of(model)
-    if graph is None:
-        return ()
-    kinds = map(_kind_of_operation, _keras_graph.last_operations(model))
-    return _keras_graph.packed_outputs(graph, list(kinds))
+def _kinds_of(found):
+    """The kinds in a structure of `activations.Read`."""
+    return tree.map_structure(lambda read: read.kind, found)
 
 
 def _only(found, model, owner):
-    """Softmax: `probabilities`; sigmoid: `binary`; else `regression`."""
-    if found == ():
+    """One kind for all outputs, or a structure of kinds."""
+    if found is None:
         raise ValueError(
             f"{owner}: model '{model.name}' has no graph to read off what its "
             "outputs are. Pass `kind`, one of "
             f"{', '.join(KINDS)}. Received: kind=None"
         )
-    kinds = set(tree.flatten(found))
-    if len(kinds) == 1:
-        return kinds.pop()
-    if isinstance(found, dict):
-        return found
+    for read in tree.flatten(found):
+        _check_class_axis(read, model, owner)
+    kinds = _kinds_of(found)
+    distinct = set(tree.flatten(kinds))
+    return distinct.pop() if len(distinct) == 1 else kinds
+
+
+def _check_class_axis(read, model, owner):
+    if read.class_axis is None or read.class_axis == read.rank - 1:
+        return
     raise ValueError(
-        f"{owner}: the outputs of model '{model.name}' are of several "
-        f"kinds ({', '.join(sorted(kinds))}). Pass the `kind` to treat "
-        "all of them as, or give the outputs names, "
-        "`keras.Model(inputs, {'a': ..., 'b': ...})`, and each is of its own "
-        "kind. Received: kind=None"
+        f"{owner}: model '{model.name}' has its classes in axis "
+        f"{read.class_axis} of an output with {read.rank} axes, while "
+        "entropies and votes are over the last axis. Move the classes there "
+        "(`keras.layers.Permute` behind the softmax), or pass "
+        "`kind='regression'` for the mean and the variance alone. Received: "
+        "kind=None"
     )
 
 
-def _kind_of_operation(operation):
-    graph = _keras_graph.graph_of(operation)
-    if graph is not None:
-        kinds = map(_kind_of_operation, _keras_graph.last_operations(operation))
-        return next(iter(kinds))
-    if isinstance(operation, _HOLDING):
-        return _kind_of_operation(operation.layer)
-    if isinstance(operation, keras.layers.Softmax):
-        return "probabilities"
-    activation = getattr(operation, "activation", None)
-    if activation is keras.activations.softmax:
-        return "probabilities"
-    if activation is keras.activations.sigmoid:
-        return "binary"
-    return "regression"
+def _warn_of_logits(kind, found, model, owner):
+    """Warns where a classifier's logits would be taken for a regression."""
+    kinds = of_outputs(kind, _kinds_of(found), owner)
+    for one, loss in zip(kinds, _losses(model, len(kinds))):
+        reason = _reason_for_classes(model, loss)
+        if one == "regression" and reason is not None:
+            warnings.warn(
+                f"{owner}: the outputs of model '{model.name}' are taken for "
+                "a regression, since no softmax or sigmoid makes them, but "
+                f"{reason}. Pass `kind='logits'` if they are logits of "
+                "classes (for logits of a sigmoid, append "
+                "`keras.layers.Activation('sigmoid')` to the model), or "
+                "`kind='regression'` if they are one.",
+                stacklevel=4,
+            )
+            return
+
+
+def _reason_for_classes(model, loss):
+    if "crossentropy" in loss:
+        return f"its loss is '{loss}'"
+    cls = type(model).__name__
+    if re.search("classif", f"{model.name} {cls}", re.IGNORECASE):
+        return f"it is called '{model.name}' ({cls})"
+    return None
+
+
+def _losses(model, count):
+    """The name of the compiled loss of each of `count` outputs, or ""."""
+    losses = tree.flatten(model.loss) if model.compiled else []
+    if len(losses) != count:
+        losses = (losses if len(losses) == 1 else [""]) * count
+    return [
+        loss
+        if isinstance(loss, str)
+        else getattr(loss, "name", getattr(loss, "__name__", ""))
+        for loss in losses
+    ]
 
 
 def of_outputs(kind, outputs, owner):
-    """The kind of each of the flat outputs."""
-    if not isinstance(kind, dict):
-        return [kind] * len(tree.flatten(outputs))
-    if not isinstance(outputs, dict) or set(outputs) != set(kind):
-        names = list(outputs) if isinstance(outputs, dict) else "no names"
+    """The kind of each of the flat outputs.
+
+    Args:
+        kind: As `check` returns it.
+        outputs: A structure; what its leaves are does not matter.
+        owner: Who is to blame in a message.
+    """
+    return tree.flatten(_of_each(kind, outputs, kind, outputs, owner))
+
+
+def _of_each(kind, outputs, all_kinds, all_outputs, owner):
+    if isinstance(kind, str):
+        return tree.map_structure(lambda _: kind, outputs)
+    if isinstance(kind, dict):
+        fits = isinstance(outputs, dict) and set(outputs) == set(kind)
+        places = list(outputs) if fits else ()
+    else:
+        is_list = isinstance(outputs, (list, tuple))
+        fits = is_list and len(outputs) == len(kind)
+        places = range(len(kind))
+    if not fits:
         raise ValueError(
-            f"{owner}: a dict of kinds must name each output of the model. "
-            f"Received: kind={kind} for outputs with {names}"
+            f"{owner}: a structure of kinds must have the structure of the "
+            "model's outputs, and name each output that has a name. Received: "
+            f"kind={all_kinds!r} for outputs "
+            f"{tree.map_structure(lambda _: '...', all_outputs)}"
         )
-    return tree.flatten({name: kind[name] for name in outputs})
+    each = {
+        place: _of_each(
+            kind[place], outputs[place], all_kinds, all_outputs, owner
+        )
+        for place in places
+    }
+    return each if isinstance(kind, dict) else list(each.values())
+
+
+def of_some(structure, values):
+    """A structure of values, without the places where there is none.
+
+    Args:
+        structure: That of the outputs.
+        values: Flat list, None where there is no value.
+
+    Returns:
+        `structure` with the values for leaves, if there are all. Else dicts,
+        by name of output or by place in a list, of those that there are.
+    """
+    if all(value is not None for value in values):
+        return tree.pack_sequence_as(structure, values)
+    return _without_none(tree.pack_sequence_as(structure, values))
+
+
+def _without_none(structure):
+    if isinstance(structure, dict):
+        items = structure.items()
+    elif isinstance(structure, (list, tuple)):
+        items = enumerate(structure)
+    else:
+        return structure
+    some = {place: _without_none(one) for place, one in items}
+    return {
+        place: one for place, one in some.items() if one is not None
+    } or None
+
+
+def aligned(some, outputs):
+    """The flat list of what `of_some` made; None where there is no value.
+
+    Args:
+        some: As `of_some` returns it, or None.
+        outputs: A structure of the outputs.
+    """
+    if isinstance(outputs, dict):
+        places = sorted(outputs)
+    elif isinstance(outputs, (list, tuple)):
+        places = range(len(outputs))
+    else:
+        return [some]
+    flat = []
+    for place in places:
+        has_value = some is not None and (
+            place in some if isinstance(some, dict) else place < len(some)
+        )
+        one = some[place] if has_value else None
+        flat.extend(aligned(one, outputs[place]))
+    return flat
 
 
 def parts(output, kind, owner):

@@ -511,13 +511,10 @@ class MonteCarlo(keras.Model):
     def _checked(self, part):
         """What was predicted for a batch, if it can be of its kind."""
         means = part["mean"]
-        variances = part.get("aleatoric_variance", means)
-        if isinstance(self.kind, dict):
-            variances = {**means, **variances}
         kinds.check_values(
             kinds.of_outputs(self.kind, means, self._owner),
             tree.flatten(means),
-            tree.flatten(variances),
+            kinds.aligned(part.get("aleatoric_variance"), means),
             self._owner,
         )
         return part
@@ -561,8 +558,7 @@ class MonteCarlo(keras.Model):
 def _noise_variance(value, kind, owner):
     if value is None:
         return None
-    of_outputs = kind.values() if isinstance(kind, dict) else [kind]
-    if "regression" not in of_outputs:
+    if "regression" not in tree.flatten(kind):
         raise ValueError(
             f"{owner}: argument `noise_variance` is for outputs of kind "
             f"'regression'. Received: noise_variance={value!r} with kind="

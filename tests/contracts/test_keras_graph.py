@@ -2,7 +2,9 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
+from keras import ops
 
 from kerasdrop import _keras_graph
 
@@ -79,6 +81,43 @@ def test_who_may_be_given_training():
     assert not _keras_graph.takes_training(layers.Flatten())
 
 
-def test_the_last_operations_are_those_that_make_the_outputs():
-    (operation,) = _keras_graph.last_operations(diamond())
-    assert operation.name == "add"
+@pytest.mark.parametrize(
+    ("function", "name", "attributes"),
+    [
+        (lambda t: ops.softmax(t, axis=1), "Softmax", {"axis": 1}),
+        (lambda t: ops.log_softmax(t, axis=1), "LogSoftmax", {"axis": 1}),
+        (ops.sigmoid, "Sigmoid", {}),
+        (lambda t: ops.cast(t, "float16"), "Cast", {}),
+        (lambda t: ops.reshape(t, (-1, 6)), "Reshape", {}),
+        (lambda t: ops.mean(t, axis=1), "Mean", {"axis": [1]}),
+        (lambda t: ops.stack([t, t], axis=1), "Stack", {"axis": 1}),
+        (
+            lambda t: ops.concatenate([t, t], axis=1),
+            "Concatenate",
+            {"axis": 1},
+        ),
+        (lambda t: ops.transpose(t, (0, 2, 1)), "Transpose", {}),
+        (lambda t: t[:, 0], "GetItem", {}),
+        (lambda t: ops.squeeze(t[:, :1], 1), "Squeeze", {}),
+        (lambda t: ops.expand_dims(t, 1), "ExpandDims", {}),
+        (layers.Softmax(axis=1), "Softmax", {"axis": 1}),
+        (
+            lambda t: layers.Concatenate(axis=1)([t, t]),
+            "Concatenate",
+            {"axis": 1},
+        ),
+    ],
+)
+def test_operations_have_these_names_and_attributes(function, name, attributes):
+    x = keras.Input((2, 3))
+    (*_, node) = _keras_graph.nodes_of(keras.Model(x, function(x)))
+    assert _keras_graph.name_of_class(node.operation) == name
+    found = {key: getattr(node.operation, key) for key in attributes}
+    assert found == attributes
+
+
+def test_a_class_of_another_package_has_no_name_there():
+    class Softmax(keras.layers.Layer):
+        pass
+
+    assert _keras_graph.name_of_class(Softmax()) is None

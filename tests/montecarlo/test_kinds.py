@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras import ops
 
 import kerasdrop
 from kerasdrop.montecarlo import kinds
@@ -146,12 +147,225 @@ def test_what_was_read_is_said(capsys):
     assert "kind='regression', read off" in capsys.readouterr().out
 
 
-def test_outputs_of_several_kinds_are_refused():
-    x = keras.Input((3,))
+def softmax_of(units=4):
+    return layers.Dense(units, activation="softmax")
+
+
+def average(h):
+    return layers.Average()([softmax_of()(h), softmax_of()(h)])
+
+
+def inner_with_two_outputs(h):
+    x = keras.Input((8,))
+    inner = keras.Model(x, [layers.Dense(2)(x), softmax_of()(x)])
+    return inner(h)[1]
+
+
+def inner_that_passes_on(h):
+    x = keras.Input((4,))
+    return keras.Model(x, layers.Reshape((2, 2, 1))(x))(
+        layers.Dense(4, activation="sigmoid")(h)
+    )
+
+
+@pytest.mark.parametrize(
+    ("last", "kind"),
+    [
+        (lambda h: ops.softmax(layers.Dense(4)(h)), "probabilities"),
+        (lambda h: ops.sigmoid(layers.Dense(4)(h)), "binary"),
+        (lambda h: ops.log_softmax(layers.Dense(4)(h)), "logits"),
+        (layers.Dense(4, activation="log_softmax"), "logits"),
+        (layers.Dense(4, activation=ops.softmax), "probabilities"),
+        (layers.Dense(4, activation=layers.Softmax()), "probabilities"),
+        (lambda h: ops.cast(softmax_of()(h), "float32"), "probabilities"),
+        (lambda h: layers.Identity()(softmax_of()(h)), "probabilities"),
+        (
+            lambda h: layers.Activation("linear", dtype="float32")(
+                softmax_of()(h)
+            ),
+            "probabilities",
+        ),
+        (lambda h: layers.Reshape((1, 4))(softmax_of()(h)), "probabilities"),
+        (average, "probabilities"),
+        (
+            lambda h: ops.mean(
+                ops.stack([softmax_of()(h), softmax_of()(h)], axis=0), axis=0
+            ),
+            "probabilities",
+        ),
+        (
+            lambda h: layers.TimeDistributed(softmax_of())(
+                layers.Reshape((2, 4))(h)
+            ),
+            "probabilities",
+        ),
+        (
+            lambda h: layers.GlobalAveragePooling1D()(
+                softmax_of()(layers.Reshape((2, 4))(h))
+            ),
+            "probabilities",
+        ),
+        (
+            lambda h: layers.Permute((2, 1))(
+                layers.Softmax(axis=1)(layers.Reshape((4, 2))(h))
+            ),
+            "probabilities",
+        ),
+        (inner_with_two_outputs, "probabilities"),
+        (inner_that_passes_on, "binary"),
+        # What is no probability any more:
+        (
+            lambda h: layers.Flatten()(
+                softmax_of()(ops.reshape(h, (-1, 2, 4)))
+            ),
+            "regression",
+        ),
+        (
+            lambda h: ops.mean(
+                softmax_of()(ops.reshape(h, (-1, 4, 2))), axis=-1
+            ),
+            "regression",
+        ),
+        (lambda h: layers.Dropout(0.5)(softmax_of()(h)), "regression"),
+        (lambda h: 2.0 * softmax_of()(h), "regression"),
+        (
+            lambda h: layers.LSTM(4, activation="sigmoid")(
+                layers.Reshape((2, 4))(h)
+            ),
+            "regression",
+        ),
+        (
+            lambda h: layers.Average()([softmax_of()(h), layers.Dense(4)(h)]),
+            "regression",
+        ),
+    ],
+)
+def test_the_kind_is_read_through_what_keeps_probabilities(last, kind):
+    x = keras.Input((8,))
+    model = keras.Model(x, last(kerasdrop.layers.Dropout(0.5)(x)))
+    assert kerasdrop.MonteCarlo(model).kind == kind
+
+
+def test_classes_in_another_axis_than_the_last_are_refused():
+    x = keras.Input((4, 3))
     h = kerasdrop.layers.Dropout(0.5)(x)
-    outputs = [layers.Dense(2)(h), layers.Dense(2, activation="softmax")(h)]
-    with pytest.raises(ValueError, match="of several kinds .*Pass the `kind`"):
-        kerasdrop.MonteCarlo(keras.Model(x, outputs))
+    model = keras.Model(x, layers.Softmax(axis=1)(h))
+    with pytest.raises(ValueError, match="classes in axis 1 .*Permute"):
+        kerasdrop.MonteCarlo(model)
+    assert kerasdrop.MonteCarlo(model, kind="regression").kind == "regression"
+
+
+def dense_model(last=None, name=None):
+    return keras.Sequential(
+        [
+            keras.Input((3,)),
+            kerasdrop.layers.Dropout(0.5),
+            layers.Dense(2, activation=last),
+        ],
+        name=name,
+    )
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        "categorical_crossentropy",
+        keras.losses.sparse_categorical_crossentropy,
+    ],
+)
+def test_logits_that_would_be_taken_for_a_regression_are_a_warning(loss):
+    model = dense_model()
+    model.compile(loss=loss)
+    with pytest.warns(UserWarning, match="crossentropy.*Pass `kind='logits'`"):
+        kerasdrop.mc_predict(model, np.ones((2, 3)), 4, verbose=0)
+    # What is said, or is no logits, needs no warning.
+    kerasdrop.mc_predict(model, np.ones((2, 3)), 4, kind="logits", verbose=0)
+    model = dense_model("softmax")
+    model.compile(loss=loss)
+    kerasdrop.mc_predict(model, np.ones((2, 3)), 4, verbose=0)
+
+
+def test_the_name_of_a_classifier_is_a_warning():
+    with pytest.warns(UserWarning, match="called 'text_classifier'"):
+        kerasdrop.MonteCarlo(dense_model(name="text_classifier"))
+
+
+def test_a_regression_is_no_warning():
+    model = dense_model()
+    model.compile(loss="mse")
+    assert kerasdrop.MonteCarlo(model).kind == "regression"
+
+
+def structured(outputs):
+    """A model with a regression, probabilities and a binary output."""
+    x = keras.Input((3,))
+    h = kerasdrop.layers.Dropout(0.5)(layers.Dense(16)(x))
+    return keras.Model(
+        x,
+        outputs(
+            layers.Dense(2)(h),
+            softmax_of()(h),
+            layers.Dense(1, activation="sigmoid")(h),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("outputs", "kind"),
+    [
+        (lambda r, p, b: [r, p, b], ["regression", "probabilities", "binary"]),
+        (
+            lambda r, p, b: {"a": {"p": p, "r": r}, "b": b},
+            {"a": {"p": "probabilities", "r": "regression"}, "b": "binary"},
+        ),
+        (
+            lambda r, p, b: {"a": [r, p], "b": b},
+            {"a": ["regression", "probabilities"], "b": "binary"},
+        ),
+    ],
+)
+def test_outputs_of_several_kinds_are_each_of_its_own(outputs, kind):
+    model, x = structured(outputs), np.ones((5, 3), "float32")
+    read = kerasdrop.mc_predict(model, x, 16, seed=0, verbose=0)
+    said = kerasdrop.mc_predict(model, x, 16, seed=0, kind=kind, verbose=0)
+    assert read.kind == said.kind == kind
+    for result in (read, said):
+        means = keras.tree.flatten(result.mean)
+        assert sorted(mean.shape for mean in means) == [(5, 1), (5, 2), (5, 4)]
+        shapes = [e.shape for e in keras.tree.flatten(result.expected_entropy)]
+        assert sorted(shapes) == [(5,), (5, 1)]
+    part = keras.tree.flatten(result[:2].mean)
+    assert [len(mean) for mean in part] == [2, 2, 2]
+
+
+def test_a_statistic_of_some_outputs_in_a_list_has_their_places():
+    model = structured(lambda r, p, b: [r, p, b])
+    result = kerasdrop.mc_predict(model, np.ones((5, 3)), 16, verbose=0)
+    assert set(result.predictive_entropy) == {1, 2}
+    assert result.predictive_entropy[1].shape == (5,)
+    assert len(result.to_dataframe()) == 5
+
+
+def test_the_values_of_each_output_are_checked_by_its_own_kind():
+    model = structured(lambda r, p, b: [r, p, b])
+    kind = ["binary", "probabilities", "binary"]
+    with pytest.raises(ValueError, match="Add a sigmoid"):
+        kerasdrop.mc_predict(
+            model, 9 * np.ones((5, 3)), 16, kind=kind, seed=0, verbose=0
+        )
+    kind = ["mean_and_variance", "logits", "binary"]
+    with pytest.raises(ValueError, match="pass `kind='probabilities'`|Pass"):
+        kerasdrop.mc_predict(model, np.ones((5, 3)), 16, kind=kind, verbose=0)
+
+
+def test_a_structure_of_kinds_is_saved_and_loaded(tmp_path):
+    model = structured(lambda r, p, b: {"a": [r, p], "b": b})
+    predictive = kerasdrop.MonteCarlo(model, 16, seed=0)
+    predictive.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.kind == predictive.kind
 
 
 def test_a_model_without_a_graph_needs_its_kind():
@@ -188,7 +402,7 @@ def test_outputs_with_names_are_each_of_a_kind(kind):
 
 
 def test_kinds_must_name_the_outputs():
-    with pytest.raises(ValueError, match="must name each output"):
+    with pytest.raises(ValueError, match="name each output that has"):
         kerasdrop.mc_predict(
             two_heads(), np.ones((5, 3)), 16, kind={"label": "probabilities"}
         )
