@@ -100,6 +100,15 @@ def compiled(function, model):
     return function
 
 
+def lasting():
+    """A context for tensors that outlive the mode in which they are made.
+
+    PyTorch's inference mode makes tensors that cannot be changed, nor used in
+    training, once it is left.
+    """
+    return contextlib.nullcontext()
+
+
 class ValuesAway(RuntimeError):
     """On JAX: a model's variables have no values while Keras runs an epoch."""
 
@@ -246,10 +255,14 @@ elif BACKEND == "jax":
 elif BACKEND == "torch":
     import torch
 
+    def lasting():
+        return torch.inference_mode(False)
+
     def table(name, function, dtype="int32"):
         @functools.lru_cache(maxsize=64)
         def stored(size, device):
-            return torch.from_numpy(function(size)).to(device)
+            with lasting():
+                return torch.from_numpy(function(size)).to(device)
 
         # `torch.compile` cannot trace numpy, and what it can trace it would
         # compute again for every element: so it gets an operation.

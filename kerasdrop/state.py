@@ -24,13 +24,14 @@ class Cell(keras.random.SeedGenerator):
         self.name = name
         self.backend = keras.backend
         self._initial_seed = None
-        self.state = keras.Variable(
-            np.asarray(value, dtype),
-            dtype=dtype,
-            trainable=False,
-            autocast=False,  # a float16 policy must not round the rate
-            name=name,
-        )
+        with _backend.lasting():
+            self.state = keras.Variable(
+                np.asarray(value, dtype),
+                dtype=dtype,
+                trainable=False,
+                autocast=False,  # a float16 policy must not round the rate
+                name=name,
+            )
 
     def next(self, *args, **kwargs):
         raise TypeError("This holds a state of kerasdrop and draws nothing.")

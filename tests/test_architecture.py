@@ -22,6 +22,7 @@ ROWS = (
         "kerasdrop._reports",
         "kerasdrop.callbacks.plateau",
         "kerasdrop.callbacks.record",
+        "kerasdrop.layers.arguments",
         "kerasdrop.montecarlo",  # imports nothing
         "kerasdrop.montecarlo.batches",
         "kerasdrop.montecarlo.moments",
@@ -77,10 +78,11 @@ ROWS = (
     ),
     (
         "kerasdrop._copying",
+        "kerasdrop.montecarlo.activations",
         "kerasdrop.montecarlo.adapters",
         "kerasdrop.montecarlo.folding",
-        "kerasdrop.montecarlo.kinds",
     ),
+    ("kerasdrop.montecarlo.kinds",),
     (
         "kerasdrop.classic_scaling",
         "kerasdrop.conversion",

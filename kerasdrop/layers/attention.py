@@ -12,6 +12,7 @@ import threading
 
 import keras
 
+from kerasdrop.layers.arguments import CheckedArguments
 from kerasdrop.layers.dropout import Dropout
 
 _current = threading.local()
@@ -28,7 +29,7 @@ def _code_of_keras(draws):
         _current.draws = outer
 
 
-class _LiveAttention:
+class _LiveAttention(CheckedArguments):
     """Abstract: puts our dropout layer in the place of that of Keras."""
 
     def _start(self, stock_init, dropout, seed, stochastic_inference):

@@ -7,6 +7,7 @@ from keras import ops
 from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
+from kerasdrop.layers.arguments import CheckedArguments
 from kerasdrop.montecarlo import scopes
 from kerasdrop.schedules.base import as_schedule
 from kerasdrop.state import DrawState
@@ -16,7 +17,7 @@ from kerasdrop.state import DrawState
 _INFERENCE = -(2**31)
 
 
-class StochasticLayer(keras.layers.Layer):
+class StochasticLayer(CheckedArguments, keras.layers.Layer):
     """Abstract: a layer that drops or perturbs units at random.
 
     Decides once, for each call, whether to draw, and then calls one of two
@@ -252,7 +253,10 @@ class HoldingLayer(StochasticLayer, keras.layers.Wrapper):
 
 def _schedule(rate, owner):
     """The schedule that a `rate` which is no number stands for."""
-    is_function = callable(rate) and not isinstance(rate, type)
+    # A layer can be called, but not with a step.
+    is_function = callable(rate) and not isinstance(
+        rate, (type, keras.layers.Layer)
+    )
     if not (is_function or isinstance(rate, dict)):
         _checks.rate(rate, owner)  # raises
     return as_schedule(rate, owner, "rate")

@@ -5,6 +5,7 @@ from keras import ops
 
 from kerasdrop import _checks
 from kerasdrop import masks
+from kerasdrop.layers.arguments import CheckedArguments
 from kerasdrop.layers.dropout import Dropout
 from kerasdrop.layers.locked import LockedDropout
 
@@ -16,7 +17,7 @@ _STOCK_CELLS = (
 
 
 @keras.saving.register_keras_serializable("kerasdrop")
-class DropoutRNN(keras.layers.RNN):
+class DropoutRNN(CheckedArguments, keras.layers.RNN):
     """`keras.layers.RNN` with one thinned cell for all steps of a sequence.
 
     Each of three masks is drawn once for a row and is the same at each step:

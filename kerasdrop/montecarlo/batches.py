@@ -226,7 +226,7 @@ def is_iterable_of_batches(x):
     if isinstance(x, keras.utils.PyDataset):
         return True
     is_structure = isinstance(x, (list, tuple, dict))
-    is_array = hasattr(x, "__array__") or ops.is_tensor(x)
+    is_array = hasattr(x, "__array__") or ops.is_tensor(x) or _is_sparse(x)
     return hasattr(x, "__iter__") and not is_structure and not is_array
 
 
@@ -322,7 +322,9 @@ def _checked_rows(rows, owner):
 
 def _num_rows(arrays, owner):
     shapes = [
-        tuple(array.shape) for array in tree.flatten(arrays) if array is not None
+        tuple(array.shape)
+        for array in tree.flatten(arrays)
+        if array is not None
     ]
     sizes = {shape[0] if shape else 0 for shape in shapes}
     if len(sizes) != 1 or sizes == {0}:

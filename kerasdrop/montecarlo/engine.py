@@ -97,7 +97,8 @@ class Engine:
         return self._memory_limit or memory.DEFAULT_LIMIT
 
     def _bytes_per_sample(self, inputs):
-        shape = tuple(tuple(x.shape[1:]) for x in tree.flatten(inputs))
+        given = [x for x in tree.flatten(inputs) if x is not None]
+        shape = tuple(tuple(x.shape[1:]) for x in given)
         if shape not in self._bytes:
             self._bytes[shape] = memory.bytes_per_sample(self._model, inputs)
         return self._bytes[shape]

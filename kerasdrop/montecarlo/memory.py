@@ -35,7 +35,8 @@ def bytes_per_sample(model, inputs):
     graph = _keras_graph.graph_of(model)
     if graph is None:
         return None
-    lengths = [size for x in tree.flatten(inputs) for size in x.shape[1:]]
+    given = [x for x in tree.flatten(inputs) if x is not None]
+    lengths = [size for x in given for size in x.shape[1:]]
     calls = _Calls(max(lengths, default=1))
     holders = adapters.holders_of(model, adapters.drawable_layers(model))
     folding.observe_shapes(graph, holders, calls)

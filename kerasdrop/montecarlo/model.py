@@ -60,8 +60,9 @@ class MonteCarlo(keras.Model):
             `"mean_and_log_variance"` (means in the first half of the last
             axis, variances or their logarithms in the second). None reads it
             off the last activation: softmax makes probabilities, sigmoid
-            binary, anything else regression. A dict names a kind for each of
-            several outputs that have names.
+            binary, anything else regression, also behind reshapes, casts,
+            averages and inner models. A structure of kinds, a dict by name or
+            a list, says what each of several outputs is.
         keep_samples: Whether the result has the `samples` themselves.
         quantiles: Probabilities between 0 and 1, e.g. `(0.05, 0.5, 0.95)`,
             whose quantiles are wanted; None for none.
@@ -86,7 +87,9 @@ class MonteCarlo(keras.Model):
         inputs: As the model's.
 
     Returns (of a call and of `predict`):
-        A dict; each value has the structure of the model's outputs.
+        A dict; each value has the structure of the model's outputs. A
+        statistic that only some outputs have is a dict of these, by name or,
+        in a list, by place.
 
         - `mean`: `(batch, ...)`, of probabilities if the outputs are logits.
         - `variance`: `(batch, ...)`, over samples, with `num_samples - 1` in
@@ -296,6 +299,7 @@ class MonteCarlo(keras.Model):
         x,
         batch_size=32,
         verbose="auto",
+        steps=None,
         callbacks=None,
         first_row=0,
         rows=None,
@@ -304,21 +308,27 @@ class MonteCarlo(keras.Model):
         """The statistics for each row of `x`, as numpy arrays.
 
         Args:
-            x: Array, structure of arrays as the model takes it, or an iterable
-                of batches (`tf.data.Dataset`, PyTorch `DataLoader`,
-                `keras.utils.PyDataset`, generator); targets in it are ignored.
+            x: Array, structure of arrays as the model takes it (None for an
+                optional input, a pandas frame, a sparse matrix of scipy), or
+                an iterable of batches (`tf.data.Dataset`, PyTorch
+                `DataLoader`, `keras.utils.PyDataset`, generator); targets in
+                it are ignored unless `y=True`.
             batch_size: Integer, rows at a time.
             verbose: `"auto"` or 1 for a progress bar over batches and, where
                 there are many, samples; 2 for a line, 0 for nothing.
+            steps: Integer, the number of batches to take; None for all.
+                Needed where the batches have no end.
             callbacks: List of `keras.callbacks.Callback`; their `on_predict_*`
-                methods are called.
+                methods are called. One that sets `model.stop_predicting` ends
+                the prediction behind the batch.
             first_row: Integer, place of the first row of `x` in the data: the
                 rows of a part get the masks that they get in the whole.
             rows: Integers `(rows,)`, the place of each row, instead; for data
                 that were shuffled or filtered.
             y: Targets, in the structure of the outputs: integers or one-hot
                 vectors for classes, 0 and 1 for `"binary"`, numbers for the
-                others. With them there is a `log_likelihood`.
+                others. With them there is a `log_likelihood`. True takes
+                those that come with the batches of an iterable.
 
         Returns:
             A dict, as a call returns, of numpy arrays.
@@ -328,7 +338,7 @@ class MonteCarlo(keras.Model):
                 each array; if outputs cannot be of the kind that they were
                 said to be.
         """
-        data = self._batches(x, batch_size, first_row, rows, y)
+        data = self._batches(x, batch_size, first_row, rows, y, steps)
         statistics, _ = self._predict(data, verbose, callbacks)
         return statistics
 
@@ -377,6 +387,7 @@ class MonteCarlo(keras.Model):
         batch_size=32,
         verbose="auto",
         sample_weight=None,
+        steps=None,
         callbacks=None,
         return_dict=False,
         first_row=0,
@@ -384,7 +395,8 @@ class MonteCarlo(keras.Model):
         """Loss and metrics, as compiled, of the predictive mean.
 
         Args:
-            x, batch_size, verbose, callbacks, first_row: As in `predict`.
+            x, batch_size, verbose, steps, callbacks, first_row: As in
+                `predict`.
             y: Targets, an array or a structure of arrays; None if the
                 batches of `x` bring them along.
             sample_weight: Array `(rows,)`, or None.
@@ -402,7 +414,7 @@ class MonteCarlo(keras.Model):
                 "MonteCarlo: to evaluate, it needs a loss or metrics of its "
                 'own. Call `compile(loss="...", metrics=[...])` on it first.'
             )
-        data = self._batches(x, batch_size, first_row)
+        data = self._batches(x, batch_size, first_row, steps=steps)
         statistics, _ = self._predict(data, verbose, callbacks)
         mean = statistics["mean"]
         if y is None:
@@ -429,13 +441,22 @@ class MonteCarlo(keras.Model):
         values = [logs[name] for name in names]
         return values if len(values) > 1 else values[0]
 
-    def _batches(self, x, batch_size, first_row, rows=None, y=None):
+    def _batches(self, x, batch_size, first_row, rows=None, y=None, steps=None):
         owner = self._owner
         preconditions.check_draws(self.model, self.plan, owner)
         batch_size = _checks.positive_integer(batch_size, owner, "batch_size")
         first_row = _checks.step(first_row, owner, "first_row")
+        if steps is not None:
+            steps = _checks.positive_integer(steps, owner, "steps")
         return Batches(
-            x, batch_size, self._engine.most_rows, first_row, owner, rows, y
+            x,
+            batch_size,
+            self._engine.most_rows,
+            first_row,
+            owner,
+            rows,
+            y,
+            steps,
         )
 
     def _predict(self, data, verbose, callbacks=None, on_interrupt="raise"):
@@ -444,6 +465,7 @@ class MonteCarlo(keras.Model):
         callbacks = keras.callbacks.CallbackList(
             callbacks, model=self, epochs=1, steps=data.num_batches
         )
+        self.stop_predicting = False
         callbacks.on_predict_begin()
         parts, one, bar = [], None, None
         num_samples = self.num_samples
@@ -460,10 +482,14 @@ class MonteCarlo(keras.Model):
                 while not one.is_done:
                     one.advance()
                     bar.update(done + one.num_done)
-                # A batch that has converged is done before all its calls.
-                bar.update(done + one.num_calls)
+                # A batch that has converged is done before all its calls. The
+                # bar prints its last line each time that it is told the end.
+                if one.num_done < one.num_calls:
+                    bar.update(done + one.num_calls)
                 parts.append(self._checked(_arrays(one.statistics(), valid)))
                 callbacks.on_predict_batch_end(number, {"outputs": parts[-1]})
+                if self.stop_predicting:
+                    break
         except KeyboardInterrupt:
             if on_interrupt == "raise" or one is None:
                 raise

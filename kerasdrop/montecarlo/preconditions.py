@@ -6,6 +6,7 @@ import keras
 
 from kerasdrop import _backend
 from kerasdrop import _keras_graph
+from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.montecarlo import adapters
 from kerasdrop.montecarlo import by_keras
 from kerasdrop.montecarlo import listing
@@ -84,6 +85,26 @@ def warn_of_unknown(model, owner):
         )
 
 
+def _way_to_a_rate(layers):
+    """How a rate above 0 comes into one of these layers, which are at 0."""
+    own = [layer for layer in layers if isinstance(layer, StochasticLayer)]
+    if any(layer.schedule is None for layer in own):
+        return "Set a rate, e.g. `kerasdrop.set_rates(model, 0.5)`"
+    if own:
+        return (
+            f"The rate of '{own[0].name}' follows a schedule that is at 0 "
+            f"after {own[0].step} steps. Make a copy of the model with a rate "
+            "of its own for this: `keras.models.clone_model(model, "
+            "clone_function=...)` with `kerasdrop.layers.Dropout(0.5)` in "
+            "the place of the layer, then `set_weights`"
+        )
+    return (
+        "Give the model live rates, `model, _ = "
+        "kerasdrop.convert_dropout(model)`, and set one, "
+        "`kerasdrop.set_rates(model, 0.5)`"
+    )
+
+
 def check_draws(model, plan, owner):
     layers = adapters.drawable_layers(model)
     drawn = _backend.patient(
@@ -97,8 +118,8 @@ def check_draws(model, plan, owner):
     if layers:
         raise ValueError(
             f"{owner}: nothing in model '{model.name}' would be drawn: the "
-            "rate of each layer that can draw is 0. Set a rate, e.g. "
-            "`kerasdrop.set_rates(model, 0.5)`.\n" + listing.table(model)
+            f"rate of each layer that can draw is 0. {_way_to_a_rate(layers)}"
+            ".\n" + listing.table(model)
         )
     cure = (
         "Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`, and train with it"

@@ -27,6 +27,7 @@ def mc_predict(
     first_row=0,
     rows=None,
     on_interrupt="raise",
+    steps=None,
 ):
     """The predictive distribution of `model` for the rows of `x`.
 
@@ -37,9 +38,11 @@ def mc_predict(
 
     Args:
         model: A built Keras model with layers that can draw.
-        x: Array, structure of arrays as the model takes it, or an iterable of
-            batches (`tf.data.Dataset`, PyTorch `DataLoader`,
-            `keras.utils.PyDataset`, generator); targets in it are ignored.
+        x: Array, structure of arrays as the model takes it (None for an
+            optional input, a pandas frame, a sparse matrix of scipy), or an
+            iterable of batches (`tf.data.Dataset`, PyTorch `DataLoader`,
+            `keras.utils.PyDataset`, generator); targets in it are ignored
+            unless `y=True`.
         num_samples: Integer, samples per row.
         seed: Integer; None draws a fresh one. The result tells which.
         plan: `"stratified"`, `"independent"` or `"shared"`, as in
@@ -53,7 +56,7 @@ def mc_predict(
             there are many, samples; 2 for a line, 0 for nothing.
         quantiles, noise_variance, tolerance, memory_limit: As in
             `kerasdrop.MonteCarlo`.
-        y, first_row, rows: As in `kerasdrop.MonteCarlo.predict`.
+        y, first_row, rows, steps: As in `kerasdrop.MonteCarlo.predict`.
         on_interrupt: What Ctrl-C does: `"raise"`, or `"return"` what there
             is, with a warning that says what: the rows of the batches that
             were done or, if it was not even one, the first batch from the
@@ -96,7 +99,7 @@ def mc_predict(
         )
     with lock:
         predictive.seed = seed
-        data = predictive._batches(x, batch_size, first_row, rows, y)
+        data = predictive._batches(x, batch_size, first_row, rows, y, steps)
         statistics, num_drawn = predictive._predict(
             data, verbose, on_interrupt=on_interrupt
         )

@@ -84,6 +84,13 @@ class FromFunction(Schedule):
     """
 
     def __init__(self, function):
+        if not hasattr(function, "__name__"):
+            raise ValueError(
+                "A function of the step must have a name to be saved by. "
+                "Write it with `def`, or write a "
+                "`keras.optimizers.schedules.LearningRateSchedule` with a "
+                f"config. Received: {function!r}"
+            )
         registered = keras.saving.get_registered_object(
             keras.saving.get_registered_name(function)
         )

@@ -1,11 +1,14 @@
 """Each mistake has a message: what, expected, received, how to fix."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 from keras.optimizers import schedules
 
+from kerasdrop import layers
 from kerasdrop.layers import ClassicDropout
 from kerasdrop.layers import Dropout
 from kerasdrop.layers import MCDropout
@@ -43,6 +46,59 @@ def test_a_rate_outside_zero_to_one_is_refused(layer_class, rate):
 def test_a_rate_that_is_no_number_is_refused(rate):
     with pytest.raises(ValueError, match="must be one number in .* Received:"):
         Dropout(rate)
+
+
+def a_layer():
+    return keras.layers.Dense(2)
+
+
+def a_nameless_function():
+    return functools.partial(schedules.PolynomialDecay(0.5, 10))
+
+
+@pytest.mark.parametrize("rate", [a_layer, a_nameless_function], ids=str)
+def test_what_can_be_called_but_is_no_schedule_is_refused(rate):
+    with pytest.raises(ValueError, match="LearningRateSchedule.*Received"):
+        Dropout(rate())
+
+
+CLASSES = [
+    (getattr(layers, name), "input_rate" if name == "DropoutRNN" else "rate")
+    for name in layers.__all__
+    if "Attention" not in name
+] + [(layers.MultiHeadAttention, "dropout")]
+
+
+@pytest.mark.parametrize("given", ["p", "drop_prob"])
+@pytest.mark.parametrize(("layer_class", "rate"), CLASSES)
+def test_other_names_of_the_rate_are_told_its_name(layer_class, rate, given):
+    expected = f"^{layer_class.__name__}: .* called `{rate}`.*{given}=0.2"
+    with pytest.raises(TypeError, match=expected):
+        layer_class(**{given: 0.2})
+
+
+@pytest.mark.parametrize(("layer_class", "rate"), CLASSES)
+def test_a_probability_of_keeping_is_told_its_complement(layer_class, rate):
+    with pytest.raises(TypeError, match=f"`{rate}` is .* `1 - keep_prob`"):
+        layer_class(keep_prob=0.8)
+
+
+@pytest.mark.parametrize(("layer_class", "rate"), CLASSES)
+def test_a_missing_argument_names_the_class_that_was_called(layer_class, rate):
+    name = layer_class.__name__
+    with pytest.raises(TypeError, match=f"^{name}: missing .* as {name}\\("):
+        layer_class()
+
+
+def test_a_subclass_has_arguments_of_its_own():
+    class Half(Dropout):
+        def __init__(self, p=None):
+            super().__init__(0.5)
+            self.p = p
+
+    assert (Half(p=3).p, Half().rate) == (3, 0.5)
+    with pytest.raises(TypeError, match="^Half: got an unexpected"):
+        Half(keeps=0.1)
 
 
 @pytest.mark.parametrize("rate", [-0.5, 1.5, np.nan, *NO_NUMBERS], ids=name_of)

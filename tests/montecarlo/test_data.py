@@ -2,12 +2,15 @@
 
 import keras
 import numpy as np
+import pandas
 import pytest
+import scipy.sparse
 from keras import layers
 
 import kerasdrop
 
 BACKEND = keras.backend.backend()
+SETTINGS = {"num_samples": 16, "seed": 1, "verbose": 0}
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,151 @@ def test_arrays_of_every_form(predictive, expected, form):
     x = form(X) if form is not list else X.astype("float64")
     mean = predictive.predict(x, batch_size=4, verbose=0)["mean"]
     np.testing.assert_allclose(mean, expected, atol=1e-6)
+
+
+def frame(dtype):
+    return pandas.DataFrame(X, columns=list("abc")).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda: frame("float64"),
+        lambda: frame("Float32"),
+        lambda: frame(object),
+        lambda: frame({"a": "float32", "b": "Float64", "c": object}),
+        lambda: scipy.sparse.csr_matrix(X),
+        lambda: scipy.sparse.coo_array(X),
+    ],
+)
+def test_tables_and_sparse_matrices(predictive, expected, form):
+    mean = predictive.predict(form(), batch_size=4, verbose=0)["mean"]
+    np.testing.assert_allclose(mean, expected, atol=1e-6)
+
+
+def test_missing_numbers_of_a_frame_are_nan():
+    table = frame("Float32")
+    table.loc[1, "b"] = pandas.NA
+    linear = keras.Sequential(
+        [keras.Input((3,)), layers.Dense(2), kerasdrop.layers.Dropout(0.1)]
+    )
+    mean = kerasdrop.mc_predict(linear, table, **SETTINGS).mean
+    assert np.isnan(mean[1]).all()
+    assert np.isfinite(np.delete(mean, 1, axis=0)).all()
+
+
+def test_a_frame_with_text_is_refused(predictive):
+    table = frame("float32").assign(d="text")
+    with pytest.raises(ValueError, match="numbers only.*Received: DataFrame"):
+        predictive.predict(table, verbose=0)
+
+
+def test_an_optional_input_may_be_left_out():
+    x = keras.Input((3,), name="x")
+    extra = keras.Input((3,), name="extra", optional=True)
+
+    class AddIfThere(layers.Layer):
+        def call(self, inputs, extra=None):
+            return inputs if extra is None else inputs + extra
+
+        def compute_output_shape(self, shape, *args):
+            return shape
+
+    h = kerasdrop.layers.Dropout(0.5)(AddIfThere()(x, extra))
+    model = keras.Model({"x": x, "extra": extra}, layers.Dense(2)(h))
+    without = kerasdrop.mc_predict(model, {"x": X, "extra": None}, **SETTINGS)
+    zeros = kerasdrop.mc_predict(model, {"x": X, "extra": 0 * X}, **SETTINGS)
+    np.testing.assert_allclose(without.mean, zeros.mean, atol=1e-6)
+    ones = kerasdrop.mc_predict(model, {"x": X, "extra": 0 * X + 1}, **SETTINGS)
+    assert np.abs(ones.mean - zeros.mean).max() > 0.01
+
+
+class Endless(keras.utils.PyDataset):
+    """Batches without an end: `num_batches` is None."""
+
+    num_batches = None
+
+    def __getitem__(self, number):
+        return batches()[number % 3]
+
+
+def endless_generator():
+    while True:
+        yield from batches()
+
+
+@pytest.mark.parametrize(
+    "form", [Endless, endless_generator, lambda: tf_dataset().repeat()]
+)
+def test_steps_end_what_has_no_end(predictive, expected, form):
+    mean = predictive.predict(form(), steps=4, verbose=0)["mean"]
+    np.testing.assert_allclose(mean[:10], expected, atol=1e-6)
+    assert len(mean) == 14
+
+
+def test_steps_of_an_array_are_batches(predictive, expected):
+    settings = {"batch_size": 4, "verbose": 0}
+    mean = predictive.predict(X, steps=2, **settings)["mean"]
+    np.testing.assert_allclose(mean, expected[:8], atol=1e-6)
+    mean = predictive.predict(X, steps=9, **settings)["mean"]
+    np.testing.assert_allclose(mean, expected, atol=1e-6)
+
+
+def test_no_batch_beyond_the_steps_is_taken(model):
+    handed_out = []
+
+    def counting():
+        for batch in endless_generator():
+            handed_out.append(batch)
+            yield batch
+
+    kerasdrop.mc_predict(model, counting(), steps=2, **SETTINGS)
+    assert len(handed_out) == 2
+
+
+@pytest.mark.parametrize("form", [Endless, lambda: tf_dataset().repeat()])
+def test_no_end_and_no_steps_is_an_error(predictive, form):
+    with pytest.raises(ValueError, match="no end.*`steps=...`"):
+        predictive.predict(form(), verbose=0)
+
+
+class StopAfterTwo(keras.callbacks.Callback):
+    def on_predict_batch_end(self, batch, logs=None):
+        self.model.stop_predicting = batch == 1
+
+
+def test_a_callback_can_stop_predicting(predictive, expected):
+    mean = predictive.predict(
+        X, batch_size=4, verbose=0, callbacks=[StopAfterTwo()]
+    )["mean"]
+    np.testing.assert_allclose(mean, expected[:8], atol=1e-6)
+    # The next prediction runs to its end.
+    mean = predictive.predict(X, batch_size=4, verbose=0)["mean"]
+    np.testing.assert_allclose(mean, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_targets_of_the_batches(model, form):
+    of_arrays = kerasdrop.mc_predict(model, X, y=Y, **SETTINGS)
+    of_batches = kerasdrop.mc_predict(model, form(), y=True, **SETTINGS)
+    np.testing.assert_allclose(
+        of_batches.log_likelihood, of_arrays.log_likelihood, rtol=1e-5
+    )
+
+
+def test_targets_must_come_with_the_batches(model):
+    with pytest.raises(ValueError, match="must bring its targets"):
+        kerasdrop.mc_predict(model, iter([X]), y=True, **SETTINGS)
+    with pytest.raises(ValueError, match="Pass the targets themselves"):
+        kerasdrop.mc_predict(model, X, y=True, **SETTINGS)
+    with pytest.raises(ValueError, match="go with `x` as arrays"):
+        kerasdrop.mc_predict(model, generator(), y=Y, **SETTINGS)
+
+
+def test_the_last_line_of_progress_is_printed_once(model, capsys):
+    settings = {**SETTINGS, "verbose": 2, "kind": "probabilities"}
+    kerasdrop.mc_predict(model, X, batch_size=4, **settings)
+    assert capsys.readouterr().out.count("3/3") == 1
 
 
 def test_an_iterator_that_was_used_up(predictive):
@@ -224,7 +372,6 @@ def test_a_result_as_a_dict(model):
 
 
 def test_a_result_as_a_table(model):
-    pytest.importorskip("pandas")
     result = kerasdrop.mc_predict(model, X, 16, seed=1, verbose=0)
     table = result.to_dataframe()
     np.testing.assert_array_equal(table["mean[1]"], result.mean[:, 1])

@@ -1,0 +1,67 @@
+"""What a wrong argument of a layer is called in the error about it."""
+
+import functools
+import inspect
+
+# Names that other packages have for the rate, or for its complement.
+_OF_DROPPING = ("p", "prob", "drop_prob", "drop_rate", "dropout_rate")
+_OF_KEEPING = ("keep_prob", "keep_rate")
+
+
+class CheckedArguments:
+    """Abstract: names the class that was called, and other names of a rate.
+
+    Python would name the class whose `__init__` is inherited, which may be a
+    private one.
+    """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        own, plain = vars(cls).get("__init__"), cls.__init__
+
+        @functools.wraps(plain)
+        def __init__(self, *args, **kwargs):
+            # A subclass that calls this has been checked itself.
+            if type(self) is cls:
+                _check(cls, plain, args, kwargs)
+            if own is None:  # whose it is depends on the class of `self`
+                super(cls, self).__init__(*args, **kwargs)
+            else:
+                own(self, *args, **kwargs)
+
+        # Keras reads the names of the arguments off it.
+        __init__.__signature__ = inspect.signature(plain)
+        cls.__init__ = __init__
+
+
+def _check(cls, init, args, kwargs):
+    """Raises a TypeError if `init` cannot take these arguments."""
+    signature = inspect.signature(init)
+    parameters = signature.parameters
+    rate = next(
+        name
+        for name in ("rate", "dropout", "input_rate", None)
+        if name is None or name in parameters
+    )
+    for name in kwargs:
+        if name in parameters or rate is None:
+            continue
+        if name in _OF_DROPPING:
+            raise TypeError(
+                f"{cls.__name__}: the probability of dropping a unit is "
+                f"called `{rate}`. (PyTorch's p is the same; the p of the "
+                "paper of 2014 is the probability of keeping one, "
+                f"`1 - {rate}`.) Received: {name}={kwargs[name]!r}"
+            )
+        if name in _OF_KEEPING:
+            raise TypeError(
+                f"{cls.__name__}: `{rate}` is the probability of dropping a "
+                f"unit, `1 - {name}`. Received: {name}={kwargs[name]!r}"
+            )
+    try:
+        signature.bind(None, *args, **kwargs)
+    except TypeError as error:
+        names = ", ".join(str(one) for one in list(parameters.values())[1:])
+        raise TypeError(
+            f"{cls.__name__}: {error}. Call it as {cls.__name__}({names})."
+        ) from None
