@@ -90,12 +90,18 @@ def selected(keep, values):
     return keras.ops.where(keep, values, keras.ops.zeros((), values.dtype))
 
 
-def compiled(function, model):
+def compiled(function, model, any_size=True):
     """`function`, which runs `model` in inference, as a compiled function.
 
     Its arguments and results are structures of tensors. Unlike
     `model.predict` it leaves the variables alone: Keras on JAX takes them out
     of the model while it predicts, and donates them.
+
+    Args:
+        function: The function.
+        model: A model with all variables that it uses.
+        any_size: Whether TensorFlow may trace it for sizes that it does not
+            know. If not, all sizes of the arguments are known in a trace.
     """
     return function
 
@@ -189,14 +195,14 @@ if BACKEND == "tensorflow":
             and tf.config.list_physical_devices("GPU")
         )
 
-    def compiled(function, model):
+    def compiled(function, model, any_size=True):
         @functools.cache
         def of_ranks(ranks):
             # As above: `y` may come with an axis of size 1 and without.
             return tf.function(
                 function,
                 autograph=False,  # or it would dress up every error
-                reduce_retracing=True,
+                reduce_retracing=any_size,
             )
 
         def run(*args):
@@ -230,7 +236,7 @@ elif BACKEND == "jax":
                     raise
             time.sleep(0.001)
 
-    def compiled(function, model):
+    def compiled(function, model, any_size=True):
         variables = [*model.trainable_variables, *model.non_trainable_variables]
 
         @jax.jit
@@ -330,7 +336,7 @@ elif BACKEND == "torch":
         _as_integers(values).bitwise_and_(_all_ones(keep, values))
         return values
 
-    def compiled(function, model):
+    def compiled(function, model, any_size=True):
         def run(*args):
             with torch.no_grad():
                 return function(*args)

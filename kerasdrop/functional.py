@@ -167,8 +167,8 @@ def normal(draw, inputs):
     normal numbers. The words are equal on all backends, the numbers to
     rounding. None is beyond 5.3: 23 bits of a word count.
     """
-    masks.check_rows(draw, inputs)
-    return 2.0**0.5 * ops.erfinv(_fused_uniform(inputs, *draw, None))
+    draw = masks.for_rows(draw, inputs)
+    return 2.0**0.5 * ops.erfinv(_fused_uniform(inputs, *draw[:5], None))
 
 
 def concrete_dropout(inputs, draw, logit, temperature=0.1, noise_shape=None):
@@ -185,9 +185,9 @@ def concrete_dropout(inputs, draw, logit, temperature=0.1, noise_shape=None):
         temperature: Float above 0; the lower, the nearer to 0 and 1.
         noise_shape: As in `keras.layers.Dropout`.
     """
-    masks.check_rows(draw, inputs)
+    draw = masks.for_rows(draw, inputs)
     # Numbers in (-1, 1), to which 1 can be added without rounding.
-    uniform = _fused_uniform(inputs, *draw, noise_shape)
+    uniform = _fused_uniform(inputs, *draw[:5], noise_shape)
     log_odds = ops.log(1.0 + uniform) - ops.log(1.0 - uniform)
     logit = ops.cast(logit, _precise(inputs))
     noise = ops.sigmoid(-(logit + log_odds) / temperature) / ops.sigmoid(-logit)

@@ -41,6 +41,7 @@ from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop import _bits
+from kerasdrop.montecarlo import refusals
 
 _LOW_32 = 0xFFFFFFFF
 
@@ -97,6 +98,9 @@ class Draw(NamedTuple):
         num_samples: Integer. So many successive rows of a tensor belong
             together: they have the same `rows` and successive indices, of
             which the first begins a set.
+        batch: None, or int32 `(1,)`, a number of the whole batch. With it a
+            tensor whose first axis is not `rows` has its rows numbered by
+            their place, in masks of this batch alone; without, it is refused.
     """
 
     key: object
@@ -104,6 +108,7 @@ class Draw(NamedTuple):
     rows: object = None
     set_size: object = None
     num_samples: int = 1
+    batch: object = None
 
 
 def threefry_2x32(key, counter):
@@ -327,7 +332,9 @@ def _choice_and_place(draw, shape):
     # The sign bit keeps these words apart from those of any index.
     of_set = _bits.signed_shifted(index, bits) + _INT32_MIN
     choice = _independent_words(Draw(draw.key, of_set, rows), shape)
-    place = ops.reshape(place, (*place.shape, *(1,) * len(shape[1:])))
+    # The size of an axis of rows need not be known.
+    axes = (-1, 1) if num_samples == 1 else place.shape
+    place = ops.reshape(place, (*axes, *(1,) * len(shape[1:])))
     return ops.expand_dims(choice, 1), place
 
 
@@ -538,8 +545,8 @@ def keep_mask(draw, rate, inputs, noise_shape=None):
         A bool tensor of the inputs' shape, or of `noise_shape` with each None
         replaced by the inputs' size.
     """
-    check_rows(draw, inputs)
-    return _fused_keep(inputs, *draw, rate, noise_shape)
+    draw = for_rows(draw, inputs)
+    return _fused_keep(inputs, *draw[:5], rate, noise_shape)
 
 
 def block_keep_mask(draw, probability, inputs, block_size, first_axis):
@@ -556,24 +563,43 @@ def block_keep_mask(draw, probability, inputs, block_size, first_axis):
     Returns:
         A bool tensor of the inputs' shape.
     """
-    check_rows(draw, inputs)
-    return _fused_block_keep(inputs, *draw, probability, block_size, first_axis)
+    draw = for_rows(draw, inputs)
+    return _fused_block_keep(
+        inputs, *draw[:5], probability, block_size, first_axis
+    )
 
 
-def check_rows(draw, inputs):
-    """Raises if a draw is for another number of rows than the inputs have."""
-    if draw.rows is None or not inputs.shape:
-        return
-    expected, size = draw.rows.shape[0], inputs.shape[0]
-    if isinstance(expected, int) and isinstance(size, int) and expected != size:
+def for_rows(draw, inputs):
+    """The draw for the first axis of `inputs`.
+
+    It is the draw itself where that axis is the batch. Where it is another,
+    its entries are rows of their own, if the draw has a `batch`.
+
+    Raises:
+        ValueError: If the draw is for another number of rows than the inputs
+            have, and has no `batch`.
+    """
+    if draw.rows is None or (not inputs.shape and draw.batch is None):
+        return draw
+    expected = draw.rows.shape[0]
+    size = inputs.shape[0] if inputs.shape else 1
+    if expected == size or None in (expected, size):
+        return draw
+    if draw.batch is None:
         raise ValueError(
             "A mask was asked for inputs whose first axis, of size "
             f"{size}, is not the batch, of {expected} rows: each row gets "
             "masks of its own, so it must be known which is which. Keep the "
             "batch as the first axis where units are dropped (reshape behind "
-            f"the layer, not before it). Received: inputs of shape "
-            f"{tuple(inputs.shape)}"
+            f"the layer, not before it). Or: {refusals.ONE_BY_ONE} Received: "
+            f"inputs of shape {tuple(inputs.shape)}"
         )
+    # Rows 0 and 1 make the derived keys.
+    rows = np.arange(2, 4, dtype="int32")
+    key = row_keys(Draw(draw.key, draw.batch, rows), 2)
+    return draw._replace(
+        key=ops.reshape(key, (2, 2, 1)), index=draw.index[:1], rows=None
+    )
 
 
 def survivor_scale(rate, dtype):

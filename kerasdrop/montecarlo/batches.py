@@ -31,7 +31,8 @@ class Batches:
     Every batch has the same size, so that one compiled function serves all:
     the last is filled up with copies of its last row, which the reader cuts.
     Under a `keras.distribution` each batch is spread over its devices, and
-    filled up until it divides.
+    filled up until it divides. Only if rows of a batch may see each other
+    nothing is filled up.
 
     Args:
         x: Array, structure of arrays with the same number of rows (None for
@@ -49,6 +50,7 @@ class Batches:
             that come with the batches of an iterable.
         steps: None, or an integer, the batches to take.
         owner: Who is to blame in a message.
+        fills: Whether batches are filled up.
 
     Attributes:
         num_batches: Integer, or None where the data do not tell.
@@ -66,8 +68,10 @@ class Batches:
         rows=None,
         y=None,
         steps=None,
+        fills=True,
     ):
         self._owner = owner
+        self._fills = fills
         self.targets = []
         self._first_row = first_row
         self._rows = None if rows is None else _checked_rows(rows, owner)
@@ -104,7 +108,7 @@ class Batches:
         start, size = 0, None
         for inputs, targets in self._parts:
             valid = _num_rows(inputs, self._owner)
-            size = _divisible(max(size or 0, valid))
+            size = self._size(max(size or 0, valid) if self._fills else valid)
             chosen = np.minimum(np.arange(size), valid - 1)
             places = self._places(start + chosen)
 
@@ -125,6 +129,18 @@ class Batches:
                 f"{self._owner}: `x` must have at least one row. Received: "
                 "data without a batch (an iterator that was used up?)"
             )
+
+    def _size(self, num_rows):
+        size = _divisible(num_rows)
+        if size == num_rows or self._fills:
+            return size
+        raise ValueError(
+            f"{self._owner}: with `vectorized=False` a batch is not filled up, "
+            "and under this `keras.distribution` its rows must divide over "
+            f"the devices. Choose a `batch_size` that makes batches of a "
+            f"multiple of {_divisible(1)} rows. Received: a batch of "
+            f"{num_rows}"
+        )
 
     def joined_targets(self):
         """All targets and sample weights so far; None where there are none."""

@@ -42,10 +42,20 @@ class Engine:
         holder: A layer, with all variables of these among its own.
         owner: Who is to blame in a message.
         memory_limit: In bytes; None for a default, which one row may exceed.
+        vectorized: As in `sampling.sampler`. If not, there is no limit, and
+            rows of a batch may see each other.
     """
 
     def __init__(
-        self, model, key, kind, request, holder, owner, memory_limit=None
+        self,
+        model,
+        key,
+        kind,
+        request,
+        holder,
+        owner,
+        memory_limit=None,
+        vectorized=True,
     ):
         self._model = model
         self._key = key
@@ -54,6 +64,7 @@ class Engine:
         self._holder = holder
         self._owner = owner
         self._memory_limit = memory_limit
+        self._vectorized = vectorized
         self._made_for = None
         self._bytes = {}  # of one sample of one row, by the shape of a row
         self._compiled = {}  # functions, by how samples are cut
@@ -72,6 +83,8 @@ class Engine:
                 model does not tell what it needs.
         """
         self._forget_what_is_out_of_date()
+        if not self._vectorized:
+            return None
         needed = self._bytes_per_sample(inputs)
         if needed is None:
             if self._memory_limit is not None:
@@ -127,10 +140,10 @@ class Engine:
 
     def over(self, batch):
         """A `Pass` over a batch, which draws a compiled call at a time."""
-        needed = self._bytes_per_sample(batch.inputs)
         sets = 1
         # Rows are looked at after each set, if they may converge.
-        if self._request.tolerance is None:
+        if self._vectorized and self._request.tolerance is None:
+            needed = self._bytes_per_sample(batch.inputs)
             rows = batch.rows.shape[0]
             sets = chunks_.sets_at_once(rows, needed, self._limit)
         chunks = chunks_.cut(self._request.num_samples, sets)
@@ -157,7 +170,10 @@ class Engine:
             "finish": self._finish,
         }
         return {
-            name: _backend.compiled(function, self._holder)
+            # In plain calls of the model no size is left open.
+            name: _backend.compiled(
+                function, self._holder, any_size=self._vectorized
+            )
             for name, function in named.items()
         }
 
@@ -173,7 +189,12 @@ class Engine:
     def _sampler(self, batch):
         key = ops.convert_to_tensor(self._key())
         return sampling.sampler(
-            self._model, key, self._request.plan, batch.inputs, batch.rows
+            self._model,
+            key,
+            self._request.plan,
+            batch.inputs,
+            batch.rows,
+            self._vectorized,
         )
 
     def _summaries(self, outputs, batch):

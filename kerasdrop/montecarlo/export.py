@@ -196,6 +196,12 @@ def _check_model(predictive, backend, owner):
             f"{', '.join(map(repr, by_keras))}. Register a function for their "
             "class that draws: `register_stochastic(cls, f)`."
         )
+    if not predictive.vectorized:
+        raise ValueError(
+            f"{owner}: what is exported runs its samples side by side. Make "
+            "it of the model without `vectorized=False`. Received: "
+            "vectorized=False"
+        )
     if predictive.tolerance is not None and backend == "torch":
         raise ValueError(
             f"{owner}: with a `tolerance` the number of samples depends on the "

@@ -81,6 +81,13 @@ class MonteCarlo(keras.Model):
             at a time, never what they are. What the layers need is estimated
             from the shapes of their outputs. None stands for one GiB, or what
             16 samples of one row take, if that is more.
+        vectorized: Whether samples are run side by side, as rows of one
+            batch. False runs one sample at a time by plain calls of the
+            model: slower, and exact for any model, also for one in which
+            rows see each other. Results then belong to the batches as they
+            are: none is filled up or cut, there is no `memory_limit`, and
+            another `batch_size` may make another result. The first axis of
+            each output must be the batch.
         **kwargs: As in `keras.Model`: `name`, `dtype`.
 
     Call arguments:
@@ -146,12 +153,14 @@ class MonteCarlo(keras.Model):
         noise_variance=None,
         tolerance=None,
         memory_limit=None,
+        vectorized=True,
         **kwargs,
     ):
         # The model casts its inputs itself, by its own dtype policy.
         super().__init__(autocast=False, **kwargs)
         owner = self._owner
-        preconditions.check_model(model, owner)
+        self.vectorized = _checks.flag(vectorized, owner, "vectorized")
+        preconditions.check_model(model, owner, self.vectorized)
         self.num_samples = _checks.positive_integer(
             num_samples, owner, "num_samples"
         )
@@ -163,6 +172,13 @@ class MonteCarlo(keras.Model):
         self.tolerance = self._checked_tolerance(tolerance, owner)
         if memory_limit is not None:
             _checks.positive_integer(memory_limit, owner, "memory_limit")
+            if not self.vectorized:
+                raise ValueError(
+                    f"{owner}: with `vectorized=False` a batch is not cut, as "
+                    "its rows may see each other. Leave `memory_limit` out, "
+                    "and choose a smaller `batch_size` if the model allows "
+                    f"it. Received: memory_limit={memory_limit}"
+                )
         self.memory_limit = memory_limit
         self.model = model
         seed = _checks.seed(seed, owner)
@@ -184,6 +200,7 @@ class MonteCarlo(keras.Model):
             self,
             owner,
             self.memory_limit,
+            self.vectorized,
         )
         self.built = True
         preconditions.check_draws(model, self.plan, owner)
@@ -457,6 +474,7 @@ class MonteCarlo(keras.Model):
             rows,
             y,
             steps,
+            fills=self.vectorized,
         )
 
     def _predict(self, data, verbose, callbacks=None, on_interrupt="raise"):
@@ -502,13 +520,23 @@ class MonteCarlo(keras.Model):
         callbacks.on_predict_end()
         joined = {
             name: tree.map_structure(
-                lambda *part: np.concatenate(part),
-                *(part[name] for part in parts),
+                self._joined, *(part[name] for part in parts)
             )
             for name in parts[0]
         }
         self._warn_of_unconverged(joined)
         return joined, num_samples
+
+    def _joined(self, *parts):
+        """The rows of all batches, of one statistic."""
+        if len({part.shape[1:] for part in parts}) > 1:
+            raise ValueError(
+                f"{self._owner}: the outputs of batches of different sizes do "
+                f"not fit together. Choose a `batch_size` that divides the "
+                "number of rows. Received: statistics of batches of the shapes "
+                f"{[part.shape for part in parts]}"
+            )
+        return np.concatenate(parts)
 
     def _warn_of_unconverged(self, statistics):
         if self.tolerance is None or statistics["converged"].all():
@@ -571,6 +599,7 @@ class MonteCarlo(keras.Model):
             "noise_variance": self.noise_variance,
             "tolerance": self.tolerance,
             "memory_limit": self.memory_limit,
+            "vectorized": self.vectorized,
         }
 
     @classmethod

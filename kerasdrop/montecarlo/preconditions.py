@@ -11,9 +11,10 @@ from kerasdrop.montecarlo import adapters
 from kerasdrop.montecarlo import by_keras
 from kerasdrop.montecarlo import listing
 from kerasdrop.montecarlo import recurrent
+from kerasdrop.montecarlo import refusals
 
 
-def check_model(model, owner):
+def check_model(model, owner, vectorized=True):
     if not isinstance(model, keras.Model):
         raise ValueError(
             f"{owner}: argument `model` must be a Keras model. Received: "
@@ -39,7 +40,7 @@ def check_model(model, owner):
             f"weights. Received: model '{model.name}' with "
             f"{', '.join(map(repr, stateful))}"
         )
-    for layer in adapters.drawable_layers(model):
+    for layer in adapters.drawable_layers(model) if vectorized else ():
         _check_noise_shape(layer, owner)
 
 
@@ -52,7 +53,7 @@ def _check_noise_shape(layer, owner):
         f"noise_shape={noise_shape}, which fixes the number of rows, while a "
         "Monte Carlo pass runs each row once for each sample. Make the first "
         "entry None, for a mask for each row, or 1, for one mask for all rows: "
-        f"noise_shape={(None, *noise_shape[1:])}."
+        f"noise_shape={(None, *noise_shape[1:])}. Or: {refusals.ONE_BY_ONE}"
     )
 
 

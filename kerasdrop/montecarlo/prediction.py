@@ -28,6 +28,7 @@ def mc_predict(
     rows=None,
     on_interrupt="raise",
     steps=None,
+    vectorized=True,
 ):
     """The predictive distribution of `model` for the rows of `x`.
 
@@ -54,7 +55,7 @@ def mc_predict(
         batch_size: Integer, rows at a time.
         verbose: `"auto"` or 1 for a progress bar over batches and, where
             there are many, samples; 2 for a line, 0 for nothing.
-        quantiles, noise_variance, tolerance, memory_limit: As in
+        quantiles, noise_variance, tolerance, memory_limit, vectorized: As in
             `kerasdrop.MonteCarlo`.
         y, first_row, rows, steps: As in `kerasdrop.MonteCarlo.predict`.
         on_interrupt: What Ctrl-C does: `"raise"`, or `"return"` what there
@@ -81,6 +82,7 @@ def mc_predict(
         on_interrupt, ("raise", "return"), "mc_predict", "on_interrupt"
     )
     verbose = _checks.verbosity(verbose, "mc_predict")
+    vectorized = _checks.flag(vectorized, "mc_predict", "vectorized")
     settings = {
         "num_samples": num_samples,
         "plan": plan,
@@ -90,6 +92,7 @@ def mc_predict(
         "noise_variance": noise_variance,
         "tolerance": tolerance,
         "memory_limit": memory_limit,
+        "vectorized": vectorized,
     }
     predictive, lock = _predictive(model, settings)
     if kind is None and verbose:
@@ -124,7 +127,7 @@ _MOST_KEPT = 4
 def _predictive(model, settings):
     """A `MonteCarlo` of `model` and its lock, of an earlier call or new."""
     owner = _MonteCarlo._owner
-    preconditions.check_model(model, owner)
+    preconditions.check_model(model, owner, settings["vectorized"])
     # Read in each call: the model may end in another layer than before.
     kind = kinds.check(settings["kind"], model, owner)
     name = repr({**settings, "kind": kind})

@@ -1,6 +1,7 @@
 """Draws the samples of a batch, in chunks of any size."""
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ from kerasdrop.montecarlo import scopes
 
 
 @contextlib.contextmanager
-def sampler(model, key, plan, inputs, rows):
+def sampler(model, key, plan, inputs, rows, vectorized=True):
     """Inside the block, a function that draws samples.
 
     Args:
@@ -24,6 +25,8 @@ def sampler(model, key, plan, inputs, rows):
         plan: One of `plans.PLANS`.
         inputs: The model's inputs, tensors `(batch, ...)`.
         rows: int32 `(batch,)`, each row's place in the data.
+        vectorized: Whether the samples of a chunk are run side by side, as
+            rows of one batch. If not, each is a plain call of the model.
 
     Yields:
         A function of the samples' numbers, int32 `(samples,)`, that returns
@@ -38,28 +41,71 @@ def sampler(model, key, plan, inputs, rows):
     of_layers = masks.derived_keys(key, list(numbers.values()))
     keys = dict(zip(map(id, numbers), of_layers))
     with adapters.asking_the_scope(model, numbers):
-        holders = adapters.holders_of(model, numbers)
-        folded = folding.FoldedModel(model, inputs, holders)
 
-        def draw(samples):
-            index, folded_rows = plans.index_and_rows(plan, samples, rows)
+        def scope(samples):
+            """A scope for the draws of these samples, one call of it."""
+            index, of_rows = plans.index_and_rows(plan, samples, rows)
             num_samples = samples.shape[0]
             draw = masks.Draw(
-                None, index, folded_rows, plans.set_size(plan), num_samples
+                None, index, of_rows, plans.set_size(plan), num_samples
             )
-            with scopes.StochasticScope(_draws(keys, draw), numbers):
-                outputs = folded.samples(num_samples)
-            return tree.map_structure(
-                lambda output: _unfolded(output, num_samples), outputs
-            )
+            if not vectorized:
+                draw = draw._replace(batch=of_rows[:1])
+            return scopes.StochasticScope(_draws(keys, draw), numbers)
 
-        yield draw
+        if vectorized:
+            holders = adapters.holders_of(model, numbers)
+            folded = folding.FoldedModel(model, inputs, holders)
+            yield functools.partial(_side_by_side, folded, scope)
+        else:
+            yield functools.partial(_one_by_one, model, inputs, rows, scope)
 
 
-def _unfolded(output, num_samples):
-    """`(batch * num_samples, ...)` to `(batch, num_samples, ...)`, float32+."""
-    shape = (-1, num_samples, *ops.shape(output)[1:])
-    output = ops.reshape(output, shape)
+def _side_by_side(folded, scope, samples):
+    num_samples = samples.shape[0]
+    with scope(samples):
+        outputs = folded.samples(num_samples)
+    return tree.map_structure(
+        lambda output: _precise(
+            ops.reshape(output, (-1, num_samples, *ops.shape(output)[1:]))
+        ),
+        outputs,
+    )
+
+
+def _one_by_one(model, inputs, rows, scope, samples):
+    structure = None
+
+    def one(sample):
+        nonlocal structure
+        with scope(ops.reshape(sample, (1,))):
+            structure = model(inputs, training=False)
+        _check_batch_axis(model, structure, rows)
+        return [_precise(output) for output in tree.flatten(structure)]
+
+    # A loop and not its rounds written out: the model is compiled once.
+    outputs = ops.map(one, samples)
+    return tree.pack_sequence_as(
+        structure, [ops.swapaxes(output, 0, 1) for output in outputs]
+    )
+
+
+def _check_batch_axis(model, outputs, rows):
+    for path, output in tree.flatten_with_path(outputs):
+        if tuple(output.shape[:1]) == tuple(rows.shape):
+            continue
+        name = " ".join(["output", *map(repr, path)])
+        raise ValueError(
+            f"The statistics of a row need outputs whose first axis is the "
+            f"batch, here of {rows.shape[0]} rows. Let model '{model.name}' "
+            "return such outputs: what the rows have in common, e.g. with "
+            "`keras.ops.broadcast_to`, once for each row. Received: "
+            f"{name} of shape {tuple(output.shape)}"
+        )
+
+
+def _precise(output):
+    """The output in float32, or float64 if it is in that."""
     if keras.backend.standardize_dtype(output.dtype) != "float64":
         output = ops.cast(output, "float32")
     return output
