@@ -16,6 +16,9 @@ _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
 _SELU_LIMIT = -_SELU_ALPHA * _SELU_SCALE
 
+# Of a rate of 0, at any temperature.
+_LOWEST_LOGIT = -1e30
+
 
 def _dtype(inputs):
     return keras.backend.standardize_dtype(inputs.dtype)
@@ -35,6 +38,7 @@ def dropout(inputs, draw, rate, noise_shape=None):
         rate: float32 scalar tensor in [0, 1].
         noise_shape: As in `keras.layers.Dropout`.
     """
+    rate = masks.unless_all_is_kept(draw, rate, 0.0)
     keep = masks.keep_mask(draw, rate, inputs, noise_shape)
     scale = masks.survivor_scale(rate, _dtype(inputs))
     return _backend.selected(keep, inputs * scale)
@@ -44,8 +48,8 @@ def classic_dropout(inputs, draw, rate, noise_shape=None):
     """`inputs * keep`. Arguments as of `dropout`."""
     keep = masks.keep_mask(draw, rate, inputs, noise_shape)
     # 1, but NaN for an illegal rate, which must show here as well.
-    legal = ops.cast(rate * 0.0 + 1.0, _dtype(inputs))
-    return _backend.selected(keep, inputs * legal)
+    scale = masks.unless_all_is_kept(draw, rate * 0.0 + 1.0, 1.0 - rate)
+    return _backend.selected(keep, inputs * ops.cast(scale, _dtype(inputs)))
 
 
 def classic_scaling(inputs, rate):
@@ -106,6 +110,7 @@ def drop_block(inputs, draw, rate, block_size, data_format="channels_last"):
         data_format: `"channels_last"` or `"channels_first"`.
     """
     first_axis = 2 if data_format == "channels_first" else 1
+    rate = masks.unless_all_is_kept(draw, rate, 0.0)
     gamma = rate
     for size, block in zip(ops.shape(inputs)[first_axis:], block_size):
         if not isinstance(size, int):
@@ -131,6 +136,7 @@ def alpha_dropout(inputs, draw, rate, noise_shape=None):
     (Klambauer et al. 2017, section 2). At rate 1, where `a` has no finite
     value, all outputs are 0, the mean. Arguments as of `dropout`.
     """
+    rate = masks.unless_all_is_kept(draw, rate, 0.0)
     keep = masks.keep_mask(draw, rate, inputs, noise_shape)
     rate = ops.cast(rate, _precise(inputs))
     inverse = (1.0 - rate) * (1.0 + rate * _SELU_LIMIT**2)
@@ -147,6 +153,7 @@ def gaussian_dropout(inputs, draw, rate):
 
     Arguments as of `dropout`; a rate of 1 has no finite variance.
     """
+    rate = masks.unless_all_is_kept(draw, rate, 0.0)
     rate = ops.cast(rate, _precise(inputs))
     deviation = ops.sqrt(rate / (1.0 - rate))
     return inputs * ops.cast(
@@ -165,10 +172,15 @@ def normal(draw, inputs):
 
     By inversion, one word for each: so stratified words make stratified
     normal numbers. The words are equal on all backends, the numbers to
-    rounding. None is beyond 5.3: 23 bits of a word count.
+    rounding. None is beyond 5.3: 23 bits of a word count. Where the draw
+    keeps all they are 0.
     """
     draw = masks.for_rows(draw, inputs)
-    return 2.0**0.5 * ops.erfinv(_fused_uniform(inputs, *draw[:5], None))
+    factor = 2.0**0.5
+    if draw.keep_all is not None:
+        factor = ops.convert_to_tensor(factor, _precise(inputs))
+        factor = masks.unless_all_is_kept(draw, factor, 0.0)
+    return factor * ops.erfinv(_fused_uniform(inputs, *draw[:5], None))
 
 
 def concrete_dropout(inputs, draw, logit, temperature=0.1, noise_shape=None):
@@ -189,6 +201,7 @@ def concrete_dropout(inputs, draw, logit, temperature=0.1, noise_shape=None):
     # Numbers in (-1, 1), to which 1 can be added without rounding.
     uniform = _fused_uniform(inputs, *draw[:5], noise_shape)
     log_odds = ops.log(1.0 + uniform) - ops.log(1.0 - uniform)
+    logit = masks.unless_all_is_kept(draw, logit, _LOWEST_LOGIT)
     logit = ops.cast(logit, _precise(inputs))
     noise = ops.sigmoid(-(logit + log_odds) / temperature) / ops.sigmoid(-logit)
     return inputs * ops.cast(noise, _dtype(inputs))

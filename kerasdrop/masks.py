@@ -81,6 +81,7 @@ _LARGEST_STORED_ROW = 2**16
 _ROWS_PER_REPLICA = 2**24
 
 _INT32_MIN = -(2**31)
+_INT32_MAX = 2**31 - 1
 _BELOW_ONE = 1.0 - 2.0**-24
 
 
@@ -101,6 +102,9 @@ class Draw(NamedTuple):
         batch: None, or int32 `(1,)`, a number of the whole batch. With it a
             tensor whose first axis is not `rows` has its rows numbered by
             their place, in masks of this batch alone; without, it is refused.
+        keep_all: None, or a bool scalar tensor: whether nothing is dropped and
+            no noise added, so that each layer makes what it makes at
+            inference.
     """
 
     key: object
@@ -109,6 +113,7 @@ class Draw(NamedTuple):
     set_size: object = None
     num_samples: int = 1
     batch: object = None
+    keep_all: object = None
 
 
 def threefry_2x32(key, counter):
@@ -281,9 +286,8 @@ def words(draw, shape):
     Returns:
         An int32 tensor of that shape.
     """
-    if draw.set_size is None:
-        return _independent_words(draw, shape)
-    return _stratified_words(draw, shape)
+    make = _independent_words if draw.set_size is None else _stratified_words
+    return unless_all_is_kept(draw, make(draw, shape), _INT32_MAX)
 
 
 def _stratified_words(draw, shape):
@@ -546,6 +550,7 @@ def keep_mask(draw, rate, inputs, noise_shape=None):
         replaced by the inputs' size.
     """
     draw = for_rows(draw, inputs)
+    rate = unless_all_is_kept(draw, rate, 0.0)
     return _fused_keep(inputs, *draw[:5], rate, noise_shape)
 
 
@@ -564,9 +569,22 @@ def block_keep_mask(draw, probability, inputs, block_size, first_axis):
         A bool tensor of the inputs' shape.
     """
     draw = for_rows(draw, inputs)
+    probability = unless_all_is_kept(draw, probability, 0.0)
     return _fused_block_keep(
         inputs, *draw[:5], probability, block_size, first_axis
     )
+
+
+def unless_all_is_kept(draw, value, kept):
+    """`value`, but `kept` where the draw keeps all.
+
+    To be asked of a scalar, such as the rate, wherever that is enough: then it
+    costs nothing.
+    """
+    if draw.keep_all is None:
+        return value
+    value = ops.convert_to_tensor(value)
+    return ops.where(draw.keep_all, ops.cast(kept, value.dtype), value)
 
 
 def for_rows(draw, inputs):
