@@ -138,6 +138,25 @@ def is_recomputing():
     return False
 
 
+def trace():
+    """Stands for what this thread traces just now, for `is_repeated`."""
+    return None
+
+
+def is_repeated(since):
+    """Whether this code may run otherwise than once, each time `since` runs.
+
+    As it does in the body of a compiled loop, which is traced once for all of
+    its steps, in a vectorized map, and in a function that is compiled on its
+    own, whose trace is kept. Branches of a condition and what is rematerialised
+    do not count.
+
+    Args:
+        since: What `trace` returned before, further outside.
+    """
+    return False
+
+
 def run_saved_model(path, inputs):
     """The outputs of a SavedModel, which TensorFlow runs whatever wrote it.
 
@@ -212,6 +231,24 @@ if BACKEND == "tensorflow":
 
         return run
 
+    def trace():
+        if tf.executing_eagerly():
+            return None, ""
+        return tf.compat.v1.get_default_graph(), tf.get_current_name_scope()
+
+    def is_repeated(since):
+        outer, outer_scope = since
+        graph, name_scope = trace()
+        if graph is outer:
+            # `tf.vectorized_map` has no graph of its own.
+            added = name_scope.removeprefix(outer_scope).split("/")
+            return any(name.startswith("loop_body") for name in added)
+        while type(graph).__name__ == "CondBranchFuncGraph":
+            graph = graph.outer_graph
+            if graph is outer:
+                return False
+        return True
+
     def replica_id():
         if not tf.distribute.has_strategy():
             return 0
@@ -220,6 +257,7 @@ if BACKEND == "tensorflow":
 
 elif BACKEND == "jax":
     import jax
+    from jax._src import core as jax_core
 
     _PATIENCE = 60.0  # seconds
 
@@ -235,6 +273,25 @@ elif BACKEND == "jax":
                 if not away or alone or time.monotonic() > deadline:
                     raise
             time.sleep(0.001)
+
+    # What a function may be traced for, and still run once where it stands.
+    _ONCE = ("checkpoint / remat", "cond")
+
+    def trace():
+        # Private, as is all that tells a loop from what is rematerialised.
+        # Pinned by tests/contracts/test_traces.py.
+        return jax_core.trace_ctx.trace
+
+    def is_repeated(since):
+        now = trace()
+        while now is not since:
+            frame = getattr(now, "frame", None)
+            is_linearized = type(now).__name__ in ("JVPTrace", "LinearizeTrace")
+            traced_for = "" if frame is None else frame.debug_info.traced_for
+            if not (is_linearized or traced_for.startswith(_ONCE)):
+                return True
+            now = getattr(now, "parent_trace", None)
+        return False
 
     def compiled(function, model, any_size=True):
         variables = [*model.trainable_variables, *model.non_trainable_variables]
@@ -400,6 +457,19 @@ elif BACKEND == "torch":
         for value, name in zip(graph.outputs, output_names, strict=True):
             value.name = name
         program.save(path)
+
+    def trace():
+        # Private, as is all that tells what is mapped. Pinned by
+        # tests/contracts/test_traces.py.
+        if torch.compiler.is_compiling():
+            return []
+        return torch._C._functorch.get_interpreter_stack() or []
+
+    def is_repeated(since):
+        # Loops are loops of Python: it is a map alone that runs code once for
+        # several steps.
+        vmap = torch._C._functorch.TransformType.Vmap
+        return any(level.key() == vmap for level in trace()[len(since) :])
 
     def is_recomputing():
         if torch.compiler.is_compiling():

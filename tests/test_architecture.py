@@ -29,13 +29,14 @@ ROWS = (
         "kerasdrop.montecarlo.plans",
         "kerasdrop.montecarlo.refusals",
         "kerasdrop.montecarlo.result",
-        "kerasdrop.montecarlo.scopes",
+        "kerasdrop.montecarlo.symbolic",
     ),
     (
         "kerasdrop._bits",
         "kerasdrop._classes",
         "kerasdrop._targets",
         "kerasdrop.montecarlo.runtimes",
+        "kerasdrop.montecarlo.scopes",
     ),
     (
         "kerasdrop.calibration.inputs",
@@ -82,7 +83,7 @@ ROWS = (
         "kerasdrop.montecarlo.adapters",
         "kerasdrop.montecarlo.folding",
     ),
-    ("kerasdrop.montecarlo.kinds",),
+    ("kerasdrop.montecarlo.asked", "kerasdrop.montecarlo.kinds"),
     (
         "kerasdrop.classic_scaling",
         "kerasdrop.conversion",

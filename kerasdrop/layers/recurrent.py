@@ -186,7 +186,7 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
         if dropout is not None and dropout.would_draw(training):
             ones = ops.ones_like(initial_state[0])
             noise = dropout(ones, training=training)
-            layer = _WithCell(self, _noisy(self.cell, noise, training))
+            layer = WithCell(self, _noisy(self.cell, noise, training))
         return keras.layers.RNN.inner_loop(
             layer, sequences, initial_state, mask, training
         )
@@ -204,7 +204,7 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
         }
 
 
-class _WithCell:
+class WithCell:
     """A recurrent layer as it is, but for its cell, for the time of a call.
 
     The cell is exchanged in no other thread, and need not be put back.

@@ -5,6 +5,7 @@ duration of the pass its instance carries methods that ask the scope, and
 without one (in another thread, say) do what they always do.
 """
 
+import collections
 import contextlib
 import functools
 import inspect
@@ -289,8 +290,23 @@ def holders_of(model, layers):
     }
 
 
+def draws_by_step(model):
+    """Whether a layer draws in a loop over steps that Keras may vectorize.
+
+    `TimeDistributed` is a loop of Python where the number of steps is known,
+    and else a map, which would draw once for all steps.
+    """
+    loops = [
+        layer
+        for layer in _keras_graph.all_layers(model)
+        if isinstance(layer, keras.layers.TimeDistributed)
+    ]
+    return bool(loops) and any(map(drawable_layers, loops))
+
+
 _lock = threading.RLock()
-_users_of = {}  # id of a layer -> how many passes use its replacements now
+# How many passes use a method put in place, by the object's id and its name.
+_users = collections.Counter()
 
 
 @contextlib.contextmanager
@@ -301,31 +317,63 @@ def asking_the_scope(model, layers):
     called with: in a block that calls `dropout(x, training=True)`, Keras hands
     that on to the batch normalization behind it.
     """
-    replaced = list(_replacements(model, layers))
-    with _lock:
-        for layer, methods in replaced:
-            _users_of[id(layer)] = _users_of.get(id(layer), 0) + 1
-            if _users_of[id(layer)] == 1:
-                for name, method in methods.items():
-                    # Past Keras' tracker: this is no part of the model.
-                    object.__setattr__(layer, name, method)
+    used = []
     try:
+        with _lock:
+            for owner, methods in list(_replacements(model, layers)):
+                for name, method in methods.items():
+                    used.append((owner, name))
+                    _users[id(owner), name] += 1
+                    if _users[id(owner), name] == 1:
+                        # Past Keras' tracker: this is no part of the model.
+                        object.__setattr__(owner, name, method)
         with scopes.inference():
             yield
     finally:
         with _lock:
-            for layer, methods in replaced:
-                _users_of[id(layer)] -= 1
-                if _users_of[id(layer)] == 0:
-                    del _users_of[id(layer)]
-                    for name in methods:
-                        vars(layer).pop(name)
+            for owner, name in used:
+                _users[id(owner), name] -= 1
+                if _users[id(owner), name] == 0:
+                    del _users[id(owner), name]
+                    vars(owner).pop(name, None)
+
+
+@contextlib.contextmanager
+def replaced(methods):
+    """Puts methods in place, over those of a pass if there is one.
+
+    Meanwhile no other thread can begin or end a pass.
+
+    Args:
+        methods: List of (object, name, method).
+    """
+    before = []
+    with _lock:
+        try:
+            for owner, name, method in methods:
+                before.append((owner, name, vars(owner).get(name)))
+                object.__setattr__(owner, name, method)
+            yield
+        finally:
+            for owner, name, method in reversed(before):
+                if method is None:
+                    vars(owner).pop(name, None)
+                else:
+                    object.__setattr__(owner, name, method)
 
 
 def _replacements(model, layers):
     """Pairs of an object and the methods to put in place, by name."""
     drawn = {id(layer) for layer in layers}
+
+    def drawn_in(layer):
+        return [
+            one for one in _keras_graph.all_layers(layer) if id(one) in drawn
+        ]
+
     for layer in _keras_graph.all_layers(model):
+        if recurrent.loops_over(layer, drawn_in):
+            yield layer, {"inner_loop": recurrent.numbered_loop(layer)}
         adapter = adapter_of(layer)
         if id(layer) in drawn:
             if adapter is None:  # one of ours

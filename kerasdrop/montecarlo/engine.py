@@ -169,11 +169,11 @@ class Engine:
             "more": more,
             "finish": self._finish,
         }
+        # In plain calls of the model no size is left open, nor where the number
+        # of steps decides how Keras runs them.
+        any_size = self._vectorized and not adapters.draws_by_step(self._model)
         return {
-            # In plain calls of the model no size is left open.
-            name: _backend.compiled(
-                function, self._holder, any_size=self._vectorized
-            )
+            name: _backend.compiled(function, self._holder, any_size=any_size)
             for name, function in named.items()
         }
 

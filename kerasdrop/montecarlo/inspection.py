@@ -11,6 +11,7 @@ from kerasdrop.montecarlo import adapters
 from kerasdrop.montecarlo import folding
 from kerasdrop.montecarlo import listing
 from kerasdrop.montecarlo import preconditions
+from kerasdrop.montecarlo import symbolic
 
 # Rows of the batch on which the graph is tried: no other axis has this size by
 # chance often.
@@ -145,18 +146,6 @@ class _Observer:
             self._left = False
 
 
-class _Trial(keras.layers.Layer):
-    """Calls a function of tensors symbolically, by being a layer."""
-
-    def __init__(self, function):
-        super().__init__(autocast=False)
-        self._function = function
-        self.built = True
-
-    def call(self, inputs):
-        return self._function(inputs)
-
-
 def _prefix(model):
     graph = _keras_graph.graph_of(model)
     if graph is None:
@@ -176,7 +165,8 @@ def _prefix(model):
         folded = folding.FoldedModel(model, inputs, holders, observers[-1])
         return tree.flatten(folded.samples(1))
 
-    _Trial(trial)(
+    symbolic.run(
+        trial,
         tree.map_structure(
             lambda tensor: keras.KerasTensor(
                 [
@@ -186,7 +176,7 @@ def _prefix(model):
                 tensor.dtype,
             ),
             graph.input,
-        )
+        ),
     )
     observer = observers[-1]
     return Part(

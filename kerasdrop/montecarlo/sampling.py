@@ -10,9 +10,9 @@ from keras import tree
 
 from kerasdrop import masks
 from kerasdrop.montecarlo import adapters
+from kerasdrop.montecarlo import asked
 from kerasdrop.montecarlo import folding
 from kerasdrop.montecarlo import plans
-from kerasdrop.montecarlo import scopes
 
 
 @contextlib.contextmanager
@@ -51,7 +51,8 @@ def sampler(model, key, plan, inputs, rows, vectorized=True):
             )
             if not vectorized:
                 draw = draw._replace(batch=of_rows[:1])
-            return scopes.StochasticScope(_draws(keys, draw), numbers)
+            draws = _draws(keys, draw)
+            return asked.checking(model, inputs, numbers, draws)
 
         if vectorized:
             holders = adapters.holders_of(model, numbers)
@@ -112,15 +113,18 @@ def _precise(output):
 
 
 def _draws(keys, draw):
-    """What each layer draws in one pass; a layer called again draws anew."""
-    calls = {}
+    """What each layer draws in one pass, as `scopes.StochasticScope` asks it.
 
-    def draw_of(layer):
-        number = calls.get(id(layer), 0)
-        calls[id(layer)] = number + 1
+    A layer that is called again draws anew, and anew at each step of a loop.
+    """
+
+    def draw_of(layer, number, steps):
         key = keys[id(layer)]
         if number:
             key = masks.derived_key(key, np.int32(number))
+        for step in steps:
+            # Below 0: no number of a call.
+            key = masks.derived_key(key, -1 - step)
         return draw._replace(key=key)
 
     return draw_of

@@ -1,10 +1,27 @@
 """Who decides, during a Monte Carlo pass, which layers draw and what."""
 
+import collections
 import contextlib
 import threading
 
+from kerasdrop import _backend
+
 # A thread-local and not a context variable: torch.compile refuses the latter.
 _current = threading.local()
+
+
+class AskedInLoop(BaseException):
+    """A layer asks where one draw would serve for all steps of a loop.
+
+    No `Exception`: neither Keras nor a model shall catch it on its way out.
+
+    Attributes:
+        layer: The layer that asks.
+    """
+
+    def __init__(self, layer):
+        super().__init__(layer.name)
+        self.layer = layer
 
 
 class StochasticScope:
@@ -14,29 +31,83 @@ class StochasticScope:
     a compiled function: a compiled function does not look again.
 
     Args:
-        draw_of: Function of a layer that returns a new `masks.Draw` for it.
+        draw_of: Function of a layer, of how often it was asked before, and of
+            the numbers of the steps around it (a tuple of int32 scalar
+            tensors, one for each loop), that returns a `masks.Draw`.
         layers: The layers that the scope decides for.
 
     Attributes:
-        memory: Dict that lives as long as the pass, for layers that make
-            something once and use it several times.
+        memory: Dict that lives as long as the pass, or as the step of a loop,
+            for layers that make something once and use it several times.
+        asked: How often each layer was asked, by its id: a `Counter`. What is
+            traced once for all steps of a loop counts once.
+        asked_in_steps: Ids of the layers that were asked in steps of a loop.
     """
 
     def __init__(self, draw_of, layers):
-        self.draw = draw_of
         self.memory = {}
+        self.asked = collections.Counter()
+        self.asked_in_steps = set()
+        self._draw_of = draw_of
         self._layers = {id(layer) for layer in layers}
+        self._calls = collections.Counter()
+        self._steps = ()
+        self._trace = None
 
     def __contains__(self, layer):
         return id(layer) in self._layers
 
     def __enter__(self):
         self._outer = getattr(_current, "scope", None)
+        self._trace = _backend.trace()
         _current.scope = self
         return self
 
     def __exit__(self, *exception):
         _current.scope = self._outer
+
+    def draw(self, layer, by_step=True):
+        """A new draw for `layer`.
+
+        Args:
+            layer: One of the layers of this scope.
+            by_step: Whether it differs from step to step of a loop.
+
+        Raises:
+            AskedInLoop: In a loop that is traced once for all of its steps.
+        """
+        if _backend.is_repeated(self._trace):
+            raise AskedInLoop(layer)
+        self.asked[id(layer)] += 1
+        if self._steps:
+            self.asked_in_steps.add(id(layer))
+        number = self._calls[id(layer)]
+        self._calls[id(layer)] += 1
+        return self._draw_of(layer, number, self._steps if by_step else ())
+
+    def loop(self):
+        """A loop of the model begins here.
+
+        Returns:
+            Function of the number of a step, an int32 scalar tensor. It
+            returns a context in which layers draw for this step, and as in
+            any other step but for the number: so one trace serves for all.
+        """
+        calls, memory = self._calls.copy(), self.memory
+
+        @contextlib.contextmanager
+        def step(number):
+            outer = self._trace, self._steps
+            self._trace = _backend.trace()
+            self._steps = (*self._steps, number)
+            self._calls, self.memory = calls.copy(), dict(memory)
+            try:
+                yield
+            finally:
+                self._trace, self._steps = outer
+                self.memory = memory
+
+        return step
 
 
 @contextlib.contextmanager
@@ -57,8 +128,13 @@ def is_inference():
 
 def scope_of(layer):
     """The scope around this call, if it decides for `layer`; or None."""
-    scope = getattr(_current, "scope", None)
+    scope = current()
     return scope if scope is not None and layer in scope else None
+
+
+def current():
+    """The scope around this call, or None."""
+    return getattr(_current, "scope", None)
 
 
 def scoped_draw(layer):

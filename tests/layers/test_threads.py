@@ -33,7 +33,7 @@ def test_a_stochastic_scope_holds_in_its_own_thread_only():
     entered, done = threading.Event(), threading.Event()
 
     def stay_in_a_scope():
-        with StochasticScope(lambda layer: draw, [layer]):
+        with StochasticScope(lambda *_: draw, [layer]):
             entered.set()
             done.wait(60)
 
