@@ -176,6 +176,16 @@ def run_saved_model(path, inputs):
     return {name: out.numpy() for name, out in signature(**tensors).items()}
 
 
+def overflows():
+    """Whether a sum of int32 that overflows is undefined, not wrapped.
+
+    It wraps in every operation that is called and in every kernel of XLA. But
+    `torch.compile` writes C++, whose compiler may suppose that no sum or
+    product of int32 overflows, and draws conclusions from that.
+    """
+    return False
+
+
 # `keras.ops.right_shift` costs several times the operator in eager calls.
 right_shift = operator.rshift
 
@@ -345,6 +355,13 @@ elif BACKEND == "torch":
             return stored(size, like.device)
 
         return tensor
+
+    def overflows():
+        return (
+            torch.compiler.is_compiling()
+            and not torch.compiler.is_exporting()
+            and not _export.is_on
+        )
 
     _MANY = 2**14
     _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -1,9 +1,17 @@
-"""Shifts and low bits of int32 words, in a form that the graph's reader keeps.
+"""Arithmetic of 32-bit words, in a form that the graph's reader keeps.
 
 An exporter may refuse a shift, or write one that the runtime then computes
 otherwise: TensorFlow Lite has no `and` of integers, and OpenVINO takes the
 shifts of a PyTorch graph for others. So there are two forms with the same
 bits: with shifts and masks, which is the fast one, and with a division.
+
+A compiler may take sums and products of int32 that overflow for undefined
+(`_backend.overflows`). There words whose range it could know, such as row
+numbers and all that is made of them, are held in int64, where nothing
+overflows: from `widened` to `narrowed`, with `wrapped` after each sum or
+product. The words of the elements stay int32, which is as fast as can be: they
+begin as hashes that are read from memory or end a `narrowed`, of which no range
+is known, and what is compared in the end is made by xor, not by a sum.
 """
 
 from keras import ops
@@ -15,8 +23,32 @@ from kerasdrop import _backend
 _LEAST_SAFE_SHIFT = 8
 
 
+def widened(word):
+    """An int32 tensor as it is; in int64 where sums of int32 must not wrap."""
+    return ops.cast(word, "int64") if _backend.overflows() else word
+
+
+def wrapped(word):
+    """A sum or product of what was `widened`: its lowest 32 bits."""
+    if _backend.overflows():
+        word &= 2**32 - 1
+    return word
+
+
+def narrowed(word):
+    """What was `wrapped`, as an int32 tensor of the same bits."""
+    if _backend.overflows():
+        return ops.cast((word ^ 2**31) - 2**31, "int32")
+    return word
+
+
 def shifted(word, by):
-    """Logical right shift of an int32 tensor by 1 to 31 places."""
+    """Logical right shift of a word by 1 to 31 places.
+
+    Args:
+        word: An int32 tensor, or one that is `wrapped`.
+        by: Integer.
+    """
     if _backend.divides():
         return _shifted_by_division(word, by)
     # Arithmetic, then the copied sign bits masked off.
@@ -29,7 +61,7 @@ def signed_shifted(word, by):
     """Arithmetic right shift of an int32 tensor by 1 to 31 places."""
     if _backend.divides():
         # Flipping the sign bit adds 2**31 to the number that is shifted.
-        return shifted(word + -(2**31), by) - (1 << (31 - by))
+        return shifted(word ^ -(2**31), by) - (1 << (31 - by))
     return _backend.right_shift(word, by)
 
 

@@ -82,7 +82,6 @@ _ROWS_PER_REPLICA = 2**24
 
 _INT32_MIN = -(2**31)
 _INT32_MAX = 2**31 - 1
-_BELOW_ONE = 1.0 - 2.0**-24
 
 
 class Draw(NamedTuple):
@@ -161,22 +160,25 @@ def key_of_seed(seed):
 
 def key_of_seed_tensor(seed):
     """`key_of_seed` of an int32 scalar tensor: an int32 tensor `(2, 2, 1)`."""
-    high = -_bits.shifted(seed, 31)
+    seed = _bits.wrapped(_bits.widened(seed))
+    high = _bits.wrapped(-_bits.shifted(seed, 31))
     schedule = (seed, high, seed ^ high ^ _THREEFRY_PARITY)
     # Both blocks at once.
     first = ops.convert_to_tensor(np.arange(2, dtype="int32")) + schedule[0]
     second = ops.convert_to_tensor(np.zeros(2, "int32")) + schedule[1]
     for round_ in range(_THREEFRY_ROUNDS):
         by = _THREEFRY_ROTATIONS[round_ % 8]
-        first = first + second
+        first = _bits.wrapped(first + second)
         # The two parts of a rotation have no bit in common.
-        second = second * (1 << by) + _bits.shifted(second, 32 - by)
-        second = second ^ first
+        rotated = second * (1 << by) + _bits.shifted(second, 32 - by)
+        second = _bits.wrapped(rotated) ^ first
         if round_ % 4 == 3:
             injection = round_ // 4 + 1
-            first = first + schedule[injection % 3]
+            first = _bits.wrapped(first + schedule[injection % 3])
             second = second + schedule[(injection + 1) % 3] + injection
-    return ops.reshape(ops.stack([first, second], axis=1), (2, 2, 1))
+            second = _bits.wrapped(second)
+    pair = _bits.narrowed(ops.stack([first, second], axis=1))
+    return ops.reshape(pair, (2, 2, 1))
 
 
 def derived_seed(seed, index):
@@ -214,16 +216,18 @@ def _hash(word, first_key, second_key):
     """Three rounds of xorshift and multiply, keyed before and after the first.
 
     `word` is written with augmented assignments: PyTorch then works in place,
-    the other backends make a new tensor as usual.
+    the other backends make a new tensor as usual. It comes `_bits.widened`,
+    and goes as int32.
     """
-    word = word + first_key
+    word = _bits.wrapped(word + first_key)
     for round_, (shift, factor) in enumerate(_HASH_ROUNDS):
         word ^= _bits.shifted(word, shift)
         word *= factor
         if round_ == 0:
             word ^= second_key
+        word = _bits.wrapped(word)
     word ^= _bits.shifted(word, _HASH_LAST_SHIFT)
-    return word
+    return _bits.narrowed(word)
 
 
 def rows_of_replica(inputs):
@@ -246,7 +250,8 @@ def row_keys(draw, num_rows):
     else:
         rows = ops.convert_to_tensor(draw.rows)
     key = ops.convert_to_tensor(draw.key)
-    index = ops.convert_to_tensor(draw.index)
+    rows = _bits.widened(rows)
+    index = _bits.widened(ops.convert_to_tensor(draw.index))
     pair = ops.stack([rows + index * _INDEX_FACTOR, rows * _ROW_FACTOR + index])
     return _hash(pair, key[0], key[1])
 
@@ -255,7 +260,8 @@ def unit_keys(num_units, like):
     """One key word for each unit: int32 `(num_units,)`, where `like` is."""
     if isinstance(num_units, int) and num_units <= _LARGEST_STORED_ROW:
         return _unit_key_table(num_units, like)
-    return _hash(ops.arange(num_units, dtype="int32"), *_UNIT_KEY)
+    units = _bits.widened(ops.arange(num_units, dtype="int32"))
+    return _hash(units, *_UNIT_KEY)
 
 
 @functools.lru_cache(maxsize=64)
@@ -334,11 +340,9 @@ def _choice_and_place(draw, shape):
             for of in (index, rows)
         )
     # The sign bit keeps these words apart from those of any index.
-    of_set = _bits.signed_shifted(index, bits) + _INT32_MIN
+    of_set = _bits.signed_shifted(index, bits) ^ _INT32_MIN
     choice = _independent_words(Draw(draw.key, of_set, rows), shape)
-    # The size of an axis of rows need not be known.
-    axes = (-1, 1) if num_samples == 1 else place.shape
-    place = ops.reshape(place, (*axes, *(1,) * len(shape[1:])))
+    place = place[(..., *(None,) * len(shape[1:]))]
     return ops.expand_dims(choice, 1), place
 
 
@@ -347,7 +351,7 @@ def _in_strata(choice, place, bits):
     # Numbers from 1 to `size` are a group under multiplication modulo the
     # prime `size + 1`, where `size` is -1: so no division is needed. PyTorch
     # works in place where assignments are augmented.
-    word = _bits.low_bits(choice + place, bits)
+    word = _bits.low_bits(_bits.low_bits(choice + 0, bits) + place, bits)
     word += 1
     word *= _bits.low_bits(_bits.shifted(choice, bits), bits) + 1
     high = _bits.signed_shifted(word, bits)
@@ -355,10 +359,12 @@ def _in_strata(choice, place, bits):
     word -= high
     # Below 0 it lacks `size + 1`, of which here only the 1 counts.
     word -= _bits.signed_shifted(word, 31)
-    word += _bits.shifted(choice, 2 * bits) - 1
-    word *= 1 << (32 - bits)
+    word += _bits.low_bits(_bits.shifted(choice, 2 * bits), bits) - 1
+    word = _bits.low_bits(word, bits)
     # Signed words: the lowest stratum begins at the lowest int32.
-    word += _bits.shifted(choice, bits) + _INT32_MIN
+    word -= 1 << (bits - 1)
+    word *= 1 << (32 - bits)
+    word += _bits.shifted(choice, bits)
     return word
 
 
@@ -397,14 +403,15 @@ def _kept_in_sets(draw, shape, rate):
     """`_survives(words(draw, shape), rate)` for samples in sets of 16."""
     choice, place = _choice_and_place(draw, shape)
     threshold = _threshold(rate)
-    within = 32 - _TABLE_BITS
+    within = 31 - _TABLE_BITS
     # Of the stratum that the threshold cuts, the place in it decides.
     lowest = ops.cast(
         _bits.shifted(choice, _TABLE_BITS)
-        < _bits.low_bits(threshold + 0, within),
+        < _bits.low_bits(threshold + 0, within) * 2,
         "int32",
     )
     lowest += _bits.shifted(threshold, within)
+    lowest += ops.cast(rate >= 1.0, "int32") * 2**_TABLE_BITS
     lowest *= 2**_PERMUTATION_BITS
     lowest += _bits.low_bits(choice, _PERMUTATION_BITS)
     table = _decision_table(17 * 2**_PERMUTATION_BITS, choice)
@@ -472,17 +479,21 @@ def _keep(inputs, key, index, rows, set_size, num_samples, rate, noise_shape):
 
 
 def _threshold(rate):
-    """The lowest word that is kept, an int32 that stands for an unsigned one.
+    """Half of the lowest word that is kept: an int32 from 0 on.
 
     It has 31 bits, so that a float32 rate is met exactly (to 2**-31) and a
-    bfloat16 model does not round it. At rate 1 a word can still pass, once in
-    2**24: `survivor_scale` is 0 there.
+    bfloat16 model does not round it. There is none at rate 1, where no word is
+    kept: 0, and of NaN, too.
     """
-    return ops.cast(ops.minimum(rate, _BELOW_ONE) * 2.0**31, "int32") * 2
+    below_one = ops.where(rate < 1.0, rate, ops.zeros_like(rate))
+    return ops.cast(below_one * 2.0**31, "int32")
 
 
 def _survives(word, rate):
-    return word >= _threshold(rate) + _INT32_MIN
+    # Signed words: the lowest is -2**31, which is 2 * -2**30.
+    keep = word >= (_threshold(rate) - 2**30) * 2
+    # Not `rate < 1`: a rate that is NaN keeps all, and so it shows.
+    return ops.logical_and(keep, ops.logical_not(rate >= 1.0))
 
 
 _fused_keep = _backend.fused(_keep)
@@ -504,9 +515,7 @@ def _block_keep(
         sizes[axis] = sizes[axis] - (block - 1)  # blocks lie inside
     draw = Draw(key, index, rows, set_size, num_samples)
     word = words(draw, tuple(sizes))
-    begins = ops.logical_not(_survives(word, probability))
-    # At a probability of 1 a word could still pass.
-    dropped = ops.logical_or(begins, probability >= 1.0)
+    dropped = ops.logical_not(_survives(word, probability))
     for axis, block in enumerate(block_size, first_axis):
         dropped = _extended(dropped, axis, block)
     return ops.logical_not(dropped)

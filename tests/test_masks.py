@@ -15,6 +15,8 @@ from keras import ops
 from kerasdrop import layers
 from kerasdrop import masks
 from tests import known_masks
+from tests.compiling import MODES
+from tests.compiling import compiled
 
 BACKEND = keras.backend.backend()
 INT32_MIN = -(2**31)
@@ -43,30 +45,6 @@ def int32(value):
 
 def float32(value):
     return ops.convert_to_tensor(np.float32(value))
-
-
-def compiled(mode):
-    """The compiler of a mode, as a decorator."""
-    if mode == "eager":
-        return lambda function: function
-    if BACKEND == "jax":
-        import jax
-
-        return jax.jit
-    if BACKEND == "torch":
-        import torch
-
-        return torch.compile
-    import tensorflow as tf
-
-    return tf.function(jit_compile=mode == "XLA")
-
-
-MODES = {
-    "jax": ("eager", "jit"),
-    "tensorflow": ("eager", "graph", "XLA"),
-    "torch": ("eager", "compile"),
-}[BACKEND]
 
 
 def gradient(function, value):
@@ -422,15 +400,54 @@ def test_at_rate_1_the_outputs_are_zeros():
     assert np.array_equal(outputs, np.zeros_like(inputs))
 
 
-def test_at_rate_1_a_word_above_the_threshold_is_zero_as_well(monkeypatch):
-    highest = np.full((2, 3), 2**31 - 1, "int32")
-    monkeypatch.setattr(masks, "words", lambda draw, shape: int32(highest))
-    monkeypatch.setattr(masks, "_fused_keep", masks._keep)
-    layer = layers.Dropout(1.0, seed=0)
+# Of this seed the word of row 250 and unit 148 is among the 256 highest, which
+# the highest rate below 1 keeps.
+_SEED_OF_HIGHEST = 1
 
-    outputs = to_numpy(layer(np.ones((2, 3), "float32"), training=True))
 
-    assert np.array_equal(outputs, np.zeros((2, 3)))
+def test_at_rate_1_no_word_is_kept():
+    shape = (256, 512)
+
+    below = keep_of(_SEED_OF_HIGHEST, 1 - 2**-24, shape)
+    keep = keep_of(_SEED_OF_HIGHEST, 1.0, shape)
+
+    assert np.argwhere(below).tolist() == [[250, 148]]
+    assert not keep.any()
+
+
+@pytest.mark.parametrize("make", [layers.Dropout, layers.ClassicDropout])
+def test_at_rate_1_the_highest_word_makes_a_zero(make):
+    layer = make(1.0, seed=_SEED_OF_HIGHEST)
+
+    outputs = to_numpy(layer(np.full((256, 512), np.inf), training=True))
+
+    assert np.array_equal(outputs, np.zeros((256, 512)))
+
+
+@pytest.mark.parametrize("set_size", [None, 16])
+@pytest.mark.parametrize("num_samples", [1, 16])
+def test_at_rate_1_no_sample_keeps_the_highest_word(
+    set_size, num_samples, monkeypatch
+):
+    def highest(draw, shape):
+        num_rows = masks.row_keys(draw, shape[0]).shape[1]
+        # Of a set the place in a stratum is highest, all of whose bits are 1.
+        word = 2**31 - 1 if set_size is None else -1
+        return int32(np.full((num_rows, *shape[1:]), word))
+
+    monkeypatch.setattr(masks, "_independent_words", highest)
+    index = int32(range(16))
+    draw = masks.Draw(
+        masks.key_of_seed(0), index, index * 0, set_size, num_samples
+    )
+
+    def keep_at(rate):
+        # Not what is fused, which may be compiled already.
+        keep = masks._keep(ops.zeros((16, 3)), *draw[:5], float32(rate), None)
+        return to_numpy(keep)
+
+    assert keep_at(1 - 2**-24).any()
+    assert not keep_at(1.0).any()
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.4, 1.0])
