@@ -13,6 +13,7 @@ from keras import tree
 
 from kerasdrop import _keras_graph
 from kerasdrop import _model_tree
+from kerasdrop.layers.base import HoldingLayer
 from kerasdrop.layers.base import StochasticLayer
 
 
@@ -164,7 +165,14 @@ def _copy_state(original, duplicate):
         return [(original, duplicate)]
     # NumPy arrays in between: two models must not share a JAX buffer, which
     # training gives back.
-    duplicate.set_weights(original.get_weights())
+    left_out = _weights_of_released(original, duplicate)
+    duplicate.set_weights(
+        [
+            keras.ops.convert_to_numpy(weight)
+            for weight in original.weights
+            if id(weight) not in left_out
+        ]
+    )
     pairs = _paired(original, duplicate)
     for old, new in pairs:
         _copy_trainable(old, new)
@@ -179,14 +187,19 @@ def _copy_state(original, duplicate):
 
 def _paired(original, duplicate):
     """A layer and all inside it, each with its copy."""
-    return list(_pairs(original, duplicate, set()))
+    return list(_pairs(original, duplicate, set(), []))
 
 
-def _pairs(original, duplicate, seen):
+def _pairs(original, duplicate, seen, released):
+    """As `_paired`; wrappers whose copy is the layer in them go to a list."""
     if id(original) in seen:
         return
     seen.add(id(original))
     yield original, duplicate
+    if _is_released(original, duplicate):
+        released.append(original)
+        yield from _pairs(original.layer, duplicate, seen, released)
+        return
     old, new = map(_model_tree.sublayers, (original, duplicate))
     if type(original) is not type(duplicate):
         # A layer of Keras and ours, or the reverse: its dropout is another.
@@ -199,7 +212,24 @@ def _pairs(original, duplicate, seen):
             "that decides which layers it makes."
         )
     for one, other in zip(old, new):
-        yield from _pairs(one, other, seen)
+        yield from _pairs(one, other, seen, released)
+
+
+def _is_released(original, duplicate):
+    """Whether the copy of a wrapper is the copy of the layer in it alone."""
+    is_wrapper = isinstance(original, HoldingLayer)
+    return is_wrapper and type(duplicate) is type(original.layer)
+
+
+def _weights_of_released(original, duplicate):
+    """Ids of the weights of wrappers inside a layer that its copy lacks."""
+    released = []
+    list(_pairs(original, duplicate, set(), released))
+    left_out = set()
+    for wrapper in released:
+        kept = {id(weight) for weight in wrapper.layer.weights}
+        left_out |= {id(weight) for weight in wrapper.weights} - kept
+    return left_out
 
 
 def _without_dropout(layers):
@@ -224,6 +254,10 @@ def _left_out(pairs):
             inside = _model_tree.sublayers(original)
             kept = {id(weight) for layer in inside for weight in layer.weights}
             left_out |= {id(weight) for weight in original.weights} - kept
+        elif isinstance(original, keras.layers.Layer) and not _is_graph(
+            duplicate
+        ):
+            left_out |= _weights_of_released(original, duplicate)
     return left_out
 
 

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import keras
+from keras import tree
 
 from kerasdrop import _copying
 from kerasdrop import _keras_graph
@@ -41,6 +42,10 @@ _PLAIN = {
     layers.GroupQueryAttention: keras.layers.GroupQueryAttention,
     layers.MultiHeadAttention: keras.layers.MultiHeadAttention,
 }
+
+
+# Wrappers that at inference are the layer in them.
+_RELEASING = (layers.ConcreteDropout, layers.DropConnect)
 
 
 class Stripping(NamedTuple):
@@ -117,7 +122,18 @@ def strip_dropout(model):
             f"\n{listed or '  nothing that drops units'}\nUse the model as it "
             "is."
         )
+    _call_once(new_model)
     return Stripping(new_model, report)
+
+
+def _call_once(model):
+    """Calls a model symbolically: Keras exports none that was never called."""
+    model(
+        tree.map_structure(
+            lambda tensor: keras.KerasTensor(tensor.shape, tensor.dtype),
+            _keras_graph.graph_of(model).input,
+        )
+    )
 
 
 def _by_id(pairs):
@@ -329,6 +345,11 @@ def _stripped_config(config):
     if cls in _PLAIN:
         layer = keras.saving.deserialize_keras_object(config)
         return _copying.serialized_in_place(_plain(layer), config)
+    if cls in _RELEASING:
+        inner = config["config"]["layer"]
+        # Or else the wrapper casts what the layer makes.
+        if inner["config"].get("dtype") == config["config"].get("dtype"):
+            return _stripped_config(inner)
     if cls in _STOCK or _stands_alone(cls):
         layer = keras.saving.deserialize_keras_object(config)
         # A new layer's schedule stands at its beginning; one in a layer is

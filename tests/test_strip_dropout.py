@@ -182,13 +182,55 @@ def test_a_layer_that_is_called_on_two_lengths(inner):
 
 
 @pytest.mark.parametrize(
-    "cls", [layers.ConcreteDropout, layers.StochasticDepth]
+    "drop",
+    [
+        layers.ConcreteDropout(stock.Dense(4, name="inner"), name="drop"),
+        layers.DropConnect(stock.Dense(4, name="inner"), 0.25, name="drop"),
+        layers.ConcreteDropout(
+            stock.Dense(4, name="inner"), name="drop", dtype="bfloat16"
+        ),
+    ],
 )
-def test_around_a_layer_and_inside_another_it_is_left_and_reported(cls):
-    drop = cls(stock.Dense(4), 0.25, name="drop")
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda drop: stock.TimeDistributed(drop, name="td"),
+        lambda drop: stock.TimeDistributed(
+            stock.TimeDistributed(drop, name="td")
+        ),
+    ],
+)
+def test_around_a_layer_and_inside_another_it_leaves_the_former(around, drop):
+    layer = around(type(drop).from_config(drop.get_config()))
+    shape = (2, *SEQUENCE) if "time" in layer.name else SEQUENCE
+    is_cast = drop.compute_dtype != "float32"
+    path = "td/drop" if layer.name == "td" else f"{layer.name}/td/drop"
+    stripped, report = assert_stripped(
+        model_of(shape, layer, stock.Dropout(0.5)),
+        skipped={path} if is_cast else (),
+    )
+    names = [one.name for one in every_layer(stripped)]
+    assert ("drop" in names) == is_cast
+    assert (path in report.stripped) != is_cast
+
+
+def test_stochastic_depth_inside_another_layer_is_left_and_reported():
+    drop = layers.StochasticDepth(stock.Dense(4), 0.25, name="drop")
     body = stock.TimeDistributed(drop, name="td"), stock.Dropout(0.5)
     _, report = assert_stripped(model_of(SEQUENCE, *body), skipped={"td/drop"})
     assert "made by a layer around it" in report.skipped["td/drop"]
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="others export uncalled models"
+)
+def test_a_stripped_model_that_was_never_called_is_exported(tmp_path):
+    pytest.importorskip("onnxscript", reason="Keras writes ONNX with it")
+    model = model_of(VECTOR, stock.Dense(3), layers.Dropout(0.5))
+    strip_dropout(model).model.export(
+        tmp_path / "model.onnx", format="onnx", verbose=False
+    )
+    assert (tmp_path / "model.onnx").stat().st_size > 0
 
 
 def test_our_attention_becomes_that_of_keras():
