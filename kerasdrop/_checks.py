@@ -26,8 +26,29 @@ def is_number(value):
     return isinstance(value, numbers.Real)
 
 
+def plain(value, owner, name="rate"):
+    """A scalar tensor as a NumPy number; anything else as it is.
+
+    Raises:
+        ValueError: If the tensor has no value yet, in a traced function.
+    """
+    is_tensor = ops.is_tensor(value) or isinstance(value, keras.KerasTensor)
+    if not is_tensor or len(value.shape) > 0:
+        return value
+    try:
+        return ops.convert_to_numpy(value)[()]
+    except Exception as error:
+        raise ValueError(
+            f"{owner}: argument `{name}` is a tensor without a value, in a "
+            "function that is traced or symbolic. Set rates outside of it; "
+            "for a rate that follows the step, give the layer a schedule. "
+            f"Received: {name}={value!r}"
+        ) from error
+
+
 def rate(value, owner, name="rate"):
     """Returns `value` as a float in [0, 1], or raises."""
+    value = plain(value, owner, name)
     if not is_number(value):
         raise ValueError(
             f"{owner}: argument `{name}` must be one number in [0, 1] or a "

@@ -385,9 +385,8 @@ def test_lines_are_those_of_ieee_arithmetic_on_every_backend():
 
 def test_cubes_are_those_of_ieee_arithmetic_on_every_backend():
     one = np.float32(1)
-    fraction = np.float32(STEPS - 50) * np.float32(1 / 997)
-    left = one - np.clip(fraction, 0, one)
-    left = np.where(STEPS >= 50 + 997, np.float32(0), left)
+    steps_left = np.clip(50 + 997 - STEPS, 0, 997)
+    left = np.minimum(np.float32(steps_left) * np.float32(1 / 997), one)
     change = left * left * left * np.float32(0.7 - 0.1)
     expected = np.minimum(np.float32(0.1) + change, np.float32(0.7))
     expected = np.where(STEPS <= 50, np.float32(0.7), expected)
@@ -420,6 +419,23 @@ def test_the_type_of_the_step_does_not_matter(name, dtype):
 def test_a_python_number_is_a_step():
     found = schedules.Linear(0.0, 0.5, 1000)(250)
     assert float(found) == 0.125
+
+
+@pytest.mark.parametrize("power", [0.1, 0.5, 2.0, 2.5])
+def test_powers_keep_their_digits_near_the_end(power):
+    steps = 10**6 - np.array([1000, 10, 2, 1, 0])
+    found = values(schedules.Polynomial(0.5, 0.0, 10**6, power), steps)
+    expected = 0.5 * ((10**6 - steps) / 10**6) ** power
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=0.0)
+
+
+@pytest.mark.parametrize("step", [2**31, np.int64(2**40), [1, 2**31]])
+def test_integers_beyond_32_bits_are_refused_and_floats_are_not(step):
+    schedule = schedules.Linear(0.0, 0.5, 1000)
+    with pytest.raises(ValueError, match=r"below 2\*\*31.*Received: step="):
+        schedule(step)
+    beyond = schedule(np.asarray(step, "float32"))
+    assert keras.ops.convert_to_numpy(beyond).max() == 0.5
 
 
 def test_steps_beyond_what_float32_counts_are_told_apart():

@@ -146,6 +146,7 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._selected = rates.settable_layers(self.model, self.layers, _OWNER)
         self._resumes = True
+        self._has_warned = False
 
     def on_epoch_begin(self, epoch, logs=None):
         # Only now `BackupAndRestore` has said where training begins.
@@ -174,8 +175,8 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
             layer.rate = rate_of_path[path]
 
     def on_epoch_end(self, epoch, logs=None):
-        value = self._monitored(logs or {})
-        if self.plateau.update(value):
+        value = self._monitored(logs or {}, epoch)
+        if value is not None and self.plateau.update(value):
             self._move_rates(epoch, value)
         self.record.add(
             epoch,
@@ -185,15 +186,26 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
             },
         )
 
-    def _monitored(self, logs):
-        if self.monitor not in logs:
+    def _monitored(self, logs, epoch):
+        """The metric of the epoch; None if there was no validation."""
+        if self.monitor in logs:
+            return float(logs[self.monitor])
+        if any(name.startswith("val_") for name in logs):
             raise ValueError(
                 f"{_OWNER}: the logs of the epoch have no metric "
-                f"'{self.monitor}'. Pass `validation_data` to `fit`, with "
-                "`validation_freq=1`, or monitor another metric. Received: "
+                f"'{self.monitor}'. Monitor one that they have. Received: "
                 f"logs of {sorted(logs)}"
             )
-        return float(logs[self.monitor])
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"{_OWNER}: epoch {epoch + 1} had no validation. Epochs "
+                "without it, as with `validation_freq=2`, do not count and "
+                "move no rate. If there is never any, pass "
+                "`validation_data` to `fit`.",
+                stacklevel=2,
+            )
+        return None
 
     def _move_rates(self, epoch, value):
         overfits, reason = True, "validation does not improve"

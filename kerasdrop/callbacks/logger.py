@@ -56,5 +56,7 @@ class DropoutRateLogger(keras.callbacks.Callback):
         self._log(logs)
 
     def _log(self, logs):
+        if logs is None:  # of a loop of one's own
+            return
         for path, rate in rates.get_rates(self.model).items():
             logs[f"rate/{path}"] = rate

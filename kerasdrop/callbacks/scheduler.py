@@ -79,7 +79,7 @@ class DropoutRateScheduler(keras.callbacks.Callback):
                 f"Received: steps_per_execution={model.steps_per_execution}"
             )
         self._selected = rates.settable_layers(model, self.layers, _OWNER)
-        self._steps_per_epoch = self.params.get("steps")
+        self._steps_per_epoch = (self.params or {}).get("steps")
         self._ended_batches = []
         self._last_step = None
         self._last_set = {}

@@ -33,6 +33,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
     _schedule = None
 
     def _start(self, rate, seed, stochastic_inference):
+        rate = _checks.plain(rate, self._label())
         if _checks.is_number(rate):
             rate = self.checked_rate(rate)
         else:

@@ -20,17 +20,30 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     Call arguments:
         step: Integers or floats, at least 0; a Python number or a tensor of
             any shape. The number of training calls before this one.
+            Integers must be below 2**31.
 
     Returns: float32 tensor of the step's shape, with values in [0, 1].
     """
 
     def __call__(self, step):
+        self._check_step(step)
         step = ops.convert_to_tensor(step)
         dtype = keras.backend.standardize_dtype(step.dtype)
         # Integers stay integers: float32 cannot count beyond 2**24.
         if keras.backend.is_float_dtype(dtype):
             step = ops.cast(step, "float32")
         return self.value(step)
+
+    def _check_step(self, step):
+        if ops.is_tensor(step):
+            return
+        array = np.asarray(step)
+        if array.dtype.kind in "iu" and array.size and array.max() >= 2**31:
+            raise ValueError(
+                f"{type(self).__name__}: steps are counted in 32 bits, so "
+                "that a step must be below 2**31. Pass a float for a step "
+                f"beyond. Received: step={step!r}"
+            )
 
     def value(self, step):
         """The rate at `step`, an integer or float32 tensor."""
@@ -141,6 +154,21 @@ def progress(step, begin_step, num_steps):
     fraction = ops.minimum(fraction, 1.0)
     at_end = done >= _like(done, num_steps)
     return ops.where(at_end, ops.ones_like(fraction), fraction)
+
+
+def part_left(step, begin_step, num_steps):
+    """How much of a piece is left: exactly 1 before it, 0 from its end on.
+
+    The steps left are counted, not 1 minus the part that is done, which has
+    lost its digits near the end.
+    """
+    left = ops.maximum(
+        _like(step, num_steps) - steps_since(step, begin_step), 0
+    )
+    fraction = ops.cast(left, "float32") * _float32(1.0 / num_steps)
+    fraction = ops.minimum(fraction, 1.0)
+    at_begin = left >= _like(left, num_steps)
+    return ops.where(at_begin, ops.ones_like(fraction), fraction)
 
 
 def steps_since(step, begin_step):

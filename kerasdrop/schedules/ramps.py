@@ -8,6 +8,7 @@ from keras import ops
 from kerasdrop import _checks
 from kerasdrop.schedules.base import Schedule
 from kerasdrop.schedules.base import mix
+from kerasdrop.schedules.base import part_left
 from kerasdrop.schedules.base import progress
 from kerasdrop.schedules.base import steps_since
 
@@ -66,7 +67,7 @@ class Polynomial(_Ramp):
         )
 
     def value(self, step):
-        left = 1.0 - progress(step, self.begin_step, self.num_steps)
+        left = part_left(step, self.begin_step, self.num_steps)
         left = _power(left, self.power)
         return mix(self.final_rate, self.initial_rate, left)
 

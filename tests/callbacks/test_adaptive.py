@@ -1,5 +1,6 @@
 """AdaptiveDropoutRate: when it moves rates, which way, and how far."""
 
+import contextlib
 import json
 
 import keras
@@ -340,9 +341,52 @@ def test_common_metrics_need_no_mode(monitor, maximised):
 
 
 def test_a_metric_that_is_not_in_the_logs_is_refused():
+    model, x = model_of(), rows(1.0)
+    with pytest.raises(ValueError, match="no metric 'val_error'"):
+        model.fit(
+            *x,
+            validation_data=x,
+            verbose=0,
+            callbacks=[AdaptiveDropoutRate("val_error")],
+        )
+
+
+def test_training_without_validation_is_a_warning_and_moves_no_rate():
     model = model_of()
-    with pytest.raises(ValueError, match="Pass `validation_data` to `fit`"):
-        model.fit(*rows(1.0), verbose=0, callbacks=[AdaptiveDropoutRate()])
+    with pytest.warns(UserWarning, match="pass `validation_data` to `fit`"):
+        model.fit(
+            *rows(1.0),
+            epochs=3,
+            verbose=0,
+            callbacks=[AdaptiveDropoutRate(patience=1)],
+        )
+    assert model.get_layer("a").rate == 0.5
+
+
+def test_epochs_without_validation_do_not_count():
+    arguments = {"verbose": 0, "validation_data": rows(1.0)}
+    rates = {}
+    for freq, epochs in ((1, 3), (2, 6)):
+        model = model_of()
+        callbacks = [
+            AdaptiveDropoutRate(factor=0.8, patience=1),
+            DropoutRateLogger(),
+        ]
+        with contextlib.ExitStack() as stack:
+            if freq == 2:
+                said = pytest.warns(UserWarning, match="epoch 1 had no valid")
+                stack.enter_context(said)
+            history = model.fit(
+                *rows(1.0),
+                epochs=epochs,
+                validation_freq=freq,
+                callbacks=callbacks,
+                **arguments,
+            ).history
+        rates[freq] = history["rate/a"][freq - 1 :: freq]
+    # Validation never improves, so each epoch that counts raises the rate.
+    assert rates[1] == rates[2]
+    assert rates[1][0] == 0.5 < rates[1][1] < rates[1][2]
 
 
 def test_a_stock_layer_is_refused_before_training():

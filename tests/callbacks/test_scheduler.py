@@ -33,6 +33,16 @@ def assert_zeroed(zeroed, rates):
     np.testing.assert_allclose(zeroed, rates, rtol=0, atol=probes.TOLERANCE)
 
 
+def test_a_list_of_callbacks_of_ones_own_works_as_with_keras():
+    scheduler = DropoutRateScheduler(lambda epoch: 0.3)
+    model = model_of()
+    callbacks = keras.callbacks.CallbackList(
+        [scheduler], add_history=True, model=model
+    )
+    zeroed = probes.fit(model, 1, 1, callbacks=callbacks)
+    assert_zeroed(zeroed, [0.3])
+
+
 EPOCH_SCHEDULES = {
     "a schedule": (schedules.Linear(0.1, 0.7, 2), [0.1, 0.4, 0.7]),
     "a schedule of Keras": (

@@ -141,6 +141,26 @@ def test_any_kind_of_number_is_a_rate(rate):
     assert (layer.rate, type(layer.rate)) == (float(rate), float)
 
 
+def test_a_scalar_tensor_is_a_rate():
+    layer = Dropout(ops.convert_to_tensor(0.25))
+    assert (layer.rate, type(layer.rate)) == (0.25, float)
+    layer.rate = schedules.PolynomialDecay(0.5, 10, 0.25)(10)
+    assert layer.rate == 0.25
+    layer.rate = ops.convert_to_tensor(1)
+    assert layer.rate == 1.0
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\]"):
+        layer.rate = ops.convert_to_tensor(1.5)
+    with pytest.raises(ValueError, match="must be one number"):
+        layer.rate = ops.convert_to_tensor([0.5])
+
+
+def test_a_tensor_without_a_value_is_no_rate():
+    layer = Dropout(0.5)
+    with pytest.raises(ValueError, match="tensor without a value"):
+        layer.rate = ops.sum(keras.Input((3,)))
+    assert layer.rate == 0.5
+
+
 def test_a_schedule_can_not_be_set_as_the_rate_later():
     layer = Dropout(0.5)
     with pytest.raises(ValueError, match="Received: rate=<.*PolynomialDecay"):
