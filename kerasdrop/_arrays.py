@@ -28,7 +28,7 @@ def floats(*values):
     tensors = [value for value in values if is_tensor(value)]
     if not tensors:
         return np, *(np.asarray(value, "float64") for value in values)
-    dtypes = [keras.backend.standardize_dtype(each.dtype) for each in tensors]
+    dtypes = [dtype_name(each) for each in tensors]
     of_floats = filter(keras.backend.is_float_dtype, dtypes)
     dtype = next(of_floats, keras.config.floatx())
     if dtype in ("float16", "bfloat16"):
@@ -39,9 +39,14 @@ def floats(*values):
 def _tensor(value, dtype):
     tensor = ops.convert_to_tensor(value)
     # A cast that changes nothing would still be in what is exported.
-    if keras.backend.standardize_dtype(tensor.dtype) == dtype:
+    if dtype_name(tensor) == dtype:
         return tensor
     return ops.cast(tensor, dtype)
+
+
+def dtype_name(value):
+    """The name of the dtype of an array or a tensor: `"float32"`."""
+    return keras.backend.standardize_dtype(value.dtype)
 
 
 def like(xp, value, other):
@@ -49,6 +54,17 @@ def like(xp, value, other):
     if xp is np:
         return value.astype(other.dtype)
     return ops.cast(value, other.dtype)
+
+
+def centred(xp, values):
+    """Values less their mean over the first axis.
+
+    Twice: the mean of many float32 numbers far from 0 is off by more than the
+    mean of what is left.
+    """
+    for _ in range(2):
+        values = values - xp.mean(values, axis=0, keepdims=True)
+    return values
 
 
 def order(xp, values):

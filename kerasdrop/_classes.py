@@ -7,10 +7,18 @@ import numpy as np
 from keras import ops
 
 from kerasdrop import _arrays
+from kerasdrop import _backend
 
 # As far as rounding in half precision takes a softmax from these.
 _SUM_TOLERANCE = 1e-2
 _LOWEST = -1e-3
+
+# A sum of probabilities as near to 1 as this is 1 but for rounding in float32.
+_ROUNDED_SUM = 1e-5
+# Relative differences below this one are small: their powers say a divergence
+# better than its logarithms.
+_SMALL = {"float32": 0.1, "float64": 0.02}
+_EXPORTED_SMALL = 0.01
 
 
 def checked(probabilities, owner):
@@ -70,20 +78,94 @@ def check(probabilities, owner, fix):
 
 
 def entropy(probabilities):
-    """Shannon entropy over the last axis, in nats; 0 log 0 is 0."""
+    """Shannon entropy over the last axis, in nats; 0 log 0 is 0.
+
+    A probability near 1 says little of what it lacks of 1, which makes the
+    entropy of a sure distribution: the others say it to the last digit.
+    """
     xp, probabilities = _arrays.floats(probabilities)
-    return xp.sum(_surprise(xp, probabilities), axis=-1)
+    largest = xp.max(probabilities, axis=-1)
+    is_large = largest > 0.5
+    small = xp.where(probabilities > 0.5, 0.0, probabilities)
+    lacks = xp.sum(small, axis=-1)
+    agrees = xp.abs(largest - 1.0 + lacks) <= _ROUNDED_SUM
+    log_of_largest = xp.where(
+        agrees,
+        log1p(xp, -xp.where(agrees, lacks, 0.0)),
+        xp.log(xp.where(is_large, largest, 1.0)),
+    )
+    of_largest = xp.where(is_large, -largest * log_of_largest, 0.0)
+    return xp.sum(_surprise(xp, small), axis=-1) + of_largest
 
 
 def binary_entropy(probability):
-    """Entropy of yes or no, element by element, in nats."""
+    """Entropy of the positive class or not, element by element, in nats."""
     xp, probability = _arrays.floats(probability)
-    return _surprise(xp, probability) + _surprise(xp, 1.0 - probability)
+    other = 1.0 - probability
+    some = other > 0.0
+    log_of_other = log1p(xp, -xp.where(some, probability, 0.0))
+    return _surprise(xp, probability) - other * log_of_other
 
 
 def _surprise(xp, probability):
     some = probability > 0.0
     return -probability * xp.log(xp.where(some, probability, 1.0))
+
+
+def divergence(probabilities, mean):
+    """Kullback-Leibler divergence from a mean, over the last axis, in nats.
+
+    Without the terms that cancel in the mean over all of which it is the mean:
+    each class adds `m f(p / m)`, where `f(r) = r log r - r + 1` is not below 0,
+    for `p` nor for rounding.
+
+    Args:
+        probabilities: `(..., classes)`.
+        mean: An array or a tensor that broadcasts.
+    """
+    xp, probabilities, mean = _arrays.floats(probabilities, mean)
+    step = probabilities - mean
+    return xp.sum(_divergence(xp, probabilities, mean, step), axis=-1)
+
+
+def binary_divergence(probability, mean):
+    """The same for the positive class or not, element by element."""
+    xp, probability, mean = _arrays.floats(probability, mean)
+    # Not that of `1 - p` and `1 - m`, whose rounding is no difference.
+    step = probability - mean
+    of_other = _divergence(xp, 1.0 - probability, 1.0 - mean, -step)
+    return _divergence(xp, probability, mean, step) + of_other
+
+
+def _divergence(xp, probability, mean, step):
+    """`m f(p / m)`, of `step = p - m`."""
+    is_none = mean <= 0.0
+    ratio, step = (
+        each / xp.where(is_none, 1.0, mean) for each in (probability, step)
+    )
+    is_small = xp.abs(step) < _SMALL[_arrays.dtype_name(step)]
+    # Of d^2 / 2 - d^3 / 6 + d^4 / 12 - ... + d^6 / 30 - d^7 / 42 the later
+    # terms cannot change the sign.
+    d = xp.where(is_small, step, 0.0)
+    later = d * (1 / 12 + d * (-1 / 20 + d * (1 / 30 - d / 42)))
+    powers = d * d * (0.5 + d * (-1 / 6 + later))
+    is_far = (ratio > 0.0) & xp.logical_not(is_small)
+    r = xp.where(is_far, ratio, 1.0)
+    f = xp.where(is_far, r * xp.log(r) - step, xp.where(is_small, powers, 1.0))
+    return xp.where(is_none, 0.0, mean * f)
+
+
+def log1p(xp, values):
+    """`log(1 + values)` of values from -1 to 0, accurate near 0."""
+    if xp is np or not _backend.is_exporting():
+        return xp.log1p(values)
+    # Not all formats have this operation.
+    is_small = xp.abs(values) < _EXPORTED_SMALL
+    x = xp.where(is_small, values, 0.0)
+    powers = x * (1.0 - x * (1 / 2 - x * (1 / 3 - x / 4)))
+    return xp.where(
+        is_small, powers, xp.log(1.0 + xp.where(is_small, 0.0, values))
+    )
 
 
 def first_largest(values):

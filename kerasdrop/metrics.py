@@ -26,6 +26,7 @@ from kerasdrop import _checks
 from kerasdrop import calibration
 from kerasdrop import measures
 from kerasdrop.calibration import binning
+from kerasdrop.calibration import scores
 from kerasdrop.montecarlo import kinds
 
 __all__ = [
@@ -100,6 +101,12 @@ class NegativeLogLikelihood(_MeanOfClasses):
         self, from_logits=False, name="negative_log_likelihood", dtype=None
     ):
         super().__init__(from_logits, name, dtype)
+
+    def _values(self, y_true, y_pred):
+        if not self.from_logits:
+            return super()._values(y_true, y_pred)
+        logits = _logits(y_pred, self.dtype)
+        return scores.log_loss_of_logits(y_true, logits, type(self).__name__)
 
     def _score(self, y_true, p):
         return calibration.negative_log_likelihood(y_true, p, reduction=None)
@@ -198,8 +205,16 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             sample_weight: `(rows,)`, or None.
         """
         p = _probabilities(y_pred, self.from_logits, self.dtype)
+        precision = None
+        if _arrays.is_tensor(y_pred) and not self.from_logits:
+            precision = _arrays.dtype_name(y_pred)
         sums = binning.bin_sums(
-            y_true, p, self.num_bins, sample_weight, type(self).__name__
+            y_true,
+            p,
+            self.num_bins,
+            sample_weight,
+            type(self).__name__,
+            precision=precision,
         )
         self.sums.assign_add(ops.cast(sums, self.dtype))
 
@@ -259,6 +274,14 @@ class GaussianNegativeLogLikelihood(_MeanOfNormals):
         self, kind, name="gaussian_negative_log_likelihood", dtype=None
     ):
         super().__init__(kind, name, dtype)
+
+    def _values(self, y_true, y_pred):
+        if self.kind == "mean_and_variance":
+            return super()._values(y_true, y_pred)
+        owner = type(self).__name__
+        y_pred = _as_dtype(y_pred, self.dtype)
+        parts = kinds.parts_in_logs(y_pred, self.kind, owner)
+        return scores.log_loss_of_normal(y_true, *parts, owner)
 
     def _score(self, y_true, mean, variance):
         return calibration.gaussian_negative_log_likelihood(
@@ -365,7 +388,12 @@ def _as_dtype(y_pred, dtype):
 def _probabilities(y_pred, from_logits, dtype):
     if not from_logits:
         return _as_dtype(y_pred, dtype)
+    return ops.softmax(_logits(y_pred, dtype), axis=-1)
+
+
+def _logits(y_pred, dtype):
+    """Logits of two classes at least; a single one is that of the second."""
     logits = ops.cast(ops.convert_to_tensor(y_pred), dtype)
-    if logits.shape[-1] == 1:
-        return ops.sigmoid(logits)
-    return ops.softmax(logits, axis=-1)
+    if logits.shape[-1] != 1:
+        return logits
+    return ops.concatenate([ops.zeros_like(logits), logits], axis=-1)

@@ -2,6 +2,9 @@
 
 from typing import NamedTuple
 
+import numpy as np
+from keras import ops
+
 from kerasdrop import _arrays
 from kerasdrop import _checks
 from kerasdrop import _classes
@@ -35,7 +38,8 @@ def expected_calibration_error(
         targets: Integers `(rows, ...)`, or one-hot `(rows, ..., classes)`.
         probabilities: `(rows, ..., classes)`.
         num_bins: Integer, bins of equal width from 0 to 1, each with its
-            upper edge.
+            upper edge: `k / num_bins`, rounded to the dtype of the
+            probabilities.
         sample_weight: `(rows,)`, or None.
 
     Returns:
@@ -107,22 +111,38 @@ def reliability(
 
 
 def bin_sums(
-    targets, probabilities, num_bins, sample_weight, owner, binning="width"
+    targets,
+    probabilities,
+    num_bins,
+    sample_weight,
+    owner,
+    binning="width",
+    precision=None,
 ):
     """Sums `(3, bins)` over the rows: weight, confidence, correctness.
 
     The sums of two batches add up to those of both, bins of equal width given.
+
+    Args:
+        precision: Dtype that the probabilities had when they were made, in
+            which edges are rounded as they were; None for that they have.
     """
     _checks.positive_integer(num_bins, owner, "num_bins")
     xp, p, one_hot = inputs.labelled(targets, probabilities, owner)
     confidence = xp.max(p, axis=-1)
     correct = xp.sum(_classes.first_largest(p) * one_hot, axis=-1)
     weight = _arrays.weight_like(xp, sample_weight, confidence, owner)
-    weight, confidence, correct = (
-        xp.reshape(each, (-1,)) for each in (weight, confidence, correct)
-    )
-    number = (_by_width if binning == "width" else _by_rows)(
-        xp, confidence, num_bins, owner
+    if binning == "width":
+        is_beyond = _is_beyond_edges(
+            probabilities, p, num_bins, precision or _precision(probabilities)
+        )
+    else:
+        flat = xp.reshape(confidence, (-1,))
+        is_beyond = _is_beyond_ranks(xp, flat, num_bins, owner)
+    number = xp.sum(_arrays.like(xp, is_beyond, weight), axis=-1)
+    weight, confidence, correct, number = (
+        xp.reshape(each, (-1,))
+        for each in (weight, confidence, correct, number)
     )
     numbers = xp.arange(num_bins)
     in_bin = xp.expand_dims(number, -1) == _arrays.like(xp, numbers, number)
@@ -130,12 +150,40 @@ def bin_sums(
     return xp.matmul(values, _arrays.like(xp, in_bin, values))
 
 
-def _by_width(xp, confidence, num_bins, owner):
-    # Rounding can take a confidence above 1.
-    return xp.minimum(xp.ceil(confidence * num_bins) - 1.0, num_bins - 1.0)
+def _precision(probabilities):
+    if _arrays.is_tensor(probabilities):
+        return _arrays.dtype_name(probabilities)
+    dtype = np.asarray(probabilities).dtype
+    return dtype.name if dtype.kind == "f" else "float64"
 
 
-def _by_rows(xp, confidence, num_bins, owner):
+def _is_beyond_edges(probabilities, p, num_bins, precision):
+    """Which edges a confidence is above, `(rows, ..., bins - 1)`.
+
+    Compared with `k / bins`, rounded as the probabilities were: a product
+    `confidence * bins` would be rounded once more, to either side of `k`. And
+    a probability of the positive class alone is itself compared with
+    `1 - k / bins`, since `1 - p` is rounded.
+    """
+    edges = np.arange(1, num_bins) / num_bins
+    others = np.arange(num_bins - 1, 0, -1) / num_bins
+    xp, p = _arrays.floats(p)
+    edges, others = (
+        _rounded(xp, each, precision, p) for each in (edges, others)
+    )
+    if np.shape(probabilities)[-1] != 1:
+        return xp.max(p, axis=-1, keepdims=True) > edges
+    of_one = p[..., 1:]
+    return xp.where(of_one < 0.5, of_one < others, of_one > edges)
+
+
+def _rounded(xp, edges, precision, p):
+    if xp is np:
+        return edges.astype(precision).astype(p.dtype)
+    return ops.cast(ops.cast(ops.convert_to_tensor(edges), precision), p.dtype)
+
+
+def _is_beyond_ranks(xp, confidence, num_bins, owner):
     rows = confidence.shape[0]
     if rows is None or rows < num_bins:
         raise ValueError(
@@ -143,7 +191,11 @@ def _by_rows(xp, confidence, num_bins, owner):
             f"rows. Received: num_bins={num_bins} for {rows} rows"
         )
     rank = _arrays.order(xp, _arrays.order(xp, confidence))
-    return rank * num_bins // rows
+    first = [-(-number * rows // num_bins) for number in range(1, num_bins)]
+    first = np.array(first, "int32")
+    if xp is not np:
+        first = ops.cast(ops.convert_to_tensor(first), rank.dtype)
+    return xp.expand_dims(rank, -1) >= first
 
 
 def error_of(sums, owner):

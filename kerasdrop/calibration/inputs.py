@@ -18,7 +18,19 @@ def labelled(targets, probabilities, owner):
             f"Received: shape {tuple(p.shape)}"
         )
     xp, p = _classes.checked(p, owner)
-    one_hot = _targets.one_hot(targets, p, owner)
+    return xp, p, one_hot(targets, p, owner)
+
+
+def one_hot(targets, predicted, owner):
+    """Targets as one-hot vectors; what is none raises, or is NaN in a tensor.
+
+    Args:
+        targets: Integers `(rows, ...)`, or one-hot as what was predicted.
+        predicted: `(rows, ..., classes)`, an array or a tensor.
+        owner: Who is to blame in a message.
+    """
+    xp, predicted = _arrays.floats(predicted)
+    one_hot = _targets.one_hot(targets, predicted, owner)
     is_one_hot = (
         (xp.sum(one_hot, axis=-1) == 1.0)
         & (xp.max(one_hot, axis=-1) == 1.0)
@@ -26,7 +38,7 @@ def labelled(targets, probabilities, owner):
     )
     if xp is ops:
         legal = xp.expand_dims(is_one_hot, -1)
-        return xp, p, xp.where(legal, one_hot, float("nan"))
+        return xp.where(legal, one_hot, float("nan"))
     if not is_one_hot.all():
         given = np.asarray(targets)
         received = f"of dtype {given.dtype}"
@@ -34,10 +46,10 @@ def labelled(targets, probabilities, owner):
             received = f"from {given.min():.6g} to {given.max():.6g}"
         raise ValueError(
             f"{owner}: the targets must be whole numbers from 0 to "
-            f"{p.shape[-1] - 1}, or one-hot vectors. Received: targets "
+            f"{predicted.shape[-1] - 1}, or one-hot vectors. Received: targets "
             f"{received}"
         )
-    return xp, p, one_hot
+    return one_hot
 
 
 def normal(targets, mean, variance, owner):

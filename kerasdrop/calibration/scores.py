@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from keras import ops
 
 from kerasdrop import _arrays
 from kerasdrop import _checks
@@ -35,6 +36,22 @@ def negative_log_likelihood(
     xp, p, one_hot = inputs.labelled(targets, probabilities, owner)
     each = -likelihood.of_classes(p, one_hot)
     return inputs.reduced(xp, each, sample_weight, reduction, owner)
+
+
+def log_loss_of_logits(targets, logits, owner):
+    """`negative_log_likelihood` of each row, from the logits themselves.
+
+    No probability is too small for it.
+
+    Args:
+        targets: As there.
+        logits: Tensor `(rows, ..., classes)`.
+        owner: Who is to blame in a message.
+    """
+    # Only which row holds legal targets is asked of the probabilities.
+    one_hot = inputs.one_hot(targets, logits, owner)
+    loss = -likelihood.log_of_logits(logits, one_hot)
+    return ops.where(ops.isnan(one_hot[..., 0]), float("nan"), loss)
 
 
 def brier_score(targets, probabilities, sample_weight=None, reduction="mean"):
@@ -87,8 +104,22 @@ def gaussian_negative_log_likelihood(
     """
     owner = "gaussian_negative_log_likelihood"
     xp, targets, mean, variance = inputs.normal(targets, mean, variance, owner)
-    each = -likelihood.of_normal(mean, variance, targets)
+    each = -likelihood.of_normal(mean, xp.log(variance), targets)
     return inputs.reduced(xp, each, sample_weight, reduction, owner)
+
+
+def log_loss_of_normal(targets, mean, log_variance, owner):
+    """`gaussian_negative_log_likelihood` of each number.
+
+    By the logarithms of the variances, of which none is too small for it.
+
+    Args:
+        targets, mean: As there.
+        log_variance: As the mean.
+        owner: Who is to blame in a message.
+    """
+    targets = _targets.like(targets, mean, "targets, a number each", owner)
+    return -likelihood.of_normal(mean, log_variance, targets)
 
 
 def gaussian_crps(
@@ -164,7 +195,9 @@ def sample_crps(targets, samples, axis=1, sample_weight=None, reduction="mean"):
         "targets, a number each",
         "sample_crps",
     )
-    distance = xp.mean(xp.abs(samples - xp.expand_dims(targets, -1)), axis=-1)
+    # Relative to the target: what is far from 0 would lose its digits.
+    samples = samples - xp.expand_dims(targets, -1)
+    distance = xp.mean(xp.abs(samples), axis=-1)
     # The mean distance of two samples, from how many lie to either side.
     sides = np.arange(1 - count, count, 2) / count**2
     _, sides, samples = _arrays.floats(sides, samples)

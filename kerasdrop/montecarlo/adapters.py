@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerasdrop import _keras_graph
@@ -223,6 +224,32 @@ def rate_of(layer):
     """A number that is 0 if and only if the layer would draw nothing."""
     adapter = adapter_of(layer)
     return float(layer.rate if adapter is None else adapter.rate(layer))
+
+
+def smallest_rate(model):
+    """The smallest rate above 0 that is drawn: a float32 scalar tensor.
+
+    It is read in the graph, and infinite if nothing is dropped.
+    """
+    rates = [
+        rate for layer in drawable_layers(model) for rate in _live_rates(layer)
+    ]
+    if not rates:
+        return ops.convert_to_tensor(np.inf, "float32")
+    rates = ops.stack(rates)
+    return ops.min(ops.where(rates > 0.0, rates, np.inf))
+
+
+def _live_rates(layer):
+    """Tensors, each the probability that a unit is dropped."""
+    adapter = adapter_of(layer)
+    if adapter is None:
+        return [layer._rate_tensor()]
+    if adapter is _BY_CLASS[keras.layers.GaussianNoise]:
+        return []  # a deviation; and no sample is without it
+    if adapter.rate is recurrent.rate:
+        return [*map(_rate_tensor, (layer.dropout, layer.recurrent_dropout))]
+    return [_rate_tensor(rate_of(layer))]
 
 
 def is_by_keras(layer):

@@ -281,7 +281,11 @@ class Engine:
         if self._request.tolerance is None:
             return before
         plan, tolerance = self._request.plan, self._request.tolerance
-        reached = [summaries.reaches(one, plan, tolerance) for one in states]
+        smallest_rate = adapters.smallest_rate(self._model)
+        reached = [
+            summaries.reaches(one, plan, tolerance, smallest_rate)
+            for one in states
+        ]
         return ops.logical_or(before, ops.all(ops.stack(reached), axis=0))
 
     def _finish(self, batch, state):

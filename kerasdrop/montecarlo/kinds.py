@@ -237,6 +237,21 @@ def parts(output, kind, owner):
     Returns:
         A list of two, `(batch, ..., size)` each.
     """
+    xp, mean, variance = _halves(output, kind, owner)
+    if kind == "mean_and_log_variance":
+        variance = xp.exp(variance)
+    return [mean, variance]
+
+
+def parts_in_logs(output, kind, owner):
+    """As `parts`, with the logarithms of the variances."""
+    xp, mean, log_variance = _halves(output, kind, owner)
+    if kind == "mean_and_variance":
+        log_variance = xp.log(log_variance)
+    return [mean, log_variance]
+
+
+def _halves(output, kind, owner):
     size = output.shape[-1]
     if size is None or size % 2:
         raise ValueError(
@@ -246,10 +261,7 @@ def parts(output, kind, owner):
             f"even size. Received: an output with {size} there"
         )
     xp, output = _arrays.floats(output)
-    mean, variance = output[..., : size // 2], output[..., size // 2 :]
-    if kind == "mean_and_log_variance":
-        variance = xp.exp(variance)
-    return [mean, variance]
+    return xp, output[..., : size // 2], output[..., size // 2 :]
 
 
 def check_values(kinds, means, aleatoric_variances, owner):

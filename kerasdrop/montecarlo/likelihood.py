@@ -10,6 +10,7 @@ from typing import NamedTuple
 from keras import ops
 
 from kerasdrop import _arrays
+from kerasdrop import _classes
 from kerasdrop import _targets
 
 _OWNER = "log_likelihood"  # who is to blame in a message
@@ -27,11 +28,11 @@ class LogSum(NamedTuple):
     total: object
 
 
-def start(terms):
-    """The sum of terms `(batch, samples, ...)` over the samples."""
-    largest = ops.max(terms, axis=1)
-    relative = terms - ops.expand_dims(_finite(largest), 1)
-    return LogSum(largest, ops.sum(ops.exp(relative), axis=1))
+def start(terms, axis=1):
+    """The sum of terms, `(batch, samples, ...)`, over the samples."""
+    largest = ops.max(terms, axis=axis)
+    relative = terms - ops.expand_dims(_finite(largest), axis)
+    return LogSum(largest, ops.sum(ops.exp(relative), axis=axis))
 
 
 def merge(one, other):
@@ -56,15 +57,18 @@ def log_mean(log_sum, count):
         count: Float tensor of a number for each row.
     """
     per_row = (-1, *(1,) * (len(log_sum.total.shape) - 1))
-    total = ops.log(log_sum.total) - ops.log(ops.reshape(count, per_row))
-    return _finite(log_sum.largest) + total
+    return _log(log_sum) - ops.log(ops.reshape(count, per_row))
 
 
-def log_density(mean, variance, target):
+def _log(log_sum):
+    return _finite(log_sum.largest) + ops.log(log_sum.total)
+
+
+def log_density(mean, log_variance, target):
     """The log-density of normals, joint over the last axis.
 
     Args:
-        mean, variance: `(batch, samples, ..., size)`.
+        mean, log_variance: `(batch, samples, ..., size)`.
         target: `(batch, ..., size)`; without the last axis if `size` is 1.
 
     Returns:
@@ -76,19 +80,25 @@ def log_density(mean, variance, target):
         "targets, a number each",
         _OWNER,
     )
-    each = of_normal(mean, variance, ops.expand_dims(target, 1))
+    each = of_normal(mean, log_variance, ops.expand_dims(target, 1))
     return ops.sum(each, axis=-1) if len(mean.shape) > 2 else each
 
 
-def of_normal(mean, variance, target):
+def of_normal(mean, log_variance, target):
     """The log-density of normals, element by element.
 
+    By the logarithm of a variance, which may be too small for its dtype.
+
     Args:
-        mean, variance, target: Arrays or tensors of one shape.
+        mean, log_variance, target: Arrays or tensors of one shape.
     """
-    xp, mean, variance, target = _arrays.floats(mean, variance, target)
-    squared = xp.square(mean - target) / variance
-    return -0.5 * (squared + xp.log(2.0 * math.pi * variance))
+    xp, mean, log_variance, target = _arrays.floats(mean, log_variance, target)
+    distance = target - mean
+    # 0 times infinity would be NaN.
+    is_at = distance == 0.0
+    inverse_std = xp.exp(-0.5 * xp.where(is_at, 0.0, log_variance))
+    squared = xp.square(distance * inverse_std)
+    return -0.5 * (squared + log_variance + math.log(2.0 * math.pi))
 
 
 def of_classes(probabilities, target):
@@ -104,7 +114,37 @@ def of_classes(probabilities, target):
     return xp.log(xp.sum(probabilities * target, axis=-1))
 
 
+def of_logits(logits, target):
+    """Log-probability of target classes, `(batch, samples, ...)`.
+
+    The logarithm of a softmax, in which no probability is too small.
+
+    Args:
+        logits: Tensor `(batch, samples, ..., classes)`.
+        target: Integers `(batch, ...)`, or one-hot as one sample.
+    """
+    target = _targets.one_hot(target, logits[:, 0], _OWNER)
+    return log_of_logits(logits, ops.expand_dims(target, 1))
+
+
+def log_of_logits(logits, one_hot):
+    """The logarithm of the sum of softmax times targets, over the last axis.
+
+    Args:
+        logits: Tensor `(..., classes)`.
+        one_hot: Tensor that broadcasts.
+    """
+    some = one_hot > 0.0
+    weight = ops.log(ops.where(some, one_hot, 1.0))
+    terms = ops.log_softmax(logits, axis=-1) + weight
+    return _log(start(ops.where(some, terms, float("-inf")), axis=-1))
+
+
 def of_binary(probability, target):
-    """Log-probability of yes (1) or no (0), element by element."""
+    """Log-probability of the class (1) or not (0), element by element."""
+    xp, probability = _arrays.floats(probability)
     target = _targets.like(target, probability, "targets, 0 or 1 each", _OWNER)
-    return ops.log(ops.where(target > 0.5, probability, 1.0 - probability))
+    is_one = target > 0.5
+    log = xp.log(xp.where(is_one, probability, 1.0))
+    of_other = _classes.log1p(xp, -xp.where(is_one, 0.0, probability))
+    return xp.where(is_one, log, of_other)

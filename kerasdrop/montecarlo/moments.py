@@ -142,12 +142,6 @@ def mean(stream):
     return stream.pivot + stream.samples.mean
 
 
-def variance(moments):
-    """The variance with `count - 1` in the denominator; NaN of a single one."""
-    count = moments.count
-    return moments.squares / ops.where(count > 1.0, count - 1.0, float("nan"))
-
-
 def added_to_mean(mean, samples, count):
     """A running mean with samples added: of numbers that are all near 0.
 

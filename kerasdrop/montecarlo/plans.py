@@ -3,11 +3,23 @@
 import numpy as np
 from keras import ops
 
+from kerasdrop import _checks
+
 PLANS = ("independent", "stratified", "shared")
 
 # Samples in a stratified set, as `masks.Draw` allows. Sixteen keep most of what
 # larger sets gain, and leave enough sets to tell the standard error by.
 SET_SIZE = 16
+
+# If it is not said. Three whole sets are more exact than 50 samples wherever
+# the plan saves half of the samples: the last two would fill no set.
+NUM_SAMPLES = 48
+# The most, with a tolerance.
+MOST_SAMPLES = 1024
+# With a tolerance, a row that has fewer sets or samples goes on: their spread
+# is not known well enough to stop at.
+FEWEST_SETS = 8
+FEWEST_SAMPLES = FEWEST_SETS * SET_SIZE
 
 
 def check(plan, owner):
@@ -19,6 +31,29 @@ def check(plan, owner):
             f"sample one mask for all rows). Received: plan={plan!r}"
         )
     return plan
+
+
+def num_samples(value, tolerance, owner):
+    """Returns how many samples to draw, at most if there is a tolerance.
+
+    Args:
+        value: Integer; or None for a default.
+        tolerance: As in `kerasdrop.MonteCarlo`.
+        owner: Who is to blame in a message.
+    """
+    if value is None:
+        return NUM_SAMPLES if tolerance is None else MOST_SAMPLES
+    value = _checks.positive_integer(value, owner, "num_samples")
+    if tolerance is None:
+        return value
+    if value % SET_SIZE or value < FEWEST_SAMPLES:
+        raise ValueError(
+            f"{owner}: with a `tolerance`, `num_samples` is the most that is "
+            f"drawn, a multiple of {SET_SIZE} and at least {FEWEST_SAMPLES}, "
+            "of which no row takes fewer. Leave it out for "
+            f"{MOST_SAMPLES}. Received: num_samples={value}"
+        )
+    return value
 
 
 def set_size(plan):
@@ -46,33 +81,3 @@ def index_and_rows(plan, samples, rows):
 def range_of(first, size):
     """The numbers of `size` samples from `first` on, int32 `(size,)`."""
     return first + ops.convert_to_tensor(np.arange(size, dtype="int32"))
-
-
-def squared_standard_error(
-    plan, variance, variance_of_sets, count, num_sets, fewest_sets=2
-):
-    """The squared standard error of the mean over the samples.
-
-    Independent samples: variance / count. A stratified set has dependent
-    samples, and it is the means of whole sets that are independent: their
-    variance over their number. Samples of an unfinished set add what
-    independent ones would, which is no less than their share. Below two whole
-    sets the formula of independent samples is used, which is cautious where
-    units act mostly one by one. It is no strict bound: where they act in pairs
-    alone, a set has up to 16/15 times that variance.
-
-    Args:
-        plan: One of `PLANS`.
-        variance: Tensor, the variance of single samples.
-        variance_of_sets: Tensor, the variance of the means of whole sets.
-        count: Float tensor, the number of samples.
-        num_sets: Float tensor, the number of whole sets among them.
-        fewest_sets: With fewer sets, the formula of independent samples.
-    """
-    of_independent = variance / count
-    if plan != "stratified":
-        return of_independent
-    in_sets = num_sets * SET_SIZE
-    of_sets = variance_of_sets / num_sets * (in_sets / count) ** 2
-    of_rest = variance * (count - in_sets) / count**2
-    return ops.where(num_sets >= fewest_sets, of_sets + of_rest, of_independent)

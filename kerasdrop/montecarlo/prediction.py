@@ -12,7 +12,7 @@ from kerasdrop.montecarlo.result import Predictive
 def mc_predict(
     model,
     x,
-    num_samples=50,
+    num_samples=None,
     seed=None,
     plan="stratified",
     kind=None,
@@ -44,7 +44,8 @@ def mc_predict(
             iterable of batches (`tf.data.Dataset`, PyTorch `DataLoader`,
             `keras.utils.PyDataset`, generator); targets in it are ignored
             unless `y=True`.
-        num_samples: Integer, samples per row.
+        num_samples: Integer, samples per row; with a `tolerance` the most. None
+            for 48, and with a `tolerance` for 1024.
         seed: Integer; None draws a fresh one. The result tells which.
         plan: `"stratified"`, `"independent"` or `"shared"`, as in
             `kerasdrop.MonteCarlo`.
@@ -73,7 +74,7 @@ def mc_predict(
 
     Example:
 
-    >>> result = mc_predict(model, x, num_samples=50, seed=0)
+    >>> result = mc_predict(model, x, seed=0)
     >>> result.mean, result.mutual_information
 
     Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1506.02142).

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 from keras import ops
 
-from kerasdrop import _backend
-from kerasdrop import _classes
+from kerasdrop.montecarlo import estimates
+from kerasdrop.montecarlo import features
+from kerasdrop.montecarlo import kept
 from kerasdrop.montecarlo import kinds
 from kerasdrop.montecarlo import likelihood
 from kerasdrop.montecarlo import moments
@@ -37,9 +38,6 @@ STATISTICS = (
     "converged",
 )
 
-# By fewer sets than these a standard error is not told well enough to stop at.
-_FEWEST_SETS = 8
-
 
 class Request(NamedTuple):
     """What is asked for.
@@ -69,6 +67,8 @@ class State(NamedTuple):
     Attributes:
         stream: `moments.Stream` of the predicted quantity.
         means: List of tensors `(batch, ...)`, means of the other features.
+        divergences: For classes, a list of the sum of the divergences of the
+            samples from their mean.
         kept: List of tensors `(batch, capacity, ...)`.
         log_sums: List of one `likelihood.LogSum`, if there are targets that
             need one.
@@ -76,6 +76,7 @@ class State(NamedTuple):
 
     stream: moments.Stream
     means: list
+    divergences: list
     kept: list
     log_sums: list
 
@@ -98,8 +99,7 @@ class Summary:
         self._is_normal = kind in kinds.TWO_PART or (
             kind == "regression" and request.noise_variance is not None
         )
-        # Probabilities: the mean of small ones has to keep its digits.
-        self._pivot_is_0 = kind in (*kinds.CLASSES, "binary")
+        self._is_of_classes = kind in features.OF_CLASSES
         self._capacity = 0
         if request.keep_samples:
             self._capacity = request.num_samples
@@ -117,24 +117,30 @@ class Summary:
             rest: Integer, how many samples at the end fill no set.
             largest: Integer, samples in the largest chunk to come.
         """
-        features = self._features(chunk)
+        found = self._features(chunk)
         in_sets = chunk.shape[1] - rest
-        kept = []
-        for feature in self._to_keep(features):
-            samples = _room(feature, self._room_for(largest))
+        to_keep = []
+        for feature in self._to_keep(found):
+            samples = kept.room(feature, self._room_for(largest))
             if in_sets:
-                samples = _with_samples(samples, feature[:, :in_sets], first[0])
+                part = feature[:, :in_sets]
+                samples = kept.with_samples(samples, part, first[0])
             if rest:
-                samples = _with_samples(samples, feature[:, in_sets:], first[1])
-            kept.append(samples)
+                part = feature[:, in_sets:]
+                samples = kept.with_samples(samples, part, first[1])
+            to_keep.append(samples)
+        # The mean of small probabilities has to keep its digits.
         stream = moments.start(
-            features[0], plans.SET_SIZE, rest, self._pivot_is_0
+            found[0], plans.SET_SIZE, rest, pivot_is_0=self._is_of_classes
         )
         means = [
-            moments.added_to_mean(None, feature, None)
-            for feature in features[1:]
+            moments.added_to_mean(None, feature, None) for feature in found[1:]
         ]
-        return State(stream, means, kept, self._log_sums(features))
+        divergences = []
+        if self._is_of_classes:
+            mean = moments.mean(stream)
+            divergences = [features.divergence(found[0], mean, self._kind)]
+        return State(stream, means, divergences, to_keep, self._log_sums(chunk))
 
     def add(self, state, chunk, first, rest=0):
         """The state with samples added, from number `first` on.
@@ -143,22 +149,33 @@ class Summary:
             chunk, rest: As `moments.add` takes them.
             first: Integer or int32 scalar.
         """
-        features = self._features(chunk)
-        stream = moments.add(state.stream, features[0], plans.SET_SIZE, rest)
+        found = self._features(chunk)
+        stream = moments.add(state.stream, found[0], plans.SET_SIZE, rest)
         count = stream.samples.count
         means = [
             moments.added_to_mean(mean, feature, count)
-            for mean, feature in zip(state.means, features[1:])
+            for mean, feature in zip(state.means, found[1:])
         ]
-        kept = [
-            _with_samples(samples, feature, first)
-            for samples, feature in zip(state.kept, self._to_keep(features))
+        divergences = [
+            features.added_divergence(
+                total,
+                state.stream.samples.count,
+                found[0],
+                moments.mean(state.stream),
+                moments.mean(stream),
+                self._kind,
+            )
+            for total in state.divergences
+        ]
+        to_keep = [
+            kept.with_samples(samples, feature, first)
+            for samples, feature in zip(state.kept, self._to_keep(found))
         ]
         log_sums = [
             likelihood.merge(so_far, added)
-            for so_far, added in zip(state.log_sums, self._log_sums(features))
+            for so_far, added in zip(state.log_sums, self._log_sums(chunk))
         ]
-        return State(stream, means, kept, log_sums)
+        return State(stream, means, divergences, to_keep, log_sums)
 
     def partial(self, state, in_sets, rest):
         """The state with the samples not drawn yet cut from what is kept.
@@ -167,73 +184,56 @@ class Summary:
             in_sets: Integer, samples drawn from the first one on.
             rest: Integer, samples drawn at the end.
         """
-        end = self._capacity
-        in_sets = min(in_sets, end)
-        rest_at = max(self._request.num_samples - rest, in_sets)
-        kept = [
-            ops.concatenate(
-                [samples[:, :in_sets], samples[:, rest_at:end]], axis=1
+        drawn = [
+            kept.cut(
+                samples[:, : self._capacity],
+                in_sets,
+                rest,
+                self._request.num_samples,
             )
             for samples in state.kept
         ]
-        return state._replace(kept=kept)
+        return state._replace(kept=drawn)
 
     def statistics(self, state):
         """A dict of statistics."""
-        count = state.stream.samples.count
-        mean = moments.mean(state.stream)
-        variance = moments.variance(state.stream.samples)
+        plan, seen = self._request.plan, _seen(state.stream)
+        variance = estimates.variance(plan, seen)
+        error = estimates.squared_standard_error(plan, seen)
         result = {
-            "mean": mean,
+            "mean": seen.mean,
             "variance": variance,
             "std": ops.sqrt(variance),
-            "standard_error": ops.sqrt(
-                _squared_error(state, self._request.plan)
-            ),
+            "standard_error": ops.sqrt(error),
         }
         if self._is_normal:
             # The law of total variance.
             result["aleatoric_variance"] = state.means[0]
             result["epistemic_variance"] = variance
             result["total_variance"] = state.means[0] + variance
-        elif state.means:
-            result |= self._of_classes(mean, *state.means, count)
+        for total in state.divergences:
+            information = total / features.per_row(seen.count, total)
+            result |= features.of_classes(
+                self._kind, seen.mean, *state.means, information, seen.count
+            )
         if self._request.quantiles:
             result |= self._quantiles(
                 [samples[:, : self._capacity] for samples in state.kept]
             )
         if self._target is not None:
             result["log_likelihood"] = self._log_likelihood(
-                mean, state.log_sums, count
+                seen.mean, state.log_sums, seen.count
             )
         if self._request.keep_samples:
             result["samples"] = state.kept[0]
         return result
 
-    def _of_classes(self, mean, expected_entropy, share, count):
-        is_binary = self._kind == "binary"
-        total = (_classes.binary_entropy if is_binary else _classes.entropy)(
-            mean
-        )
-        winner = (
-            ops.maximum(share, 1.0 - share)
-            if is_binary
-            else ops.max(share, axis=-1)
-        )
-        return {
-            "predictive_entropy": total,
-            "expected_entropy": expected_entropy,
-            "mutual_information": total - expected_entropy,
-            "votes": ops.round(share * count),
-            "variation_ratio": 1.0 - winner,
-        }
-
-    def _quantiles(self, kept):
+    def _quantiles(self, samples):
         probabilities = self._request.quantiles
         if self._is_normal:
-            values = quantiles.of_normal_mixture(*kept, probabilities)
+            values = quantiles.of_normal_mixture(*samples, probabilities)
         else:
-            values = quantiles.of_samples(kept[0], probabilities)
+            values = quantiles.of_samples(samples[0], probabilities)
         return dict(zip(("quantiles", "quantiles_standard_error"), values))
 
     def _log_likelihood(self, mean, log_sums, count):
@@ -243,19 +243,15 @@ class Summary:
             return likelihood.of_binary(mean, self._target)
         return likelihood.of_classes(mean, self._target)
 
-    def _log_sums(self, features):
-        if self._target is None or self._kind in (*kinds.CLASSES, "binary"):
-            return []
-        if not self._is_normal:
-            raise ValueError(
-                f"{self._owner}: a log-likelihood needs the variance of the "
-                "targets around an output of kind 'regression'. Pass "
-                "`noise_variance`, or a model with a second half of outputs "
-                "for it and `kind='mean_and_variance'`. Received: "
-                "noise_variance=None"
-            )
-        terms = likelihood.log_density(*features, self._target)
-        return [likelihood.start(terms)]
+    def _log_sums(self, output):
+        terms = features.log_terms(
+            output,
+            self._kind,
+            self._target,
+            self._request.noise_variance,
+            self._owner,
+        )
+        return [] if terms is None else [likelihood.start(terms)]
 
     def _room_for(self, largest):
         """How many samples are kept, and what is beyond the last of these."""
@@ -263,95 +259,42 @@ class Summary:
             return self._capacity
         return self._capacity + largest
 
-    def _to_keep(self, features):
+    def _to_keep(self, found):
         """Of the features those that are kept sample by sample."""
         if not self._capacity:
             return []
         is_mixture = self._is_normal and self._request.quantiles
-        return features[: 2 if is_mixture else 1]
+        return found[: 2 if is_mixture else 1]
 
     def _features(self, output):
-        """What is averaged over the samples: tensors `(batch, samples, ...)`.
-
-        First the predicted quantity; then for classes the entropy and the
-        vote, for normals the variance.
-        """
-        if self._kind in kinds.CLASSES:
-            self._check_last_axis(output)
-            if self._kind == "logits":
-                output = ops.softmax(output, axis=-1)
-            vote = _classes.first_largest(output)
-            return [output, _classes.entropy(output), vote]
-        if self._kind == "binary":
-            vote = ops.cast(output > 0.5, output.dtype)
-            return [output, _classes.binary_entropy(output), vote]
-        if self._kind in kinds.TWO_PART:
-            self._check_last_axis(output)
-            return kinds.parts(output, self._kind, self._owner)
-        if self._is_normal:
-            variance = self._request.noise_variance
-            return [output, ops.full_like(output, variance)]
-        return [output]
-
-    def _check_last_axis(self, output):
-        """Raises if the last axis is that of the samples."""
-        if len(output.shape) < 3:
-            raise ValueError(
-                f"{self._owner}: an output of kind '{self._kind}' is "
-                "`(batch, ..., size)`, with the classes or the two parts in "
-                "the last axis. Pass the `kind` that the output is, e.g. "
-                "'regression' or 'binary'. Received: an output with one "
-                "number for each row, `(batch,)`"
-            )
+        noise_variance = self._request.noise_variance
+        return features.features(
+            output, self._kind, noise_variance, self._owner
+        )
 
 
-def reaches(state, plan, tolerance):
-    """Which rows have their mean to `tolerance`: bool `(batch,)`."""
-    squared = _squared_error(state, plan, _FEWEST_SETS)
-    # A comparison with NaN, of a single sample, is false.
-    return ops.all(
-        squared <= tolerance**2, axis=tuple(range(1, len(squared.shape)))
-    )
+def reaches(state, plan, tolerance, smallest_rate):
+    """Which rows have their mean to `tolerance`: bool `(batch,)`.
 
+    Never amid a set, so that it does not depend on how sets are cut.
 
-def _squared_error(state, plan, fewest_sets=2):
-    samples, set_means = state.stream.samples, state.stream.set_means
-    return plans.squared_standard_error(
-        plan,
-        moments.variance(samples),
-        moments.variance(set_means),
-        samples.count,
-        set_means.count,
-        fewest_sets,
-    )
-
-
-def _room(feature, capacity):
-    """Zeros `(batch, capacity, ...)`."""
-    return ops.repeat(ops.zeros_like(feature[:, :1]), capacity, axis=1)
-
-
-def _with_samples(samples, chunk, first):
-    """`samples` with those from number `first` on replaced by `chunk`.
-
-    What is beyond the last sample to be kept is written behind it.
+    Args:
+        state: A `State`.
+        plan, tolerance, smallest_rate: As for `estimates.reaches`.
     """
-    if _backend.is_exporting():
-        return _with_samples_chosen(samples, chunk, first)
-    end = samples.shape[1] - chunk.shape[1]
-    start = ops.minimum(ops.cast(first, "int32"), end)
-    place = [0, start] + [0] * (len(chunk.shape) - 2)
-    return ops.slice_update(samples, place, chunk)
+    stream = state.stream
+    seen = _seen(stream)
+    reached = estimates.reaches(plan, seen, tolerance, smallest_rate)
+    reached = ops.logical_and(reached, stream.part.count == 0.0)
+    return ops.all(reached, axis=tuple(range(1, len(reached.shape))))
 
 
-def _with_samples_chosen(samples, chunk, first):
-    """The same in operations that exporters have."""
-    size = chunk.shape[1]
-    if isinstance(first, int):
-        parts = [samples[:, :first], chunk, samples[:, first + size :]]
-        return ops.concatenate(parts, axis=1)
-    place = plans.range_of(0, samples.shape[1]) - first
-    inside = ops.clip(place, 0, size - 1)
-    shape = (1, -1) + (1,) * (len(chunk.shape) - 2)
-    is_new = ops.reshape(place == inside, shape)
-    return ops.where(is_new, ops.take(chunk, inside, axis=1), samples)
+def _seen(stream):
+    samples, set_means = stream.samples, stream.set_means
+    return estimates.Seen(
+        samples.count,
+        moments.mean(stream),
+        samples.squares,
+        set_means.count,
+        set_means.squares,
+    )
