@@ -122,8 +122,8 @@ _ATTENTION = Adapter(
     lambda layer: {"call": _attention}, lambda layer: layer.dropout
 )
 
-# By exact class: a subclass may do anything.
-_BY_CLASS = {
+# With their subclasses.
+_STOCK = {
     keras.layers.Dropout: _drawing(_dropout),
     keras.layers.SpatialDropout1D: _drawing(_spatial_dropout),
     keras.layers.SpatialDropout2D: _drawing(_spatial_dropout),
@@ -139,6 +139,9 @@ _BY_CLASS = {
         recurrent.CELLS, Adapter(recurrent.methods, recurrent.rate)
     ),
 }
+
+# By `register_stochastic`, by exact class: a subclass may do anything.
+_REGISTERED = {}
 
 # Classes without a public name, or of a package that need not be there.
 _BY_NAME = dict.fromkeys(
@@ -199,20 +202,76 @@ def register_stochastic(cls, function=None, rate=_rate):
                 f"Received: {name}={value!r}"
             )
     if function is None:
-        _BY_CLASS[cls] = Adapter(by_keras.methods, rate, is_by_keras=True)
+        _REGISTERED[cls] = Adapter(by_keras.methods, rate, is_by_keras=True)
     else:
-        _BY_CLASS[cls] = _drawing(function, rate)
+        _REGISTERED[cls] = _drawing(function, rate)
 
 
 def adapter_of(layer):
     """The adapter of a layer that is not ours, or None."""
-    cls = type(layer)
-    if cls in _BY_CLASS:
-        return _BY_CLASS[cls]
+    found = _known_class(type(layer))
+    return None if found is None else _adapters(found)
+
+
+def _adapters(cls):
+    for table in (_REGISTERED, _STOCK):
+        if cls in table:
+            return table[cls]
     # All layers of a model are asked in each prediction.
     if cls.__module__ not in _MODULES:
         return None
     return _BY_NAME.get(f"{cls.__module__}.{cls.__qualname__}")
+
+
+def _known_class(cls):
+    """The class that says how layers of `cls` draw, or None.
+
+    A subclass of a stock class is of its kind; one of a registered class or of
+    a layer of ours is not, but for itself.
+    """
+    if cls in _REGISTERED:
+        return cls
+    if issubclass(cls, StochasticLayer):
+        return None
+    for one in cls.__mro__:
+        if one not in _REGISTERED and _adapters(one) is not None:
+            return one
+    return None
+
+
+# What a subclass may have of its own and still draw as its parent does: its
+# `call` has to reach that of the parent, which the pass sees.
+_HARMLESS = {
+    "call",
+    "build",
+    "get_config",
+    "from_config",
+    "compute_mask",
+    "compute_output_shape",
+    "compute_output_spec",
+    "inner_loop",
+}
+
+
+def overrides(layer):
+    """Names of what a subclass of a stock class does in another way.
+
+    Its adapter does not know of them, so that it would draw otherwise than
+    the layer does in training.
+    """
+    known = _known_class(type(layer))
+    if known is None or known in _REGISTERED:
+        return []
+    above = set(keras.layers.Layer.__mro__)
+    of_parent = {
+        name for cls in known.__mro__ if cls not in above for name in vars(cls)
+    }
+    return sorted(
+        name
+        for cls in type(layer).__mro__[: type(layer).__mro__.index(known)]
+        for name in vars(cls)
+        if name in of_parent - _HARMLESS and not name.endswith("__")
+    )
 
 
 def can_draw(layer):
@@ -245,7 +304,7 @@ def _live_rates(layer):
     adapter = adapter_of(layer)
     if adapter is None:
         return [layer._rate_tensor()]
-    if adapter is _BY_CLASS[keras.layers.GaussianNoise]:
+    if adapter is _STOCK[keras.layers.GaussianNoise]:
         return []  # a deviation; and no sample is without it
     if adapter.rate is recurrent.rate:
         return [*map(_rate_tensor, (layer.dropout, layer.recurrent_dropout))]
@@ -334,6 +393,8 @@ def draws_by_step(model):
 _lock = threading.RLock()
 # How many passes use a method put in place, by the object's id and its name.
 _users = collections.Counter()
+# What a class has itself, by the class and the name, while a pass replaces it.
+_of_classes = {}
 
 
 @contextlib.contextmanager
@@ -352,8 +413,7 @@ def asking_the_scope(model, layers):
                     used.append((owner, name))
                     _users[id(owner), name] += 1
                     if _users[id(owner), name] == 1:
-                        # Past Keras' tracker: this is no part of the model.
-                        object.__setattr__(owner, name, method)
+                        _put(owner, name, method)
         with scopes.inference():
             yield
     finally:
@@ -362,7 +422,23 @@ def asking_the_scope(model, layers):
                 _users[id(owner), name] -= 1
                 if _users[id(owner), name] == 0:
                     del _users[id(owner), name]
-                    vars(owner).pop(name, None)
+                    _take_away(owner, name)
+
+
+def _put(owner, name, method):
+    if isinstance(owner, type):
+        _of_classes[owner, name] = vars(owner)[name]
+        setattr(owner, name, method)
+    else:
+        # Past Keras' tracker: this is no part of the model.
+        object.__setattr__(owner, name, method)
+
+
+def _take_away(owner, name):
+    if not isinstance(owner, type):
+        vars(owner).pop(name, None)
+    elif (owner, name) in _of_classes:
+        setattr(owner, name, _of_classes.pop((owner, name)))
 
 
 @contextlib.contextmanager
@@ -405,19 +481,24 @@ def _replacements(model, layers):
         if id(layer) in drawn:
             if adapter is None:  # one of ours
                 continue
-            methods = adapter.methods(layer)
+            known = _known_class(type(layer))
+            yield from _all_asking(layer, known, adapter.methods(layer))
             if adapter.is_by_keras:
                 for generator in by_keras.generators(layer):
                     found = by_keras.generator_methods(generator)
-                    yield generator, _all_asking(layer, generator, found)
+                    yield (
+                        generator,
+                        {
+                            name: _asking(layer, getattr(generator, name), f)
+                            for name, f in found.items()
+                        },
+                    )
         elif recurrent.is_layer_of(layer, layers):
+            known = recurrent.stock_class(layer)
             methods = recurrent.layer_methods(layer)
+            yield from _all_asking(layer, known, methods)
         elif _is_leaf_with_training(layer):
             yield layer, {"call": _staying_in_inference(layer.call)}
-            continue
-        else:
-            continue
-        yield layer, _all_asking(layer, layer, methods)
 
 
 def _is_leaf_with_training(layer):
@@ -440,22 +521,64 @@ def _staying_in_inference(plain):
     return call
 
 
-def _all_asking(layer, owner, methods):
-    """Of the methods of `owner`, by name, what asks the scope of `layer`."""
-    return {
-        name: _asking(layer, getattr(owner, name), function)
-        for name, function in methods.items()
-    }
+def _all_asking(layer, known, methods):
+    """What to put in place so that a layer asks the scope.
+
+    Args:
+        layer: A layer.
+        known: The class of its that these methods are of.
+        methods: Dict of functions by name, as of `Adapter.methods`.
+
+    Yields:
+        Pairs of the layer, or a class, and its methods by name. A layer with a
+        method of its own, which calls that of the parent, keeps it: the class
+        of the parent is where the call is caught.
+    """
+    for name, function in methods.items():
+        owner = _owner(known, name)
+        if _owner(type(layer), name) is owner:
+            yield layer, {name: _asking(layer, getattr(layer, name), function)}
+        else:
+            yield owner, {name: _caught(owner, name)}
+
+
+def _owner(cls, name):
+    return next(one for one in cls.__mro__ if name in vars(one))
 
 
 def _asking(layer, plain, function):
-    decides = layer.cell if type(layer) in recurrent.LAYERS else layer
-
     @functools.wraps(plain)
     def method(*args, **kwargs):
-        scope = scopes.scope_of(decides)
+        scope = scopes.scope_of(_who_decides(layer))
         if scope is None:
             return plain(*args, **kwargs)
         return function(plain, layer, scope, *args, **kwargs)
 
     return method
+
+
+def _caught(owner, name):
+    """A method of a class that asks for layers with such a one of their own."""
+    plain = vars(owner)[name]
+
+    @functools.wraps(plain)
+    def method(layer, *args, **kwargs):
+        bound = functools.partial(plain, layer)
+        known = recurrent.stock_class(layer) or _known_class(type(layer))
+        scope = None
+        if known is not None and _owner(type(layer), name) is not owner:
+            scope = scopes.scope_of(_who_decides(layer))
+        if scope is None:
+            return bound(*args, **kwargs)
+        if known in recurrent.LAYERS:
+            methods = recurrent.layer_methods(layer)
+        else:
+            methods = adapter_of(layer).methods(layer)
+        return methods[name](bound, layer, scope, *args, **kwargs)
+
+    return method
+
+
+def _who_decides(layer):
+    """The layer whose draws decide how `layer` is called."""
+    return layer.cell if isinstance(layer, recurrent.LAYERS) else layer

@@ -57,6 +57,18 @@ def _check_noise_shape(layer, owner):
     )
 
 
+def _check_overrides(layer, owner):
+    names = adapters.overrides(layer)
+    if names:
+        raise ValueError(
+            f"{owner}: layer '{layer.name}' ({type(layer).__name__}) is of a "
+            "subclass of a class of Keras that draws, and does in its own way "
+            f"{', '.join(f'`{name}`' for name in names)}. How it draws is not "
+            "known: say it, with `kerasdrop.register_stochastic("
+            f"{type(layer).__name__}, function)`."
+        )
+
+
 def check_saveable(model, owner):
     cls = type(model)
     known = keras.saving.get_registered_object(
@@ -114,6 +126,9 @@ def check_draws(model, plan, owner):
     for layer in drawn:
         if adapters.is_by_keras(layer):
             by_keras.check(layer, plan, owner)
+        elif isinstance(layer, recurrent.CELLS):
+            recurrent.check(layer, owner)
+        _check_overrides(layer, owner)
     if drawn:
         return
     if layers:

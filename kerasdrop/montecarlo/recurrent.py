@@ -58,6 +58,25 @@ def rate(cell):
     return max(cell.dropout, cell.recurrent_dropout)
 
 
+def check(cell, owner):
+    """Raises if Keras itself would not drop what the rates of a cell say."""
+    who = f"{owner}: layer '{cell.name}' ({type(cell).__name__})"
+    if 1.0 in (cell.dropout, cell.recurrent_dropout):
+        raise ValueError(
+            f"{who} has a dropout rate of 1, at which Keras drops all in some "
+            "kernels and nothing in others. Choose a rate below 1. Received: "
+            f"dropout={cell.dropout}, "
+            f"recurrent_dropout={cell.recurrent_dropout}"
+        )
+    if cell.recurrent_dropout and getattr(cell, "implementation", 1) != 1:
+        raise ValueError(
+            f"{who} was made without `recurrent_dropout`, and reads none in "
+            "training either, whatever it is set to. Make the layer with "
+            "`recurrent_dropout`. Received: "
+            f"recurrent_dropout={cell.recurrent_dropout}"
+        )
+
+
 def methods(cell):
     """The methods of a cell to put in place for a pass, by name."""
     return {
@@ -71,13 +90,13 @@ def methods(cell):
 
 def layer_methods(layer):
     """The same for the layer around a cell."""
-    return {"call": _layer_call}
+    return {"inner_loop": _layer_loop}
 
 
-def _layer_call(plain, layer, scope, *args, **kwargs):
+def _layer_loop(plain, layer, scope, *args, **kwargs):
     # Past `cell.call`, the fast kernels ask here whether there is dropout.
     kwargs["training"] = True
-    return plain(*args, **kwargs)
+    return plain(*args[:3], **kwargs)
 
 
 def _call(plain, cell, scope, inputs, states, *args, **kwargs):
@@ -121,7 +140,12 @@ def _forget(plain, cell, scope):
 
 def is_layer_of(layer, cells):
     """Whether `layer` is a stock layer around one of `cells`."""
-    return type(layer) in LAYERS and layer.cell in cells
+    return isinstance(layer, LAYERS) and layer.cell in cells
+
+
+def stock_class(layer):
+    """The stock class of a layer around a cell, its own or its parent; None."""
+    return next((cls for cls in type(layer).__mro__ if cls in LAYERS), None)
 
 
 def loops_over(layer, drawn):
