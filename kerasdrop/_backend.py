@@ -157,6 +157,34 @@ def is_repeated(since):
     return False
 
 
+def random_state():
+    """What the backend's own random numbers depend on, for `has_drawn`."""
+    return None
+
+
+def has_drawn(before):
+    """Whether the backend drew numbers of its own since `random_state()`.
+
+    Keras' numbers are no such ones, but for unseeded dropout on PyTorch. On
+    PyTorch the state is then what it was before. On JAX there are none.
+    """
+    return False
+
+
+# Whether `seeded` decides the backend's own random numbers.
+SEEDS_OWN = False
+
+
+@contextlib.contextmanager
+def seeded(seed):
+    """The backend's own random numbers are those of a seed, in the block.
+
+    Args:
+        seed: Function that returns an int32 scalar tensor.
+    """
+    yield
+
+
 def run_saved_model(path, inputs):
     """The outputs of a SavedModel, which TensorFlow runs whatever wrote it.
 
@@ -245,6 +273,25 @@ if BACKEND == "tensorflow":
         if tf.executing_eagerly():
             return None, ""
         return tf.compat.v1.get_default_graph(), tf.get_current_name_scope()
+
+    def random_state():
+        if tf.executing_eagerly():
+            return None
+        graph = tf.compat.v1.get_default_graph()
+        return graph, len(graph.get_operations())
+
+    def has_drawn(before):
+        if before is None:
+            return False
+        graph, count = before
+        return any(
+            operation.op_def is not None
+            and operation.op_def.is_stateful
+            and any(part in operation.type for part in _RANDOM)
+            for operation in graph.get_operations()[count:]
+        )
+
+    _RANDOM = ("Random", "Normal", "Multinomial", "Uniform", "Binomial")
 
     def is_repeated(since):
         outer, outer_scope = since
@@ -474,6 +521,37 @@ elif BACKEND == "torch":
         for value, name in zip(graph.outputs, output_names, strict=True):
             value.name = name
         program.save(path)
+
+    SEEDS_OWN = True
+
+    def random_state():
+        states = [torch.get_rng_state()]
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            states.append(torch.cuda.get_rng_state())
+        return states
+
+    def _set_random_state(states):
+        torch.set_rng_state(states[0])
+        if len(states) > 1:
+            torch.cuda.set_rng_state(states[1])
+
+    def has_drawn(before):
+        if all(map(torch.equal, before, random_state())):
+            return False
+        _set_random_state(before)
+        return True
+
+    @contextlib.contextmanager
+    def seeded(seed):
+        before = random_state()
+        seed = int(seed())
+        torch.default_generator.manual_seed(seed)
+        if len(before) > 1:
+            torch.cuda.manual_seed(seed)
+        try:
+            yield
+        finally:
+            _set_random_state(before)
 
     def trace():
         # Private, as is all that tells what is mapped. Pinned by

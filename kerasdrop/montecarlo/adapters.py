@@ -17,6 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasdrop import _backend
 from kerasdrop import _keras_graph
 from kerasdrop import _model_tree
 from kerasdrop import functional
@@ -467,6 +468,7 @@ def replaced(methods):
 
 def _replacements(model, layers):
     """Pairs of an object and the methods to put in place, by name."""
+    yield by_keras.generator_class()
     drawn = {id(layer) for layer in layers}
 
     def drawn_in(layer):
@@ -497,8 +499,58 @@ def _replacements(model, layers):
             known = recurrent.stock_class(layer)
             methods = recurrent.layer_methods(layer)
             yield from _all_asking(layer, known, methods)
-        elif _is_leaf_with_training(layer):
-            yield layer, {"call": _staying_in_inference(layer.call)}
+        else:
+            call = layer.call
+            if _is_leaf_with_training(layer):
+                call = _staying_in_inference(call)
+            if is_foreign(layer):
+                call = _watched(layer, call)
+            if call is not layer.call:
+                yield layer, {"call": call}
+
+
+def _watched(layer, plain):
+    """A call of a layer that may draw in a way of its own."""
+
+    @functools.wraps(plain)
+    def call(*args, **kwargs):
+        if not scopes.is_inference():
+            return plain(*args, **kwargs)
+        before = _backend.random_state()
+        try:
+            outputs = plain(*args, **kwargs)
+        except scopes.DrawsInPrefix as error:
+            raise scopes.DrawsInPrefix(error.layer or layer) from None
+        except ValueError as error:
+            if "[JAX RNG]" in str(error):  # Keras, of unseeded numbers
+                raise scopes.Unseeded(layer) from None
+            raise
+        if _backend.SEEDS_OWN:
+            # In a scope they are seeded.
+            if scopes.current() is None and _backend.has_drawn(before):
+                raise scopes.DrawsInPrefix(layer)
+        elif _backend.has_drawn(before):
+            raise scopes.Unseeded(layer)
+        return outputs
+
+    return call
+
+
+def may_draw(model):
+    """Whether something in `model` may draw that is not known to."""
+    return any(
+        is_foreign(layer) or by_keras.generators(layer)
+        for layer in _keras_graph.all_layers(model)
+        if ".preprocessing." not in type(layer).__module__
+    )
+
+
+def is_foreign(layer):
+    """Whether `layer` runs code that neither Keras nor this package wrote."""
+    module = type(layer).__module__
+    return isinstance(layer, keras.layers.Lambda) or not (
+        module.startswith(("keras.src.", "kerasdrop."))
+    )
 
 
 def _is_leaf_with_training(layer):

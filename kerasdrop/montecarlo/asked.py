@@ -3,10 +3,12 @@
 import contextlib
 import functools
 
+from kerasdrop import _backend
 from kerasdrop import _keras_graph
 from kerasdrop import _model_tree
 from kerasdrop import masks
 from kerasdrop.montecarlo import adapters
+from kerasdrop.montecarlo import by_keras
 from kerasdrop.montecarlo import scopes
 from kerasdrop.montecarlo import symbolic
 
@@ -18,6 +20,12 @@ _LOOP = (
     "have the same mask. Draw before the loop, write it as a loop of Python, "
     "or make the step a cell in `keras.layers.RNN`, where each step draws "
     "anew."
+)
+_UNSEEDED = (
+    "draws random numbers that are not seeded by Keras (`tf.random`, or on JAX "
+    "`keras.random` without a `seed`), so that its samples could not be "
+    "reproduced. Make a `keras.random.SeedGenerator` in its `__init__` and "
+    "hand it to `keras.random` as `seed`."
 )
 _ONLY_IN_TRAINING = (
     "is called in training only, under `if training:`, so that a prediction "
@@ -48,17 +56,47 @@ def checking(model, inputs, layers, draw_of):
             in training, without its asking.
     """
     scope = scopes.StochasticScope(draw_of, layers)
-    try:
-        with scope:
+    has_foreign = False
+    for layer in _keras_graph.all_layers(model):
+        has_foreign = has_foreign or adapters.is_foreign(layer)
+        for generator in by_keras.generators(layer):
+            scope.owners[id(generator)] = layer
+    with refusing(model), scope:
+        if has_foreign and _backend.SEEDS_OWN:
+            before = scope.asked[id(None)]
+            with _backend.seeded(lambda: by_keras.own_seed(scope)):
+                scope.asked[id(None)] = before
+                state = _backend.random_state()
+                yield scope
+                scope.asked[id(None)] += _backend.has_drawn(state)
+        else:
             yield scope
-    except scopes.AskedInLoop as error:
-        raise ValueError(f"{_named(model, error.layer)} {_LOOP}") from None
     silent = [layer for layer in layers if not scope.asked[id(layer)]]
     if silent:
         _check_silent(model, inputs, silent)
+    if not layers and not scope.asked[id(None)]:
+        raise ValueError(
+            f"no layer of model '{model.name}' can draw, so all samples would "
+            "be the same. Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`, "
+            "and train with it; of a layer of yours that is random in training "
+            "alone, say how it is drawn, with `kerasdrop.register_stochastic`."
+        )
+
+
+@contextlib.contextmanager
+def refusing(model):
+    """What cannot be drawn in the block is an error that names the layer."""
+    try:
+        yield
+    except scopes.AskedInLoop as error:
+        raise ValueError(f"{_named(model, error.layer)} {_LOOP}") from None
+    except scopes.Unseeded as error:
+        raise ValueError(f"{_named(model, error.layer)} {_UNSEEDED}") from None
 
 
 def _named(model, layer):
+    if layer is None:
+        return f"A random number generator of model '{model.name}'"
     paths = {id(one): path for path, one in _model_tree.walk(model)}
     return (
         f"Layer '{paths.get(id(layer), layer.name)}' "

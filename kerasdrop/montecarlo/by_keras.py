@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from kerasdrop import masks
+from kerasdrop.montecarlo import scopes
 
 # Keras on PyTorch adds the two words of a seed as they are: no overflow.
 _SEED_BITS = (1 << 30) - 1
@@ -56,7 +57,7 @@ def check(layer, plan, owner):
 def methods(layer):
     """The methods of a layer to put in place for a pass, by name."""
     takes_training = "training" in inspect.signature(layer.call).parameters
-    return {"call": _training_call} if takes_training else {}
+    return {"call": functools.partial(_training_call, takes_training)}
 
 
 def generator_methods(generator):
@@ -64,12 +65,46 @@ def generator_methods(generator):
     return {"next": functools.partial(_next, generator.state.dtype)}
 
 
-def _training_call(plain, layer, scope, *args, **kwargs):
-    return plain(*args, **{**kwargs, "training": True})
+def _training_call(takes_training, plain, layer, scope, *args, **kwargs):
+    # Keras on PyTorch asks no generator for dropout without a seed.
+    scope.asked[id(layer)] += 1
+    if takes_training:
+        kwargs["training"] = True
+    return plain(*args, **kwargs)
 
 
 def _next(dtype, plain, layer, scope, ordered=True):
-    draw = scope.draw(layer)
+    return _seed(scope.draw(layer), dtype)
+
+
+def _seed(draw, dtype):
     # Of the first of all folded rows.
     draw = draw._replace(index=draw.index[:1], rows=draw.rows[:1])
     return ops.cast(masks.row_keys(draw, 1)[:, 0] & _SEED_BITS, dtype)
+
+
+def generator_class():
+    """The class of all generators, and what to put in place for a pass.
+
+    Whatever has a generator, Keras itself included, draws from our seeds: no
+    generator moves, and all samples differ.
+    """
+    cls = keras.random.SeedGenerator
+    plain = vars(cls)["next"]
+
+    @functools.wraps(plain)
+    def next_(generator, ordered=True):
+        if not scopes.is_inference():
+            return plain(generator, ordered)
+        scope = scopes.current()
+        if scope is None:
+            raise scopes.DrawsInPrefix(None)
+        owner = scope.owners.get(id(generator))
+        return _seed(scope.seed_draw(owner), generator.state.dtype)
+
+    return cls, {"next": next_}
+
+
+def own_seed(scope):
+    """A seed for random numbers that are not Keras', an int32 scalar tensor."""
+    return _seed(scope.seed_draw(None), "int32")[0]

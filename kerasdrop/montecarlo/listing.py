@@ -52,7 +52,10 @@ def is_augmentation(layer):
 def _inspected(path, layer, is_unknown):
     name = _model_tree.class_name(layer)
     if is_unknown:
-        why = "no: unknown class, see `kerasdrop.register_stochastic`"
+        why = (
+            "no: unknown class, see `kerasdrop.register_stochastic`; but yes, "
+            "by Keras, if it draws at inference by itself"
+        )
         return LayerInspection(path, name, None, False, why)
     if not adapters.can_draw(layer):
         why = "no: augmentation stays off"

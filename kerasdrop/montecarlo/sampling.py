@@ -13,6 +13,7 @@ from kerasdrop.montecarlo import adapters
 from kerasdrop.montecarlo import asked
 from kerasdrop.montecarlo import folding
 from kerasdrop.montecarlo import plans
+from kerasdrop.montecarlo import scopes
 
 
 @contextlib.contextmanager
@@ -51,15 +52,32 @@ def sampler(model, key, plan, inputs, rows, vectorized=True):
             )
             if not vectorized:
                 draw = draw._replace(batch=of_rows[:1])
-            draws = _draws(keys, draw)
+            draws = _draws(key, keys, draw)
             return asked.checking(model, inputs, numbers, draws)
 
         if vectorized:
-            holders = adapters.holders_of(model, numbers)
-            folded = folding.FoldedModel(model, inputs, holders)
+            folded = _folded(model, inputs, list(numbers))
             yield functools.partial(_side_by_side, folded, scope)
         else:
             yield functools.partial(_one_by_one, model, inputs, rows, scope)
+
+
+def _folded(model, inputs, layers):
+    """The model on its inputs, behind which all draws of samples are made."""
+    while True:
+        holders = adapters.holders_of(model, layers)
+        try:
+            with asked.refusing(model):
+                return folding.FoldedModel(model, inputs, holders)
+        except scopes.DrawsInPrefix as error:
+            # It draws at inference by itself, as only its call tells.
+            if error.layer is None or error.layer in layers:
+                raise ValueError(
+                    f"Something in model '{model.name}' draws random numbers "
+                    "that is no layer of its own, such as an activation. Put "
+                    "it into a layer of yours."
+                ) from None
+            layers = [*layers, error.layer]
 
 
 def _side_by_side(folded, scope, samples):
@@ -112,19 +130,24 @@ def _precise(output):
     return output
 
 
-def _draws(keys, draw):
+def _draws(key, keys, draw):
     """What each layer draws in one pass, as `scopes.StochasticScope` asks it.
 
     A layer that is called again draws anew, and anew at each step of a loop.
     """
 
     def draw_of(layer, number, steps):
-        key = keys[id(layer)]
+        if layer is None:
+            # A generator of Keras in a layer that is not known: no number of
+            # a layer is below 0.
+            of_call = masks.derived_key(key, np.int32(-1))
+        else:
+            of_call = keys[id(layer)]
         if number:
-            key = masks.derived_key(key, np.int32(number))
+            of_call = masks.derived_key(of_call, np.int32(number))
         for step in steps:
             # Below 0: no number of a call.
-            key = masks.derived_key(key, -1 - step)
-        return draw._replace(key=key)
+            of_call = masks.derived_key(of_call, -1 - step)
+        return draw._replace(key=of_call)
 
     return draw_of

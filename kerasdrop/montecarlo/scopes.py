@@ -10,18 +10,30 @@ from kerasdrop import _backend
 _current = threading.local()
 
 
-class AskedInLoop(BaseException):
-    """A layer asks where one draw would serve for all steps of a loop.
+class Refused(BaseException):
+    """A layer asks where it cannot be answered.
 
     No `Exception`: neither Keras nor a model shall catch it on its way out.
 
     Attributes:
-        layer: The layer that asks.
+        layer: The layer that asks; None if it is not known.
     """
 
     def __init__(self, layer):
-        super().__init__(layer.name)
+        super().__init__(getattr(layer, "name", None))
         self.layer = layer
+
+
+class AskedInLoop(Refused):
+    """One draw would serve for all steps of a loop."""
+
+
+class Unseeded(Refused):
+    """The random numbers of the layer are not Keras', or have no seed."""
+
+
+class DrawsInPrefix(Refused):
+    """It draws where all samples would share the draw."""
 
 
 class StochasticScope:
@@ -40,7 +52,10 @@ class StochasticScope:
         memory: Dict that lives as long as the pass, or as the step of a loop,
             for layers that make something once and use it several times.
         asked: How often each layer was asked, by its id: a `Counter`. What is
-            traced once for all steps of a loop counts once.
+            traced once for all steps of a loop counts once. Under the id of
+            None is counted what was drawn by generators that are not those of
+            a layer of this scope.
+        owners: Dict of the layers that have a generator of Keras, by its id.
         asked_in_steps: Ids of the layers that were asked in steps of a loop.
     """
 
@@ -48,6 +63,7 @@ class StochasticScope:
         self.memory = {}
         self.asked = collections.Counter()
         self.asked_in_steps = set()
+        self.owners = {}
         self._draw_of = draw_of
         self._layers = {id(layer) for layer in layers}
         self._calls = collections.Counter()
@@ -84,6 +100,16 @@ class StochasticScope:
         number = self._calls[id(layer)]
         self._calls[id(layer)] += 1
         return self._draw_of(layer, number, self._steps if by_step else ())
+
+    def seed_draw(self, owner):
+        """A new draw, for a seed of Keras' own random numbers.
+
+        Args:
+            owner: The layer that the generator is of, or None.
+        """
+        if owner is not None and owner in self:
+            self.asked[id(owner)] += 1
+        return self.draw(None)
 
     def loop(self):
         """A loop of the model begins here.

@@ -230,8 +230,11 @@ def test_an_unknown_stochastic_layer_is_named():
 
 def test_with_unknown_layers_alone_the_cure_is_to_register_them():
     model = keras.Sequential([keras.Input((3,)), Own(), layers.Dense(2)])
-    with pytest.raises(ValueError, match="register_stochastic` of Own"):
-        kerasdrop.MonteCarlo(model)
+    with pytest.warns(UserWarning, match=r"'own' \(Own\).*register_stochastic"):
+        predictive = kerasdrop.MonteCarlo(model, kind="regression")
+    # Only a pass tells whether it draws at inference.
+    with pytest.raises(ValueError, match="can draw.*register_stochastic"):
+        predictive.predict(np.ones((2, 3), "float32"), verbose=0)
 
 
 def test_augmentation_is_not_named():
