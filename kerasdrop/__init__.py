@@ -16,6 +16,7 @@ from kerasdrop.montecarlo.model import MonteCarlo
 from kerasdrop.montecarlo.prediction import mc_predict
 from kerasdrop.rates import get_rates
 from kerasdrop.rates import set_rates
+from kerasdrop.rows import row_scope
 from kerasdrop.stripping import strip_dropout
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ __all__ = [
     "metrics",
     "plots",
     "register_stochastic",
+    "row_scope",
     "schedules",
     "set_rates",
     "strip_dropout",

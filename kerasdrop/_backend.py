@@ -128,9 +128,60 @@ def patient(function):
     return function()
 
 
-def replica_id():
-    """Index of this replica: 0, but under a `tf.distribute` strategy."""
-    return 0
+def replica():
+    """Which of how many replicas runs here, each with rows of its own.
+
+    The replicas of a `tf.distribute` strategy, or the processes of
+    `torch.distributed`. Elsewhere there is one. A JAX program of several
+    processes works on global arrays, whose rows are numbered globally.
+
+    Returns:
+        The index, an integer or an int32 scalar tensor; and the number.
+    """
+    return 0, 1
+
+
+def read(variable):
+    """The value of a `keras.Variable`, as a tensor."""
+    return variable.value
+
+
+def is_tracing():
+    """Whether Python runs here once, for many calls of a compiled function.
+
+    Not in `torch.compile`, which notices what Python would do otherwise.
+    """
+    return False
+
+
+def whole_layout(num_axes):
+    """Keyword arguments for a `keras.Variable` that no `LayoutMap` divides.
+
+    Args:
+        num_axes: Integer, of the variable.
+    """
+    return {}
+
+
+def register(layer, variables):
+    """Makes variables known where PyTorch looks for them: in `state_dict`.
+
+    Keras names them by their paths, in which there are numbers that depend on
+    what was made before. Where a layer stands in a module of PyTorch, its own
+    place in it tells it from others.
+
+    Args:
+        layer: A layer, which Keras does not build.
+        variables: Dict of names and `keras.Variable`, which are no weights.
+    """
+
+
+def checkpointed(variables):
+    """What a layer keeps so that `tf.train.Checkpoint` saves variables of it.
+
+    Args:
+        variables: Dict of names and `keras.Variable`, which are no weights.
+    """
 
 
 def is_recomputing():
@@ -306,15 +357,41 @@ if BACKEND == "tensorflow":
                 return False
         return True
 
-    def replica_id():
+    def replica():
         if not tf.distribute.has_strategy():
-            return 0
+            return 0, 1
         context = tf.distribute.get_replica_context()
-        return 0 if context is None else context.replica_id_in_sync_group
+        if context is None:
+            return 0, 1
+        return context.replica_id_in_sync_group, context.num_replicas_in_sync
+
+    def read(variable):
+        # Keras returns the variable of TensorFlow. Of a strategy's variables,
+        # a `tf.function` takes each for the first that it was called with.
+        return tf.convert_to_tensor(variable.value)
+
+    def is_tracing():
+        return not tf.executing_eagerly()
+
+    def checkpointed(variables):
+        return tf.train.Checkpoint(**variables)
 
 elif BACKEND == "jax":
     import jax
     from jax._src import core as jax_core
+
+    def is_tracing():
+        # Of a compiled function even constants are traced.
+        return isinstance(jax.numpy.zeros(()), jax.core.Tracer)
+
+    def whole_layout(num_axes):
+        distribution = keras.distribution.distribution()
+        if distribution is None:
+            return {}
+        layout = keras.distribution.TensorLayout(
+            [None] * num_axes, distribution.device_mesh
+        )
+        return {"layout": layout}
 
     _PATIENCE = 60.0  # seconds
 
@@ -374,6 +451,16 @@ elif BACKEND == "jax":
 
 elif BACKEND == "torch":
     import torch
+
+    def replica():
+        group = torch.distributed
+        if not (group.is_available() and group.is_initialized()):
+            return 0, 1
+        return group.get_rank(), group.get_world_size()
+
+    def register(layer, variables):
+        values = {name: each.value for name, each in variables.items()}
+        layer.add_module("states", torch.nn.ParameterDict(values))
 
     def lasting():
         return torch.inference_mode(False)

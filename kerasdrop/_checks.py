@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import ops
 
+NO_ROW_BEYOND = 2**31
+
 # A schedule is checked at these steps and around every step that its own
 # configuration names (boundaries, durations): there its pieces begin and end.
 _CHECKED_STEPS = (0, 1, 2, 3, 5, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
@@ -188,6 +190,28 @@ def step(value, owner, name):
             f"Received: {name}={value!r}"
         )
     return int(value)
+
+
+def row(value, owner, name):
+    """Returns the number of a row as an integer, or raises."""
+    if step(value, owner, name) >= NO_ROW_BEYOND:
+        raise ValueError(
+            f"{owner}: rows are numbered below 2**31. Received: "
+            f"{name}={value!r}"
+        )
+    return int(value)
+
+
+def rows(value, owner):
+    """Returns the numbers of rows as an int32 array, or raises."""
+    array = np.asarray(value)
+    is_legal = array.ndim == 1 and np.issubdtype(array.dtype, np.integer)
+    if not is_legal or (array < 0).any() or (array >= NO_ROW_BEYOND).any():
+        raise ValueError(
+            f"{owner}: argument `rows` must be integers from 0 to 2**31 - 1, "
+            f"one for each row. Received: rows={value!r}"
+        )
+    return array.astype("int32")
 
 
 def number(value, owner, name, minimum=-math.inf):

@@ -41,6 +41,7 @@ from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop import _bits
+from kerasdrop import rows as row_numbers
 from kerasdrop.montecarlo import refusals
 
 _LOW_32 = 0xFFFFFFFF
@@ -230,17 +231,25 @@ def _hash(word, first_key, second_key):
     return _bits.narrowed(word)
 
 
-def rows_of_replica(inputs):
-    """The `Draw.rows` of a training batch: None, but under a TF strategy.
+def rows_of_batch(inputs):
+    """The `Draw.rows` of a batch: None, but where it is a part of one.
 
-    There each replica takes its rows from another part of the row numbers, so
-    that replicas do not repeat each other's masks.
+    A `row_scope` tells which part. Without one, each replica takes its rows
+    from another part of the row numbers, so that replicas do not repeat each
+    other's masks: whatever their seeds are, and also where all have the key
+    of one of them.
     """
-    replica = _backend.replica_id()
+    scope = row_numbers.current_scope()
+    if scope is not None:
+        return scope.rows_of(inputs)
+    replica, count = _backend.replica()
     if isinstance(replica, int) and replica == 0:
         return None
-    rows = ops.arange(ops.shape(inputs)[0], dtype="int32")
-    return rows + replica * _ROWS_PER_REPLICA
+    # There are 2**32 row numbers: of many replicas each has fewer.
+    first_row = replica * min(_ROWS_PER_REPLICA, 2**32 // count)
+    if isinstance(first_row, int):
+        first_row = _int32(first_row)
+    return ops.arange(ops.shape(inputs)[0], dtype="int32") + first_row
 
 
 def row_keys(draw, num_rows):

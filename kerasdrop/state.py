@@ -1,6 +1,7 @@
 """State that is no weight: where a rate, a key and a counter live."""
 
 import random
+import re
 
 import keras
 import numpy as np
@@ -24,14 +25,18 @@ class Cell(keras.random.SeedGenerator):
         self.name = name
         self.backend = keras.backend
         self._initial_seed = None
-        with _backend.lasting():
-            self.state = keras.Variable(
-                np.asarray(value, dtype),
-                dtype=dtype,
-                trainable=False,
-                autocast=False,  # a float16 policy must not round the rate
-                name=name,
-            )
+        value = np.asarray(value, dtype)
+        self.state = keras.Variable(
+            # A function, which Keras may call later: where a layer is made
+            # while Keras only looks for shapes, nothing has a value yet.
+            lambda shape, dtype=None: ops.convert_to_tensor(value, dtype),
+            shape=value.shape,
+            dtype=dtype,
+            trainable=False,
+            autocast=False,  # a float16 policy must not round the rate
+            name=name,
+            **_backend.whole_layout(value.ndim),
+        )
 
     def next(self, *args, **kwargs):
         raise TypeError("This holds a state of kerasdrop and draws nothing.")
@@ -56,20 +61,30 @@ def value_of(variable, owner):
         ) from None
 
 
+def name_scope(layer):
+    """A scope in which variables get paths under the name of `layer`."""
+    # What Keras allows in a name, but PyTorch and TensorFlow not everywhere.
+    return keras.name_scope(re.sub(r"[^A-Za-z0-9_-]", "_", layer.name))
+
+
 class DrawState(keras.layers.Layer):
     """What a stochastic layer remembers; its private child.
 
     A layer of its own, so that it is saved and restored with the model and
     yet a checkpoint of the stock layer, which has none of it, loads as well.
 
+    The path of each state is the name of the layer, `draw_state` and a name
+    that no other state has: so it is found by it in `get_state_tree`, in a
+    `state_dict` of PyTorch, and wherever else paths must differ.
+
     States:
         rate: float32 scalar; absent if the rate is a schedule, or learned.
-        key: int32 `(2, 2, 1)`, made from the seed.
+        key: int32 `(2, 2, 1)`, made from the seed. In its path it is `seed`.
         step: int32 scalar, the number of training calls.
         draws: int32 scalar, the number of draws at inference.
     """
 
-    def __init__(self, rate, seed, owner):
+    def __init__(self, rate, seed, layer, owner):
         super().__init__(name="draw_state")
         self._owner = owner
         self._keeps_key = seed is not None
@@ -77,11 +92,18 @@ class DrawState(keras.layers.Layer):
             # Python's generator: `keras.utils.set_random_seed` seeds it. The
             # 63 bits keep any two unseeded layers apart.
             seed = random.getrandbits(63)
-        if rate is not None:
-            self.rate = Cell(rate, "float32", "rate")
-        self.key = Cell(masks.key_of_seed(seed), "int32", "key")
-        self.step = Cell(0, "int32", "step")
-        self.draws = Cell(0, "int32", "draws")
+        with name_scope(layer), keras.name_scope(self.name):
+            # Not "key", which a layout map may mean for attention.
+            suffix = _suffix()
+            if rate is not None:
+                self.rate = Cell(rate, "float32", "rate" + suffix)
+            key = masks.key_of_seed(seed)
+            self.key = Cell(key, "int32", "seed" + suffix)
+            self.step = Cell(0, "int32", "step" + suffix)
+            self.draws = Cell(0, "int32", "draws" + suffix)
+        variables = {name: cell.state for name, cell in self._cells().items()}
+        self._checkpointed = _backend.checkpointed(variables)
+        _backend.register(self, variables)
         self.built = True
 
     def _cells(self):
@@ -98,6 +120,10 @@ class DrawState(keras.layers.Layer):
         """Sets a state from outside the model's computation."""
         self._readable(name)
         getattr(self, name).state.assign(value)
+
+    def tensor(self, name):
+        """The value of a state, in the graph."""
+        return _backend.read(getattr(self, name).state)
 
     def advance(self, name):
         """Adds 1 to a counter, in the graph; returns its value before."""
@@ -131,3 +157,14 @@ class DrawState(keras.layers.Layer):
                 if name == "rate":
                     value = _checks.rate(value, self._owner)
                 self.write(name, value)
+
+
+def _suffix():
+    """What makes names unique in this scope: mostly nothing.
+
+    Keras numbers the names that it makes. One that was given may come twice,
+    as that of a layer in each of several blocks.
+    """
+    path = Cell(0, "int32", "draws").state.path
+    number = keras.backend.get_uid(path)
+    return "" if number == 1 else f"_{number - 1}"

@@ -24,7 +24,6 @@ ROWS = (
         "kerasdrop.callbacks.record",
         "kerasdrop.layers.arguments",
         "kerasdrop.montecarlo",  # imports nothing
-        "kerasdrop.montecarlo.batches",
         "kerasdrop.montecarlo.moments",
         "kerasdrop.montecarlo.refusals",
         "kerasdrop.montecarlo.result",
@@ -34,7 +33,9 @@ ROWS = (
         "kerasdrop._bits",
         "kerasdrop._classes",
         "kerasdrop._targets",
+        "kerasdrop.montecarlo.batches",
         "kerasdrop.montecarlo.plans",
+        "kerasdrop.rows",
         "kerasdrop.montecarlo.runtimes",
         "kerasdrop.montecarlo.scopes",
     ),

@@ -14,6 +14,7 @@ import keras
 
 from kerasdrop.layers.arguments import CheckedArguments
 from kerasdrop.layers.dropout import Dropout
+from kerasdrop.state import name_scope
 
 _current = threading.local()
 
@@ -35,13 +36,14 @@ class _LiveAttention(CheckedArguments):
     def _start(self, stock_init, dropout, seed, stochastic_inference):
         with _code_of_keras(draws=False):
             stock_init(dropout=0.0, seed=seed)
-        self._dropout_layer = Dropout(
-            dropout,
-            seed=seed,
-            stochastic_inference=stochastic_inference,
-            name="dropout",
-            dtype=self.dtype_policy,
-        )
+        with name_scope(self):
+            self._dropout_layer = Dropout(
+                dropout,
+                seed=seed,
+                stochastic_inference=stochastic_inference,
+                name="dropout",
+                dtype=self.dtype_policy,
+            )
 
     def __setattr__(self, name, value):
         # `build` of Keras makes a layer of its own, which goes no further.

@@ -48,7 +48,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         self._stochastic_inference = _checks.flag(
             stochastic_inference, owner, "stochastic_inference"
         )
-        self._state = DrawState(rate, self.seed, owner)
+        self._state = DrawState(rate, self.seed, self, owner)
         self.supports_masking = True
         # There is nothing to build, but in a subclass that says so.
         self.built = type(self).build is keras.layers.Layer.build
@@ -123,10 +123,10 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         compiled step cannot raise.
         """
         if self._schedule is None:
-            rate = ops.convert_to_tensor(self._state.rate.state.value)
+            rate = self._state.tensor("rate")
         else:
             if step is None:
-                step = ops.convert_to_tensor(self._state.step.state.value)
+                step = self._state.tensor("step")
             rate = ops.cast(self._schedule(step), "float32")
         return ops.where(rate * (1.0 - rate) >= 0.0, rate, float("nan"))
 
@@ -167,9 +167,9 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
 
     def _draw(self, index, inputs):
         return masks.Draw(
-            ops.convert_to_tensor(self._state.key.state.value),
+            self._state.tensor("key"),
             index,
-            masks.rows_of_replica(inputs),
+            masks.rows_of_batch(inputs),
         )
 
     def stochastic(self, inputs, draw, rate):

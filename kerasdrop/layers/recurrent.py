@@ -8,6 +8,7 @@ from kerasdrop import masks
 from kerasdrop.layers.arguments import CheckedArguments
 from kerasdrop.layers.dropout import Dropout
 from kerasdrop.layers.locked import LockedDropout
+from kerasdrop.state import name_scope
 
 _STOCK_CELLS = (
     keras.layers.LSTMCell,
@@ -96,13 +97,14 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
         def dropout(number, cls, rate, name, dtype):
             if rate is None:
                 return None
-            return cls(
-                rate,
-                seed=masks.derived_seed(self.seed, number),
-                stochastic_inference=stochastic_inference,
-                name=name,
-                dtype=dtype,
-            )
+            with name_scope(self):
+                return cls(
+                    rate,
+                    seed=masks.derived_seed(self.seed, number),
+                    stochastic_inference=stochastic_inference,
+                    name=name,
+                    dtype=dtype,
+                )
 
         policy = self.dtype_policy
         self.input_dropout = dropout(

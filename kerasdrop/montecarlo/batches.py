@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 from keras import tree
 
-_NO_ROW_BEYOND = 2**31
+from kerasdrop import _checks
 
 
 class RowsOf(NamedTuple):
@@ -74,7 +74,7 @@ class Batches:
         self._fills = fills
         self.targets = []
         self._first_row = first_row
-        self._rows = None if rows is None else _checked_rows(rows, owner)
+        self._rows = None if rows is None else _checks.rows(rows, owner)
         self._takes_targets = y is True
         if is_iterable_of_batches(x):
             if self._rows is not None or not (y is None or y is True):
@@ -158,7 +158,7 @@ class Batches:
         if self._rows is not None:
             return self._rows[positions]
         places = self._first_row + positions
-        if places[-1] >= _NO_ROW_BEYOND:
+        if places[-1] >= _checks.NO_ROW_BEYOND:
             raise ValueError(
                 f"{self._owner}: rows are numbered below 2**31. Received: "
                 f"first_row={self._first_row}, and a row {places[-1]}"
@@ -322,18 +322,6 @@ def _is_sparse(x):
 
 def _dense(array):
     return array.toarray() if _is_sparse(array) else array
-
-
-def _checked_rows(rows, owner):
-    rows = np.asarray(rows)
-    is_legal = rows.ndim == 1 and np.issubdtype(rows.dtype, np.integer)
-    if not is_legal or (rows < 0).any() or (rows >= _NO_ROW_BEYOND).any():
-        raise ValueError(
-            f"{owner}: argument `rows` must be integers from 0 to 2**31 - 1, "
-            "the place of each row of `x` in the data. Received: "
-            f"rows={rows!r}"
-        )
-    return rows.astype("int32")
 
 
 def _num_rows(arrays, owner):

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 from keras import tree
 
+from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
 from kerasdrop.montecarlo import export
@@ -20,6 +21,7 @@ from kerasdrop.montecarlo.batches import Batches
 from kerasdrop.montecarlo.batches import RowsOf
 from kerasdrop.montecarlo.engine import Engine
 from kerasdrop.state import Cell
+from kerasdrop.state import name_scope
 
 _NOT_TRAINED = (
     "MonteCarlo predicts; it is not trained. Train the model that it was made "
@@ -198,7 +200,8 @@ class MonteCarlo(keras.Model):
         self.model = model
         seed = _checks.seed(seed, owner)
         self._seed = random.getrandbits(63) if seed is None else seed
-        self._key = Cell(masks.key_of_seed(self._seed), "int32", "key")
+        with name_scope(self):
+            self._key = Cell(masks.key_of_seed(self._seed), "int32", "seed")
         request = summaries.Request(
             self.num_samples,
             self.plan,
@@ -209,7 +212,7 @@ class MonteCarlo(keras.Model):
         )
         self._engine = Engine(
             model,
-            lambda: self._key.state.value,
+            lambda: _backend.read(self._key.state),
             self.kind,
             request,
             self,
