@@ -58,7 +58,7 @@ def test_the_state_is_non_trainable_and_no_weight():
         len(layer.trainable_variables),
         sorted(v.name for v in layer.non_trainable_variables),
     )
-    assert found == (0, 0, ["draws", "key", "rate", "step"])
+    assert found == (0, 0, ["draws", "rate", "seed", "step"])
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="a JAX loop")
