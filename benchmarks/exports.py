@@ -82,7 +82,7 @@ def results(folder):
         )
         for name, (of_model, of_export) in REQUESTS.items():
             predictive = kerasdrop.MonteCarlo(
-                classifier(drops=True), **{"num_samples": 50, **of_model}
+                classifier(drops=True), **{"num_samples": 48, **of_model}
             )
             yield (
                 format,

@@ -25,7 +25,7 @@ from keras import ops
 
 import kerasdrop
 
-LENGTH_SCALE, FIRST_RATE, BATCH_ROWS, SAMPLES = 1e-4, 0.1, 20, 50
+LENGTH_SCALE, FIRST_RATE, BATCH_ROWS, SAMPLES = 1e-4, 0.1, 20, 48
 
 
 def data(num_rows, rng):
