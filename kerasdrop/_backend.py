@@ -115,6 +115,10 @@ def lasting():
     return contextlib.nullcontext()
 
 
+# Whether `compiled` runs a function of Python once for many calls.
+TRACES = BACKEND != "torch"
+
+
 class ValuesAway(RuntimeError):
     """On JAX: a model's variables have no values while Keras runs an epoch."""
 

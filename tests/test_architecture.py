@@ -76,6 +76,7 @@ ROWS = (
     (
         "kerasdrop._keras_graph",
         "kerasdrop.layers",
+        "kerasdrop.montecarlo.attributes",
         "kerasdrop.montecarlo.by_keras",
         "kerasdrop.montecarlo.recurrent",
         "kerasdrop.plots",

@@ -22,6 +22,7 @@ from kerasdrop import _keras_graph
 from kerasdrop import _model_tree
 from kerasdrop import functional
 from kerasdrop.layers.base import StochasticLayer
+from kerasdrop.montecarlo import attributes
 from kerasdrop.montecarlo import by_keras
 from kerasdrop.montecarlo import recurrent
 from kerasdrop.montecarlo import scopes
@@ -320,19 +321,21 @@ def is_by_keras(layer):
 
 def fingerprint(model):
     """What a compiled Monte Carlo pass depends on, besides values."""
-    layers = tuple(
+    layers = [
         (
             id(layer),
             getattr(layer.dtype_policy, "name", None),
-            None if adapter_of(layer) is None else rate_of(layer),
+            layer.supports_masking,
+            adapter_of(layer),
+            attributes.of_layer(layer),
         )
         for layer in _keras_graph.all_layers(model)
-    )
+    ]
     # LoRA adds variables. JAX gets them in two lists, those to train and the
     # others, and would not notice that two of one shape changed places.
-    variables = tuple(
+    variables = [
         (id(variable), variable.trainable) for variable in model.variables
-    )
+    ]
     return layers, variables
 
 

@@ -1,6 +1,7 @@
 """Samples of a batch, streamed into statistics by compiled functions."""
 
 import copy
+import functools
 from typing import NamedTuple
 
 from keras import ops
@@ -68,6 +69,7 @@ class Engine:
         self._made_for = None
         self._bytes = {}  # of one sample of one row, by the shape of a row
         self._compiled = {}  # functions, by how samples are cut
+        self._traces = []  # names of functions traced in the last call
 
     def most_rows(self, inputs):
         """How many rows of `inputs` can be drawn at a time; None for all.
@@ -173,9 +175,31 @@ class Engine:
         # of steps decides how Keras runs them.
         any_size = self._vectorized and not adapters.draws_by_step(self._model)
         return {
-            name: _backend.compiled(function, self._holder, any_size=any_size)
+            name: _backend.compiled(
+                self._noted(function), self._holder, any_size=any_size
+            )
             for name, function in named.items()
         }
+
+    def _noted(self, function):
+        """`function`, which tells when it is traced."""
+
+        @functools.wraps(function)
+        def traced(*args):
+            self._traces.append(function.__name__)
+            return function(*args)
+
+        return traced
+
+    def after_call(self):
+        """To be called after a compiled function.
+
+        A layer may count its calls, or keep what it saw in its last: what a
+        trace itself changed does not make the trace out of date.
+        """
+        if _backend.TRACES and self._traces:
+            self._made_for = adapters.fingerprint(self._model)
+        self._traces.clear()
 
     def partial(self, batch, state, in_sets, rest):
         """The statistics of what was drawn: numbers as of `Chunks`."""
@@ -347,6 +371,7 @@ class Pass:
                 self._state,
                 ops.convert_to_tensor(first, "int32"),
             )
+        self._engine.after_call()
         # JAX returns at once, before it has computed anything.
         made = (self._result, self._state)[self._result is None]
         ops.convert_to_numpy(tree.flatten(made)[-1])

@@ -1,0 +1,91 @@
+"""What code of Python reads off a layer when it is traced, and may change."""
+
+import functools
+
+import keras
+import numpy as np
+
+from kerasdrop.layers.base import StochasticLayer
+
+_PLAIN = (bool, int, float, complex, str, bytes)
+# What `fit`, `predict` and `compile` leave on a model.
+_OF_TRAINER = {
+    "_compile_config",
+    "_compiled_trainable_state",
+    "history",
+    "optimizer",
+    "output_names",
+    "stop_evaluating",
+    "stop_predicting",
+    "stop_training",
+}
+# Larger arrays are told apart as objects.
+_MOST_BYTES = 4096
+
+
+class _Same:
+    """Equal to itself alone, and held: its `id` is not given to another."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __eq__(self, other):
+        return isinstance(other, _Same) and self.value is other.value
+
+    __hash__ = None
+
+
+@functools.cache
+def _bookkeeping(is_model):
+    """Names of what Keras itself keeps on any layer or model."""
+    names = set(vars(keras.layers.Layer(name="bare")))
+    if is_model:
+        names |= _OF_TRAINER | set(vars(keras.Model(name="bare_model")))
+    return names
+
+
+def of_layer(layer):
+    """The plain attributes of a layer: to be compared, not looked at.
+
+    Numbers, strings, functions, small arrays, and tuples, lists and dicts of
+    these; not tensors and variables, which a compiled function gets, nor
+    other layers.
+    """
+    is_own = isinstance(layer, StochasticLayer)
+    skipped = _bookkeeping(isinstance(layer, keras.Model))
+    found = []
+    for name, value in vars(layer).items():
+        if value is None or name in skipped:
+            continue
+        # The rate of a layer of ours is read when the function runs.
+        if is_own and name.startswith("_") and name not in _OF_OURS:
+            continue
+        if isinstance(value, _PLAIN):
+            found.append((name, type(value), value))
+        else:
+            value = _plain(value, 3)
+            if value is not None:
+                found.append((name, value))
+    return found
+
+
+_OF_OURS = ("_stochastic_inference", "_schedule")
+
+
+def _plain(value, depth):
+    if isinstance(value, _PLAIN):
+        return type(value), value
+    if isinstance(value, keras.layers.Layer) or value is None:
+        return None
+    if isinstance(value, np.ndarray):
+        if value.nbytes > _MOST_BYTES or value.dtype.hasobject:
+            return _Same(value)
+        return value.shape, value.dtype.str, value.tobytes()
+    if depth and isinstance(value, (tuple, list)):
+        return [_plain(one, depth - 1) for one in value]
+    if depth and isinstance(value, dict):
+        return [
+            (key if isinstance(key, _PLAIN) else None, _plain(one, depth - 1))
+            for key, one in value.items()
+        ]
+    return _Same(value) if callable(value) else None
