@@ -55,7 +55,8 @@ def of_layer(layer):
     skipped = _bookkeeping(isinstance(layer, keras.Model))
     found = []
     for name, value in vars(layer).items():
-        if value is None or name in skipped:
+        # TensorFlow keeps lists of what is tracked under such names.
+        if value is None or name in skipped or name.startswith("_self_"):
             continue
         # The rate of a layer of ours is read when the function runs.
         if is_own and name.startswith("_") and name not in _OF_OURS:
