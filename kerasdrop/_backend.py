@@ -177,7 +177,11 @@ def register(layer, variables):
     Args:
         layer: A layer, which Keras does not build.
         variables: Dict of names and `keras.Variable`, which are no weights.
+
+    Returns:
+        Whether all have a value by now: it is to be called again if not.
     """
+    return True
 
 
 def checkpointed(variables):
@@ -464,7 +468,14 @@ elif BACKEND == "torch":
 
     def register(layer, variables):
         values = {name: each.value for name, each in variables.items()}
-        layer.add_module("states", torch.nn.ParameterDict(values))
+        found = {
+            name: value
+            for name, value in values.items()
+            # Or a stand-in, while Keras only looks for shapes.
+            if isinstance(value, torch.nn.Parameter)
+        }
+        layer.add_module("states", torch.nn.ParameterDict(found))
+        return len(found) == len(values)
 
     def lasting():
         return torch.inference_mode(False)

@@ -89,9 +89,7 @@ class DrawState(keras.layers.Layer):
         self._owner = owner
         self._keeps_key = seed is not None
         if seed is None:
-            # Python's generator: `keras.utils.set_random_seed` seeds it. The
-            # 63 bits keep any two unseeded layers apart.
-            seed = random.getrandbits(63)
+            seed = _fresh_seed(rate != 0.0)
         with name_scope(layer), keras.name_scope(self.name):
             # Not "key", which a layout map may mean for attention.
             suffix = _suffix()
@@ -101,10 +99,33 @@ class DrawState(keras.layers.Layer):
             self.key = Cell(key, "int32", "seed" + suffix)
             self.step = Cell(0, "int32", "step" + suffix)
             self.draws = Cell(0, "int32", "draws" + suffix)
+        self._register()
+        self.built = True
+
+    def complete(self):
+        """Makes all states known that had no value when they were made."""
+        if not self._is_registered:
+            self._register()
+
+    def _register(self):
         variables = {name: cell.state for name, cell in self._cells().items()}
         self._checkpointed = _backend.checkpointed(variables)
-        _backend.register(self, variables)
-        self.built = True
+        self._is_registered = _backend.register(self, variables)
+
+    def seed_later(self):
+        """Makes this the state of an unseeded layer, which has no key yet."""
+        self._keeps_key = False
+
+    def seed_now(self, layer, is_dropping):
+        """Gives it a key, where Keras builds a layer around `layer`.
+
+        In another variable: Keras may do so while it only looks for shapes,
+        and would forget what was assigned.
+        """
+        value = masks.key_of_seed(_fresh_seed(is_dropping))
+        with name_scope(layer), keras.name_scope(self.name):
+            self.key.state = Cell(value, "int32", self.key.name).state
+        self._register()
 
     def _cells(self):
         names = ("rate", "key", "step", "draws")
@@ -157,6 +178,26 @@ class DrawState(keras.layers.Layer):
                 if name == "rate":
                     value = _checks.rate(value, self._owner)
                 self.write(name, value)
+
+
+def _fresh_seed(is_dropping):
+    """A seed of 63 bits for a layer that was given none.
+
+    They are those that Python's generator, which `keras.utils.set_random_seed`
+    seeds, would give next: any two unseeded layers are kept apart. What is
+    taken from the generator is what the stock layer takes, one number if its
+    rate is above 0: so the weights of the layers behind are those that they
+    have behind the stock layer.
+    """
+    ahead = random.Random()
+    ahead.setstate(random.getstate())
+    seed = ahead.getrandbits(63)
+    if is_dropping:
+        random.randint(1, 10**9)
+        return seed
+    # Nothing is taken, so that others may come by this state as well.
+    number = keras.backend.get_uid(f"kerasdrop_seed_{seed}")
+    return masks.derived_seed(seed, number)
 
 
 def _suffix():

@@ -39,16 +39,21 @@ class _LiveAttention(CheckedArguments):
         with name_scope(self):
             self._dropout_layer = Dropout(
                 dropout,
-                seed=seed,
+                seed=0 if seed is None else seed,
                 stochastic_inference=stochastic_inference,
                 name="dropout",
                 dtype=self.dtype_policy,
             )
+        if seed is None:
+            self._dropout_layer.seed_later()
 
     def __setattr__(self, name, value):
         # `build` of Keras makes a layer of its own, which goes no further.
         if name != "_dropout_layer" or isinstance(value, Dropout):
             super().__setattr__(name, value)
+        else:
+            # The stock layer takes its seed here, between those of weights.
+            self._dropout_layer.seed_now()
 
     @property
     def dropout(self):
@@ -67,6 +72,7 @@ class _LiveAttention(CheckedArguments):
 
     @functools.wraps(keras.layers.MultiHeadAttention.call)
     def call(self, *args, training=None, **kwargs):
+        self._dropout_layer._state.complete()
         with _code_of_keras(self._dropout_layer.would_draw(training)):
             return super().call(*args, training=training, **kwargs)
 

@@ -53,6 +53,16 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         # There is nothing to build, but in a subclass that says so.
         self.built = type(self).build is keras.layers.Layer.build
 
+    def seed_later(self):
+        """Makes this an unseeded layer, to which `seed_now` gives a seed."""
+        self.seed = None
+        self._state.seed_later()
+
+    def seed_now(self):
+        """Gives a layer its seed for which `seed_later` has been called."""
+        if self.seed is None:
+            self._state.seed_now(self, self._exact_rate != 0.0)
+
     def _label(self):
         return f"Layer '{self.name}' ({type(self).__name__})"
 

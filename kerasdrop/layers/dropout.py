@@ -34,8 +34,10 @@ class Dropout(NoiseShapeLayer, keras.layers.Dropout):
             decides once for the whole axis. `(None, 1, None)` drops the same
             features at every step of a sequence.
         seed: Integer, or None for a seed of its own (reproducible by
-            `keras.utils.set_random_seed`). Layers with the same seed draw the
-            same masks in training.
+            `keras.utils.set_random_seed`; for a layer made at rate 0 in a
+            session that made such a layer before, after
+            `keras.utils.clear_session` only). Layers with the same seed draw
+            the same masks in training.
         stochastic_inference: Boolean; whether to draw when `training` is
             False, too.
         **kwargs: As in `keras.layers.Layer`: `name`, `dtype`.

@@ -170,6 +170,25 @@ class TestStateDict:
                 ops.convert_to_numpy(mine(X, training=True)),
             )
 
+    def test_a_layer_that_keras_builds_for_its_shapes_has_all_states(self):
+        class Holder(keras.layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.attention = layers.MultiHeadAttention(1, 2, dropout=0.5)
+
+            def call(self, x):
+                return self.attention(x, x)
+
+        holder = Holder()
+        holder(sequences())
+        state = holder.attention._dropout_layer.state_dict()
+        assert sorted(name.split(".")[-1] for name in state) == [
+            "draws",
+            "key",
+            "rate",
+            "step",
+        ]
+
     def test_the_rate_is_read_after_loading(self):
         module = self.module(lambda: layers.Dropout(0.5))
         other = self.module(lambda: layers.Dropout(0.5))
