@@ -1,8 +1,10 @@
 """Finds layers inside a model, with a path for each.
 
-The one private name of Keras used here is in `sublayers`;
-`tests/contracts/test_sublayers.py` pins what it relies on.
+What it reads of Keras' private names is in `sublayers` and `CONV_LSTM_CELL`;
+`tests/contracts/test_sublayers.py` pins it.
 """
+
+import sys
 
 import keras
 
@@ -15,6 +17,13 @@ STOCK_DROPOUT = (
     keras.layers.GaussianDropout,
     keras.layers.AlphaDropout,
 )
+
+
+# The cell of the ConvLSTM layers has no public name. To ask a layer for it
+# would make one, and variables, when the package is imported.
+CONV_LSTM_CELL = sys.modules[
+    keras.layers.ConvLSTM1D.__mro__[1].__module__
+].ConvLSTMCell
 
 
 def sublayers(layer):

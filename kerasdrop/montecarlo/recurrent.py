@@ -20,6 +20,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasdrop import _model_tree
 from kerasdrop import functional
 from kerasdrop import masks
 from kerasdrop.layers.recurrent import DropoutRNN
@@ -36,18 +37,12 @@ LAYERS = (
 )
 
 
-def _cell_classes():
-    # The cell of the ConvLSTM layers has no public name.
-    conv_cell = type(keras.layers.ConvLSTM1D(1, 1).cell)
-    return (
-        keras.layers.LSTMCell,
-        keras.layers.GRUCell,
-        keras.layers.SimpleRNNCell,
-        conv_cell,
-    )
-
-
-CELLS = _cell_classes()
+CELLS = (
+    keras.layers.LSTMCell,
+    keras.layers.GRUCell,
+    keras.layers.SimpleRNNCell,
+    _model_tree.CONV_LSTM_CELL,
+)
 
 # What a cell has masks for, by number.
 _OF_INPUTS, _OF_STATE = 0, 1

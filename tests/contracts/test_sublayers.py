@@ -37,3 +37,8 @@ def test_a_layer_lists_its_attributes_in_order_and_in_containers():
 def test_a_layer_does_not_list_what_is_deeper():
     inner = layers.TimeDistributed(layers.Dense(1, name="deep"), name="inner")
     assert names(keras.Sequential([inner])) == ["inner"]
+
+
+def test_the_cell_of_convolutional_recurrent_layers():
+    for cls in (layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D):
+        assert type(cls(1, 1).cell) is _model_tree.CONV_LSTM_CELL
