@@ -374,19 +374,38 @@ def noise_shape(value, owner):
     return tuple(None if size is None else int(size) for size in value)
 
 
+def full_noise_shape(noise_shape, rank):
+    """A noise shape with an entry for each axis, as Keras broadcasts it.
+
+    A shorter one is that of the last axes. It may have no None, which Keras
+    takes from the first axes instead.
+    """
+    missing = rank - len(noise_shape)
+    if missing < 0 or (missing and None in noise_shape):
+        raise ValueError(
+            "`noise_shape` must have one entry for each axis of the inputs, or "
+            "be of integers alone, for the last axes. Received: "
+            f"noise_shape={noise_shape} for inputs of {rank} axes"
+        )
+    return (1,) * missing + tuple(noise_shape)
+
+
 def noise_shape_fits(noise_shape, input_shape, owner):
     """Checks a noise shape against the (partly known) shape of the inputs."""
-    fits = len(noise_shape) == len(input_shape) and all(
+    missing = len(input_shape) - len(noise_shape)
+    fits = missing == 0 or (missing > 0 and None not in noise_shape)
+    fits = fits and all(
         noise is None
         or noise == 1
         or not isinstance(size, int)
         or noise == size
-        for noise, size in zip(noise_shape, input_shape)
+        for noise, size in zip(noise_shape, input_shape[missing:])
     )
     if not fits:
         raise ValueError(
             f"{owner}: `noise_shape` must have one entry for each axis of the "
-            "inputs, each of them None, 1 or the size of that axis. Received: "
+            "inputs, each of them None, 1 or the size of that axis; or be of "
+            "integers alone, for the last axes. Received: "
             f"noise_shape={noise_shape} for inputs of shape "
             f"{tuple(input_shape)}"
         )

@@ -41,6 +41,7 @@ from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop import _bits
+from kerasdrop import _checks
 from kerasdrop import rows as row_numbers
 from kerasdrop.montecarlo import refusals
 
@@ -468,6 +469,8 @@ def for_noise(inputs, draw, noise_shape=None):
     """
     sizes = ops.shape(inputs)
     if noise_shape is not None:
+        noise_shape = _checks.full_noise_shape(noise_shape, len(sizes))
+        _check_rows_of_noise(noise_shape, draw)
         if noise_shape[:1] == (1,) and draw.rows is not None:
             # One mask for all rows.
             draw = draw._replace(rows=ops.zeros_like(draw.rows))
@@ -476,6 +479,21 @@ def for_noise(inputs, draw, noise_shape=None):
             for noise, size in zip(noise_shape, sizes)
         ]
     return draw, tuple(sizes)
+
+
+def _check_rows_of_noise(noise_shape, draw):
+    """Raises if a noise is for another number of rows than the draw."""
+    fixed = noise_shape[0] if noise_shape else None
+    if draw.rows is None or fixed in (None, 1):
+        return
+    if draw.rows.shape[0] not in (None, fixed):
+        raise ValueError(
+            f"noise_shape={noise_shape} fixes the number of rows, while a "
+            "Monte Carlo pass runs each row once for each sample. Make the "
+            "first entry None, for a mask for each row, or 1, for one mask for "
+            f"all rows: noise_shape={(None, *noise_shape[1:])}. Or: "
+            "pass `vectorized=False`, which runs one sample at a time."
+        )
 
 
 def _keep(inputs, key, index, rows, set_size, num_samples, rate, noise_shape):
