@@ -366,8 +366,18 @@ def unknown_layers(model):
         for layer in _keras_graph.all_layers(model)
         if id(layer) not in holders
         and ".preprocessing." not in type(layer).__module__
-        and by_keras.generators(layer)
+        and (by_keras.generators(layer) or _wraps_dropout(layer))
     ]
+
+
+def _wraps_dropout(layer):
+    """Whether `layer` wraps a module of PyTorch with dropout in it."""
+    if not isinstance(layer, keras.layers.TorchModuleWrapper):
+        return False
+    return any(
+        "Dropout" in type(module).__name__ and getattr(module, "p", 0.0)
+        for module in layer.module.modules()
+    )
 
 
 def holders_of(model, layers):

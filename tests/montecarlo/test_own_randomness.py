@@ -180,3 +180,17 @@ def test_what_draws_nothing_is_refused():
     model = stack(layers.Lambda(lambda t: 2.0 * t, output_shape=(30,)))
     with pytest.raises(ValueError, match="can draw, so all samples"):
         mc(model)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="wraps a module of PyTorch")
+def test_dropout_of_pytorch_is_listed_as_not_drawn():
+    import torch
+
+    module = torch.nn.Sequential(torch.nn.Linear(30, 30), torch.nn.Dropout(0.5))
+    wrapper = layers.TorchModuleWrapper(module, output_shape=(None, 30))
+    model = stack(wrapper, layers.Dropout(0.5))
+    found = kerasdrop.inspect(model).layers[0]
+    assert not found.is_drawn
+    assert found.class_name == "keras.layers.TorchModuleWrapper"
+    with pytest.warns(UserWarning, match="TorchModuleWrapper"):
+        kerasdrop.MonteCarlo(model, kind="regression")
