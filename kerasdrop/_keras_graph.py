@@ -57,6 +57,60 @@ def arguments_of(node, values):
     return node.arguments.fill_in(values)
 
 
+def inputs_and_mask(node, values):
+    """The arguments `inputs` and `mask` of the call of a graph.
+
+    Args:
+        values: As in `arguments_of`.
+
+    Returns:
+        A pair; `mask` is None where it is left to the inputs' own masks.
+    """
+    args, kwargs = arguments_of(node, values)
+    named = {**dict(zip(("inputs", "training", "mask"), args)), **kwargs}
+    return named["inputs"], named.get("mask")
+
+
+def entrance(operation, run):
+    """A layer that is called as `operation` is, and runs its graph by `run`.
+
+    All that Keras does around a graph's calls, it does as ever: it converts
+    the inputs, hands them their masks, and hands on `training`. `operation`
+    itself is left as it is.
+
+    Args:
+        operation: A layer with a graph.
+        run: Function of (flat list of input tensors, their masks or None, a
+            function that makes of an operation what is to be called), which
+            returns the flat list of the graph's outputs.
+    """
+    graph = graph_of(operation)
+    masks = []
+
+    def call(inputs, training=None, mask=None, **kwargs):
+        masks.append(mask)
+        return type(graph).call(
+            inside, inputs, training=training, mask=mask, **kwargs
+        )
+
+    def run_through_graph(inputs, operation_fn):
+        outputs = run(tree.flatten(inputs), masks.pop(), operation_fn)
+        return tree.pack_sequence_as(graph._outputs_struct, outputs)
+
+    inside = _double(graph, call=call, _run_through_graph=run_through_graph)
+    if operation is graph:
+        return inside
+    return _double(operation, _functional=inside)
+
+
+def _double(layer, **attributes):
+    """Another object with the attributes of `layer`, but for these."""
+    double = object.__new__(type(layer))
+    # Past Keras' tracker. To rematerialize is of use in training alone.
+    vars(double).update({**vars(layer), "_remat_mode": None, **attributes})
+    return double
+
+
 def takes_training(operation):
     """Whether the `call` of `operation` has an argument `training`."""
     return "training" in inspect.signature(operation.call).parameters

@@ -85,9 +85,15 @@ ROWS = (
         "kerasdrop._copying",
         "kerasdrop.montecarlo.activations",
         "kerasdrop.montecarlo.adapters",
-        "kerasdrop.montecarlo.folding",
+        "kerasdrop.montecarlo.batch_axis",
     ),
-    ("kerasdrop.montecarlo.asked", "kerasdrop.montecarlo.kinds"),
+    ("kerasdrop.montecarlo.frontier",),
+    ("kerasdrop.montecarlo.misfits",),
+    (
+        "kerasdrop.montecarlo.asked",
+        "kerasdrop.montecarlo.folding",
+        "kerasdrop.montecarlo.kinds",
+    ),
     ("kerasdrop.montecarlo.features",),
     (
         "kerasdrop.classic_scaling",

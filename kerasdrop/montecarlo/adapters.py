@@ -109,14 +109,17 @@ def _drop_path(layer, draw, inputs):
     )
 
 
-def _attention(plain, layer, scope, inputs, *args, **kwargs):
+def _attention(plain, layer, scope, inputs, mask=None, **kwargs):
     """Drops attention weights, which the stock layer hands out undropped."""
     wants_scores = kwargs.pop("return_attention_scores", False)
     kwargs["training"] = False
-    _, weights = plain(inputs, *args, return_attention_scores=True, **kwargs)
+    _, weights = plain(inputs, mask, return_attention_scores=True, **kwargs)
     rate = _rate_tensor(layer.dropout)
     weights = functional.dropout(weights, scope.draw(layer), rate)
     result = ops.matmul(weights, inputs[1])
+    if mask is not None and mask[0] is not None:
+        # Padded queries attend to nothing.
+        result = ops.where(ops.expand_dims(mask[0], axis=-1), result, 0)
     return (result, weights) if wants_scores else result
 
 

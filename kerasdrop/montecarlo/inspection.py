@@ -4,21 +4,15 @@ import dataclasses
 import math
 
 import keras
-from keras import tree
 
 from kerasdrop import _keras_graph
 from kerasdrop.montecarlo import adapters
+from kerasdrop.montecarlo import batch_axis
 from kerasdrop.montecarlo import folding
 from kerasdrop.montecarlo import listing
 from kerasdrop.montecarlo import preconditions
-from kerasdrop.montecarlo import symbolic
 
-# Rows of the batch on which the graph is tried: no other axis has this size by
-# chance often.
-_BATCH_SIZE = 11
 _RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
-# Size of an axis that the model leaves open.
-_OPEN_SIZE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,21 +48,26 @@ class Inspection:
             in the order of the model, with the attributes `path`,
             `class_name`, `rate`, `is_drawn` and `why`.
         prefix: `Part`, the part of the model that is run once for all samples;
-            None for a subclassed model, all of which is run for each.
+            None for a subclassed model, all of which is run for each, and
+            where there is a refusal.
+        refusal: None; or why the samples of a row cannot be run side by side,
+            and the way out, as `mc_predict` would say it.
     """
 
     model: str
     layers: tuple
     prefix: object
+    refusal: object
     _table: str = dataclasses.field(repr=False)
 
     def __str__(self):
         lines = [f"Model '{self.model}'", self._table]
         prefix = self.prefix
         if prefix is None:
-            lines.append(
+            no_graph = (
                 "It has no graph of layers: all of it is run for each sample."
             )
+            lines.append(self.refusal or no_graph)
             return "\n".join(lines)
         ends = ", ".join(prefix.ends_at) or "nowhere: nothing is drawn"
         lines += [
@@ -112,7 +111,7 @@ def inspect(model):
     return Inspection(
         model.name,
         tuple(listing.random_layers(model)),
-        _prefix(model),
+        *_prefix(model),
         listing.table(model),
     )
 
@@ -120,12 +119,11 @@ def inspect(model):
 class _Observer:
     """Counts the calls of a graph as they are made."""
 
-    def __init__(self, batch_size):
+    def __init__(self):
         self.calls = {True: 0, False: 0}  # by whether for each sample
         self.multiply_adds = {True: 0, False: 0}
         self.ends_at = []
         self.leaves_batch_at = []
-        self._batch_size = batch_size
         self._left = False
 
     def __call__(self, operation, inputs, outputs, is_folded, begins):
@@ -136,7 +134,7 @@ class _Observer:
         if begins:
             self.ends_at.append(operation.name)
         leaves = any(
-            output.shape[:1] not in ((), (self._batch_size,))
+            output.shape[:1] not in ((), (batch_axis.SIZES[0],))
             for output in outputs
         )
         if leaves and not self._left:
@@ -147,44 +145,27 @@ class _Observer:
 
 
 def _prefix(model):
-    graph = _keras_graph.graph_of(model)
-    if graph is None:
-        return None
-    batch_size = graph.inputs[0].shape[0] or _BATCH_SIZE
-    observers = []
+    """The `Part` that is run once, or None; and a refusal, or None."""
+    if _keras_graph.graph_of(model) is None:
+        return None, None
     drawn = [
         layer
         for layer in adapters.drawable_layers(model)
         if adapters.rate_of(layer) > 0.0
     ]
     holders = adapters.holders_of(model, drawn)
-
-    def trial(inputs):
-        # Keras may try more than once: on PyTorch without data, then with.
-        observers.append(_Observer(batch_size))
-        folded = folding.FoldedModel(model, inputs, holders, observers[-1])
-        return tree.flatten(folded.samples(1))
-
-    symbolic.run(
-        trial,
-        tree.map_structure(
-            lambda tensor: keras.KerasTensor(
-                [
-                    size or (_OPEN_SIZE if axis else batch_size)
-                    for axis, size in enumerate(tensor.shape)
-                ],
-                tensor.dtype,
-            ),
-            graph.input,
-        ),
-    )
-    observer = observers[-1]
-    return Part(
+    observer = _Observer()
+    try:
+        folding.observe_shapes(model, holders, observer, as_tried=True)
+    except ValueError as refusal:
+        return None, str(refusal)
+    part = Part(
         tuple(dict.fromkeys(observer.ends_at)),
         _share(observer.calls),
         _share(observer.multiply_adds),
         tuple(dict.fromkeys(observer.leaves_batch_at)),
     )
+    return part, None
 
 
 def _share(counts):

@@ -39,7 +39,7 @@ def bytes_per_sample(model, inputs):
     lengths = [size for x in given for size in x.shape[1:]]
     calls = _Calls(max(lengths, default=1))
     holders = adapters.holders_of(model, adapters.drawable_layers(model))
-    folding.observe_shapes(graph, holders, calls)
+    folding.observe_shapes(model, holders, calls, inputs)
     return max(1, _WORKSPACE * calls.peak())
 
 

@@ -82,8 +82,7 @@ def _folded(model, inputs, layers):
 
 def _side_by_side(folded, scope, samples):
     num_samples = samples.shape[0]
-    with scope(samples):
-        outputs = folded.samples(num_samples)
+    outputs = folded.samples(num_samples, functools.partial(scope, samples))
     return tree.map_structure(
         lambda output: _precise(
             ops.reshape(output, (-1, num_samples, *ops.shape(output)[1:]))

@@ -1,5 +1,7 @@
 """What `inspect` tells about a model."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -54,11 +56,23 @@ def test_a_recurrent_layer_counts_its_steps():
 def test_where_axis_0_stops_being_the_batch_is_named():
     x = keras.Input((4, 2))
     h = layers.Dropout(0.5)(x)
-    h = keras.ops.reshape(h, (-1, 2))
-    found = kerasdrop.inspect(keras.Model(x, layers.Dense(1)(h)))
+    h = layers.Dense(1)(keras.ops.reshape(h, (-1, 2)))
+    h = keras.ops.reshape(h, (-1, 4))
+    found = kerasdrop.inspect(keras.Model(x, h))
     (name,) = found.prefix.leaves_batch_at
     assert name.startswith("reshape")
     assert "no longer the batch" in str(found)
+
+
+def test_a_model_that_is_refused_is_told_with_the_reason():
+    x = keras.Input((4,))
+    h = keras.ops.sum(layers.Dropout(0.5)(x), axis=0, keepdims=True)
+    found = kerasdrop.inspect(keras.Model(x, h))
+    assert found.prefix is None
+    expected = r"operation 'sum\w*' \(Sum\) .* \(1, 4\).*vectorized=False"
+    assert re.search(expected, found.refusal)
+    assert found.refusal in str(found)
+    assert [one.is_drawn for one in found.layers] == [True]
 
 
 def test_an_unknown_layer_is_listed_with_the_way_out():
