@@ -245,7 +245,7 @@ class _Walk:
                 for t in part.graph.outputs
             ]
 
-        return self._as_inside(self._model, memory, (), run)
+        return self._as_inside(self._model, _Memory(), (), run)
 
     def _left(self, step, memory):
         """What a graph that was entered returns; `_NotYet` where it has."""
@@ -264,13 +264,12 @@ class _Walk:
     def _as_inside(self, layer, memory, mask_axes, run):
         """`run()`, as if inside the call of a layer that was entered."""
         casts = self._casts or layer.compute_dtype != layer.variable_dtype
-        if memory.masks is None and not casts:
+        masks = memory.masks if layer.supports_masking else None
+        if masks is None and not casts:
             return run()
-        masks = None
-        if memory.masks is not None and mask_axes:
-            flat = tree.flatten(memory.masks)
-            flat = map(self._repeated_mask, flat, mask_axes)
-            masks = tree.pack_sequence_as(memory.masks, list(flat))
+        if masks is not None:
+            flat = map(self._repeated_mask, tree.flatten(masks), mask_axes)
+            masks = tree.pack_sequence_as(masks, list(flat))
         before, self._casts = self._casts, casts
         try:
             outputs = _Inside(layer, run)(ops.zeros(()), mask=masks)

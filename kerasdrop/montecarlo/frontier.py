@@ -74,8 +74,9 @@ class Part:
     drawn: set
 
 
-# Found once for each graph: `_found[graph][what it depends on]`.
-_found = weakref.WeakKeyDictionary()
+# Found once for each graph, by what it depends on.
+_layouts = weakref.WeakKeyDictionary()
+_parts = weakref.WeakKeyDictionary()
 # Graphs with a layer that does not keep the batch where it was believed to be.
 _distrusted = weakref.WeakSet()
 
@@ -94,21 +95,23 @@ def of(model, shapes, stochastic):
             and arguments tell.
     """
     graph = _keras_graph.graph_of(model)
-    found = _found.setdefault(graph, {})
     trusts = graph not in _distrusted
-    key = (tuple(shapes), frozenset(stochastic), trusts)
-    if key in found:
-        return found[key]
+    key = tuple(shapes), trusts, frozenset(stochastic)
+    parts = _parts.setdefault(graph, {})
+    if key in parts:
+        return parts[key]
+    layouts = _layouts.setdefault(graph, {})
     try:
-        layouts = batch_axis.layouts(model, shapes, trusts)
-        part = _Finder(model, stochastic).part(graph, layouts, False)
+        if key[:2] not in layouts:
+            layouts[key[:2]] = batch_axis.layouts(model, shapes, trusts)
+        finder = _Finder(model, stochastic)
+        parts[key] = finder.part(graph, layouts[key[:2]], False)
     except ValueError:
         # Perhaps since a layer was believed what is not so.
         if not distrust(model):
             raise
         return of(model, shapes, stochastic)
-    found[key] = part
-    return part
+    return parts[key]
 
 
 def distrust(model):

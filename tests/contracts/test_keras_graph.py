@@ -121,3 +121,101 @@ def test_a_class_of_another_package_has_no_name_there():
         pass
 
     assert _keras_graph.name_of_class(Softmax()) is None
+
+
+# Of a call with a mask: an ordinary one warns as well.
+ignore_masking = pytest.mark.filterwarnings(
+    "ignore:Layer '.*does not support masking"
+)
+
+
+def inner_models():
+    x = keras.Input((2,))
+    functional = keras.Model(x, layers.Dense(3)(x))
+    return functional, keras.Sequential([keras.Input((2,)), layers.Dense(3)])
+
+
+@ignore_masking
+@pytest.mark.parametrize("kind", [0, 1], ids=["functional", "sequential"])
+def test_an_entrance_is_called_as_the_model_and_runs_what_it_is_told(kind):
+    model = inner_models()[kind]
+    seen = []
+
+    def run(inputs, masks, prepared):
+        seen.append((inputs, masks))
+        (node,) = _keras_graph.nodes_of(_keras_graph.graph_of(model))
+        return [prepared(node.operation)(*inputs) * 2.0]
+
+    entrance = _keras_graph.entrance(model, run)
+    x = np.ones((4, 2), "float32")
+    expected = 2.0 * keras.ops.convert_to_numpy(model(x))
+    before = dict(vars(model))
+    outputs = entrance(x, mask=np.array([[True]] * 4), training=False)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(outputs),
+        expected,
+        rtol=1e-6,
+    )
+    [([inputs], mask)] = seen
+    assert inputs.shape == (4, 2)
+    assert mask.shape == (4, 1)
+    after = vars(model)
+    assert after.keys() == before.keys()
+    assert all(after[name] is before[name] for name in before)
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["functional", "sequential"])
+def test_an_entrance_hands_training_on(kind):
+    told = []
+
+    class Told(layers.Layer):
+        def call(self, inputs, training=None):
+            told.append(training)
+            return inputs
+
+    x = keras.Input((2,))
+    layer = Told()
+    model = (
+        keras.Model(x, layer(x)),
+        keras.Sequential([keras.Input((2,)), layer]),
+    )[kind]
+    told.clear()
+
+    def run(inputs, masks, prepared):
+        return [prepared(layer)(*inputs)]
+
+    _keras_graph.entrance(model, run)(np.ones((1, 2)), training=False)
+    assert told == [False]
+
+
+@ignore_masking
+def test_the_mask_of_a_tensor_reaches_an_entrance_through_a_cast():
+    x = keras.Input((2, 3))
+    model = keras.Model(x, layers.Dense(1)(x))
+    seen = []
+
+    def run(inputs, masks, prepared):
+        pooled = layers.GlobalAveragePooling1D()(inputs[0])
+        seen.append((masks, keras.ops.convert_to_numpy(pooled)))
+        return [inputs[0]]
+
+    numbers = np.array([[[1.0] * 3, [0.0] * 3]])
+    masked = layers.Masking(dtype="float16")(numbers)
+    _keras_graph.entrance(model, run)(masked)
+    [(mask, pooled)] = seen
+    assert keras.ops.convert_to_numpy(mask).tolist() == [[True, False]]
+    assert pooled.tolist() == [[1.0, 1.0, 1.0]]
+
+
+@ignore_masking
+def test_the_arguments_of_a_call_of_a_model():
+    model, _ = inner_models()
+    x, mask = keras.Input((2,)), keras.Input((1,), dtype="bool")
+    for outputs, expected in (
+        (model(x), ("x", None)),
+        (model(inputs=x, mask=mask), ("x", "mask")),
+    ):
+        node = _keras_graph.graph_of(keras.Model([x, mask], outputs))
+        (node,) = _keras_graph.nodes_of(node)
+        values = {id(x): "x", id(mask): "mask"}
+        assert _keras_graph.inputs_and_mask(node, values) == expected
