@@ -106,8 +106,11 @@ def entrance(operation, run):
 def _double(layer, **attributes):
     """Another object with the attributes of `layer`, but for these."""
     double = object.__new__(type(layer))
-    # Past Keras' tracker. To rematerialize is of use in training alone.
-    vars(double).update({**vars(layer), "_remat_mode": None, **attributes})
+    # Past Keras' tracker. To rematerialize is of use in training alone, and a
+    # `call` that was put in place is that of the layer itself.
+    vars(double).update({**vars(layer), "_remat_mode": None})
+    vars(double).pop("call", None)
+    vars(double).update(attributes)
     return double
 
 
