@@ -3,6 +3,8 @@
 import contextlib
 import functools
 
+import numpy as np
+
 from kerasdrop import _backend
 from kerasdrop import _keras_graph
 from kerasdrop import _model_tree
@@ -132,7 +134,17 @@ def _trial(model, inputs, layers, training):
     """
     called = set()
     key = masks.key_of_seed(0)
-    scope = scopes.StochasticScope(lambda *_: masks.Draw(key, 0), layers)
+    one = np.zeros(1, "int32")
+
+    def draw_of(layer, *_):
+        # A seed is that of the first row.
+        return (
+            masks.Draw(key, 0)
+            if layer is not None
+            else masks.Draw(key, one, one)
+        )
+
+    scope = scopes.StochasticScope(draw_of, layers)
 
     def run(inputs):
         # Keras may try more than once: on PyTorch without data, then with.
