@@ -78,8 +78,20 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
 
     @property
     def step(self):
-        """How many training calls the layer has seen (an int)."""
+        """How many training calls the layer has seen: an int of at least 0.
+
+        It is set where what restored the weights does not know of it. The
+        table in docs/annealing.md tells what keeps it.
+        """
         return int(self._state.read("step"))
+
+    @step.setter
+    def step(self, value):
+        self._state.write("step", _checks.step(value, self._label(), "step"))
+
+    def _scales_at_inference(self):
+        """Whether predictions depend on the rate."""
+        return False
 
     @property
     def rate(self):
@@ -206,17 +218,31 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
 
     def get_config(self):
         rate = self._schedule
+        step = {}
         if rate is None:
             rate = self.rate
         else:
             rate = keras.saving.serialize_keras_object(rate)
+            # A copy that gets the weights alone shall predict the same.
+            if self._scales_at_inference() and self.step > 0:
+                step = {"step": self.step}
         return {
             # Of `Layer`, not of a stock parent that has keys of its own.
             **keras.layers.Layer.get_config(self),
             "rate": rate,
             "seed": self.seed,
             "stochastic_inference": self._stochastic_inference,
+            **step,
         }
+
+    @classmethod
+    def from_config(cls, config, *args, **kwargs):
+        config = dict(config)
+        step = config.pop("step", 0)
+        layer = super().from_config(config, *args, **kwargs)
+        if step:
+            layer.step = step
+        return layer
 
 
 class NoiseShapeLayer(StochasticLayer):

@@ -74,6 +74,9 @@ class DropPath(StochasticLayer):
         )
         self._start(rate, seed, stochastic_inference)
 
+    def _scales_at_inference(self):
+        return self.scaling == "classic"
+
     def stochastic(self, inputs, draw, rate):
         return functional.drop_path(inputs, draw, rate, self.scaling)
 

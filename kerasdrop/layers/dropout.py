@@ -93,6 +93,9 @@ class ClassicDropout(NoiseShapeLayer, keras.layers.Dropout):
     https://jmlr.org/papers/v15/srivastava14a.html), section 4 and figure 2.
     """
 
+    def _scales_at_inference(self):
+        return True
+
     def stochastic(self, inputs, draw, rate):
         return functional.classic_dropout(inputs, draw, rate, self.noise_shape)
 

@@ -92,6 +92,9 @@ class StochasticDepth(HoldingLayer):
                 f"{shape or type(outputs).__name__} of {inputs.shape}"
             )
 
+    def _scales_at_inference(self):
+        return self.scaling == "classic"
+
     def stochastic(self, inputs, draw, rate):
         branch = self._outputs(inputs)
         return inputs + functional.drop_path(branch, draw, rate, self.scaling)
