@@ -124,7 +124,7 @@ class Rising(keras.callbacks.Callback):
             for mine, theirs in zip(
                 self.best.variables, self.model.variables, strict=True
             ):
-                mine.assign(theirs.value)
+                mine.assign(ops.convert_to_numpy(theirs.value))
 
 
 def best_weights(model, folder):
