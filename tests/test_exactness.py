@@ -16,6 +16,7 @@ from kerasdrop import _classes
 from kerasdrop import calibration
 from kerasdrop import measures
 from kerasdrop import metrics
+from tests.montecarlo import reference
 
 GENERATOR = np.random.default_rng(0)
 AS_GIVEN = pytest.mark.parametrize(
@@ -271,6 +272,24 @@ def test_the_entropy_of_sure_classes_has_its_digits(given):
 def test_a_mean_of_tiny_probabilities_has_a_likelihood():
     result = predict(constant([0.0, -60.0], "softmax"), np.array([1, 0]))
     np.testing.assert_allclose(result.log_likelihood, [-60.0, 0.0], rtol=1e-5)
+
+
+def test_probabilities_near_1_have_a_variance():
+    # Logits of 6 that vary by a ten-thousandth: the probability by 1e-7.
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.GaussianNoise(2e-4),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    kernel = np.zeros((4, 2))
+    kernel[:, 0] = 1.0
+    model.set_weights([kernel, np.array([3.0, 0.0])])
+    result = predict(model, num_samples=640, seed=1, keep_samples=True)
+    expected = reference.variance(result.samples)
+    assert expected.max() < 1e-6**2
+    np.testing.assert_allclose(result.variance, expected, rtol=1e-3)
 
 
 # Edges of bins.

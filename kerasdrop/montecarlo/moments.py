@@ -40,8 +40,8 @@ class Stream(NamedTuple):
     """Moments of single samples, and of the means of whole sets of them.
 
     Attributes:
-        pivot: What all of these are relative to: `(batch, ...)`, the first
-            sample; or `(batch, 1, ...)`, zeros.
+        pivot: `(batch, ...)`, the first sample, which all of these are
+            relative to.
         samples: `Moments` of the samples.
         set_means: `Moments` of the means of whole sets.
         part: A `Part`.
@@ -53,18 +53,12 @@ class Stream(NamedTuple):
     part: Part
 
 
-def start(chunk, set_size, rest=0, pivot_is_0=False):
-    """The stream after its first chunk of samples; arguments as of `add`.
-
-    Args:
-        pivot_is_0: Whether the pivot is 0. The mean of probabilities is then
-            never below 0, and a small one as exact as a large one.
-    """
+def start(chunk, set_size, rest=0):
+    """The stream after its first chunk of samples; arguments as of `add`."""
     zeros = ops.zeros_like(chunk[:, 0])
     count = zeros[(slice(None), *(slice(0, 1),) * (len(zeros.shape) - 1))]
     empty = Moments(count, zeros, zeros)
-    pivot = count if pivot_is_0 else chunk[:, 0]
-    stream = Stream(pivot, empty, empty, Part(count, zeros))
+    stream = Stream(chunk[:, 0], empty, empty, Part(count, zeros))
     return add(stream, chunk, set_size, rest)
 
 
@@ -143,7 +137,10 @@ def mean(stream):
 
 
 def added_to_mean(mean, samples, count):
-    """A running mean with samples added: of numbers that are all near 0.
+    """A running mean with samples added, without a pivot.
+
+    For numbers that are not below 0: no more is their mean, by rounding
+    neither, and a small one is as exact as a large one.
 
     Args:
         mean: `(batch, ...)`, of those before; None if there were none.

@@ -13,7 +13,7 @@ from kerasdrop.montecarlo import moments
 from kerasdrop.montecarlo import plans
 from kerasdrop.montecarlo import quantiles
 
-# Quantiles are those of so many samples at most, so that memory is bounded.
+# So many samples at most have quantiles, so that memory is bounded.
 MOST_FOR_QUANTILES = 1024
 
 # In this order they are shown.
@@ -66,7 +66,8 @@ class State(NamedTuple):
 
     Attributes:
         stream: `moments.Stream` of the predicted quantity.
-        means: List of tensors `(batch, ...)`, means of the other features.
+        means: List of tensors `(batch, ...)`, means of the other features, for
+            classes behind that of the probabilities.
         divergences: For classes, a list of the sum of the divergences of the
             samples from their mean.
         kept: List of tensors `(batch, capacity, ...)`.
@@ -129,17 +130,14 @@ class Summary:
                 part = feature[:, in_sets:]
                 samples = kept.with_samples(samples, part, first[1])
             to_keep.append(samples)
-        # The mean of small probabilities has to keep its digits.
-        stream = moments.start(
-            found[0], plans.SET_SIZE, rest, pivot_is_0=self._is_of_classes
-        )
+        stream = moments.start(found[0], plans.SET_SIZE, rest)
         means = [
-            moments.added_to_mean(None, feature, None) for feature in found[1:]
+            moments.added_to_mean(None, feature, None)
+            for feature in self._without_pivot(found)
         ]
         divergences = []
         if self._is_of_classes:
-            mean = moments.mean(stream)
-            divergences = [features.divergence(found[0], mean, self._kind)]
+            divergences = [features.divergence(found[0], means[0], self._kind)]
         return State(stream, means, divergences, to_keep, self._log_sums(chunk))
 
     def add(self, state, chunk, first, rest=0):
@@ -154,15 +152,15 @@ class Summary:
         count = stream.samples.count
         means = [
             moments.added_to_mean(mean, feature, count)
-            for mean, feature in zip(state.means, found[1:])
+            for mean, feature in zip(state.means, self._without_pivot(found))
         ]
         divergences = [
             features.added_divergence(
                 total,
                 state.stream.samples.count,
                 found[0],
-                moments.mean(state.stream),
-                moments.mean(stream),
+                state.means[0],
+                means[0],
                 self._kind,
             )
             for total in state.divergences
@@ -197,7 +195,7 @@ class Summary:
 
     def statistics(self, state):
         """A dict of statistics."""
-        plan, seen = self._request.plan, _seen(state.stream)
+        plan, seen = self._request.plan, _seen(state)
         variance = estimates.variance(plan, seen)
         error = estimates.squared_standard_error(plan, seen)
         result = {
@@ -214,7 +212,7 @@ class Summary:
         for total in state.divergences:
             information = total / features.per_row(seen.count, total)
             result |= features.of_classes(
-                self._kind, seen.mean, *state.means, information, seen.count
+                self._kind, *state.means, information, seen.count
             )
         if self._request.quantiles:
             result |= self._quantiles(
@@ -266,6 +264,10 @@ class Summary:
         is_mixture = self._is_normal and self._request.quantiles
         return found[: 2 if is_mixture else 1]
 
+    def _without_pivot(self, found):
+        """The features that have a running mean besides the stream."""
+        return found if self._is_of_classes else found[1:]
+
     def _features(self, output):
         noise_variance = self._request.noise_variance
         return features.features(
@@ -283,17 +285,18 @@ def reaches(state, plan, tolerance, smallest_rate):
         plan, tolerance, smallest_rate: As for `estimates.reaches`.
     """
     stream = state.stream
-    seen = _seen(stream)
+    seen = _seen(state)
     reached = estimates.reaches(plan, seen, tolerance, smallest_rate)
     reached = ops.logical_and(reached, stream.part.count == 0.0)
     return ops.all(reached, axis=tuple(range(1, len(reached.shape))))
 
 
-def _seen(stream):
-    samples, set_means = stream.samples, stream.set_means
+def _seen(state):
+    samples, set_means = state.stream.samples, state.stream.set_means
+    mean = state.means[0] if state.divergences else moments.mean(state.stream)
     return estimates.Seen(
         samples.count,
-        moments.mean(stream),
+        mean,
         samples.squares,
         set_means.count,
         set_means.squares,
