@@ -192,6 +192,15 @@ def checkpointed(variables):
     """
 
 
+def after(inputs):
+    """A context in which what is written to variables waits for `inputs`.
+
+    TensorFlow runs what does not depend on the data of a step at once, even
+    where these turn out to have ended.
+    """
+    return contextlib.nullcontext()
+
+
 def is_recomputing():
     """Whether this forward pass is a recomputation inside a backward pass."""
     return False
@@ -280,6 +289,9 @@ if BACKEND == "tensorflow":
     import tensorflow as tf
 
     right_shift = tf.bitwise.right_shift
+
+    def after(inputs):
+        return tf.control_dependencies([inputs])
 
     def fused(function):
         @functools.cache

@@ -166,17 +166,18 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         step = None
         if draw is None:
             if training:
-                step = self._next_training_step()
+                step = self._next_training_step(inputs)
                 draw = self._draw(step, inputs)
             elif self._stochastic_inference:
-                index = self._state.advance("draws") + _INFERENCE
+                with _backend.after(inputs):
+                    index = self._state.advance("draws") + _INFERENCE
                 draw = self._draw(index, inputs)
         rate = self._rate_tensor(step)
         if draw is None:
             return self.deterministic(inputs, rate)
         return self.stochastic(inputs, draw, rate)
 
-    def _next_training_step(self):
+    def _next_training_step(self, inputs):
         if _backend.is_recomputing():
             raise RuntimeError(
                 f"{self._label()} was called again in a backward pass, by "
@@ -185,7 +186,8 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
                 "call would draw another mask and the gradients would be "
                 "wrong. Take the layer out of the rematerialised block."
             )
-        return self._state.advance("step")
+        with _backend.after(inputs):
+            return self._state.advance("step")
 
     def _draw(self, index, inputs):
         return masks.Draw(
