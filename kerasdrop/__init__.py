@@ -16,6 +16,7 @@ from kerasdrop.montecarlo.model import MonteCarlo
 from kerasdrop.montecarlo.prediction import mc_predict
 from kerasdrop.rates import get_rates
 from kerasdrop.rates import set_rates
+from kerasdrop.rematerialization import remat
 from kerasdrop.rows import row_scope
 from kerasdrop.stripping import strip_dropout
 
@@ -36,6 +37,7 @@ __all__ = [
     "metrics",
     "plots",
     "register_stochastic",
+    "remat",
     "row_scope",
     "schedules",
     "set_rates",

@@ -31,6 +31,7 @@ ROWS = (
     ),
     (
         "kerasdrop._bits",
+        "kerasdrop.rematerialization",
         "kerasdrop._classes",
         "kerasdrop._targets",
         "kerasdrop.montecarlo.batches",

@@ -7,6 +7,7 @@ from keras import ops
 from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
+from kerasdrop import rematerialization
 from kerasdrop.layers.arguments import CheckedArguments
 from kerasdrop.montecarlo import scopes
 from kerasdrop.schedules.base import as_schedule
@@ -178,16 +179,11 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         return self.stochastic(inputs, draw, rate)
 
     def _next_training_step(self, inputs):
-        if _backend.is_recomputing():
-            raise RuntimeError(
-                f"{self._label()} was called again in a backward pass, by "
-                "rematerialisation (`keras.RematScope` or "
-                "`torch.utils.checkpoint`) of a layer around it. The second "
-                "call would draw another mask and the gradients would be "
-                "wrong. Take the layer out of the rematerialised block."
-            )
-        with _backend.after(inputs):
-            return self._state.advance("step")
+        def advance():
+            with _backend.after(inputs):
+                return self._state.advance("step")
+
+        return rematerialization.step_of(self, advance)
 
     def _draw(self, index, inputs):
         return masks.Draw(

@@ -1,0 +1,170 @@
+"""Gradient checkpointing with the mask of the forward pass in both passes."""
+
+import contextlib
+import functools
+import threading
+
+import keras
+from keras import ops
+from keras import tree
+
+from kerasdrop import _backend
+
+_current = threading.local()
+
+
+def remat(function):
+    """`keras.remat` for functions in which layers of kerasdrop draw.
+
+    The intermediate results of `function` are not kept for the backward pass
+    but computed again there. Each layer of kerasdrop that it calls draws the
+    mask of the forward pass again and counts one training call, so that the
+    gradients are those of the function without it. In plain `keras.remat`,
+    `tf.recompute_grad`, `torch.utils.checkpoint` and `jax.checkpoint` such a
+    layer raises an error.
+
+    Args:
+        function: A function of tensors, or a layer, which calls the same
+            layers in the same order whenever it is called with the same
+            arguments.
+
+    Returns:
+        A function with the arguments and the results of `function`.
+
+    Raises:
+        RuntimeError: When it is called inside a plain one of those above.
+
+    Example:
+
+    >>> class Block(keras.layers.Layer):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.dense = keras.layers.Dense(8)
+    ...         self.dropout = kerasdrop.layers.Dropout(0.5)
+    ...
+    ...     def _body(self, x, training):
+    ...         return self.dropout(self.dense(x), training=training)
+    ...
+    ...     def call(self, x, training=False):
+    ...         return kerasdrop.remat(self._body)(x, training=training)
+
+    Reference: [Chen et al., 2016](https://arxiv.org/abs/1604.06174).
+    """
+
+    @functools.wraps(function, updated=())
+    def rematerialized(*args, **kwargs):
+        block = _Block(_block())
+        leaves = tree.flatten((args, kwargs))
+        places = [i for i, leaf in enumerate(leaves) if ops.is_tensor(leaf)]
+
+        # Backends trace or differentiate all arguments: so they get tensors.
+        def run(*tensors):
+            filled = list(leaves)
+            for place, tensor in zip(places, tensors):
+                filled[place] = tensor
+            packed_args, packed = tree.pack_sequence_as((args, kwargs), filled)
+            with block.running():
+                return function(*packed_args, **packed)
+
+        tensors = [leaves[place] for place in places]
+        if _backend.CHECKPOINT_TRACES_ONCE:
+            block.count_calls(run, tensors)
+        return keras.remat(run)(*tensors)
+
+    return rematerialized
+
+
+def step_of(layer, advance):
+    """The step of a training call of `layer`.
+
+    Args:
+        advance: Function that counts the call and returns its step. It is not
+            called where the call is made again for a backward pass.
+    """
+    block = _block()
+    if block is not None:
+        return block.step_of(layer, advance)
+    if _backend.is_recomputing():
+        raise RuntimeError(
+            f"Layer '{layer.name}' ({type(layer).__name__}) was called in a "
+            "block whose results are computed again for the backward pass "
+            "(`keras.remat`, `keras.RematScope`, `tf.recompute_grad`, "
+            "`torch.utils.checkpoint` or `jax.checkpoint`). The second call "
+            "would draw another mask, and the gradients would be wrong. Wrap "
+            "the block by `kerasdrop.remat` instead, or take the layer out "
+            "of it."
+        )
+    return advance()
+
+
+def _block():
+    return getattr(_current, "block", None)
+
+
+class _Block:
+    """The steps of the layers in one call of a rematerialised function.
+
+    Args:
+        outer: The block around it, or None.
+    """
+
+    def __init__(self, outer):
+        self._outer = outer
+        self._calls = []  # pairs of a layer and its step
+        self._is_counting = False
+        self._has_run = False
+        self._next = 0
+
+    @contextlib.contextmanager
+    def running(self):
+        """A pass: the first one takes steps, all others take them again."""
+        around, _current.block = _block(), self
+        self._next = 0
+        try:
+            yield
+        finally:
+            self._has_run = self._has_run or not self._is_counting
+            _current.block = around
+
+    def count_calls(self, run, tensors):
+        """Takes all steps before the first pass, out of a trial pass.
+
+        JAX traces the function once for both passes. What is assigned inside
+        of it would not come out.
+        """
+        self._is_counting = True
+        _backend.trial(run, tensors)
+        self._is_counting = False
+        counted, self._calls = self._calls, []
+        for layer, advance in counted:
+            self._take(layer, advance)
+        self._has_run = True
+
+    def _take(self, layer, advance):
+        if self._outer is not None:
+            step = self._outer.step_of(layer, advance)
+        else:
+            step = advance()
+        self._calls.append((layer, step))
+        return step
+
+    def step_of(self, layer, advance):
+        if self._is_counting:
+            self._calls.append((layer, advance))
+            return ops.zeros((), "int32")
+        if not self._has_run:
+            return self._take(layer, advance)
+        expected, step = (
+            self._calls[self._next]
+            if self._next < len(self._calls)
+            else (None, None)
+        )
+        if expected is not layer:
+            raise RuntimeError(
+                f"Layer '{layer.name}' ({type(layer).__name__}) was called in "
+                "the second pass of a rematerialised function, but not at "
+                "this place in the first. Let the function call the same "
+                "layers in the same order each time."
+            )
+        self._next += 1
+        return step
