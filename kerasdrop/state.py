@@ -26,17 +26,18 @@ class Cell(keras.random.SeedGenerator):
         self.backend = keras.backend
         self._initial_seed = None
         value = np.asarray(value, dtype)
-        self.state = keras.Variable(
-            # A function, which Keras may call later: where a layer is made
-            # while Keras only looks for shapes, nothing has a value yet.
-            lambda shape, dtype=None: ops.convert_to_tensor(value, dtype),
-            shape=value.shape,
-            dtype=dtype,
-            trainable=False,
-            autocast=False,  # a float16 policy must not round the rate
-            name=name,
-            **_backend.whole_layout(value.ndim),
-        )
+        with _backend.lasting():
+            self.state = keras.Variable(
+                # A function, which Keras may call later: where a layer is made
+                # while Keras only looks for shapes, nothing has a value yet.
+                lambda shape, dtype=None: ops.convert_to_tensor(value, dtype),
+                shape=value.shape,
+                dtype=dtype,
+                trainable=False,
+                autocast=False,  # a float16 policy must not round the rate
+                name=name,
+                **_backend.whole_layout(value.ndim),
+            )
 
     def next(self, *args, **kwargs):
         raise TypeError("This holds a state of kerasdrop and draws nothing.")
