@@ -5,6 +5,7 @@ Each function names one belief; `tests/contracts/test_keras_graph.py` pins it.
 
 import inspect
 
+import keras
 from keras import tree
 
 from kerasdrop import _model_tree
@@ -117,6 +118,21 @@ def _double(layer, **attributes):
 def takes_training(operation):
     """Whether the `call` of `operation` has an argument `training`."""
     return "training" in inspect.signature(operation.call).parameters
+
+
+def minds_context(operation):
+    """Whether a call of `operation`, or one inside it, minds `training`.
+
+    Or anything else that Keras hands from call to call: the others are spared
+    what Keras does about it, a fifth of a small pass.
+    """
+    if not isinstance(operation, keras.layers.Layer):
+        return False
+    return bool(
+        takes_training(operation)
+        or _model_tree.sublayers(operation)
+        or set(operation._call_context_args) - {"training"}
+    )
 
 
 def packed_outputs(graph, flat_outputs):

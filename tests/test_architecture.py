@@ -86,10 +86,12 @@ ROWS = (
         "kerasdrop._copying",
         "kerasdrop.montecarlo.activations",
         "kerasdrop.montecarlo.adapters",
-        "kerasdrop.montecarlo.batch_axis",
+        "kerasdrop.montecarlo.operations",
     ),
+    ("kerasdrop.montecarlo.batch_axis",),
     ("kerasdrop.montecarlo.frontier",),
     ("kerasdrop.montecarlo.misfits",),
+    ("kerasdrop.montecarlo.walking",),
     (
         "kerasdrop.montecarlo.asked",
         "kerasdrop.montecarlo.folding",

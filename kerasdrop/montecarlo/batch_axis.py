@@ -4,7 +4,7 @@ Each call of the graph is tried on the shapes of two batches, of 11 and of 13
 rows. An axis whose size is 11 in one and 13 in the other is the batch; an axis
 that has another size in each was made of the batch. No number is computed. A
 layer that does not tell its output shape is believed to keep the batch where
-it is, until a pass finds that it does not (see `folding`).
+it is, until a pass finds that it does not (see `misfits`).
 """
 
 import contextlib
@@ -15,8 +15,8 @@ import keras
 from keras import tree
 
 from kerasdrop import _keras_graph
-from kerasdrop import _model_tree
 from kerasdrop import masks
+from kerasdrop.montecarlo import operations
 from kerasdrop.montecarlo import refusals
 from kerasdrop.montecarlo import scopes
 
@@ -26,8 +26,6 @@ _OPEN_SIZE = 64
 
 # They take no more from a tensor than its shape.
 _OF_THE_SHAPE_ALONE = {"OnesLike", "ZerosLike", "FullLike"}
-# `axis=None` means all axes, though the shape stays.
-_OVER_ALL_AXES = {"Flip", "Roll"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,13 +166,17 @@ class _Attempt:
         for node in _keras_graph.nodes_of(graph):
             if any(id(tensor) not in tried for tensor in node.input_tensors):
                 continue
-            found.names[id(node)] = words = _words(node.operation, path)
+            found.names[id(node)] = words = operations.words(
+                node.operation, path
+            )
             given = [tried[id(tensor)] for tensor in node.input_tensors]
             given = [tensor for tensor in given if tensor is not None]
             outputs = self._inside(node, tried, path, found)
             if outputs is None:
                 outputs = self._outputs(node, tried, given, words)
-                if self._trusts and not _tells_its_shape(node.operation):
+                if self._trusts and not operations.tells_its_shape(
+                    node.operation
+                ):
                     found.believed.add(id(node))
             tried.update(zip(map(id, node.outputs), outputs))
             found.made_by.update((id(t), words) for t in node.outputs)
@@ -215,7 +217,7 @@ class _Attempt:
         if self._is_asked(node, given):
             for spec in self._ways_to_ask(node.operation):
                 with contextlib.suppress(Exception):  # of a user's layer: any
-                    return _shapes_by(spec, node, tried)
+                    return operations.shapes_by(spec, node, tried)
         first = given[0].layout if given else Layout()
         stays = first if first.has_batch else ROWS
         return [
@@ -225,7 +227,11 @@ class _Attempt:
 
     def _ways_to_ask(self, operation):
         is_layer = isinstance(operation, keras.layers.Layer)
-        if is_layer and not self._trusts and not _is_of_keras(operation):
+        if (
+            is_layer
+            and not self._trusts
+            and not operations.is_of_keras(operation)
+        ):
             # What the layer says itself comes second to a trial of it.
             trial = keras.Operation.compute_output_spec
             yield functools.partial(trial, operation)
@@ -233,10 +239,10 @@ class _Attempt:
 
     def _is_asked(self, node, given):
         """Whether to ask an operation for the shapes of its outputs."""
-        if not self._trusts or _tells_its_shape(node.operation):
+        if not self._trusts or operations.tells_its_shape(node.operation):
             return True
         # Else a layer is called, which takes time and may leave traces.
-        return _has_moved_an_axis(node) or any(
+        return operations.has_moved_an_axis(node) or any(
             tensor.layout not in (ROWS, Layout()) for tensor in given
         )
 
@@ -270,7 +276,7 @@ class _Attempt:
                 return tensor.layout
         # A layer of a user may return what it learned, or positions.
         pools = not isinstance(operation, keras.layers.Layer) or (
-            _is_of_keras(operation)
+            operations.is_of_keras(operation)
         )
         has_batch = any(tensor.layout.has_batch for tensor in given)
         return Layout(pooled_by=words if pools and has_batch else None)
@@ -289,49 +295,18 @@ class _Attempt:
             return
         one, other = given[0], output
         along = one.layout.axis, one.layout.spread
-        stays = along == (other.layout.axis, other.layout.spread)
+        rank = len(one.shapes[0])
+        # Of another rank, the axis may be one of the output (`expand_dims`).
+        stays = rank == len(other.shapes[0]) and (
+            along == (other.layout.axis, other.layout.spread)
+        )
         axis = along[1] if along[0] is None else along[0]
-        if stays and axis in _named_axes(operation, len(one.shapes[0])):
+        if stays and axis in operations.named_axes(operation, rank):
             raise refusals.side_by_side(
                 self._model,
                 f"{words} works along axis {axis} of a tensor of the shape "
                 f"{one}, which is the batch, so that rows see each other",
             )
-
-
-def _shapes_by(spec, node, tried):
-    """As `_Attempt._shapes`, by a function that tells what comes out."""
-    outputs = []
-    for number in (0, 1):
-        tensors = {
-            id(tensor): tried[id(tensor)] and tried[id(tensor)][number]
-            for tensor in node.input_tensors
-        }
-        args, kwargs = _keras_graph.arguments_of(node, tensors)
-        flat = tree.flatten(spec(*args, **kwargs))
-        outputs.append([tuple(tensor.shape) for tensor in flat])
-    pairs = list(zip(*outputs, strict=True))
-    is_known = len(pairs) == len(node.outputs) and not any(
-        len(one) != len(other) or None in (*one, *other) for one, other in pairs
-    )
-    if not is_known:
-        raise ValueError("Not known.")
-    return pairs
-
-
-def _has_moved_an_axis(node):
-    """Whether Keras found an open axis where there was none."""
-    axes = {
-        axis
-        for tensor in node.input_tensors
-        for axis, size in enumerate(tensor.shape)
-        if size is None
-    }
-    return any(
-        size is None and axis not in axes
-        for tensor in node.outputs
-        for axis, size in enumerate(tensor.shape)
-    )
 
 
 def _fitted(tried, symbolic):
@@ -342,52 +317,3 @@ def _fitted(tried, symbolic):
     elif len(shapes[0]) == rank - 1:
         shapes = tuple((*shape, 1) for shape in shapes)
     return _Tried(shapes, symbolic.dtype, tried.layout)
-
-
-def _tells_its_shape(layer):
-    """Whether a layer tells its output shape without being called."""
-    cls = type(layer)
-    if not isinstance(layer, keras.layers.Layer):
-        return True
-    if cls is keras.layers.Lambda:
-        return False
-    plain = keras.layers.Layer
-    return (
-        cls.compute_output_shape is not plain.compute_output_shape
-        or cls.compute_output_spec is not plain.compute_output_spec
-    )
-
-
-def _is_of_keras(layer):
-    """Whether all of a layer is written by Keras: a function is not."""
-    cls = type(layer)
-    return cls is not keras.layers.Lambda and (
-        cls.__module__.startswith("keras.src.layers.")
-    )
-
-
-def _named_axes(operation, rank):
-    """The axes along which `operation` is told to work, from 0 on."""
-    cls = type(operation)
-    if isinstance(operation, keras.layers.Layer) and (
-        # What it holds there is the axis that it keeps.
-        not _is_of_keras(operation) or ".preprocessing." in cls.__module__
-    ):
-        return ()
-    if not hasattr(operation, "axis"):
-        return ()
-    axes = operation.axis
-    if axes is None:
-        return range(rank) if cls.__name__ in _OVER_ALL_AXES else ()
-    return [
-        axis % rank
-        for axis in (axes if isinstance(axes, (list, tuple)) else [axes])
-        if isinstance(axis, int)
-    ]
-
-
-def _words(operation, path):
-    name = f"'{path}{operation.name}'"
-    if isinstance(operation, keras.layers.Layer):
-        return f"layer {name} ({_model_tree.class_name(operation)})"
-    return f"operation {name} ({type(operation).__name__})"

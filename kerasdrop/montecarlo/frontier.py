@@ -29,6 +29,7 @@ class Step:
         layouts: Dict of the `Layout` of each tensor around it, by id.
         is_once: Whether the call is made in the prefix.
         is_repeated: Whether it is made for each sample.
+        minds_context: Whether it has to be told that this is no training.
         is_believed: Whether the layer did not tell where the batch is.
         begins: Whether it draws, and nothing that it gets was drawn.
         inside: The `Part` of a graph that draws, which is entered; or None.
@@ -44,6 +45,7 @@ class Step:
     layouts: dict
     is_once: bool = False
     is_repeated: bool = False
+    minds_context: bool = False
     is_believed: bool = False
     begins: bool = False
     inside: object = None
@@ -160,6 +162,7 @@ class _Finder:
             for tensor in (*node.input_tensors, *node.outputs)
         }
         step = Step(node, layouts.names[id(node)], around)
+        step.minds_context = _keras_graph.minds_context(node.operation)
         step.is_believed = id(node) in layouts.believed
         any_drawn = any(id(tensor) in drawn for tensor in node.input_tensors)
         draws = id(node.operation) in self._stochastic

@@ -143,6 +143,13 @@ RIGHT = {
     "only_of_the_shape": lambda x: (
         dropout()(x) + ops.cumsum(ops.ones_like(x[0]))
     ),
+    "a_number_each": lambda x: ops.expand_dims(dropout()(x)[:, 0], axis=-1),
+    "numbers_stacked": lambda x: ops.stack(
+        [dropout()(x)[:, 0], x[:, 1]], axis=-1
+    ),
+    "one_more_axis": lambda x: ops.squeeze(
+        ops.expand_dims(x, 0) + ops.expand_dims(dropout()(x), 0), 0
+    ),
     "input_is_output": lambda x: [x, dropout()(x), x],
     "list_of_tensors": lambda x: layers.Add()([x, dropout()(x), x]),
 }
