@@ -57,7 +57,7 @@ def assert_mean(samples, mean, standard_deviation):
     )
 
 
-def assert_same_moments(samples, others):
+def assert_same_moments(samples, others, rounding=0.0):
     """Asserts that two sets of samples have the same means and variances.
 
     Within 5 sigma, of each element; sigma is estimated from the samples, that
@@ -66,23 +66,29 @@ def assert_same_moments(samples, others):
     Args:
         samples, others: Arrays `(samples, ...)`, independent over the first
             axis, of the same shape but for that axis.
+        rounding: How far a number may be off by itself, relative to the
+            largest of all.
     """
+    scale = max(np.abs(array).max(initial=0.0) for array in (samples, others))
+    slack = {"mean": rounding * scale, "variance": rounding * scale**2}
     moments = []
     for array in (samples, others):
         array = np.asarray(array, "float64")
         assert len(array) > 1, "there are too few samples to judge"
         variance = array.var(axis=0, ddof=1)
         fourth = ((array - array.mean(axis=0)) ** 4).mean(axis=0)
+        # Exact; the factor counts where a number has but two values.
+        square = variance**2 * (len(array) - 3) / (len(array) - 1)
         moments.append(
             {
                 "mean": (array.mean(axis=0), variance / len(array)),
-                "variance": (variance, (fourth - variance**2) / len(array)),
+                "variance": (variance, (fourth - square) / len(array)),
             }
         )
     for name in ("mean", "variance"):
         (one, one_error), (other, other_error) = (m[name] for m in moments)
         sigma = np.sqrt(np.maximum(one_error + other_error, 0.0))
-        excess = np.abs(one - other) - 5.0 * sigma
+        excess = np.abs(one - other) - 5.0 * sigma - slack[name]
         worst = np.unravel_index(np.argmax(excess), excess.shape)
         assert excess[worst] <= 0.0, (
             f"the {name} of element {tuple(map(int, worst))} is "

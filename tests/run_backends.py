@@ -68,8 +68,15 @@ def totals_of_report(backend, report, seconds, exit_status):
     )
 
 
-def run_backend(backend, pytest_arguments):
-    """Runs pytest on one backend; returns its totals."""
+def run_backend(backend, pytest_arguments, shared):
+    """Runs pytest on one backend; returns its totals.
+
+    Args:
+        backend: String.
+        pytest_arguments: List of strings.
+        shared: A folder in which the backends leave their numbers of the zoo
+            for the ones that run after them to compare with.
+    """
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder) / "report.xml"
         start = time.monotonic()
@@ -81,7 +88,12 @@ def run_backend(backend, pytest_arguments):
                 f"--numprocesses={min(os.cpu_count(), 4)}",
                 *pytest_arguments,
             ],
-            env={**_FASTER, **os.environ, "KERAS_BACKEND": backend},
+            env={
+                **_FASTER,
+                **os.environ,
+                "KERAS_BACKEND": backend,
+                "KERASDROP_ZOO": shared,
+            },
             check=False,
         )
         seconds = time.monotonic() - start
@@ -126,9 +138,10 @@ def main(arguments=None):
     )
     options, pytest_arguments = parser.parse_known_args(arguments)
     runs = []
-    for backend in options.backend or BACKENDS:
-        print(f"--- {backend}", flush=True)
-        runs.append(run_backend(backend, pytest_arguments))
+    with tempfile.TemporaryDirectory() as shared:
+        for backend in options.backend or BACKENDS:
+            print(f"--- {backend}", flush=True)
+            runs.append(run_backend(backend, pytest_arguments, shared))
     summary = "\n".join([*(str(run) for run in runs), verdict(runs)])
     if options.record is not None:
         today = time.strftime("%Y-%m-%d")

@@ -136,7 +136,8 @@ def _predictive(model, settings):
     if of_model != id(model):  # a shallow copy has the dict of another
         kept = {}
     if name not in kept:
-        predictive = _MonteCarlo(model, **{**settings, "kind": kind})
+        # Each call sets a seed; to draw one here would move Python's `random`.
+        predictive = _MonteCarlo(model, seed=0, **{**settings, "kind": kind})
         if len(kept) == _MOST_KEPT:
             kept.pop(next(iter(kept)))
         kept[name] = (predictive, threading.RLock())

@@ -10,12 +10,13 @@ from keras import layers
 from keras import ops
 
 import kerasdrop
-from tests.montecarlo import topologies
+from tests.montecarlo import zoo
+from tests.montecarlo.zoo import graphs
 
 
 @pytest.fixture
 def model():
-    x = keras.Input((topologies.FEATURES,))
+    x = keras.Input((graphs.FEATURES,))
     h = layers.Dense(8, activation="relu")(x)
     h = layers.BatchNormalization()(h)
     h = layers.Dropout(0.3, seed=1)(h)
@@ -27,7 +28,7 @@ def model():
 
 @pytest.fixture
 def x(model):
-    return topologies.inputs_of(model)
+    return zoo.inputs_of(model)
 
 
 def state_of(model):
@@ -118,7 +119,7 @@ class Failing(keras.layers.Layer):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 def test_a_failed_call_leaves_the_model_as_it_was(error, x):
-    inputs = keras.Input((topologies.FEATURES,))
+    inputs = keras.Input((graphs.FEATURES,))
     failing = Failing()
     h = failing(layers.Dropout(0.5, seed=3)(inputs))
     model = keras.Model(inputs, layers.Dense(3)(h))
@@ -237,7 +238,7 @@ class Block(keras.layers.Layer):
 
 @pytest.mark.parametrize("cls", [layers.Dropout, kerasdrop.layers.Dropout])
 def test_a_dropout_called_in_training_moves_no_normalization(cls, x):
-    inputs = keras.Input((topologies.FEATURES,))
+    inputs = keras.Input((graphs.FEATURES,))
     model = keras.Model(inputs, Block(cls(0.5))(inputs))
     before = state_of(model)
     draw = {"num_samples": 20, "kind": "regression", "seed": 0, "verbose": 0}

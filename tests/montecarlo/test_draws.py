@@ -8,7 +8,8 @@ from keras import layers
 import kerasdrop
 from kerasdrop.montecarlo import plans
 from tests.montecarlo import reference
-from tests.montecarlo import topologies
+from tests.montecarlo import zoo
+from tests.montecarlo.zoo import graphs
 
 PLANS = plans.PLANS
 
@@ -16,12 +17,12 @@ PLANS = plans.PLANS
 @pytest.fixture(scope="module")
 def model():
     keras.utils.set_random_seed(1)
-    return topologies.skip_connections()
+    return graphs.skip_connections()
 
 
 @pytest.fixture(scope="module")
 def x(model):
-    return topologies.inputs_of(model, 11)
+    return zoo.inputs_of(model, 11)
 
 
 def predict(model, x, **settings):
@@ -123,9 +124,9 @@ def test_a_layer_that_is_called_twice_draws_twice():
 
 
 def test_stock_dropout_draws_as_ours():
-    stock = topologies.skip_connections()
+    stock = graphs.skip_connections()
     ours = kerasdrop.convert_dropout(stock).model
-    x = topologies.inputs_of(stock)
+    x = zoo.inputs_of(stock)
     # The same masks; the constant rate is compiled to another rounding.
     np.testing.assert_allclose(
         predict(ours, x), predict(stock, x), rtol=1e-5, atol=1e-6
@@ -133,7 +134,7 @@ def test_stock_dropout_draws_as_ours():
 
 
 def test_a_wrapped_model_draws_as_alone(model, x):
-    outer_x = keras.Input((topologies.FEATURES,))
+    outer_x = keras.Input((graphs.FEATURES,))
     outer = keras.Model(outer_x, model(outer_x))
     assert_same(predict(outer, x), predict(model, x))
 

@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 import kerasdrop
-from tests.montecarlo import topologies
+from tests.montecarlo.zoo import graphs
 
 
 def image_classifier():
@@ -117,7 +117,9 @@ def test_a_subclassed_model_has_no_prefix():
     assert [one.path for one in found.layers] == ["dropout"]
 
 
-@pytest.mark.parametrize("make", topologies.ALL, ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make", graphs.TOPOLOGIES, ids=lambda make: make.__name__
+)
 def test_every_topology_is_read_and_left_as_it_was(make):
     model = make()
     before = model.get_config(), [len(x._inbound_nodes) for x in model.layers]

@@ -8,7 +8,8 @@ from keras import ops
 
 import kerasdrop
 from tests import helpers
-from tests.montecarlo import topologies
+from tests.montecarlo import zoo
+from tests.montecarlo.zoo import graphs
 
 
 def predicted(model, x, num_samples=16, **settings):
@@ -32,16 +33,16 @@ def model_of(function, shape=(3,), **settings):
 @pytest.mark.parametrize(
     "make",
     [
-        topologies.nested_shared,
-        topologies.several_inputs_and_outputs,
-        topologies.masked_sequence,
+        graphs.nested_shared,
+        graphs.several_inputs_and_outputs,
+        graphs.masked_sequence,
     ],
     ids=lambda make: make.__name__,
 )
 @pytest.mark.parametrize("plan", ["stratified", "shared"])
 def test_samples_are_those_that_run_side_by_side(make, plan):
     model = make()
-    x = topologies.inputs_of(model)
+    x = zoo.inputs_of(model)
     one_by_one = predicted(model, x, 20, plan=plan)
     side_by_side = kerasdrop.mc_predict(
         model,

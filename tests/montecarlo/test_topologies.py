@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import kerasdrop
-from tests.montecarlo import topologies
+from tests.montecarlo import zoo
+from tests.montecarlo.zoo import graphs
 
 
 class Opaque(keras.Model):
@@ -20,10 +21,10 @@ class Opaque(keras.Model):
         return self.inner(inputs)
 
 
-@pytest.mark.parametrize("make", topologies.ALL)
+@pytest.mark.parametrize("make", graphs.TOPOLOGIES)
 def test_folding_changes_no_number(make):
     model = make()
-    x = topologies.inputs_of(model)
+    x = zoo.inputs_of(model)
     settings = {"num_samples": 20, "seed": 3, "kind": "regression"}
     folded = kerasdrop.mc_predict(model, x, verbose=0, **settings)
     whole = kerasdrop.mc_predict(Opaque(model), x, verbose=0, **settings)
@@ -34,11 +35,11 @@ def test_folding_changes_no_number(make):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("make", topologies.ALL)
+@pytest.mark.parametrize("make", graphs.TOPOLOGIES)
 def test_every_row_of_a_drawn_output_varies(make):
     model = make()
     result = kerasdrop.mc_predict(
-        model, topologies.inputs_of(model), seed=3, kind="regression", verbose=0
+        model, zoo.inputs_of(model), seed=3, kind="regression", verbose=0
     )
     variance = result.variance
     if isinstance(variance, dict):
