@@ -38,7 +38,12 @@ def bytes_per_sample(model, inputs):
     given = [x for x in tree.flatten(inputs) if x is not None]
     lengths = [size for x in given for size in x.shape[1:]]
     calls = _Calls(max(lengths, default=1))
-    holders = adapters.holders_of(model, adapters.drawable_layers(model))
+    drawn = [
+        layer
+        for layer in adapters.drawable_layers(model)
+        if not adapters.is_constant(layer)
+    ]
+    holders = adapters.holders_of(model, drawn)
     folding.observe_shapes(model, holders, calls, inputs)
     return max(1, _WORKSPACE * calls.peak())
 

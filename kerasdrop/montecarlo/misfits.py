@@ -120,6 +120,11 @@ def explain(model, step, error, on_one_sample):
     raise _side_by_side(model, step.words, error)
 
 
+def may_explain(error):
+    """Whether the number of rows can be what an error is about."""
+    return not isinstance(error, (OSError, MemoryError))
+
+
 def _side_by_side(model, words, error):
     explained = refusals.side_by_side(
         model,
@@ -161,6 +166,8 @@ def called(model, inputs, fold, num_samples):
     try:
         outputs = model(folded, training=False)
     except Exception as error:
+        if not may_explain(error):
+            raise
         try:
             plain()
         except Exception:  # so it is no matter of rows

@@ -246,7 +246,7 @@ class Walk:
         try:
             outputs = again(tensors)
         except Exception as error:
-            if self._num_samples is None:
+            if self._num_samples is None or not misfits.may_explain(error):
                 raise
             with self._failures.kept():
                 misfits.explain(
