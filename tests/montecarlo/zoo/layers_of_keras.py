@@ -10,8 +10,8 @@ from tests.montecarlo.zoo.registry import entry
 
 NUMBERS = {
     "Activation": lambda: layers.Activation("gelu"),
-    # Not ActivityRegularization: as in a plain call that is interrupted, what it
-    # had added to `model.losses` in the call before is forgotten.
+    # Not ActivityRegularization: as in a plain call that is interrupted, what
+    # it had added to `model.losses` in the call before is forgotten.
     "BatchNormalization": lambda: layers.BatchNormalization(trainable=False),
     "Dense": lambda: layers.Dense(3, "relu"),
     "ELU": layers.ELU,
