@@ -65,12 +65,12 @@ def _quantized(rate, mode):
     return model
 
 
-@entry(tolerance=1e-4, core=True)
+@entry(tolerance=1e-4, core=True, same_weights=False)
 def quantized_to_int8(rate=0.3):
     return _quantized(rate, "int8")
 
 
-@entry(tolerance=1e-4)
+@entry(tolerance=1e-4, same_weights=False)
 def quantized_to_int4(rate=0.3):
     return _quantized(rate, "int4")
 

@@ -41,6 +41,8 @@ class Entry(NamedTuple):
             PyTorch and one more; `make test-full` runs all.
         warns: What a warning says, a regular expression; None for none.
         backends: Those that it runs on.
+        same_weights: Whether its weights are the same on each, which those
+            that the model does not list, or that are quantized, are not.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Entry(NamedTuple):
     core: bool = False
     warns: object = None
     backends: tuple = BACKENDS
+    same_weights: bool = True
 
     @property
     def number(self):
