@@ -227,6 +227,14 @@ def inner_that_passes_on(h):
             ),
             "regression",
         ),
+        (
+            lambda h: softmax_of(2)(ops.reshape(h, (-1, 2, 4)))[:, :, 0],
+            "regression",
+        ),
+        (
+            lambda h: softmax_of(3)(ops.reshape(h, (-1, 2, 4)))[:, 0],
+            "probabilities",
+        ),
         (lambda h: layers.Dropout(0.5)(softmax_of()(h)), "regression"),
         (lambda h: 2.0 * softmax_of()(h), "regression"),
         (
