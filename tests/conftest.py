@@ -47,6 +47,16 @@ def _backend_version_and_device(backend):
     return torch.__version__, device
 
 
+def pytest_collection_modifyitems(items):
+    """Processes that share the tests have to know them by the same names."""
+    for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(
+                "The name of a test has an address in it, which differs from "
+                f"process to process; give its parameter an id: {item.nodeid}"
+            )
+
+
 @pytest.fixture(autouse=True)
 def _fresh_keras(request):
     """Each test alone gives what it gives in the whole suite."""

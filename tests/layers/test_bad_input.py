@@ -56,7 +56,9 @@ def a_nameless_function():
     return functools.partial(schedules.PolynomialDecay(0.5, 10))
 
 
-@pytest.mark.parametrize("rate", [a_layer, a_nameless_function], ids=str)
+@pytest.mark.parametrize(
+    "rate", [a_layer, a_nameless_function], ids=lambda rate: rate.__name__
+)
 def test_what_can_be_called_but_is_no_schedule_is_refused(rate):
     with pytest.raises(ValueError, match="LearningRateSchedule.*Received"):
         Dropout(rate())
