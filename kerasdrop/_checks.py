@@ -4,6 +4,7 @@ Everything here works on Python values, before any tensor exists.
 """
 
 import contextlib
+import fractions
 import itertools
 import math
 import numbers
@@ -235,6 +236,11 @@ def between_0_and_1(value, owner, name):
             f"e.g. 0.9. Received: {name}={value!r}"
         )
     return float(value)
+
+
+def exact_fraction(value):
+    """The decimal number that a float was written as: .55 is 11/20."""
+    return fractions.Fraction(repr(float(value)))
 
 
 def positive_number(value, owner, name):

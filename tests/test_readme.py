@@ -51,6 +51,23 @@ def test_the_code_of_the_guide_to_uncertainty_runs(tmp_path, monkeypatch):
     assert figures == {"reliability.png", "risk_coverage.png"}
 
 
+def test_the_code_of_the_guide_to_intervals_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the calibrator goes
+
+    namespace = run_text("docs/intervals.md")
+
+    # What the text says of these data.
+    y_test = namespace["y_test"]
+    covered = {
+        name: namespace["calibration"].interval_coverage(y_test, *ends)
+        for name, ends in namespace["intervals"].items()
+    }
+    assert covered.pop("as predicted") < 0.7
+    for value in covered.values():
+        assert abs(value - 0.9) < 5 * (0.09 * (1 / 300 + 1 / 2000)) ** 0.5
+    assert repr(namespace["again"]) == repr(namespace["conformal"])
+
+
 def test_a_block_that_fails_would_be_noticed():
     blocks = code_blocks("```python\nright = 1\n```\n```python\n1 / 0\n```\n")
 

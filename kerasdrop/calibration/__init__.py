@@ -12,6 +12,10 @@ compiled step, where values cannot be checked: there a score of what is no
 probability, no class or no variance is NaN. `kerasdrop.metrics` has the same
 as streaming metrics, for `model.compile`.
 
+The `fit_...` functions repair a prediction: they learn from rows with targets,
+take what `mc_predict` returns as well as arrays, and return an object that is
+called with further predictions, saved by its method `save` and read by `load`.
+
 None of these is a proof. A calibration error of few rows is too high by
 chance; a low one may come with no accuracy at all, which the proper scores
 (Brier, negative log-likelihood, CRPS, interval score) do not reward.
@@ -21,10 +25,17 @@ from kerasdrop.calibration.binning import Reliability
 from kerasdrop.calibration.binning import adaptive_calibration_error
 from kerasdrop.calibration.binning import expected_calibration_error
 from kerasdrop.calibration.binning import reliability
+from kerasdrop.calibration.conformal_intervals import ConformalIntervals
+from kerasdrop.calibration.conformal_intervals import fit_conformal_intervals
+from kerasdrop.calibration.conformal_sets import ConformalSets
+from kerasdrop.calibration.conformal_sets import fit_conformal_sets
 from kerasdrop.calibration.intervals import gaussian_interval
 from kerasdrop.calibration.intervals import gaussian_reliability
 from kerasdrop.calibration.intervals import interval_coverage
 from kerasdrop.calibration.intervals import interval_score
+from kerasdrop.calibration.recalibration import QuantileRecalibration
+from kerasdrop.calibration.recalibration import fit_quantiles
+from kerasdrop.calibration.saved import load
 from kerasdrop.calibration.scores import brier_score
 from kerasdrop.calibration.scores import gaussian_crps
 from kerasdrop.calibration.scores import gaussian_negative_log_likelihood
@@ -35,22 +46,33 @@ from kerasdrop.calibration.selection import area_under_risk_coverage
 from kerasdrop.calibration.selection import risk_coverage
 from kerasdrop.calibration.temperature import TemperatureScaling
 from kerasdrop.calibration.temperature import fit_temperature
+from kerasdrop.calibration.variance import VarianceScaling
+from kerasdrop.calibration.variance import fit_variance_scale
 
 __all__ = [
+    "ConformalIntervals",
+    "ConformalSets",
+    "QuantileRecalibration",
     "Reliability",
     "RiskCoverage",
     "TemperatureScaling",
+    "VarianceScaling",
     "adaptive_calibration_error",
     "area_under_risk_coverage",
     "brier_score",
     "expected_calibration_error",
+    "fit_conformal_intervals",
+    "fit_conformal_sets",
+    "fit_quantiles",
     "fit_temperature",
+    "fit_variance_scale",
     "gaussian_crps",
     "gaussian_interval",
     "gaussian_negative_log_likelihood",
     "gaussian_reliability",
     "interval_coverage",
     "interval_score",
+    "load",
     "negative_log_likelihood",
     "reliability",
     "risk_coverage",

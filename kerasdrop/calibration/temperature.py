@@ -3,19 +3,20 @@
 import math
 
 import numpy as np
-from keras import ops
 
 from kerasdrop import _arrays
 from kerasdrop import _checks
 from kerasdrop import _classes
 from kerasdrop.calibration import inputs
+from kerasdrop.calibration import predictions
+from kerasdrop.calibration.saved import Calibrator
 from kerasdrop.montecarlo import likelihood
 
 # Between them lie the temperatures that are looked for.
 _COLDEST, _HOTTEST = 1e-3, 1e3
 
 
-class TemperatureScaling:
+class TemperatureScaling(Calibrator):
     """Probabilities made flatter or sharper: softmax of `log(p) / temperature`.
 
     The order of the classes, and so the accuracy, stays. Made by
@@ -26,7 +27,7 @@ class TemperatureScaling:
 
     Call arguments:
         probabilities: `(rows, ..., classes)`, or `(rows, ..., 1)`, that of
-            yes.
+            yes; or the result of `mc_predict`.
 
     Returns (of a call):
         Probabilities of the same shape.
@@ -37,8 +38,8 @@ class TemperatureScaling:
 
     Example:
 
-    >>> scaling = fit_temperature(y_valid, mc_predict(model, x_valid).mean)
-    >>> calibrated = scaling(mc_predict(model, x_test).mean)
+    >>> scaling = fit_temperature(y_valid, mc_predict(model, x_valid))
+    >>> calibrated = scaling(mc_predict(model, x_test))
 
     Reference: [Guo et al., 2017](https://arxiv.org/abs/1706.04599), section
     4.2, of the logits; here of the logarithms of averaged probabilities, which
@@ -51,6 +52,9 @@ class TemperatureScaling:
         )
 
     def __call__(self, probabilities):
+        probabilities = predictions.probabilities(
+            probabilities, "TemperatureScaling"
+        )
         xp, p = _classes.checked(probabilities, "TemperatureScaling")
         # Relative to the largest, so that not all of them become 0.
         largest = xp.max(p, axis=-1, keepdims=True)
@@ -58,6 +62,10 @@ class TemperatureScaling:
         scaled = powers / xp.sum(powers, axis=-1, keepdims=True)
         is_yes_alone = np.shape(probabilities)[-1] == 1
         return scaled[..., 1:] if is_yes_alone else scaled
+
+    def get_config(self):
+        """The arguments of the constructor: a dict that JSON can hold."""
+        return {"temperature": self.temperature}
 
     def __repr__(self):
         return f"TemperatureScaling(temperature={self.temperature:.6g})"
@@ -72,7 +80,7 @@ def fit_temperature(targets, probabilities, sample_weight=None):
 
     Args:
         targets: Integers `(rows, ...)`, or one-hot `(rows, ..., classes)`.
-        probabilities: `(rows, ..., classes)`, as predicted, e.g. the mean of
+        probabilities: `(rows, ..., classes)`, as predicted; or the result of
             `mc_predict`.
         sample_weight: `(rows,)`, or None.
 
@@ -85,8 +93,9 @@ def fit_temperature(targets, probabilities, sample_weight=None):
             rows are right or the probabilities are no better than chance.
     """
     owner = "fit_temperature"
-    if _arrays.is_tensor(probabilities):
-        probabilities = ops.convert_to_numpy(probabilities)
+    probabilities = predictions.as_numpy(
+        predictions.probabilities(probabilities, owner)
+    )
     _, p, one_hot = inputs.labelled(targets, probabilities, owner)
     weight = _arrays.weight_like(np, sample_weight, p[..., 0], owner)
     if (likelihood.of_classes(p, one_hot)[weight > 0.0] == -math.inf).any():

@@ -1,0 +1,195 @@
+"""Split conformal prediction of a number."""
+
+import numpy as np
+
+from kerasdrop import _arrays
+from kerasdrop import _checks
+from kerasdrop import _targets
+from kerasdrop.calibration import conformity
+from kerasdrop.calibration import inputs
+from kerasdrop.calibration import predictions
+
+METHODS = ("absolute", "scaled", "quantiles")
+
+
+class ConformalIntervals(conformity.Conformal):
+    """Intervals with a promised coverage. `fit_conformal_intervals` makes it.
+
+    Args:
+        method: `"absolute"`, `"scaled"` or `"quantiles"`.
+        scores: n finite numbers, the scores of the calibration rows.
+        weights: n numbers of at least 0, or None.
+        groups: n integers or strings, or None.
+
+    Call arguments:
+        prediction: As in the fit: the mean, the lower ends, or the result of
+            `mc_predict`; one number for each row, `(rows,)` or `(rows, 1)`.
+        other: As in the fit: None, the variance or the upper ends.
+        level: Float in (0, 1), the probability of the interval.
+        groups: An integer or a string for each row, if there were any in the
+            fit.
+        sample_weight: `(rows,)`, if there was one in the fit: how much likelier
+            a row like this is now than it was among the calibration rows, up
+            to one factor for all.
+
+    Returns (of a call):
+        `(lower, upper)`, each in the shape of the prediction. With weights, a
+        row whose own weight is too high for the calibration rows has an
+        infinite interval. Where the `"quantiles"` were too wide by more than
+        their width, both ends are their middle.
+
+    Raises:
+        ValueError: If n rows, or those of a group, cannot reach the level, with
+            the number that it takes; if a group was not fitted; if the
+            arguments are not those of the fit.
+
+    Example:
+
+    >>> intervals = fit_conformal_intervals(y_valid, valid, method="scaled")
+    >>> lower, upper = intervals(test, level=0.9)
+
+    Reference: as of `fit_conformal_intervals`.
+    """
+
+    def __init__(self, method, scores, weights=None, groups=None):
+        _checks.choice(method, METHODS, "ConformalIntervals", "method")
+        self.method = method
+        super().__init__(scores, weights, groups)
+
+    def __call__(
+        self,
+        prediction,
+        other=None,
+        level=0.9,
+        groups=None,
+        sample_weight=None,
+    ):
+        owner = "ConformalIntervals"
+        xp, first, second = _given(prediction, other, self.method, owner)
+        rows = predictions.column(xp, first, owner).shape[0]
+        threshold = self.threshold(level, rows, groups, sample_weight)
+        if isinstance(threshold, np.ndarray):
+            shape = (-1,) + (1,) * (len(first.shape) - 1)
+            _, threshold, first = _arrays.floats(
+                threshold.reshape(shape), first
+            )
+        if self.method == "absolute":
+            return first - threshold, first + threshold
+        if self.method == "scaled":
+            half = _product(xp, threshold, xp.sqrt(second))
+            return first - half, first + half
+        lower, upper = first - threshold, second + threshold
+        middle = 0.5 * (first + second)
+        return xp.minimum(lower, middle), xp.maximum(upper, middle)
+
+    def get_config(self):
+        """The arguments of the constructor: a dict that JSON can hold."""
+        return {"method": self.method, **super().get_config()}
+
+    def __repr__(self):
+        return f"ConformalIntervals({self.method!r}, {self._described()})"
+
+
+def fit_conformal_intervals(
+    targets,
+    prediction,
+    other=None,
+    method="scaled",
+    groups=None,
+    sample_weight=None,
+):
+    """Learns from rows with targets how wide intervals have to be.
+
+    The scores of n rows are sorted; the one of rank `ceil((n + 1) * level)`
+    bounds the score of a further row. So of rows that are exchangeable with
+    these (independent draws of one distribution are) intervals hold at least
+    `level`, and without ties at most `1 / (n + 1)` more, whatever the model is
+    worth. That is on average over the rows and over the n that were drawn: not
+    for each input, not for a part of the rows, and not where the data change.
+    See `docs/intervals.md`.
+
+    Args:
+        targets: `(rows,)` or `(rows, 1)`, of rows that the model was not
+            trained on, nor selected by.
+        prediction: One number for each row, or the result of `mc_predict`,
+            which has all that a method takes. Else the mean; for
+            `"quantiles"`, the lower ends.
+        other: None with a result and for `"absolute"`; the variance for
+            `"scaled"`; the upper ends for `"quantiles"`.
+        method: What an interval is made of, and the score:
+
+            - `"absolute"`: `mean ± q`, equally wide in all rows; the distance
+              of the target from the mean.
+            - `"scaled"`: `mean ± q * deviation`, wide where the model is
+              unsure; the distance over the predicted deviation.
+            - `"quantiles"`: `[lower - q, upper + q]` (conformalised quantile
+              regression); how far the target lies outside, below 0 inside. A
+              result needs two `quantiles` at least.
+        groups: An integer or a string for each row, or None. The coverage then
+            holds in each group by itself, from its rows alone (Mondrian).
+        sample_weight: `(rows,)` or None: how much likelier a row like this is
+            in the data to come, up to one factor for all. If these weights are
+            right, the coverage holds under that change of the inputs.
+
+    Returns:
+        A `ConformalIntervals`, to be called with a `level`.
+
+    Raises:
+        ValueError: If there are several numbers for a row, the shapes do not
+            agree, a number is not finite, a variance is not above 0, or a
+            lower end is above its upper one.
+
+    References: [Lei et al., 2018](https://arxiv.org/abs/1604.04173) for the
+    distance, plain and scaled; [Romano, Patterson & Candès, 2019](
+    https://arxiv.org/abs/1905.03222) for quantiles; [Tibshirani et al., 2019](
+    https://arxiv.org/abs/1904.06019) for weights; [Vovk, 2013](
+    https://arxiv.org/abs/1209.2673) for groups.
+    """
+    owner = "fit_conformal_intervals"
+    _checks.choice(method, METHODS, owner, "method")
+    given = predictions.pair(prediction, other, method, owner)
+    given = tuple(map(predictions.as_numpy, given))
+    _, first, second = _given(*given, method, owner, above_zero=True)
+    predictions.check_finite(first, "predictions", owner)
+    targets = predictions.finite_targets(targets, owner)
+    targets = _targets.like(targets, first, "targets, a number each", owner)
+    if method == "quantiles":
+        predictions.check_finite(second, "predictions", owner)
+        scores = np.maximum(first - targets, targets - second)
+    else:
+        scores = np.abs(targets - first)
+    if method == "scaled":
+        scores = scores / np.sqrt(second)
+    scores = predictions.column(np, scores, owner)
+    predictions.check_finite(scores, "scores", owner)
+    weights = conformity.fitted_weight(sample_weight, len(scores), owner)
+    if groups is not None:
+        groups = conformity.labels(groups, len(scores), owner)
+    return ConformalIntervals(method, scores, weights, groups)
+
+
+def _given(prediction, other, method, owner, above_zero=False):
+    """The namespace and what a method takes: mean, variance; or two ends."""
+    first, second = predictions.pair(prediction, other, method, owner)
+    if method == "quantiles":
+        xp, _, lower, upper = inputs.interval(first, first, second, owner)
+        return xp, lower, upper
+    if method == "absolute":
+        xp, first = _arrays.floats(first)
+        return xp, first, None
+    xp, mean, variance = _arrays.floats(first, second)
+    variance = _targets.like(variance, mean, "a variance for each mean", owner)
+    return (
+        xp,
+        mean,
+        _arrays.checked_variance(xp, variance, owner, above_zero),
+    )
+
+
+def _product(xp, threshold, std):
+    """Their product; infinity times the deviation 0 is infinite."""
+    if isinstance(threshold, float):
+        return threshold * std
+    is_infinite = threshold == float("inf")
+    half = xp.where(is_infinite, 0.0, threshold) * std
+    return xp.where(is_infinite, float("inf"), half)

@@ -1,0 +1,276 @@
+"""Split conformal prediction of a class."""
+
+import numpy as np
+
+from kerasdrop import _arrays
+from kerasdrop import _checks
+from kerasdrop import _classes
+from kerasdrop.calibration import conformity
+from kerasdrop.calibration import inputs
+from kerasdrop.calibration import predictions
+
+METHODS = ("lac", "aps", "raps")
+
+
+class ConformalSets(conformity.Conformal):
+    """Sets of classes with a promised coverage. `fit_conformal_sets` makes it.
+
+    Args:
+        method: `"lac"`, `"aps"` or `"raps"`.
+        scores: n finite numbers, the scores of the calibration rows.
+        weights: n numbers of at least 0, or None.
+        groups: n integers or strings, or None.
+        penalty: Float of at least 0, of `"raps"` alone: what each further class
+            adds to the score.
+        free_classes: Integer of at least 0, of `"raps"` alone: how many classes
+            come without it.
+        randomized: Whether `"aps"` and `"raps"` draw whether the last class is
+            in.
+        seed: Integer of at least 0, of these draws.
+
+    Call arguments:
+        probabilities: `(rows, classes)`, or `(rows, 1)`, that of the positive
+            class; or the result of `mc_predict`.
+        level: Float in (0, 1), the probability that the class is in its set.
+        groups: An integer or a string for each row, if there were any in the
+            fit.
+        sample_weight: `(rows,)`, if there was one in the fit: how much likelier
+            a row like this is now than it was among the calibration rows, up
+            to one factor for all.
+        seed: Integer of at least 0, of the draws in this call; None for that of
+            the fit. The same seed, rows and order of them give the same sets:
+            pass another one to each batch, so that they draw anew.
+
+    Returns (of a call):
+        `(rows, classes)`, bool: whether a class is in the set of the row. It
+        may be empty: of `"lac"` where all classes are unlikely, of the others
+        where the draw leaves out the only one. With weights, a row whose own
+        weight is too high for the calibration rows has all classes.
+
+    Raises:
+        ValueError: If n rows, or those of a group, cannot reach the level, with
+            the number that it takes; if a group was not fitted; if an array
+            does not hold probabilities.
+
+    Example:
+
+    >>> sets = fit_conformal_sets(y_valid, valid, method="aps")
+    >>> is_in = sets(test, level=0.9)
+
+    Reference: as of `fit_conformal_sets`.
+    """
+
+    def __init__(
+        self,
+        method,
+        scores,
+        weights=None,
+        groups=None,
+        penalty=None,
+        free_classes=None,
+        randomized=True,
+        seed=0,
+    ):
+        owner = "ConformalSets"
+        self.method = method
+        self.penalty, self.free_classes = _settings(
+            method, penalty, free_classes, owner
+        )
+        self.randomized = _checks.flag(randomized, owner, "randomized")
+        self.seed = _checks.step(seed, owner, "seed")
+        super().__init__(scores, weights, groups)
+
+    def __call__(
+        self,
+        probabilities,
+        level=0.9,
+        groups=None,
+        sample_weight=None,
+        seed=None,
+    ):
+        owner = "ConformalSets"
+        _, p = _checked(probabilities, owner)
+        rows = p.shape[0]
+        threshold = self.threshold(level, rows, groups, sample_weight)
+        if isinstance(threshold, np.ndarray):
+            _, threshold, p = _arrays.floats(threshold[:, None], p)
+        drawn = 0.0
+        if self.randomized and self.method != "lac":
+            seed = self.seed if seed is None else seed
+            seed = _checks.step(seed, owner, "seed")
+            # Other draws than those of the fit, which the seed gave as well.
+            drawn = draws(seed, 1, rows, owner)
+        return (
+            scores_of(p, self.method, drawn, self.penalty, self.free_classes)
+            <= threshold
+        )
+
+    def get_config(self):
+        """The arguments of the constructor: a dict that JSON can hold."""
+        return {
+            "method": self.method,
+            **super().get_config(),
+            "penalty": self.penalty,
+            "free_classes": self.free_classes,
+            "randomized": self.randomized,
+            "seed": self.seed,
+        }
+
+    def __repr__(self):
+        return f"ConformalSets({self.method!r}, {self._described()})"
+
+
+def fit_conformal_sets(
+    targets,
+    probabilities,
+    method="aps",
+    groups=None,
+    sample_weight=None,
+    penalty=None,
+    free_classes=None,
+    randomized=True,
+    seed=0,
+):
+    """Learns from rows with targets which classes a set has to have.
+
+    What is promised is that of `fit_conformal_intervals`: the class is in its
+    set with probability `level` at least, on average over rows that are
+    exchangeable with these; not in each row, and not for each class. For the
+    latter pass the most probable class as `groups`, or another function of
+    the input; not the target, which rows to come do not have.
+
+    Args:
+        targets: Integers `(rows,)`, or one-hot `(rows, classes)`, of rows that
+            the model was not trained on, nor selected by.
+        probabilities: `(rows, classes)`, or `(rows, 1)`, that of the positive
+            class; or the result of `mc_predict`.
+        method: The score, by which a class is in the set if it is low:
+
+            - `"lac"`: one less the probability of the class. The smallest sets
+              on average; hard rows are covered less than easy ones.
+            - `"aps"`: the probability of all classes that are at least as
+              probable. The sets are larger, and follow how hard a row is.
+            - `"raps"`: that and `penalty` for each class beyond the first
+              `free_classes`, which shortens long sets. Choose both on other
+              rows than these.
+        groups: An integer or a string for each row, or None. The coverage then
+            holds in each group by itself, from its rows alone (Mondrian).
+        sample_weight: `(rows,)` or None: how much likelier a row like this is
+            in the data to come, up to one factor for all. If these weights are
+            right, the coverage holds under that change of the inputs.
+        penalty: Float of at least 0, needed for `"raps"`.
+        free_classes: Integer of at least 0, needed for `"raps"`.
+        randomized: Whether `"aps"` and `"raps"` subtract a random part of the
+            probability of the class itself from the score. Without it sets are
+            larger than they need be.
+        seed: Integer of at least 0, of these draws.
+
+    Returns:
+        A `ConformalSets`, to be called with a `level`.
+
+    Raises:
+        ValueError: If the arrays do not hold probabilities `(rows, classes)`
+            and classes, or a setting does not belong to the method.
+
+    References: [Sadinle, Lei & Wasserman, 2019](
+    https://arxiv.org/abs/1609.00451) for LAC; [Romano, Sesia & Candès, 2020](
+    https://arxiv.org/abs/2006.02544) for APS; [Angelopoulos et al., 2021](
+    https://arxiv.org/abs/2009.14193) for RAPS; weights and groups as in
+    `fit_conformal_intervals`.
+    """
+    owner = "fit_conformal_sets"
+    penalty, free_classes = _settings(method, penalty, free_classes, owner)
+    randomized = _checks.flag(randomized, owner, "randomized")
+    seed = _checks.step(seed, owner, "seed")
+    given = predictions.probabilities(probabilities, owner)
+    _, p = _checked(predictions.as_numpy(given), owner)
+    one_hot = inputs.one_hot(predictions.as_numpy(targets), p, owner)
+    drawn = 0.0
+    if randomized and method != "lac":
+        drawn = draws(seed, 0, len(p), owner)
+    of_classes = scores_of(p, method, drawn, penalty, free_classes)
+    scores = of_classes[one_hot == 1.0]
+    weights = conformity.fitted_weight(sample_weight, len(p), owner)
+    if groups is not None:
+        groups = conformity.labels(groups, len(p), owner)
+    return ConformalSets(
+        method,
+        scores,
+        weights,
+        groups,
+        penalty,
+        free_classes,
+        randomized,
+        seed,
+    )
+
+
+def scores_of(p, method, drawn, penalty=None, free_classes=None):
+    """The score of each class, `(rows, classes)`.
+
+    Args:
+        p: Probabilities `(rows, classes)`.
+        method: One of `METHODS`.
+        drawn: The part of its own probability that a class does not count,
+            `(rows, 1)` in [0, 1]; 0 for none.
+        penalty, free_classes: As in `fit_conformal_sets`.
+    """
+    if method == "lac":
+        xp, p = _arrays.floats(p)
+        return 1.0 - p
+    xp, p, drawn = _arrays.floats(p, drawn)
+    # Of equal probabilities the earlier class comes first.
+    order = _arrays.order(xp, -p)
+    rank = _arrays.order(xp, order)  # the place of each class in that order
+    sums = xp.cumsum(xp.take_along_axis(p, order, axis=-1), axis=-1)
+    scores = xp.take_along_axis(sums, rank, axis=-1) - drawn * p
+    if method == "raps":
+        beyond = _arrays.like(xp, rank, p) + 1.0 - free_classes
+        scores = scores + penalty * xp.maximum(beyond, 0.0)
+    return scores
+
+
+def draws(seed, stream, rows, owner):
+    """Uniform numbers `(rows, 1)`: of the fit (0) or of a call (1)."""
+    if rows is None:
+        raise ValueError(
+            f"{owner}: randomised sets need a known number of rows. Pass "
+            "`randomized=False` to the fit. Received: rows of unknown number"
+        )
+    return np.random.default_rng([seed, stream]).random((rows, 1))
+
+
+def _settings(method, penalty, free_classes, owner):
+    _checks.choice(method, METHODS, owner, "method")
+    given = (penalty, free_classes)
+    if method != "raps":
+        if given != (None, None):
+            raise ValueError(
+                f"{owner}: `penalty` and `free_classes` belong to the method "
+                f"'raps'. Leave them out. Received: method={method!r}, "
+                f"penalty={penalty!r}, free_classes={free_classes!r}"
+            )
+        return given
+    if None in given:
+        raise ValueError(
+            f"{owner}: the method 'raps' needs a `penalty` and `free_classes`, "
+            "chosen on other rows than these, e.g. 0.01 and 5 for ImageNet. "
+            f"Received: penalty={penalty!r}, free_classes={free_classes!r}"
+        )
+    return (
+        _checks.number(penalty, owner, "penalty", 0.0),
+        _checks.step(free_classes, owner, "free_classes"),
+    )
+
+
+def _checked(probabilities, owner):
+    p = predictions.probabilities(probabilities, owner)
+    _, given = _arrays.floats(p)
+    if len(given.shape) != 2:
+        raise ValueError(
+            f"{owner}: probabilities are `(rows, classes)`, or `(rows, 1)` for "
+            "that of the positive class, since the promise is for rows: of "
+            "the pixels of an image, take one or a summary. Received: shape "
+            f"{tuple(given.shape)}"
+        )
+    return _classes.checked(given, owner)

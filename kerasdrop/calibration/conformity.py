@@ -1,0 +1,187 @@
+"""The quantile of calibration scores that makes conformal prediction exact."""
+
+import math
+
+import numpy as np
+
+from kerasdrop import _arrays
+from kerasdrop import _checks
+from kerasdrop.calibration import predictions
+from kerasdrop.calibration.saved import Calibrator
+from kerasdrop.calibration.saved import finite_column
+
+# Sums of weights that differ by no more than this are equal but for rounding.
+_ROUNDED = 1e-12
+
+
+class Conformal(Calibrator):
+    """Scores of calibration rows, and what is asked of them.
+
+    Args:
+        scores: Finite numbers, one for each row; low where the prediction
+            agrees with the target.
+        weights: As many numbers of at least 0, or None.
+        groups: As many integers or strings, or None.
+    """
+
+    def __init__(self, scores, weights=None, groups=None):
+        owner = type(self).__name__
+        self.scores = finite_column(scores, owner, "scores")
+        self.weights = None
+        if weights is not None:
+            weights = finite_column(weights, owner, "weights")
+            self.weights = _arrays.weight_like(np, weights, self.scores, owner)
+        self.groups = None
+        if groups is not None:
+            self.groups = labels(groups, len(self.scores), owner)
+        self._by_group = self._sorted()
+
+    def _sorted(self):
+        """Scores and sums of weights, the lowest first, of each group."""
+        weights = self.weights
+        if weights is None:
+            weights = np.ones(len(self.scores))
+        groups = self.groups or [None] * len(self.scores)
+        rows = {}
+        for row, group in enumerate(groups):
+            rows.setdefault(group, []).append(row)
+        found = {}
+        for group, members in rows.items():
+            order = np.argsort(self.scores[members], kind="stable")
+            members = np.array(members)[order]
+            sums = np.cumsum(weights[members])
+            if not sums[-1] > 0.0:
+                raise ValueError(
+                    f"{type(self).__name__}: there must be a row of a weight "
+                    f"above 0{_in(group)}. Received: a sum of weights of "
+                    f"{sums[-1]:g}"
+                )
+            found[group] = (self.scores[members], sums)
+        return found
+
+    def threshold(self, level, rows, groups, sample_weight):
+        """The score that a target stays below with probability `level`.
+
+        Args:
+            level: Float in (0, 1).
+            rows: Integer or None, the number of rows that are asked about.
+            groups: The group of each of them, if there were any.
+            sample_weight: The weight of each of them, if there were any.
+
+        Returns:
+            A float, or an array `(rows,)` if rows differ; infinite where a
+            weight is too high for the rows that were calibrated on.
+        """
+        owner = type(self).__name__
+        level = _checks.exact_fraction(
+            _checks.between_0_and_1(level, owner, "level")
+        )
+        self._check_same("groups", self.groups, groups)
+        self._check_same("sample_weight", self.weights, sample_weight)
+        if groups is not None:
+            groups = labels(groups, rows, owner)
+            self._check_known(groups)
+        if sample_weight is None:
+            found = {
+                group: self._of_rank(group, level)
+                for group in (dict.fromkeys(groups or [None]))
+            }
+            if groups is None:
+                return found[None]
+            return np.array([found[group] for group in groups])
+        given = np.asarray(predictions.as_numpy(sample_weight), "float64")
+        weight = _arrays.weight_like(np, given, np.empty(rows), owner)
+        predictions.check_finite(weight, "weights", owner)
+        return np.array(
+            [
+                self._of_weight(group, level, each)
+                for group, each in zip(groups or [None] * rows, weight)
+            ]
+        )
+
+    def _of_rank(self, group, level):
+        """The score of rank `ceil((n + 1) level)` among n, without weights."""
+        scores, _ = self._by_group[group]
+        rank = math.ceil((len(scores) + 1) * level)
+        if rank > len(scores):
+            needed = math.ceil(level / (1 - level))
+            raise ValueError(
+                f"{type(self).__name__}: {len(scores)} rows{_in(group)} cannot "
+                f"reach a level of {float(level):g}; it takes {needed}. Fit on "
+                "more rows, or ask for a level of at most "
+                f"{len(scores) / (len(scores) + 1):.4g}"
+            )
+        return float(scores[rank - 1])
+
+    def _of_weight(self, group, level, weight):
+        """The same with the weights of the rows and that of the new one."""
+        scores, sums = self._by_group[group]
+        wanted = float(level) * (sums[-1] + weight) * (1.0 - _ROUNDED)
+        place = np.searchsorted(sums, wanted, side="left")
+        return float(scores[place]) if place < len(scores) else math.inf
+
+    def _check_same(self, name, fitted, given):
+        if (fitted is None) == (given is None):
+            return
+        with_, without = "with", "without"
+        if fitted is None:
+            with_, without = without, with_
+        raise ValueError(
+            f"{type(self).__name__}: it was fitted {with_} `{name}`, so that "
+            f"it is called {with_} one for each row. Received: a call "
+            f"{without} `{name}`"
+        )
+
+    def _check_known(self, groups):
+        unknown = [each for each in groups if each not in self._by_group]
+        if unknown:
+            raise ValueError(
+                f"{type(self).__name__}: each row must be of a group that was "
+                f"fitted: {', '.join(map(repr, self._by_group))}. Received: "
+                f"{unknown[0]!r}"
+            )
+
+    def get_config(self):
+        """The arguments of the constructor: a dict that JSON can hold."""
+        weights = self.weights
+        return {
+            "scores": self.scores.tolist(),
+            "weights": None if weights is None else weights.tolist(),
+            "groups": self.groups,
+        }
+
+    def _described(self):
+        parts = [f"{len(self.scores)} rows"]
+        if self.groups is not None:
+            parts.append(f"{len(self._by_group)} groups")
+        if self.weights is not None:
+            parts.append("weighted")
+        return ", ".join(parts)
+
+
+def fitted_weight(sample_weight, rows, owner):
+    """The weights of calibration rows as an array, or None."""
+    if sample_weight is None:
+        return None
+    given = np.asarray(predictions.as_numpy(sample_weight), "float64")
+    return _arrays.weight_like(np, given, np.empty(rows), owner)
+
+
+def labels(groups, rows, owner):
+    """Labels of groups, one for each row: a list of integers or strings."""
+    given = np.asarray(predictions.as_numpy(groups))
+    found = given.reshape(-1).tolist()
+    is_column = given.ndim == 1 or (given.ndim == 2 and given.shape[1] == 1)
+    is_legal = all(type(each) in (int, str) for each in found)
+    if not is_column or not is_legal or rows not in (None, len(found)):
+        wanted = "row" if rows is None else f"of {rows} rows"
+        raise ValueError(
+            f"{owner}: argument `groups` must be an integer or a string for "
+            f"each {wanted}. Received: groups of shape {given.shape} and "
+            f"dtype {given.dtype}"
+        )
+    return found
+
+
+def _in(group):
+    return "" if group is None else f" of group {group!r}"

@@ -1,0 +1,102 @@
+"""Variances made wider or narrower by one factor."""
+
+import numpy as np
+
+from kerasdrop import _arrays
+from kerasdrop import _checks
+from kerasdrop.calibration import inputs
+from kerasdrop.calibration import predictions
+from kerasdrop.calibration.saved import Calibrator
+
+
+class VarianceScaling(Calibrator):
+    """Variances times one factor. `fit_variance_scale` makes it.
+
+    Args:
+        scale: Float above 0, the factor of the variance; above 1 the intervals
+            become wider, by its square root.
+
+    Call arguments:
+        variance: `(rows, ...)`, or the result of `mc_predict`, whose
+            `total_variance` is taken if it has one, else its `variance`.
+
+    Returns (of a call):
+        Variances `(rows, ...)`.
+
+    Raises:
+        ValueError: If the scale is not above 0, or an array holds a variance
+            below 0.
+
+    Example:
+
+    >>> scaling = fit_variance_scale(y_valid, valid)
+    >>> lower, upper = gaussian_interval(test.mean, scaling(test), level=0.9)
+
+    Reference: [Laves et al., 2020](
+    https://proceedings.mlr.press/v121/laves20a.html).
+    """
+
+    def __init__(self, scale):
+        self.scale = _checks.positive_number(scale, "VarianceScaling", "scale")
+
+    def __call__(self, variance):
+        owner = "VarianceScaling"
+        xp, variance = _arrays.floats(predictions.spread(variance, owner))
+        return self.scale * _arrays.checked_variance(xp, variance, owner)
+
+    def get_config(self):
+        """The arguments of the constructor: a dict that JSON can hold."""
+        return {"scale": self.scale}
+
+    def __repr__(self):
+        return f"VarianceScaling(scale={self.scale:.6g})"
+
+
+def fit_variance_scale(targets, prediction, variance=None, sample_weight=None):
+    """The factor of the variance that makes the targets likeliest.
+
+    Of normals it is the mean of the squared residuals over their variances,
+    in closed form. Fit it on rows that the model was not trained on. It moves
+    all intervals by one factor: their order stays, and so does the error of a
+    mean that is off.
+
+    Args:
+        targets: `(rows, ...)`.
+        prediction: The mean, `(rows, ...)`, or the result of `mc_predict`,
+            which has both; its `total_variance` is taken if it has one, else
+            its `variance`.
+        variance: `(rows, ...)`, above 0; None with a result of `mc_predict`.
+        sample_weight: `(rows,)`, or None.
+
+    Returns:
+        A `VarianceScaling`.
+
+    Raises:
+        ValueError: If the shapes do not agree, a number is not finite, or a
+            variance is not above 0; if all targets are met exactly, so that
+            no factor is the best.
+
+    Reference: [Laves et al., 2020](
+    https://proceedings.mlr.press/v121/laves20a.html).
+    """
+    owner = "fit_variance_scale"
+    mean, variance = map(
+        predictions.as_numpy, predictions.moments(prediction, variance, owner)
+    )
+    targets = predictions.finite_targets(targets, owner)
+    _, targets, mean, variance = inputs.normal(targets, mean, variance, owner)
+    predictions.check_finite(mean, "means", owner)
+    predictions.check_finite(variance, "variances", owner)
+    squared = np.square(targets - mean) / variance
+    weight = _arrays.weight_like(
+        np, predictions.as_numpy(sample_weight), squared, owner
+    )
+    total = np.sum(weight * squared)
+    scale = _arrays.weighted(np, total, np.sum(weight), owner)
+    if not 0.0 < scale < np.inf:
+        raise ValueError(
+            f"{owner}: there is no best factor, since the mean of the squared "
+            "residuals over their variances must be above 0 and finite. Fit "
+            f"on rows that the model was not trained on. Received: {scale:.6g}"
+        )
+    return VarianceScaling(float(scale))
