@@ -50,7 +50,6 @@ from keras import layers
 from scipy.ndimage import rotate
 from scipy.special import softmax
 from sklearn.datasets import load_digits
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
 import kerasdrop
@@ -203,10 +202,8 @@ def scores(answer, labels, unshifted):
     for name, values in answer.uncertainties.items():
         if answer is not unshifted:
             usual = unshifted.uncertainties[name]
-            is_shifted = np.repeat([False, True], [len(usual), len(values)])
-            found[f"AUROC of {name}"] = roc_auc_score(
-                is_shifted, np.concatenate([usual, values])
-            )
+            detection = calibration.ood_detection(usual, values, interval=None)
+            found[f"AUROC of {name}"] = detection.auroc
     return {name: round(float(value), 5) for name, value in found.items()}
 
 

@@ -14,6 +14,7 @@ from keras import ops
 from kerasdrop import calibration
 
 __all__ = [
+    "ood_detection",
     "predictive_intervals",
     "rate_history",
     "reliability",
@@ -77,6 +78,52 @@ def risk_coverage(data, ax=None, label=None):
     return ax
 
 
+def ood_detection(
+    usual, shifted, ax=None, labels=("usual", "shifted"), bins=30
+):
+    """The histograms of an uncertainty in two sets, each by its part.
+
+    Args:
+        usual, shifted: `(rows,)`, finite numbers, as for
+            `calibration.ood_detection`.
+        ax: Axes of matplotlib; None for those of a new figure.
+        labels: Two strings for a legend.
+        bins: Integer, bins of equal width over both sets.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If a set has no rows, or numbers that are not finite.
+        ImportError: If matplotlib is not installed.
+    """
+    sets = [
+        _column(name, value, "ood_detection")
+        for name, value in (("usual", usual), ("shifted", shifted))
+    ]
+    for name, values in zip(("usual", "shifted"), sets):
+        if not len(values) or not np.isfinite(values).all():
+            raise ValueError(
+                f"ood_detection: argument `{name}` must have a finite number "
+                f"for each row. Received: {len(values)} rows from "
+                f"{values.min(initial=np.inf)} to "
+                f"{values.max(initial=-np.inf)}"
+            )
+    edges = np.histogram_bin_edges(np.concatenate(sets), bins)
+    ax = _axes(ax)
+    for values, label in zip(sets, labels):
+        ax.hist(
+            values,
+            edges,
+            weights=np.full(len(values), 1.0 / len(values)),
+            histtype="stepfilled",
+            alpha=0.5,
+            label=label,
+        )
+    ax.set(xlabel="uncertainty", ylabel="part of the rows")
+    return ax
+
+
 def predictive_intervals(x, mean, variance, levels=(0.5, 0.9), ax=None):
     """The mean and central intervals of normals, over one input.
 
@@ -96,7 +143,7 @@ def predictive_intervals(x, mean, variance, levels=(0.5, 0.9), ax=None):
         ImportError: If matplotlib is not installed.
     """
     x, mean, variance = (
-        _column(name, value)
+        _column(name, value, "predictive_intervals")
         for name, value in (("x", x), ("mean", mean), ("variance", variance))
     )
     if not len(x) == len(mean) == len(variance):
@@ -184,13 +231,13 @@ def _check(data, kind, owner):
         )
 
 
-def _column(name, value):
+def _column(name, value, owner):
     value = np.asarray(ops.convert_to_numpy(value), "float64")
     if value.ndim == 2 and value.shape[1] == 1:
         value = value[:, 0]
     if value.ndim != 1:
         raise ValueError(
-            f"predictive_intervals: argument `{name}` must have a number for "
-            f"each row. Received: {name} of shape {value.shape}"
+            f"{owner}: argument `{name}` must have a number for each row. "
+            f"Received: {name} of shape {value.shape}"
         )
     return value

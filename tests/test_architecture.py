@@ -65,6 +65,7 @@ ROWS = (
     (
         "kerasdrop.calibration.conformity",
         "kerasdrop.calibration.intervals",
+        "kerasdrop.calibration.ood",
         "kerasdrop.calibration.recalibration",
         "kerasdrop.calibration.temperature",
         "kerasdrop.calibration.variance",

@@ -52,7 +52,8 @@ def test_the_code_of_the_guide_to_uncertainty_runs(tmp_path, monkeypatch):
 
 
 def test_the_code_of_the_guide_to_intervals_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # where the calibrator goes
+    monkeypatch.chdir(tmp_path)  # where the calibrator and the figure go
+    monkeypatch.setenv("MPLBACKEND", "agg")
 
     namespace = run_text("docs/intervals.md")
 
@@ -66,6 +67,8 @@ def test_the_code_of_the_guide_to_intervals_runs(tmp_path, monkeypatch):
     for value in covered.values():
         assert abs(value - 0.9) < 5 * (0.09 * (1 / 300 + 1 / 2000)) ** 0.5
     assert repr(namespace["again"]) == repr(namespace["conformal"])
+    assert namespace["found"].auroc > 0.9
+    assert (tmp_path / "ood.png").exists()
 
 
 def test_a_block_that_fails_would_be_noticed():

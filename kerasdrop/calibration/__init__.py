@@ -33,6 +33,8 @@ from kerasdrop.calibration.intervals import gaussian_interval
 from kerasdrop.calibration.intervals import gaussian_reliability
 from kerasdrop.calibration.intervals import interval_coverage
 from kerasdrop.calibration.intervals import interval_score
+from kerasdrop.calibration.ood import OODDetection
+from kerasdrop.calibration.ood import ood_detection
 from kerasdrop.calibration.recalibration import QuantileRecalibration
 from kerasdrop.calibration.recalibration import fit_quantiles
 from kerasdrop.calibration.saved import load
@@ -52,6 +54,7 @@ from kerasdrop.calibration.variance import fit_variance_scale
 __all__ = [
     "ConformalIntervals",
     "ConformalSets",
+    "OODDetection",
     "QuantileRecalibration",
     "Reliability",
     "RiskCoverage",
@@ -74,6 +77,7 @@ __all__ = [
     "interval_score",
     "load",
     "negative_log_likelihood",
+    "ood_detection",
     "reliability",
     "risk_coverage",
     "sample_crps",

@@ -149,10 +149,20 @@ def test_a_seed_gives_the_same_sets():
     np.testing.assert_array_equal(sets(3), sets(3))
     np.testing.assert_array_equal(sets(3), sets(3, seed=3))
     assert (sets(3) != sets(3, seed=4)).any()
-    # The draws of the fit are not those of the call.
-    assert (
-        conformal_sets.draws(3, 0, 9, "") != conformal_sets.draws(3, 1, 9, "")
-    ).all()
+
+
+def test_the_draws_of_the_fit_are_not_those_of_a_call(monkeypatch):
+    seen = []
+
+    def noted(*given):
+        seen.append(draws(*given))
+        return seen[-1]
+
+    draws = conformal_sets.draws
+    monkeypatch.setattr(conformal_sets, "draws", noted)
+    calibration.fit_conformal_sets(Y, P)(NEW)
+    assert len(seen) == 2
+    assert (seen[0] != seen[1]).all()
 
 
 @pytest.mark.parametrize("method", SETTINGS)

@@ -1,0 +1,189 @@
+"""How well an uncertainty tells two sets of rows apart."""
+
+import math
+import statistics
+from typing import NamedTuple
+
+import numpy as np
+
+from kerasdrop import _checks
+from kerasdrop.calibration import predictions
+
+_MOST_AT_ONCE = 2**22  # numbers of bootstrap samples that are held at a time
+
+
+class OODDetection(NamedTuple):
+    """How well an uncertainty tells shifted rows from usual ones.
+
+    Shifted rows are the positive class: the higher the uncertainty, the more
+    they should be. Each interval is `(lower, upper)`, or None where none was
+    asked for.
+
+    Attributes:
+        auroc: The area under the ROC curve: the probability that a shifted row
+            is more uncertain than a usual one, ties counted by half; 0.5 is
+            chance.
+        aupr: The area under the precision-recall curve, as a sum of steps
+            (average precision). Chance is the part of shifted rows, so compare
+            it for the same two sets only.
+        fpr: The least part of the usual rows that a threshold raises an alarm
+            for, if it finds 95 % of the shifted ones, or the part asked for.
+        auroc_interval: By DeLong; by the bootstrap if there is one.
+        aupr_interval, fpr_interval: By the bootstrap.
+    """
+
+    auroc: float
+    aupr: float
+    fpr: float
+    auroc_interval: object
+    aupr_interval: object
+    fpr_interval: object
+
+
+def ood_detection(
+    usual,
+    shifted,
+    true_positive_rate=0.95,
+    level=0.95,
+    interval="delong",
+    num_resamples=1000,
+    seed=0,
+):
+    """Out-of-distribution detection: AUROC, AUPR and FPR at 95 % TPR.
+
+    The intervals are for other rows of the same two sets, with this model: not
+    for another training of it, nor for another shift. Where the sets do not
+    overlap they have no width, which says that these rows do not tell.
+
+    Args:
+        usual: `(rows,)`, an uncertainty of rows like those of the training, the
+            higher the less sure, e.g. `result.predictive_entropy`.
+        shifted: `(other rows,)`, the same of rows that are to be noticed.
+        true_positive_rate: Float in (0, 1), the part of the shifted rows that
+            `fpr` is for.
+        level: Float in (0, 1), the probability of the intervals.
+        interval: `"delong"`: a normal interval for the area under the ROC
+            curve, cut at 0 and 1, and none for the others. `"bootstrap"`:
+            percentile intervals for all three, each set resampled by itself.
+            None for none.
+        num_resamples: Integer, of the bootstrap.
+        seed: Integer of at least 0, of the bootstrap.
+
+    Returns:
+        An `OODDetection`, of Python floats.
+
+    Raises:
+        ValueError: If a set has no rows or holds NaN, or, for `"delong"`, has
+            one row only; if a setting is out of its range.
+
+    Example:
+
+    >>> found = ood_detection(test.predictive_entropy, odd.predictive_entropy)
+    >>> found.auroc, found.auroc_interval
+
+    References: [DeLong, DeLong & Clarke-Pearson, 1988](
+    https://doi.org/10.2307/2531595); [Hendrycks & Gimpel, 2017](
+    https://arxiv.org/abs/1610.02136) and [Liang, Li & Srikant, 2018](
+    https://arxiv.org/abs/1706.02690) for the three numbers.
+    """
+    owner = "ood_detection"
+    rate = _checks.exact_fraction(
+        _checks.between_0_and_1(true_positive_rate, owner, "true_positive_rate")
+    )
+    _checks.between_0_and_1(level, owner, "level")
+    if interval is not None:
+        _checks.choice(interval, ("delong", "bootstrap"), owner, "interval")
+    usual = _set(usual, "usual", owner)
+    shifted = _set(shifted, "shifted", owner)
+    counts = _counts(usual, shifted)
+    found = [float(each[0]) for each in _areas(*counts, rate)]
+    intervals = [None] * 3
+    if interval == "delong":
+        intervals[0] = _delong(usual, shifted, counts, found[0], level, owner)
+    if interval == "bootstrap":
+        _checks.positive_integer(num_resamples, owner, "num_resamples")
+        seed = _checks.step(seed, owner, "seed")
+        drawn = _resampled(*counts, rate, num_resamples, seed)
+        ends = np.quantile(drawn, [0.5 - 0.5 * level, 0.5 + 0.5 * level], 1)
+        intervals = [tuple(map(float, each)) for each in ends.T]
+    return OODDetection(*found, *intervals)
+
+
+def _set(values, name, owner):
+    values = np.asarray(predictions.as_numpy(values), "float64")
+    if values.ndim != 1 or not len(values) or np.isnan(values).any():
+        received = f"{name} of shape {values.shape}"
+        if np.isnan(values).any():
+            received += " with NaN"
+        raise ValueError(
+            f"{owner}: argument `{name}` must have a number for each row, "
+            f"`(rows,)`. Received: {received}"
+        )
+    return values
+
+
+def _counts(usual, shifted):
+    """How often each distinct value is there, the highest first: `(1, n)`."""
+    values, where = np.unique(
+        np.concatenate([usual, shifted]), return_inverse=True
+    )
+    return tuple(
+        np.bincount(part, minlength=len(values))[None, ::-1]
+        for part in (where[: len(usual)], where[len(usual) :])
+    )
+
+
+def _areas(usual, shifted, rate):
+    """AUROC, AUPR and FPR of counts `(resamples, distinct values)`."""
+    false, true = np.cumsum(usual, axis=-1), np.cumsum(shifted, axis=-1)
+    negatives, positives = false[:, -1:], true[:, -1:]
+    # Of usual rows with the value of a shifted one, each counts half.
+    above = true - 0.5 * shifted
+    auroc = np.sum(usual * above, axis=-1) / (negatives * positives)[:, 0]
+    alarms = np.maximum(false + true, 1)
+    aupr = np.sum(shifted * (true / alarms), axis=-1) / positives[:, 0]
+    wanted = math.ceil(rate * int(positives[0, 0]))
+    first = np.argmax(true >= wanted, axis=-1)
+    fpr = np.take_along_axis(false, first[:, None], -1) / negatives
+    return auroc, aupr, fpr[:, 0]
+
+
+def _delong(usual, shifted, counts, auroc, level, owner):
+    """The normal interval of the area, from its variance over rows."""
+    if min(len(usual), len(shifted)) < 2:
+        raise ValueError(
+            f"{owner}: an interval by DeLong needs two rows of each set. Pass "
+            f"`interval=None`. Received: {len(usual)} usual and {len(shifted)} "
+            "shifted rows"
+        )
+    false, true = (np.cumsum(each[0]) for each in counts)
+    of_usual, of_shifted = (each[0] for each in counts)
+    # For each value the part of the other set that it is on the right side of.
+    below = (len(usual) - false + 0.5 * of_usual) / len(usual)
+    above = (true - 0.5 * of_shifted) / len(shifted)
+    variance = sum(
+        np.sum(count * np.square(part - auroc)) / (rows - 1) / rows
+        for count, part, rows in (
+            (of_shifted, below, len(shifted)),
+            (of_usual, above, len(usual)),
+        )
+    )
+    half = statistics.NormalDist().inv_cdf(0.5 + 0.5 * level) * math.sqrt(
+        variance
+    )
+    return max(0.0, auroc - half), min(1.0, auroc + half)
+
+
+def _resampled(usual, shifted, rate, num_resamples, seed):
+    """The three numbers of bootstrap samples, `(3, resamples)`."""
+    generator = np.random.default_rng(seed)
+    at_once = max(1, _MOST_AT_ONCE // usual.shape[1])
+    parts = []
+    for start in range(0, num_resamples, at_once):
+        size = min(at_once, num_resamples - start)
+        drawn = [
+            generator.multinomial(each.sum(), each[0] / each.sum(), size)
+            for each in (usual, shifted)
+        ]
+        parts.append(np.stack(_areas(*drawn, rate)))
+    return np.concatenate(parts, axis=1)
