@@ -1,5 +1,6 @@
 """Dropout for Keras 3: live rates, schedules, Monte Carlo uncertainty."""
 
+from kerasdrop import acquisition
 from kerasdrop import calibration
 from kerasdrop import callbacks
 from kerasdrop import functional
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MonteCarlo",
+    "acquisition",
     "calibration",
     "callbacks",
     "convert_dropout",

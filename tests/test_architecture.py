@@ -41,6 +41,7 @@ ROWS = (
         "kerasdrop.montecarlo.scopes",
     ),
     (
+        "kerasdrop.acquisition.pools",
         "kerasdrop.calibration.inputs",
         "kerasdrop.calibration.saved",
         "kerasdrop.masks",
@@ -63,6 +64,9 @@ ROWS = (
         "kerasdrop.state",
     ),
     (
+        "kerasdrop.acquisition.batches",
+        "kerasdrop.acquisition.scores",
+        "kerasdrop.acquisition.selection",
         "kerasdrop.calibration.conformity",
         "kerasdrop.calibration.intervals",
         "kerasdrop.calibration.ood",
@@ -75,6 +79,7 @@ ROWS = (
     ),
     (
         "kerasdrop._model_tree",
+        "kerasdrop.acquisition",
         "kerasdrop.calibration.conformal_intervals",
         "kerasdrop.calibration.conformal_sets",
         "kerasdrop.layers.*",

@@ -1,0 +1,262 @@
+"""A batch of rows that teaches most together."""
+
+import warnings
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from kerasdrop import _checks
+from kerasdrop import _classes
+from kerasdrop import measures
+from kerasdrop.acquisition import pools
+
+# What is no more than this apart, in nats, is equal but for rounding.
+_ROUNDED = 1e-12
+
+
+class Batch(NamedTuple):
+    """Rows that were chosen together.
+
+    Attributes:
+        rows: int `(batch size,)`, row numbers in the order of the choice.
+        information: `(batch size,)`, in nats: the mutual information of the
+            labels of the rows up to here and the network.
+        num_exact: How many of the rows were chosen by exact joint entropies;
+            for those after them it was estimated.
+    """
+
+    rows: object
+    information: object
+    num_exact: int
+
+
+def batch_bald(
+    samples,
+    batch_size,
+    num_configurations=10_000,
+    memory_limit=2**28,
+    seed=0,
+    verbose="auto",
+    on_interrupt="return",
+):
+    """BatchBALD: rows whose labels together tell most about the network.
+
+    Greedy: each next row adds most to the information of those before it; the
+    batch has at least 1 - 1/e of the information of the best one. What a row
+    adds is the entropy of its label, given those of the rows before, less the
+    mean entropy of its samples. There are `classes ** n` configurations of n
+    labels: while they are `num_configurations` at most, all are gone through;
+    beyond, as many are drawn from the joint distribution.
+
+    Rows whose `bald` is too low to be the best are left out, which changes
+    nothing: what a row adds never exceeds it.
+
+    Args:
+        samples: Joint probabilities `(rows, samples, classes)`, see
+            `kerasdrop.acquisition`. T samples tell no more than `log(T)` nats
+            in all: of a batch that comes near, the later rows are chosen by
+            next to nothing.
+        batch_size: Integer, not above the number of rows.
+        num_configurations: Integer, configurations of labels at the most.
+        memory_limit: Integer, about the bytes that are worked in, besides the
+            samples.
+        seed: Integer of at least 0, of the drawn configurations.
+        verbose: `"auto"` or 1 for a progress bar over the batch, 2 for a line,
+            0 for nothing.
+        on_interrupt: What Ctrl-C does: `"return"` the rows chosen so far with
+            a warning, or `"raise"`. Before the first row it always raises.
+
+    Returns:
+        A `Batch`.
+
+    Raises:
+        ValueError: If the array does not hold joint probabilities, has fewer
+            rows than the batch, or the memory does not suffice for one row.
+
+    Example:
+
+    >>> result = mc_predict(model, pool, plan="shared", keep_samples=True)
+    >>> batch = batch_bald(result.samples, batch_size=10)
+    >>> x, y = pool[batch.rows], ask_for_labels(pool[batch.rows])
+
+    Reference: [Kirsch, van Amersfoort & Gal, 2019](
+    https://arxiv.org/abs/1906.08158), section 3.
+    """
+    owner = "batch_bald"
+    samples = pools.of_array(samples)
+    pools.check_joint(samples, owner)
+    _checks.positive_integer(batch_size, owner, "batch_size")
+    if batch_size > samples.shape[0]:
+        raise ValueError(
+            f"{owner}: argument `batch_size` must not be above the number of "
+            f"rows. Received: {batch_size} of {samples.shape[0]} rows"
+        )
+    _checks.positive_integer(num_configurations, owner, "num_configurations")
+    _checks.positive_integer(memory_limit, owner, "memory_limit")
+    seed = _checks.step(seed, owner, "seed")
+    _checks.choice(on_interrupt, ("raise", "return"), owner, "on_interrupt")
+    verbose = _checks.verbosity(verbose, owner)
+    labels = _Labels(samples, num_configurations, memory_limit, seed, owner)
+    pool = _Pool(samples, owner)
+    bar = keras.utils.Progbar(batch_size, verbose=verbose, unit_name="row")
+    chosen = []
+    try:
+        while len(chosen) < batch_size:
+            if chosen:
+                labels.add(chosen[-1][0])
+            chosen.append((*pool.best(labels), labels.is_exact))
+            bar.update(len(chosen))
+    except KeyboardInterrupt:
+        if on_interrupt == "raise" or not chosen:
+            raise
+        warnings.warn(
+            f"{owner}: interrupted. Returned are {len(chosen)} of "
+            f"{batch_size} rows.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    rows, gains, is_exact = map(np.array, zip(*chosen))
+    return Batch(rows, np.cumsum(gains), int(is_exact.sum()))
+
+
+class _Labels:
+    """Configurations of the labels of the rows chosen so far.
+
+    Attributes:
+        is_exact: Whether all configurations are here, or some were drawn.
+        weight: `(configurations,)`, their probabilities; the sum is 1.
+        networks: `(configurations, samples)`, the probability of each network
+            given the configuration.
+        at_once: How many rows can be looked at together.
+    """
+
+    def __init__(self, samples, most, memory_limit, seed, owner):
+        self._samples = samples
+        self._most = most
+        self._limit = memory_limit
+        self._generator = np.random.default_rng(seed)
+        self._owner = owner
+        self._rows = []
+        self._log_likelihood = None  # (configurations, samples) if drawn
+        self.is_exact = True
+        self.weight = np.ones(1)
+        self.networks = np.full((1, samples.shape[1]), 1.0 / samples.shape[1])
+        self._check_memory()
+
+    def _check_memory(self):
+        """Sets `at_once` by the memory that the configurations leave."""
+        configurations, num_samples = self.networks.shape
+        classes = max(2, self._samples.shape[2])
+        # Networks, and what makes them; distributions of the next label, and
+        # the steps to their entropies.
+        fixed = 4 * 8 * configurations * num_samples
+        of_row = 8 * 8 * (configurations + num_samples) * classes
+        if fixed + of_row > self._limit:
+            raise ValueError(
+                f"{self._owner}: {configurations:,} configurations of "
+                f"{num_samples} samples take about {fixed + of_row:,} bytes. "
+                "Pass a `memory_limit` of at least as much, or a smaller "
+                f"`num_configurations`. Received: memory_limit={self._limit}"
+            )
+        self.at_once = (self._limit - fixed) // of_row
+
+    def add(self, row):
+        """Takes the labels of one more row in."""
+        p = pools.rows_of(self._samples, [row], self._owner)[0]
+        self._rows.append(row)
+        if self.is_exact and len(self.weight) * p.shape[1] <= self._most:
+            self._enumerate(p)
+        else:
+            self._draw(p)
+        self._check_memory()
+
+    def _enumerate(self, p):
+        """Each configuration with each label; what is impossible is left."""
+        joint = self.networks[:, None] * p.T[None]  # (., classes, samples)
+        of_label = joint.sum(axis=-1)
+        weight = self.weight[:, None] * of_label
+        is_possible = weight > 0.0
+        self.weight = weight[is_possible]
+        self.networks = joint[is_possible] / of_label[is_possible][:, None]
+
+    def _draw(self, p):
+        """A label more in each drawn configuration; at first all of them."""
+        if self.is_exact:
+            self.is_exact = False
+            num_samples = self._samples.shape[1]
+            # The network that labels are drawn of: all equally often.
+            self._of = np.arange(self._most) % num_samples
+            self._log_likelihood = np.zeros((self._most, num_samples))
+            self.weight = np.full(self._most, 1.0 / self._most)
+            before = pools.rows_of(self._samples, self._rows[:-1], self._owner)
+            for each in before:
+                self._draw_label(each)
+        self._draw_label(p)
+        largest = self._log_likelihood.max(axis=-1, keepdims=True)
+        likelihood = np.exp(self._log_likelihood - largest)
+        self.networks = likelihood / likelihood.sum(axis=-1, keepdims=True)
+
+    def _draw_label(self, p):
+        edges = np.cumsum(p, axis=-1)[self._of]  # (configurations, classes)
+        drawn = self._generator.random((len(self._of), 1)) * edges[:, -1:]
+        label = np.sum(drawn >= edges, axis=-1)
+        is_some = p > 0.0
+        logarithms = np.where(
+            is_some, np.log(np.where(is_some, p, 1.0)), -np.inf
+        )
+        self._log_likelihood += logarithms.T[label]
+
+    def information(self, p):
+        """What a further label tells about the network, given these.
+
+        The entropy of the label in a configuration less the mean entropy that
+        its networks leave, so that it is at least 0 in each.
+
+        Args:
+            p: Probabilities `(rows, samples, classes)`.
+
+        Returns:
+            `(rows,)`.
+        """
+        rows, num_samples, classes = p.shape
+        flat = np.moveaxis(p, 1, 0).reshape(num_samples, rows * classes)
+        given = (self.networks @ flat).reshape(-1, rows, classes)
+        of_network = self.weight @ self.networks
+        return self.weight @ _classes.entropy(given) - (
+            _classes.entropy(p) @ of_network
+        )
+
+
+class _Pool:
+    """The rows that are left, and the most that each can add."""
+
+    def __init__(self, samples, owner):
+        self._samples = samples
+        self._owner = owner
+        self._most = pools.by_rows(measures.mutual_information, samples)
+        self._is_left = np.ones(samples.shape[0], bool)
+
+    def best(self, labels):
+        """The row that adds most, the earliest of equals, and what it adds."""
+        rows = np.flatnonzero(self._is_left)
+        rows = rows[np.argsort(-self._most[rows], kind="stable")]
+        seen, gains = [], []
+        best = -np.inf
+        size = 1
+        while len(rows) and self._most[rows[0]] >= best - _ROUNDED:
+            some, rows = rows[:size], rows[size:]
+            p = pools.rows_of(self._samples, some, self._owner)
+            gain = labels.information(p)
+            seen.extend(some)
+            gains.extend(gain)
+            best = max(best, gain.max())
+            if labels.is_exact:
+                # With more labels known, a row can only add less.
+                self._most[some] = np.minimum(self._most[some], gain)
+            # A first look is cheap, and often enough.
+            size = min(labels.at_once, 2 * size)
+        seen, gains = np.array(seen), np.array(gains)
+        row = seen[gains >= best - _ROUNDED].min()
+        self._is_left[row] = False
+        return int(row), float(gains[seen == row][0])

@@ -1,0 +1,68 @@
+"""Samples of a pool of rows, read a part at a time."""
+
+import numpy as np
+from keras import ops
+
+from kerasdrop import _arrays
+from kerasdrop import _classes
+
+# Of the float64 copy of a block of rows. A formula holds a few more of them.
+_BLOCK = 2**24
+
+
+def of_array(samples):
+    """NumPy's form of a list or a tensor; what is on disk stays there."""
+    if _arrays.is_tensor(samples):
+        return ops.convert_to_numpy(samples)
+    if hasattr(samples, "shape") and hasattr(samples, "__getitem__"):
+        return samples
+    return np.asarray(samples, "float64")
+
+
+def check_joint(samples, owner, name="samples"):
+    """Raises unless samples are `(rows, samples, classes)`, none of them 0."""
+    shape = tuple(samples.shape)
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(
+            f"{owner}: argument `{name}` must have joint samples of "
+            "probabilities, `(rows, samples, classes)`; `samples[..., None]` "
+            "makes them of the probabilities of the positive class. Received: "
+            f"{name} of shape {shape}"
+        )
+
+
+def blocks(samples):
+    """Slices of rows, each of about `_BLOCK` bytes as float64."""
+    rows = samples.shape[0]
+    of_row = 8 * max(1, int(np.prod(samples.shape[1:])))
+    size = max(1, _BLOCK // of_row)
+    return [
+        slice(start, min(start + size, rows)) for start in range(0, rows, size)
+    ]
+
+
+def by_rows(function, samples):
+    """`function` of samples, of arrays a block of rows at a time."""
+    if _arrays.is_tensor(samples):
+        return function(samples)
+    samples = of_array(samples)
+    if not len(samples.shape) or not samples.shape[0]:
+        return function(np.asarray(samples))  # which says what is wrong
+    return np.concatenate(
+        [function(np.asarray(samples[rows])) for rows in blocks(samples)]
+    )
+
+
+def rows_of(samples, rows, owner):
+    """Checked probabilities `(rows, samples, classes)` of some rows.
+
+    Args:
+        samples: As `of_array` returns it.
+        rows: Integers, in any order.
+        owner: Who is to blame in a message.
+    """
+    if isinstance(samples, np.ndarray):
+        chosen = samples[rows]
+    else:  # it need not take more than slices
+        chosen = np.concatenate([samples[row : row + 1] for row in rows])
+    return _classes.checked(np.asarray(chosen), owner)[1]

@@ -1,0 +1,171 @@
+"""How much each row by itself would teach."""
+
+import numpy as np
+
+from kerasdrop import _arrays
+from kerasdrop import _checks
+from kerasdrop import _classes
+from kerasdrop import measures
+from kerasdrop.acquisition import pools
+
+
+def bald(samples):
+    """Mutual information of the label of a row and the network.
+
+    It is `measures.mutual_information`: high where samples are sure and
+    contradict each other. The k rows of the highest are often alike, and then
+    teach little more than one of them: `batch_bald`, or `stochastic_top_k`.
+
+    Args:
+        samples: Probabilities `(rows, samples, ..., classes)`.
+
+    Returns:
+        `(rows, ...)`, in nats.
+
+    Raises:
+        ValueError: If an array does not hold probabilities.
+
+    Reference: [Houlsby et al., 2011](https://arxiv.org/abs/1112.5745); of
+    dropout [Gal, Islam & Ghahramani, 2017](https://arxiv.org/abs/1703.02910).
+    """
+    return pools.by_rows(measures.mutual_information, samples)
+
+
+def max_entropy(samples):
+    """Entropy of the mean of the samples, `measures.predictive_entropy`.
+
+    It is high for noisy labels too, which teach nothing.
+
+    Args:
+        samples: Probabilities `(rows, samples, ..., classes)`.
+
+    Returns:
+        `(rows, ...)`, in nats.
+
+    Raises:
+        ValueError: If an array does not hold probabilities.
+
+    Reference: [Gal, Islam & Ghahramani, 2017](
+    https://arxiv.org/abs/1703.02910), section 4.
+    """
+    return pools.by_rows(measures.predictive_entropy, samples)
+
+
+def variation_ratio(samples):
+    """The part of the samples outvoted, `measures.variation_ratio`.
+
+    Gal, Islam & Ghahramani (2017) have one less the largest mean probability
+    under this name: that is `measures.probability_variation_ratio`.
+
+    Args:
+        samples: Probabilities `(rows, samples, ..., classes)`.
+
+    Returns:
+        `(rows, ...)`, in `[0, 1 - 1 / classes]`.
+
+    Raises:
+        ValueError: If an array does not hold probabilities.
+    """
+    return pools.by_rows(measures.variation_ratio, samples)
+
+
+def mean_std(samples):
+    """Standard deviation over the samples, in the mean over the classes.
+
+    Of T samples it is unbiased in its square, `measures.epistemic_variance`;
+    the formula of the paper is smaller by the factor `sqrt((T - 1) / T)`, which
+    is the same for all rows.
+
+    Args:
+        samples: Probabilities `(rows, samples, ..., classes)`, of two samples
+            at least.
+
+    Returns:
+        `(rows, ...)`, in [0, 1].
+
+    Raises:
+        ValueError: If an array does not hold probabilities, or there is one
+            sample only.
+
+    Reference: [Gal, Islam & Ghahramani, 2017](
+    https://arxiv.org/abs/1703.02910), section 4.
+    """
+    return pools.by_rows(_mean_std, samples)
+
+
+def _mean_std(samples):
+    xp, p = _classes.checked(samples, "mean_std")
+    return xp.mean(xp.sqrt(measures.epistemic_variance(p)), axis=-1)
+
+
+def epig(samples, target_samples, memory_limit=2**28):
+    """Expected predictive information gain: what a label tells about targets.
+
+    The mutual information of the label of a row and that of a target row, in
+    the mean over the target rows. Unlike `bald` it does not ask for rows that
+    teach about the network what no prediction depends on.
+
+    Args:
+        samples: Joint probabilities `(rows, samples, classes)` of the pool.
+        target_samples: Joint probabilities `(target rows, samples, classes)` of
+            rows like those to be predicted, **of the same networks**: both by
+            `mc_predict(plan="shared", keep_samples=True)` with the same seed
+            and number of samples.
+        memory_limit: Integer, about the bytes that are worked in.
+
+    Returns:
+        NumPy array `(rows,)`, in nats, at least 0.
+
+    Raises:
+        ValueError: If the arrays do not hold joint probabilities, or not the
+            same number of samples; if the memory does not suffice for one pair
+            of rows.
+
+    Reference: [Bickford Smith et al., 2023](https://arxiv.org/abs/2304.08151),
+    equation 5.
+    """
+    owner = "epig"
+    limit = _checks.positive_integer(memory_limit, owner, "memory_limit")
+    pool, targets = pools.of_array(samples), pools.of_array(target_samples)
+    pools.check_joint(pool, owner)
+    pools.check_joint(targets, owner, "target_samples")
+    if pool.shape[1] != targets.shape[1]:
+        raise ValueError(
+            f"{owner}: samples and target samples must be of the same "
+            "networks, so that there are equally many. Received: "
+            f"{pool.shape[1]} and {targets.shape[1]}"
+        )
+    classes = [max(2, each.shape[2]) for each in (pool, targets)]
+    # The joint distribution, and some arrays of its size in `divergence`.
+    of_pair = 8 * 8 * classes[0] * classes[1]
+    if of_pair > limit:
+        raise ValueError(
+            f"{owner}: a pair of rows takes about {of_pair:,} bytes. Pass a "
+            f"`memory_limit` of at least as much. Received: {limit}"
+        )
+    pairs = limit // of_pair
+    at_once = max(1, min(targets.shape[0], int(pairs**0.5)))
+    rows_at_once = pairs // at_once
+    total = np.zeros(pool.shape[0])
+    for first in range(0, targets.shape[0], at_once):
+        others = np.arange(first, min(first + at_once, targets.shape[0]))
+        others = pools.rows_of(targets, others, owner)
+        for start in range(0, pool.shape[0], rows_at_once):
+            rows = np.arange(start, min(start + rows_at_once, pool.shape[0]))
+            p = pools.rows_of(pool, rows, owner)
+            total[rows] += _information(p, others)
+    return total / targets.shape[0]
+
+
+def _information(p, others):
+    """Mutual information with each of the other rows, summed: `(rows,)`."""
+    num_samples = p.shape[1]
+    left = np.moveaxis(p, 1, -1)  # (rows, classes, samples)
+    right = np.moveaxis(others, 1, -1)
+    joint = np.tensordot(left, right, (-1, -1)) / num_samples
+    product = np.multiply.outer(left.mean(axis=-1), right.mean(axis=-1))
+    joint, product = (
+        np.moveaxis(each, 1, 2).reshape(len(p), len(others), -1)
+        for each in (joint, product)
+    )
+    return _arrays.floats(_classes.divergence(joint, product))[1].sum(axis=-1)

@@ -1,0 +1,106 @@
+"""The rows of the highest scores, or near them."""
+
+import numpy as np
+
+from kerasdrop import _checks
+from kerasdrop.acquisition import pools
+
+METHODS = ("power", "softmax", "soft_rank")
+
+
+def top_k(scores, k):
+    """The k rows of the highest scores.
+
+    Args:
+        scores: `(rows,)`, e.g. of `bald`.
+        k: Integer, not above the number of rows.
+
+    Returns:
+        NumPy array `(k,)` of row numbers, the highest score first; of equal
+        scores the earlier row comes first.
+
+    Raises:
+        ValueError: If `scores` are not numbers `(rows,)`, or fewer than k.
+    """
+    scores = _checked(scores, k, "top_k")
+    return np.argsort(-scores, kind="stable")[:k]
+
+
+def stochastic_top_k(scores, k, method="power", beta=1.0, seed=None):
+    """K rows drawn by their scores, one after the other, none twice.
+
+    It costs no more than `top_k`, and its rows are less alike: a cheap batch,
+    which its authors find on a par with `batch_bald`.
+
+    Args:
+        scores: `(rows,)`, e.g. of `bald`.
+        k: Integer, not above the number of rows.
+        method: What the probability of a row among those that are left is in
+            proportion to:
+
+            - `"power"`: `score ** beta`, scores being at least 0. A row of
+              score 0 is never drawn.
+            - `"softmax"`: `exp(beta * score)`.
+            - `"soft_rank"`: `rank ** -beta`, the highest score having rank 1
+              and the earlier of equal ones the lower rank.
+        beta: Float above 0: the higher, the nearer to `top_k`.
+        seed: Integer of at least 0, or None for a fresh one.
+
+    Returns:
+        NumPy array `(k,)` of row numbers, in the order of the draws.
+
+    Raises:
+        ValueError: If `scores` are not numbers `(rows,)`, or fewer than k can
+            be drawn; if a score is below 0 for `"power"`.
+
+    Reference: [Kirsch et al., 2023](https://arxiv.org/abs/2106.12059), table 1.
+    """
+    owner = "stochastic_top_k"
+    scores = _checked(scores, k, owner)
+    _checks.choice(method, METHODS, owner, "method")
+    _checks.positive_number(beta, owner, "beta")
+    if seed is not None:
+        seed = _checks.step(seed, owner, "seed")
+    if method == "power":
+        scores = _logarithms(scores, k, owner)
+    if method == "soft_rank":
+        rank = np.empty(len(scores))
+        rank[np.argsort(-scores, kind="stable")] = 1 + np.arange(len(scores))
+        scores = -np.log(rank)
+    # The largest of these are a draw without replacement (Gumbel, top k).
+    noise = np.random.default_rng(seed).gumbel(size=len(scores))
+    return np.argsort(-(beta * scores + noise), kind="stable")[:k]
+
+
+def _checked(scores, k, owner):
+    scores = np.asarray(pools.of_array(scores), "float64")
+    if scores.ndim != 1 or not np.isfinite(scores).all():
+        kind = "not finite" if scores.ndim == 1 else f"of shape {scores.shape}"
+        raise ValueError(
+            f"{owner}: argument `scores` must have a finite number for each "
+            f"row, `(rows,)`. Received: scores {kind}"
+        )
+    _checks.positive_integer(k, owner, "k")
+    if k > len(scores):
+        raise ValueError(
+            f"{owner}: argument `k` must not be above the number of rows. "
+            f"Received: k={k} of {len(scores)} rows"
+        )
+    return scores
+
+
+def _logarithms(scores, k, owner):
+    if scores.min() < 0.0:
+        raise ValueError(
+            f"{owner}: the method 'power' needs scores of at least 0. Take "
+            f"'softmax' or 'soft_rank'. Received: {scores.min():.6g}"
+        )
+    if (scores > 0.0).sum() < k:
+        raise ValueError(
+            f"{owner}: the method 'power' never draws a row of score 0. Take "
+            f"'soft_rank', or a smaller k. Received: k={k} and "
+            f"{(scores > 0.0).sum()} scores above 0"
+        )
+    is_some = scores > 0.0
+    logarithms = np.log(np.where(is_some, scores, 1.0))
+    return np.where(is_some, logarithms, -np.inf)
