@@ -91,6 +91,25 @@ def selected(keep, values):
     return keras.ops.where(keep, values, keras.ops.zeros((), values.dtype))
 
 
+def fori_loop(count, function, values):
+    """`function(number, values)`, `count` times, from 0 on, in turn.
+
+    Args:
+        count: Integer.
+        function: Returns new values.
+        values: List of tensors.
+
+    Returns:
+        The last values.
+    """
+    return keras.ops.fori_loop(0, count, function, values)
+
+
+def while_loop(condition, function, values):
+    """`keras.ops.while_loop`, its rounds in turn."""
+    return keras.ops.while_loop(condition, function, values)
+
+
 def compiled(function, model, any_size=True):
     """`function`, which runs `model` in inference, as a compiled function.
 
@@ -351,6 +370,26 @@ if BACKEND == "tensorflow":
             and tf.config.list_physical_devices("GPU")
         )
 
+    # Else TensorFlow runs up to ten rounds at a time, as far as they do not
+    # wait for each other, and holds the memory of all.
+    def fori_loop(count, function, values):
+        return while_loop(
+            lambda number, *values: number < count,
+            lambda number, *values: (
+                number + 1,
+                *function(number, list(values)),
+            ),
+            (0, *values),
+        )[1:]
+
+    def while_loop(condition, function, values):
+        # Nor does the first round begin before its values are there.
+        with tf.control_dependencies(list(values[1:])):
+            first = tf.identity(values[0])
+        return tf.while_loop(
+            condition, function, (first, *values[1:]), parallel_iterations=1
+        )
+
     def compiled(function, model, any_size=True):
         @functools.cache
         def of_ranks(ranks):
@@ -361,11 +400,15 @@ if BACKEND == "tensorflow":
                 reduce_retracing=any_size,
             )
 
-        def run(*args):
+        def of(args):
             leaves = tf.nest.flatten(args)
             ranks = (len(getattr(leaf, "shape", ())) for leaf in leaves)
-            return of_ranks(tuple(ranks))(*args)
+            return of_ranks(tuple(ranks))
 
+        def run(*args):
+            return of(args)(*args)
+
+        run.traced = lambda *args: of(args).get_concrete_function(*args)
         return run
 
     def trace():
@@ -491,9 +534,9 @@ elif BACKEND == "jax":
             with keras.StatelessScope(state_mapping=zip(variables, values)):
                 return function(*args)
 
-        def run(*args):
+        def values():
             try:
-                values = [variable.value for variable in variables]
+                return [variable.value for variable in variables]
             except TypeError:  # what Keras has there is None
                 raise ValuesAway(
                     f"The variables of model '{model.name}' have no values: "
@@ -501,9 +544,12 @@ elif BACKEND == "jax":
                     "In a callback, touch `self.model` first, which brings "
                     "them back."
                 ) from None
-            return step(values, args)
 
-        return lambda *args: patient(lambda: run(*args))
+        def run(*args):
+            return patient(lambda: step(values(), args))
+
+        run.lowered = lambda *args: patient(lambda: step.lower(values(), args))
+        return run
 
 elif BACKEND == "torch":
     import torch

@@ -19,6 +19,7 @@ ROWS = (
         "kerasdrop._arrays",
         "kerasdrop._backend",
         "kerasdrop._checks",
+        "kerasdrop._graph_peak",
         "kerasdrop._reports",
         "kerasdrop.callbacks.plateau",
         "kerasdrop.callbacks.record",
@@ -33,6 +34,7 @@ ROWS = (
         "kerasdrop._bits",
         "kerasdrop.rematerialization",
         "kerasdrop._classes",
+        "kerasdrop._peaks",
         "kerasdrop._targets",
         "kerasdrop.montecarlo.batches",
         "kerasdrop.montecarlo.plans",
@@ -47,9 +49,11 @@ ROWS = (
         "kerasdrop.masks",
         "kerasdrop.montecarlo.chunks",
         "kerasdrop.montecarlo.estimates",
+        "kerasdrop.montecarlo.joining",
         "kerasdrop.montecarlo.kept",
         "kerasdrop.montecarlo.likelihood",
         "kerasdrop.montecarlo.quantiles",
+        "kerasdrop.montecarlo.sizes",
         "kerasdrop.schedules.base",
         "kerasdrop.schedules.depth",
     ),
@@ -123,6 +127,7 @@ ROWS = (
         "kerasdrop.montecarlo.sampling",
         "kerasdrop.montecarlo.summaries",
     ),
+    ("kerasdrop.montecarlo.sizing",),
     (
         "kerasdrop.montecarlo.engine",
         "kerasdrop.montecarlo.export",
@@ -143,6 +148,7 @@ ROWS = (
 EVERYWHERE = {"keras", "numpy", *sys.stdlib_module_names}
 ELSEWHERE = {
     "kerasdrop._backend": {"jax", "tensorflow", "torch"},
+    "kerasdrop._peaks": {"jax", "tensorflow", "torch"},
     "kerasdrop.montecarlo.result": {"pandas"},  # optional, in one method
     "kerasdrop.plots": {"matplotlib"},  # optional, in one function
     # What runs an exported file, by format.

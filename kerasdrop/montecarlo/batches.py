@@ -42,8 +42,9 @@ class Batches:
             generator), each of them `x`, `(x,)`, `(x, y)` or
             `(x, y, sample_weight)`.
         batch_size: Integer; the batches of an iterable have their own.
-        most_rows: Function of the inputs, arrays of any number of rows, that
-            returns how many rows can be drawn at a time, or None.
+        most_rows: Function of a `RowsOf`, arrays of any number of rows, and
+            of a number of rows, that returns how many of these can be drawn at
+            a time, or None.
         first_row: Integer, the place of the first row, the others following.
         rows: None, or integers, the place of each row.
         y: None, or targets: an array or a structure of arrays. True: those
@@ -54,6 +55,7 @@ class Batches:
 
     Attributes:
         num_batches: Integer, or None where the data do not tell.
+        num_rows: Integer, of all batches together; None for an iterable.
         targets: List of what came with the inputs of an iterable so far,
             pairs of y and sample_weight.
     """
@@ -72,6 +74,7 @@ class Batches:
     ):
         self._owner = owner
         self._fills = fills
+        self.num_rows = None
         self.targets = []
         self._first_row = first_row
         self._rows = None if rows is None else _checks.rows(rows, owner)
@@ -99,8 +102,11 @@ class Batches:
             num_rows = _num_rows([arrays, y, given], owner)
             if steps is not None:
                 num_rows = min(num_rows, steps * batch_size)
-            size = min(batch_size, num_rows, most_rows(arrays) or num_rows)
+            size = min(batch_size, num_rows)
+            data = RowsOf(arrays, None, y or None)
+            size = min(size, most_rows(data, size) or size)
             self._parts = _slices((arrays, y or None), num_rows, size)
+            self.num_rows = num_rows
             self.num_batches = -(-num_rows // size)
 
     def __iter__(self):
@@ -111,18 +117,7 @@ class Batches:
             size = self._size(max(size or 0, valid) if self._fills else valid)
             chosen = np.minimum(np.arange(size), valid - 1)
             places = self._places(start + chosen)
-
-            def filled(part, chosen=chosen):
-                return _mapped(lambda array: _distributed(array[chosen]), part)
-
-            yield (
-                RowsOf(
-                    filled(inputs),
-                    _distributed(places),
-                    None if targets is None else filled(targets),
-                ),
-                valid,
-            )
+            yield _chosen(RowsOf(inputs, places, targets), chosen), valid
             start += valid
         if size is None:
             raise ValueError(
@@ -131,14 +126,14 @@ class Batches:
             )
 
     def _size(self, num_rows):
-        size = _divisible(num_rows)
+        size = divisible(num_rows)
         if size == num_rows or self._fills:
             return size
         raise ValueError(
             f"{self._owner}: with `vectorized=False` a batch is not filled up, "
             "and under this `keras.distribution` its rows must divide over "
             f"the devices. Choose a `batch_size` that makes batches of a "
-            f"multiple of {_divisible(1)} rows. Received: a batch of "
+            f"multiple of {divisible(1)} rows. Received: a batch of "
             f"{num_rows}"
         )
 
@@ -179,7 +174,8 @@ class Batches:
             arrays = _arrays(inputs, self._owner, "x")
             targets = self._targets_of(others[0])
             num_rows = _num_rows([arrays, targets or []], self._owner)
-            size = most_rows(arrays) or num_rows
+            data = RowsOf(arrays, None, targets)
+            size = most_rows(data, num_rows) or num_rows
             if size < num_rows:
                 self.num_batches = None  # each makes several
             yield from _slices((arrays, targets), num_rows, size)
@@ -216,6 +212,37 @@ def _num_batches(x, steps, owner):
     return min(size, steps)
 
 
+def first_rows(data, size):
+    """The first rows of `RowsOf` with arrays, as tensors, filled up.
+
+    Args:
+        data: `RowsOf`; its `rows` may be None.
+        size: Integer, the number of rows.
+    """
+    data = _mapped(
+        lambda leaf: (
+            ops.convert_to_numpy(leaf) if ops.is_tensor(leaf) else leaf
+        ),
+        data,
+    )
+    leaves = [leaf for leaf in tree.flatten(data.inputs) if leaf is not None]
+    chosen = np.minimum(np.arange(size), leaves[0].shape[0] - 1)
+    return _chosen(data._replace(rows=np.arange(size, dtype="int32")), chosen)
+
+
+def _chosen(data, chosen):
+    """Some rows of `RowsOf`; all of its own `rows`."""
+
+    def filled(part):
+        return _mapped(lambda array: _distributed(_dense(array[chosen])), part)
+
+    return RowsOf(
+        filled(data.inputs),
+        _distributed(data.rows),
+        None if data.targets is None else filled(data.targets),
+    )
+
+
 def _distributed(array):
     """A tensor, its rows spread over the devices of `keras.distribution`."""
     tensor = ops.convert_to_tensor(array)
@@ -226,7 +253,7 @@ def _distributed(array):
     return keras.distribution.distribute_tensor(tensor, layout)
 
 
-def _divisible(num_rows):
+def divisible(num_rows):
     """The next number of rows that divides over the devices."""
     distribution = keras.distribution.distribution()
     if distribution is None:

@@ -19,11 +19,13 @@ class Chunks(NamedTuple):
     """How the samples of a batch are cut into chunks, and these into calls.
 
     The first chunk has what does not fill a whole one: some sets from sample 0
-    on, and the last samples, which fill no set. Whole chunks follow.
+    on, and the last samples, which fill neither a set nor a part of one. Whole
+    chunks follow.
 
     Attributes:
         num_samples: Integer, of each row.
-        size: Integer, samples in a whole chunk, a multiple of the set size.
+        size: Integer, samples in a whole chunk: some sets, or a half, a
+            quarter, an eighth or a sixteenth of one.
         first: Integer, samples in the first chunk.
         count: Integer, the whole chunks behind the first.
         per_call: Integer, the chunks in a compiled call.
@@ -37,21 +39,21 @@ class Chunks(NamedTuple):
 
     @property
     def rest(self):
-        """The last samples, which fill no set."""
-        return self.num_samples % SET_SIZE
+        """The last samples, which fill neither a set nor a part of one."""
+        return self.num_samples % min(self.size, SET_SIZE)
 
     @property
     def first_in_sets(self):
-        """Those of the first chunk that fill sets, from sample 0 on."""
+        """Those of the first chunk but the rest, from sample 0 on."""
         return self.first - self.rest
 
     @property
     def in_first_call(self):
         """How many chunks the first compiled call has behind its first."""
         # All other calls have as many as each other, and one function.
-        if self.count < self.per_call:
+        if self.count <= self.per_call:
             return self.count
-        return self.count % self.per_call
+        return self.count % self.per_call or self.per_call
 
     @property
     def num_calls(self):
@@ -72,9 +74,17 @@ class Chunks(NamedTuple):
         return self.rest + self.in_sets_after(num_calls)
 
 
-def cut(num_samples, sets_at_once):
-    """`Chunks` of up to so many sets."""
-    size = SET_SIZE * min(sets_at_once, -(-num_samples // SET_SIZE))
+def cut(num_samples, at_once):
+    """`Chunks` of up to so many samples.
+
+    Args:
+        num_samples: Integer, of each row.
+        at_once: Integer: all of them, a multiple of the set size, or 1, 2, 4
+            or 8.
+    """
+    size = at_once
+    if at_once >= min(num_samples, SET_SIZE):
+        size = SET_SIZE * -(-min(at_once, num_samples) // SET_SIZE)
     first = num_samples % size or min(size, num_samples)
     count = (num_samples - first) // size
     return Chunks(
@@ -82,19 +92,19 @@ def cut(num_samples, sets_at_once):
     )
 
 
-def sets_at_once(batch_size, bytes_per_sample, memory_limit):
-    """How many sets of samples of a whole batch to draw at once.
+def that_pay(rows, bytes_per_sample):
+    """How many samples of so many rows to draw at once, for speed alone.
 
     Args:
-        batch_size: Integer.
+        rows: Integer.
         bytes_per_sample: Of one sample of one row, or None if unknown.
-        memory_limit: In bytes.
+
+    Returns:
+        A multiple of the set size.
     """
     if bytes_per_sample is None:
-        return 1
-    most_bytes = min(memory_limit, _BYTES_THAT_PAY)
+        return SET_SIZE
     samples = min(
-        most_bytes // (bytes_per_sample * batch_size),
-        _ROWS_THAT_PAY // batch_size,
+        _BYTES_THAT_PAY // (bytes_per_sample * rows), _ROWS_THAT_PAY // rows
     )
-    return max(1, samples // SET_SIZE)
+    return SET_SIZE * max(1, samples // SET_SIZE)

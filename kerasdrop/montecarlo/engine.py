@@ -11,9 +11,9 @@ from kerasdrop import _backend
 from kerasdrop.montecarlo import adapters
 from kerasdrop.montecarlo import chunks as chunks_
 from kerasdrop.montecarlo import kinds
-from kerasdrop.montecarlo import memory
 from kerasdrop.montecarlo import plans
 from kerasdrop.montecarlo import sampling
+from kerasdrop.montecarlo import sizing
 from kerasdrop.montecarlo import summaries
 from kerasdrop.montecarlo.plans import SET_SIZE
 
@@ -42,7 +42,8 @@ class Engine:
         request: A `summaries.Request`.
         holder: A layer, with all variables of these among its own.
         owner: Who is to blame in a message.
-        memory_limit: In bytes; None for a default, which one row may exceed.
+        memory_limit: In bytes; None for a default, which one sample of a row
+            may exceed.
         vectorized: As in `sampling.sampler`. If not, there is no limit, and
             rows of a batch may see each other.
     """
@@ -64,65 +65,45 @@ class Engine:
         self._request = request
         self._holder = holder
         self._owner = owner
-        self._memory_limit = memory_limit
         self._vectorized = vectorized
         self._made_for = None
-        self._bytes = {}  # of one sample of one row, by the shape of a row
-        self._compiled = {}  # functions, by how samples are cut
+        self._sizing = sizing.Sizing(
+            model,
+            request.num_samples,
+            # Rows are looked at after each set, if they may converge.
+            request.tolerance is not None,
+            memory_limit,
+            owner,
+            self._functions,
+        )
         self._traces = []  # names of functions traced in the last call
 
-    def most_rows(self, inputs):
-        """How many rows of `inputs` can be drawn at a time; None for all.
+    def most_rows(self, data, rows):
+        """How many rows can be drawn at a time, at most so many; None for all.
 
         To be asked before each prediction: it looks whether the model is still
         what was compiled.
 
         Args:
-            inputs: The model's inputs, any number of rows.
+            data: `RowsOf` with arrays of any number of rows, as `batches`
+                makes batches of.
+            rows: Integer.
 
         Raises:
-            ValueError: If the memory limit is too low for one row, or the
-                model does not tell what it needs.
+            ValueError: If the memory limit is too low for one row.
         """
         self._forget_what_is_out_of_date()
         if not self._vectorized:
             return None
-        needed = self._bytes_per_sample(inputs)
-        if needed is None:
-            if self._memory_limit is not None:
-                raise ValueError(
-                    f"{self._owner}: model '{self._model.name}' is no graph of "
-                    "layers, so that its need of memory is not known. Leave "
-                    "`memory_limit` out and choose a smaller `batch_size`. "
-                    f"Received: memory_limit={self._memory_limit}"
-                )
-            return None
-        of_row = needed * min(SET_SIZE, self._request.num_samples)
-        if self._memory_limit is not None and of_row > self._memory_limit:
-            raise ValueError(
-                f"{self._owner}: a set of {SET_SIZE} samples of one row of "
-                f"model '{self._model.name}' takes about {of_row:,} bytes. "
-                "Pass a `memory_limit` of at least as much. Received: "
-                f"memory_limit={self._memory_limit}"
-            )
-        return max(1, self._limit // of_row)
-
-    @property
-    def _limit(self):
-        return self._memory_limit or memory.DEFAULT_LIMIT
-
-    def _bytes_per_sample(self, inputs):
-        given = [x for x in tree.flatten(inputs) if x is not None]
-        shape = tuple(tuple(x.shape[1:]) for x in given)
-        if shape not in self._bytes:
-            self._bytes[shape] = memory.bytes_per_sample(self._model, inputs)
-        return self._bytes[shape]
+        found = self._sizing.of(data, rows).rows
+        self.after_call()
+        return found
 
     def _forget_what_is_out_of_date(self):
         # Stock layers have their rates in the compiled function.
         made_for = adapters.fingerprint(self._model)
         if made_for != self._made_for:
-            self._bytes, self._compiled = {}, {}
+            self._sizing.forget()
             self._made_for = made_for
 
     def with_key(self, key):
@@ -131,9 +112,16 @@ class Engine:
         engine._key = key
         return engine
 
-    def whole(self, batch, sets_at_once=1):
+    def of_call(self, batch):
+        """The statistics of a `RowsOf`, of all rows at a time."""
+        if not self._vectorized:
+            return self.whole(batch, SET_SIZE)
+        self._forget_what_is_out_of_date()
+        return self.whole(batch, self._sizing.of_call(batch))
+
+    def whole(self, batch, samples_at_once):
         """The statistics of a `RowsOf`: one function, to trace or run."""
-        chunks = chunks_.cut(self._request.num_samples, sets_at_once)
+        chunks = chunks_.cut(self._request.num_samples, samples_at_once)
         return self._whole(batch, chunks)
 
     def _whole(self, batch, chunks):
@@ -142,16 +130,11 @@ class Engine:
 
     def over(self, batch):
         """A `Pass` over a batch, which draws a compiled call at a time."""
-        sets = 1
-        # Rows are looked at after each set, if they may converge.
-        if self._vectorized and self._request.tolerance is None:
-            needed = self._bytes_per_sample(batch.inputs)
-            rows = batch.rows.shape[0]
-            sets = chunks_.sets_at_once(rows, needed, self._limit)
-        chunks = chunks_.cut(self._request.num_samples, sets)
-        if chunks not in self._compiled:
-            self._compiled[chunks] = self._functions(chunks)
-        return Pass(self, self._compiled[chunks], chunks, batch)
+        at_once = SET_SIZE
+        if self._vectorized:
+            at_once = self._sizing.of(batch, batch.rows.shape[0]).samples
+        chunks, functions = self._sizing.chunks(at_once)
+        return Pass(self, functions, chunks, batch)
 
     def _functions(self, chunks):
         """The functions that a pass calls, compiled, by name."""
@@ -165,7 +148,12 @@ class Engine:
         def more(batch, state, first):
             return self._more(batch, state, chunks, first, chunks.per_call)
 
+        def trial(batch):
+            few = chunks._replace(count=min(1, chunks.count))
+            return self._whole(batch, few)
+
         named = {
+            "trial": trial,
             "whole": whole,
             "start": start,
             "more": more,
@@ -210,7 +198,7 @@ class Engine:
         ]
         return self._finish(batch, state._replace(summaries=states))
 
-    def _sampler(self, batch):
+    def _sampler(self, batch, chunks):
         key = ops.convert_to_tensor(self._key())
         return sampling.sampler(
             self._model,
@@ -219,6 +207,7 @@ class Engine:
             batch.inputs,
             batch.rows,
             self._vectorized,
+            chunks.size < SET_SIZE,
         )
 
     def _summaries(self, outputs, batch):
@@ -243,7 +232,7 @@ class Engine:
         if rest:
             parts = plans.range_of(0, in_sets), plans.range_of(rest_at, rest)
             numbers = ops.concatenate(parts)
-        with self._sampler(batch) as draw:
+        with self._sampler(batch, chunks) as draw:
             outputs = draw(numbers)
             of_outputs = self._summaries(outputs, batch)
             states = [
@@ -252,11 +241,13 @@ class Engine:
             ]
             skeleton = tree.map_structure(lambda _: ops.zeros(()), outputs)
             none = ops.zeros_like(batch.rows, dtype="bool")
-            state = State(skeleton, states, self._converged(states, none))
+            state = State(skeleton, states, none)
+            if chunks.first % SET_SIZE == 0:
+                state = state._replace(converged=self._converged(states, none))
             return self._add(draw, batch, state, chunks, in_sets, num_chunks)
 
     def _more(self, batch, state, chunks, first, num_chunks):
-        with self._sampler(batch) as draw:
+        with self._sampler(batch, chunks) as draw:
             return self._add(draw, batch, state, chunks, first, num_chunks)
 
     def _add(self, draw, batch, state, chunks, first, num_chunks):
@@ -281,16 +272,20 @@ class Engine:
                 added = tree.map_structure(
                     lambda old, new: _chosen(converged, old, new), states, added
                 )
-                converged = self._converged(added, converged)
+                # Whatever a chunk is, rows are looked at after each set.
+                is_set = (start + chunks.size) % SET_SIZE == 0
+                converged = ops.where(
+                    is_set, self._converged(added, converged), converged
+                )
             return tree.flatten((added, converged))
 
         flat = tree.flatten(structure)
         if self._request.tolerance is None:
-            flat = ops.fori_loop(
-                0, num_chunks, lambda i, flat: add_chunk(i, *flat), flat
+            flat = _backend.fori_loop(
+                num_chunks, lambda i, flat: add_chunk(i, *flat), flat
             )
         else:
-            _, *flat = ops.while_loop(
+            _, *flat = _backend.while_loop(
                 lambda number, *flat: ops.logical_and(
                     number < num_chunks, ops.any(ops.logical_not(flat[-1]))
                 ),

@@ -20,6 +20,7 @@ from kerasdrop import _backend
 from kerasdrop import _keras_graph
 from kerasdrop import masks
 from kerasdrop.montecarlo import adapters
+from kerasdrop.montecarlo import plans
 from kerasdrop.montecarlo import runtimes
 from kerasdrop.montecarlo.batches import RowsOf
 
@@ -80,19 +81,19 @@ class _Written(keras.Model):
                 key = masks.key_of_seed_tensor(seed)
             # Keras on PyTorch writes a loop out, round by round: there is none
             # if all samples are drawn at once.
-            at_once = 1
+            at_once = plans.SET_SIZE
             if keras.backend.backend() == "torch":
                 at_once = self.predictive.num_samples
             return _statistics(self._engine, key, inputs, rows, at_once)
 
 
-def _statistics(engine, key, inputs, rows, sets_at_once=1):
+def _statistics(engine, key, inputs, rows, samples_at_once=plans.SET_SIZE):
     """A flat dict of statistics, `mean.name` for one of several outputs."""
     if rows is None:
         size = ops.shape(tree.flatten(inputs)[0])[0]
         rows = ops.arange(size, dtype="int32")
     engine = engine.with_key(lambda: key)
-    packed = engine.whole(RowsOf(inputs, rows), sets_at_once)
+    packed = engine.whole(RowsOf(inputs, rows), samples_at_once)
     return {
         ".".join([name, *map(str, path)]): value
         for name, structure in packed.items()

@@ -1,4 +1,7 @@
-"""How much memory a sample of a row takes: an estimate from shapes."""
+"""How much memory a sample of a row takes: an estimate from shapes.
+
+For what is fast, and for what to begin with: what is needed is measured.
+"""
 
 import math
 
@@ -14,11 +17,9 @@ from kerasdrop.montecarlo import folding
 # and rearranged copies.
 _WORKSPACE = 2
 
-DEFAULT_LIMIT = 2**30
-
 
 def bytes_per_sample(model, inputs):
-    """The most that one sample of one row takes at a time, in bytes.
+    """What one sample of one row takes at a time, in bytes, by its shapes.
 
     The outputs of all layers behind the first that draws are counted from
     when they are made until they are used for the last time; a kernel of

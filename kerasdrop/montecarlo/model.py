@@ -4,7 +4,6 @@ import random
 import warnings
 
 import keras
-import numpy as np
 from keras import ops
 from keras import tree
 
@@ -20,6 +19,7 @@ from kerasdrop.montecarlo import summaries
 from kerasdrop.montecarlo.batches import Batches
 from kerasdrop.montecarlo.batches import RowsOf
 from kerasdrop.montecarlo.engine import Engine
+from kerasdrop.montecarlo.joining import Joined
 from kerasdrop.state import Cell
 from kerasdrop.state import name_scope
 
@@ -83,11 +83,16 @@ class MonteCarlo(keras.Model):
             a row stops. `num_samples` must be a multiple of 16 and at least
             128; a warning tells how many rows did not get there. None draws
             all samples for all rows.
-        memory_limit: Bytes that the samples of a batch may take: from it
+        memory_limit: Bytes that a prediction may take besides its results,
+            the data as they were passed and the model's variables. From it
             follows how many rows (`batch_size` at most) and samples are drawn
-            at a time, never what they are. What the layers need is estimated
-            from the shapes of their outputs. None stands for one GiB, or what
-            16 samples of one row take, if that is more.
+            at a time, down to one sample of one row, never what they are. What
+            is needed is measured when data of new shapes come, for any model:
+            on TensorFlow and JAX from the program that is compiled, on PyTorch
+            by a trial with one row. Not counted is what a kernel needs for
+            itself, which for one row is no more than a plain prediction needs.
+            None stands for 256 MiB, or what one sample of one row takes, if
+            that is more.
         vectorized: Whether samples are run side by side, as rows of one
             batch. False runs one sample at a time by plain calls of the
             model: slower, and exact for any model, also for one in which
@@ -255,7 +260,7 @@ class MonteCarlo(keras.Model):
             raise ValueError(_NOT_TRAINED)
         batch = ops.shape(tree.flatten(inputs)[0])[0]
         rows = ops.arange(batch, dtype="int32")
-        return self._engine.whole(RowsOf(inputs, rows))
+        return self._engine.of_call(RowsOf(inputs, rows))
 
     def export(
         self,
@@ -497,7 +502,7 @@ class MonteCarlo(keras.Model):
         )
         self.stop_predicting = False
         callbacks.on_predict_begin()
-        parts, one, bar = [], None, None
+        joined, one, bar = Joined(data.num_rows, self._owner), None, None
         num_samples = self.num_samples
         try:
             for number, (batch, valid) in enumerate(data):
@@ -516,39 +521,24 @@ class MonteCarlo(keras.Model):
                 # bar prints its last line each time that it is told the end.
                 if one.num_done < one.num_calls:
                     bar.update(done + one.num_calls)
-                parts.append(self._checked(_arrays(one.statistics(), valid)))
-                callbacks.on_predict_batch_end(number, {"outputs": parts[-1]})
+                part = self._checked(_arrays(one.statistics(), valid))
+                joined.add(part)
+                callbacks.on_predict_batch_end(number, {"outputs": part})
                 if self.stop_predicting:
                     break
         except KeyboardInterrupt:
             if on_interrupt == "raise" or one is None:
                 raise
-            if not parts:
+            if not joined.num_rows:
                 if one.num_samples == 0:
                     raise
-                parts = [_arrays(one.statistics(), valid)]
+                joined.add(_arrays(one.statistics(), valid))
                 num_samples = one.num_samples
-            self._say_what_is_there(parts, num_samples)
+            self._say_what_is_there(joined.num_rows, num_samples)
         callbacks.on_predict_end()
-        joined = {
-            name: tree.map_structure(
-                self._joined, *(part[name] for part in parts)
-            )
-            for name in parts[0]
-        }
-        self._warn_of_unconverged(joined)
-        return joined, num_samples
-
-    def _joined(self, *parts):
-        """The rows of all batches, of one statistic."""
-        if len({part.shape[1:] for part in parts}) > 1:
-            raise ValueError(
-                f"{self._owner}: the outputs of batches of different sizes do "
-                f"not fit together. Choose a `batch_size` that divides the "
-                "number of rows. Received: statistics of batches of the shapes "
-                f"{[part.shape for part in parts]}"
-            )
-        return np.concatenate(parts)
+        statistics = joined.all()
+        self._warn_of_unconverged(statistics)
+        return statistics, num_samples
 
     def _warn_of_unconverged(self, statistics):
         if self.tolerance is None or statistics["converged"].all():
@@ -566,8 +556,7 @@ class MonteCarlo(keras.Model):
             stacklevel=4,
         )
 
-    def _say_what_is_there(self, parts, num_samples):
-        num_rows = sum(len(tree.flatten(part)[0]) for part in parts)
+    def _say_what_is_there(self, num_rows, num_samples):
         warnings.warn(
             f"Interrupted. The result has the first {num_rows} rows, each "
             f"from {num_samples} of {self.num_samples} samples.",

@@ -17,7 +17,7 @@ from kerasdrop.montecarlo import scopes
 
 
 @contextlib.contextmanager
-def sampler(model, key, plan, inputs, rows, vectorized=True):
+def sampler(model, key, plan, inputs, rows, vectorized=True, in_parts=False):
     """Inside the block, a function that draws samples.
 
     Args:
@@ -48,7 +48,11 @@ def sampler(model, key, plan, inputs, rows, vectorized=True):
             index, of_rows = plans.index_and_rows(plan, samples, rows)
             num_samples = samples.shape[0]
             draw = masks.Draw(
-                None, index, of_rows, plans.set_size(plan), num_samples
+                None,
+                index,
+                of_rows,
+                plans.set_size(plan),
+                1 if in_parts else num_samples,
             )
             if not vectorized:
                 draw = draw._replace(batch=of_rows[:1])

@@ -73,14 +73,15 @@ def test_ctrl_c_returns_the_batches_that_were_done(model, monkeypatch):
 
 def test_ctrl_c_returns_the_samples_that_were_drawn(model, monkeypatch):
     asked = {"quantiles": 0.5, "keep_samples": True}
-    whole = predict(model, 1000, **asked)
+    whole = predict(model, 1400, **asked)
     interrupting(monkeypatch, after=2)
-    with pytest.warns(UserWarning, match="10 rows, each from .* of 1000"):
-        part = predict(model, 1000, on_interrupt="return", **asked)
-    # Of 10 rows 25 sets make a chunk, and a call: 1000 = 200 and twice 400,
-    # the 200 being 12 sets and the last 8 samples.
-    assert part.num_samples == 8 + 12 * 16 + 400
-    drawn = np.r_[0 : 12 * 16 + 400, 992:1000]
+    with pytest.warns(UserWarning, match="10 rows, each from .* of 1400"):
+        part = predict(model, 1400, on_interrupt="return", **asked)
+    # Of 10 rows 25 sets make a chunk: 1400 = 200 and three times 400, the 200
+    # being 12 sets and the last 8 samples. A call has one of 400, and the
+    # first has the 200 as well.
+    assert part.num_samples == 8 + 12 * 16 + 2 * 400
+    drawn = np.r_[0 : 12 * 16 + 2 * 400, 1392:1400]
     np.testing.assert_allclose(part.samples, whole.samples[:, drawn], atol=1e-5)
     np.testing.assert_allclose(part.mean, part.samples.mean(1), atol=1e-5)
     np.testing.assert_allclose(
@@ -144,8 +145,8 @@ def test_statistics_have_one_order(model):
 
 
 def test_progress_counts_calls(model, capsys):
-    # Of 5 rows 816 samples make a chunk, and a call.
-    predict(model, 1700, batch_size=5, verbose=1)
+    # Of 5 rows 816 samples make a chunk, and a call: 2500 are three and 52.
+    predict(model, 2500, batch_size=5, verbose=1)
     assert "6/6" in capsys.readouterr().out  # 2 batches, 3 calls each
 
 
@@ -180,10 +181,11 @@ def test_results_are_let_go_when_they_are_not_used_any_more():
         ]
     )
 
-    prefix.clear()  # of building it
+    predictor = kerasdrop.MonteCarlo(model, 4, kind="regression", seed=0)
+    predictor.predict_on_batch(X)
+    prefix.clear()  # of building it, and of the trials of a first call
     rest.clear()
     alive.clear()
-    predictor = kerasdrop.MonteCarlo(model, 4, kind="regression", seed=0)
     predictor.predict_on_batch(X)
 
     assert len(prefix) == len(rest) == 5

@@ -1,0 +1,266 @@
+"""How much memory a graph of TensorFlow takes at a time, from its shapes.
+
+It is run in thought: an operation when what it waits for is done, those that
+are ready in the order in which they became so; a tensor goes when it was used
+for the last time.
+"""
+
+import collections
+import math
+
+# These hand on what they get, or refer to what is there anyway.
+_NO_MEMORY = {
+    "Const",
+    "ExpandDims",
+    "Identity",
+    "IdentityN",
+    "NoOp",
+    "Placeholder",
+    "PreventGradient",
+    "ReadVariableOp",
+    "Reshape",
+    "Squeeze",
+    "StopGradient",
+}
+
+# These write over an input of the same size that nobody else waits for.
+_IN_PLACE = {
+    "Add",
+    "AddV2",
+    "BiasAdd",
+    "Elu",
+    "Erf",
+    "Exp",
+    "Log",
+    "Maximum",
+    "Minimum",
+    "Mul",
+    "Neg",
+    "RealDiv",
+    "Relu",
+    "Rsqrt",
+    "Selu",
+    "Sigmoid",
+    "Softmax",
+    "Sqrt",
+    "Square",
+    "Sub",
+    "Tanh",
+}
+
+_TRUE_OR_FALSE = {
+    "All",
+    "Any",
+    "Equal",
+    "Greater",
+    "GreaterEqual",
+    "IsFinite",
+    "IsInf",
+    "IsNan",
+    "Less",
+    "LessEqual",
+    "LogicalAnd",
+    "LogicalNot",
+    "LogicalOr",
+    "NotEqual",
+}
+
+# Attributes that tell the types of the results, the first that is there.
+_TYPES = (
+    "Tout",
+    "output_types",
+    "out_types",
+    "DstT",
+    "dtype",
+    "out_type",
+    "output_type",
+    "Tparams",
+    "Tidx",
+    "T",
+)
+
+
+class GraphPeak:
+    """Peaks of a graph and of the functions that it calls.
+
+    Args:
+        graph: A `GraphDef` with shapes.
+        size_of_type: Function of the number of a type that returns the bytes
+            of an element.
+        convolutions_copy: Whether a convolution makes a copy of its inputs.
+    """
+
+    def __init__(self, graph, size_of_type, convolutions_copy):
+        self._graph = graph
+        self._functions = {
+            function.signature.name: function
+            for function in graph.library.function
+        }
+        self._size_of_type = size_of_type
+        self._convolutions_copy = convolutions_copy
+        self._of_function = {}
+
+    def size(self, results):
+        """The most bytes at a time, arguments and variables not counted.
+
+        Args:
+            results: Names of the operations whose results are kept.
+        """
+        return self._peak(self._graph.node, results)
+
+    def _peak(self, nodes, results):
+        numbers = {node.name: number for number, node in enumerate(nodes)}
+        waits = [[] for _ in nodes]
+        uses = [[] for _ in nodes]
+        for number, node in enumerate(nodes):
+            for name in node.input:
+                other = numbers.get(name.lstrip("^").partition(":")[0])
+                if other is None:  # an argument of the function
+                    continue
+                waits[other].append(number)
+                if not name.startswith("^"):
+                    uses[number].append(other)
+        run = _Run(uses, [numbers[name] for name in results if name in numbers])
+        missing = collections.Counter(n for after in waits for n in after)
+        ready = collections.deque(
+            number for number in range(len(nodes)) if not missing[number]
+        )
+        while ready:
+            number = ready.popleft()
+            self._call(run, nodes[number], number)
+            for after in waits[number]:
+                missing[after] -= 1
+                if not missing[after]:
+                    ready.append(after)
+        return run.peak
+
+    def _call(self, run, node, number):
+        if node.op in _NO_MEMORY:
+            run.hand_on(number)
+            return
+        sizes = [run.sizes.get(other, 0) for other in run.uses[number]]
+        size = self._size(node, max(sizes, default=0))
+        inside = max(0, self._inside(node) - size)
+        if self._convolutions_copy and "Conv" in node.op:
+            inside = max(sizes, default=0)
+        run.make(number, size, inside, node.op in _IN_PLACE)
+
+    def _inside(self, node):
+        """The peak of what an operation calls."""
+        # What XLA compiles it makes in few places of its own.
+        if "_XlaMustCompile" in node.attr and node.attr["_XlaMustCompile"].b:
+            return 0
+        peaks = [0]
+        for name in ("f", "body", "then_branch", "else_branch"):
+            if name not in node.attr:
+                continue
+            called = node.attr[name].func.name
+            if called not in self._functions:
+                continue
+            if called not in self._of_function:
+                function = self._functions[called]
+                results = [
+                    name.partition(":")[0] for name in function.ret.values()
+                ]
+                self._of_function[called] = self._peak(
+                    function.node_def, results
+                )
+            peaks.append(self._of_function[called])
+        return max(peaks)
+
+    def _size(self, node, most):
+        """The bytes of all results of an operation; `most` if not known."""
+        if "_output_shapes" not in node.attr:
+            return most
+        shapes = node.attr["_output_shapes"].list.shape
+        total = 0
+        for shape, of_item in zip(shapes, self._item_sizes(node, len(shapes))):
+            sizes = [dimension.size for dimension in shape.dim]
+            if shape.unknown_rank or any(size < 0 for size in sizes):
+                total += most
+            else:
+                total += math.prod(sizes) * of_item
+        # A list of tensors, which has no shape, is there until it is stacked.
+        return total * 2 if node.op == "TensorListStack" else total
+
+    def _item_sizes(self, node, count):
+        if node.op in _TRUE_OR_FALSE:
+            return [1] * count
+        of_type = self._size_of_type
+        for name in _TYPES:
+            if name not in node.attr:
+                continue
+            if node.attr[name].list.type:
+                return [of_type(number) for number in node.attr[name].list.type]
+            if node.attr[name].type:
+                return [of_type(node.attr[name].type)] * count
+        return [4] * count
+
+
+class _Run:
+    """The memory in use while a graph is run.
+
+    Attributes:
+        uses: For each operation the numbers of those whose results it takes.
+        sizes: Of the results of an operation, by its number.
+        peak: The most so far.
+    """
+
+    def __init__(self, uses, kept):
+        self.uses = uses
+        self.sizes = {}
+        self.peak = 0
+        self._size = 0
+        self._left = collections.Counter(
+            other for others in uses for other in others
+        )
+        self._left.update(kept)
+        self._place = {}  # where results are: the operation that made room
+        self._room = {}  # bytes, by place
+        self._users = collections.Counter()  # results left in a place
+
+    def hand_on(self, number):
+        uses = self.uses[number]
+        place = self._place.get(uses[0]) if uses else None
+        if uses:
+            self.sizes[number] = self.sizes.get(uses[0], 0)
+        self._put(number, place)
+
+    def make(self, number, size, inside, in_place):
+        place = None
+        if in_place:
+            for other in self.uses[number]:
+                found = self._place.get(other)
+                if found is None or self._room[found] != size:
+                    continue
+                if self._users[found] == 1 and self._left[other] == 1:
+                    place = found
+                    break
+        if place is None:
+            place = number
+            self._room[place] = size
+            self._size += size
+        self.sizes[number] = size
+        self.peak = max(self.peak, self._size + inside)
+        self._put(number, place)
+
+    def _put(self, number, place):
+        self._place[number] = place
+        if place is not None and self._left[number]:
+            self._users[place] += 1
+        for other in self.uses[number]:
+            self._left[other] -= 1
+            if not self._left[other]:
+                self._leave(self._place.get(other))
+        if place is not None and not self._users[place]:
+            self._free(place)
+
+    def _leave(self, place):
+        if place is None:
+            return
+        self._users[place] -= 1
+        if not self._users[place]:
+            self._free(place)
+
+    def _free(self, place):
+        self._size -= self._room.pop(place, 0)

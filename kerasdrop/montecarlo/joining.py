@@ -1,0 +1,99 @@
+"""Puts the statistics of batches together, and holds none of them twice."""
+
+import numpy as np
+from keras import tree
+
+
+class Joined:
+    """The statistics of the rows so far.
+
+    Args:
+        num_rows: Integer, of how many rows there will be statistics; None if
+            nobody knows.
+        owner: Who is to blame in a message.
+
+    Attributes:
+        num_rows: Integer, of how many there are.
+    """
+
+    def __init__(self, num_rows, owner):
+        self._most_rows = num_rows
+        self._owner = owner
+        self._columns = {}  # by name, in the structure of the statistic
+        self.num_rows = 0
+
+    def add(self, part):
+        """Adds those of the next rows: a dict of structures of arrays."""
+        if not self._columns:
+            self._columns = {
+                name: tree.map_structure(
+                    lambda array: _Column(self._most_rows, array), arrays
+                )
+                for name, arrays in part.items()
+            }
+        for name, arrays in part.items():
+            columns = tree.flatten(self._columns[name])
+            for column, array in zip(columns, tree.flatten(arrays)):
+                self._check(column, array)
+                column.add(array)
+        self.num_rows += len(array)
+
+    def _check(self, column, array):
+        if array.shape[1:] == column.shape:
+            return
+        raise ValueError(
+            f"{self._owner}: the outputs of batches of different sizes do not "
+            "fit together. Choose a `batch_size` that divides the number of "
+            "rows. Received: statistics of batches whose rows have the shapes "
+            f"{column.shape} and {array.shape[1:]}"
+        )
+
+    def all(self):
+        """The statistics of all rows."""
+        return {
+            name: tree.map_structure(
+                lambda column: column.joined(self.num_rows), columns
+            )
+            for name, columns in self._columns.items()
+        }
+
+
+class _Column:
+    """The rows of one array, which come in parts.
+
+    Attributes:
+        shape: Of a row.
+    """
+
+    def __init__(self, num_rows, first):
+        self.shape = first.shape[1:]
+        self._rows = self._parts = None
+        if num_rows is not None and len(first) < num_rows:
+            self._rows = np.empty((num_rows, *self.shape), first.dtype)
+            self._count = 0
+        else:
+            self._parts = []
+
+    def add(self, part):
+        if self._rows is None:
+            self._parts.append(part)
+            return
+        self._rows[self._count : self._count + len(part)] = part
+        self._count += len(part)
+
+    def joined(self, num_rows):
+        if self._rows is not None:
+            return self._rows[:num_rows]
+        if len(self._parts) == 1:
+            # Those of JAX are its own and may not be written to.
+            return np.require(self._parts[0], requirements="W")
+        rows = np.empty((num_rows, *self.shape), self._parts[0].dtype)
+        self._parts.reverse()
+        start = 0
+        # Each part goes when it has been copied. After Ctrl-C the last may
+        # have come to some arrays alone.
+        while start < num_rows:
+            part = self._parts.pop()
+            rows[start : start + len(part)] = part
+            start += len(part)
+        return rows
