@@ -28,6 +28,7 @@ ROWS = (
         "kerasdrop.montecarlo.moments",
         "kerasdrop.montecarlo.refusals",
         "kerasdrop.montecarlo.result",
+        "kerasdrop.montecarlo.samples_out",
         "kerasdrop.montecarlo.symbolic",
     ),
     (

@@ -494,8 +494,19 @@ class MonteCarlo(keras.Model):
             fills=self.vectorized,
         )
 
-    def _predict(self, data, verbose, callbacks=None, on_interrupt="raise"):
-        """Statistics as numpy arrays, and of how many samples they are."""
+    def _predict(
+        self,
+        data,
+        verbose,
+        callbacks=None,
+        on_interrupt="raise",
+        samples_out=None,
+    ):
+        """Statistics as numpy arrays, and of how many samples they are.
+
+        The samples go into `samples_out`, a `SamplesOut`, if there is one.
+        """
+        taken = samples_out.taken if samples_out else lambda part, first: part
         verbose = _checks.verbosity(verbose, self._owner)
         callbacks = keras.callbacks.CallbackList(
             callbacks, model=self, epochs=1, steps=data.num_batches
@@ -522,7 +533,7 @@ class MonteCarlo(keras.Model):
                 if one.num_done < one.num_calls:
                     bar.update(done + one.num_calls)
                 part = self._checked(_arrays(one.statistics(), valid))
-                joined.add(part)
+                joined.add(taken(part, joined.num_rows))
                 callbacks.on_predict_batch_end(number, {"outputs": part})
                 if self.stop_predicting:
                     break
@@ -532,7 +543,7 @@ class MonteCarlo(keras.Model):
             if not joined.num_rows:
                 if one.num_samples == 0:
                     raise
-                joined.add(_arrays(one.statistics(), valid))
+                joined.add(taken(_arrays(one.statistics(), valid), 0))
                 num_samples = one.num_samples
             self._say_what_is_there(joined.num_rows, num_samples)
         callbacks.on_predict_end()

@@ -7,6 +7,7 @@ from kerasdrop.montecarlo import kinds
 from kerasdrop.montecarlo import preconditions
 from kerasdrop.montecarlo.model import MonteCarlo
 from kerasdrop.montecarlo.result import Predictive
+from kerasdrop.montecarlo.samples_out import SamplesOut
 
 
 def mc_predict(
@@ -29,6 +30,7 @@ def mc_predict(
     on_interrupt="raise",
     steps=None,
     vectorized=True,
+    samples_out=None,
 ):
     """The predictive distribution of `model` for the rows of `x`.
 
@@ -63,6 +65,11 @@ def mc_predict(
             is, with a warning that says what: the rows of the batches that
             were done or, if it was not even one, the first batch from the
             samples drawn so far.
+        samples_out: Array `(rows, num_samples, ...)` of a floating-point dtype
+            that takes slices, e.g. `numpy.memmap` or one of h5py, or a
+            structure of them as the outputs: the samples are written there, a
+            batch at a time, and the result does not have them. So they may be
+            more than the memory holds.
 
     Returns:
         A `Predictive`: a read-only mapping whose items are attributes as
@@ -88,7 +95,7 @@ def mc_predict(
         "num_samples": num_samples,
         "plan": plan,
         "kind": kind,
-        "keep_samples": keep_samples,
+        "keep_samples": keep_samples if samples_out is None else True,
         "quantiles": quantiles,
         "noise_variance": noise_variance,
         "tolerance": tolerance,
@@ -104,8 +111,12 @@ def mc_predict(
     with lock:
         predictive.seed = seed
         data = predictive._batches(x, batch_size, first_row, rows, y, steps)
+        if samples_out is not None:
+            samples_out = SamplesOut(
+                samples_out, data.num_rows, predictive.num_samples, "mc_predict"
+            )
         statistics, num_drawn = predictive._predict(
-            data, verbose, on_interrupt=on_interrupt
+            data, verbose, on_interrupt=on_interrupt, samples_out=samples_out
         )
         return Predictive(
             statistics, num_drawn, predictive.seed, plan, predictive.kind

@@ -1,0 +1,75 @@
+"""Samples that are written into an array of the user, batch by batch."""
+
+import numpy as np
+from keras import tree
+
+
+class SamplesOut:
+    """Writes the samples of batches, and takes them out of the statistics.
+
+    Args:
+        arrays: An array `(rows, num_samples, ...)` that takes slices, or a
+            structure of them, as the model's outputs.
+        num_rows: Integer, the rows to come, or None where the data do not tell.
+        num_samples: Integer, the samples of each row.
+        owner: Who is to blame in a message.
+    """
+
+    def __init__(self, arrays, num_rows, num_samples, owner):
+        self._arrays = tree.flatten(arrays)
+        self._owner = owner
+        for array in self._arrays:
+            self._check(array, num_rows, num_samples)
+
+    def _check(self, array, num_rows, num_samples):
+        shape, dtype = (
+            getattr(array, name, None) for name in ("shape", "dtype")
+        )
+        takes_slices = shape is not None and hasattr(array, "__setitem__")
+        if not takes_slices or len(shape) < 2 or shape[1] != num_samples:
+            self._refuse(
+                f"one axis of {num_samples} samples behind that of the rows",
+                f"a {type(array).__name__} of shape {shape}",
+            )
+        if num_rows is not None and shape[0] != num_rows:
+            self._refuse(f"{num_rows} rows", f"shape {tuple(shape)}")
+        if dtype is not None and not _is_float(dtype):
+            self._refuse("numbers of a floating-point dtype", f"dtype {dtype}")
+
+    def _refuse(self, wanted, received):
+        raise ValueError(
+            f"{self._owner}: argument `samples_out` must be an array that "
+            "takes slices, e.g. `numpy.memmap`, or one for each output, with "
+            f"{wanted}. Received: {received}"
+        )
+
+    def taken(self, part, first):
+        """Statistics of a batch without the samples, which are written.
+
+        Args:
+            part: A dict of statistics.
+            first: Integer, the place of its first row.
+        """
+        part = dict(part)
+        samples = tree.flatten(part.pop("samples"))
+        if len(samples) != len(self._arrays):
+            self._refuse(
+                f"{len(samples)} arrays in all", f"{len(self._arrays)}"
+            )
+        end = first + len(samples[0])
+        for array, each in zip(self._arrays, samples):
+            if tuple(array.shape[2:]) != each.shape[2:] or array.shape[0] < end:
+                self._refuse(
+                    f"room for {end} rows of shape {each.shape[2:]}",
+                    f"shape {tuple(array.shape)}",
+                )
+            # Fewer samples than asked for, if Ctrl-C came in the first batch.
+            array[first:end, : each.shape[1]] = each
+        return part
+
+
+def _is_float(dtype):
+    try:
+        return np.dtype(dtype).kind == "f"
+    except TypeError:  # of a tensor
+        return False
