@@ -41,7 +41,7 @@ def variance(samples, plan="stratified"):
 
 def half_t(degrees):
     """Half the quantile of Student's t that is 2 of the normal, expanded."""
-    coefficients = (1.0, 1.25, 1.53125, 1.4297, 0.922)
+    coefficients = (1.0, 1.25, 1.53125, 1.4297, 0.922, 0, 0, 0, 0.8509)
     return sum(c / degrees**power for power, c in enumerate(coefficients))
 
 
