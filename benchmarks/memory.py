@@ -17,7 +17,7 @@ a process of its own:
 time, and is to keep the limit. The models are those of
 `benchmarks/montecarlo.py`, and a U-Net of three dimensions, 48 x 48 x 48, with
 8 and 16 filters, of whose ours the bar is: at most 1.5 times its "one row" and
-32 MiB.
+32 MiB, in a first call and in a second, where nothing is compiled any more.
 
 Writes the table to standard output and to
 `benchmarks/results/memory_<backend>.json`. Models that are not among `--models`
@@ -26,6 +26,8 @@ into docs/benchmarks.md instead.
 """
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import pathlib
@@ -69,6 +71,7 @@ def unet():
 
 CASES = {"unet": montecarlo.Case(unet, 1, False), **montecarlo.CASES}
 CALLS = ("predict", "one row", "ours", "free")
+WITH_BAR = ("unet",)
 
 
 def in_use(name):
@@ -85,6 +88,17 @@ def rise(function):
     return in_use("VmHWM") - before, result
 
 
+def rises(name, function):
+    """The rise of a first call, and of a second where a bar is; its result."""
+    first, result = rise(function)
+    found = {"rise": first}
+    if name in WITH_BAR:
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)
+        found["rise later"], _ = rise(function)
+    return found, result
+
+
 def measured(name, call, num_samples):
     """What a process of its own prints: a dict."""
     case = CASES[name]
@@ -92,11 +106,14 @@ def measured(name, call, num_samples):
     x = np.ones((case.batch, *model.input_shape[1:]), "float32")
     if call in ("predict", "one row"):
         rows = case.batch if call == "predict" else 1
-        size, _ = rise(lambda: model.predict(x, batch_size=rows, verbose=0))
-        return {"rise": size}
+        found, _ = rises(
+            name, lambda: model.predict(x, batch_size=rows, verbose=0)
+        )
+        return found
     limit = LIMIT if call == "ours" else None
     chosen = watch()
-    size, result = rise(
+    found, result = rises(
+        name,
         lambda: kerasdrop.mc_predict(
             model,
             x,
@@ -104,10 +121,10 @@ def measured(name, call, num_samples):
             kind="probabilities",
             memory_limit=limit,
             verbose=0,
-        )
+        ),
     )
     return {
-        "rise": size,
+        **found,
         "results": sum(array.nbytes for array in result.values()),
         **chosen,
     }
@@ -164,16 +181,16 @@ def need_of(found):
 
 def bars(rows):
     for row in rows:
-        if row["model"] != "unet":
+        if row["model"] not in WITH_BAR:
             continue
-        most = 1.5 * row["one row"]["rise"] + 32 * MIB
-        value = round(row["ours"]["rise"] / MIB, 1)
-        yield {
-            "bar": f"unet: rise under a limit of {LIMIT // MIB} MiB at most "
-            f"{most / MIB:.1f} MiB",
-            "value": value,
-            "holds": row["ours"]["rise"] <= most,
-        }
+        for call, key in (("first", "rise"), ("later", "rise later")):
+            most = 1.5 * row["one row"][key] + 32 * MIB
+            yield {
+                "bar": f"{row['model']}, a {call} call: rise under a limit of "
+                f"{LIMIT // MIB} MiB at most {most / MIB:.0f} MiB",
+                "value": round(row["ours"][key] / MIB),
+                "holds": row["ours"][key] <= most,
+            }
 
 
 def in_mib(size):
@@ -212,12 +229,15 @@ def tables(reports):
     """The tables of reports, by backend: Markdown."""
     parts = []
     for report in reports:
-        failed = [bar for bar in report["bars"] if not bar["holds"]]
-        missed = "; ".join(f"{bar['bar']}, is {bar['value']}" for bar in failed)
+        held = "; ".join(
+            f"{bar['bar']}: is {bar['value']}"
+            f"{'' if bar['holds'] else ', not reached'}"
+            for bar in report["bars"]
+        )
         parts += [
             f"### {report['backend']}: MiB",
             _tables.markdown(HEADS, [cells(row) for row in report["rows"]]),
-            f"Not reached: {missed}." if failed else "The bar holds.",
+            f"Bars: {held}.",
             _tables.source(report),
         ]
     return "\n\n".join(parts)
