@@ -33,7 +33,7 @@ from kerasdrop import acquisition
 FIRST, LAST, BATCH, SAMPLES = 20, 200, 10, 48
 POOL, TEST = 1000, 600
 # As many updates whatever the number of labels: of rows drawn with replacement.
-UPDATES, ROWS = 400, 32
+UPDATES, QUICK_UPDATES, ROWS = 400, 20, 32
 
 STRATEGIES = {
     "random": lambda samples, seed: np.random.default_rng(seed).choice(
@@ -87,7 +87,7 @@ def build_model():
     return model
 
 
-def errors(choose, pool, test, first, model, seed, last):
+def errors(choose, pool, test, first, model, seed, last, updates):
     """The test error after each batch of labels."""
     start = model.get_weights()
     generator = np.random.default_rng(seed)
@@ -95,7 +95,7 @@ def errors(choose, pool, test, first, model, seed, last):
     found = []
     while True:
         model.set_weights(start)
-        rows = generator.choice(known, UPDATES * ROWS)
+        rows = generator.choice(known, updates * ROWS)
         model.fit(pool[0][rows], pool[1][rows], batch_size=ROWS, verbose=0)
         p = model.predict(test[0], batch_size=TEST, verbose=0)
         found.append(np.mean(p.argmax(axis=-1) != test[1]))
@@ -134,7 +134,9 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    seeds, last = (1, 30) if options.quick else (options.seeds, LAST)
+    seeds, last, updates = options.seeds, LAST, UPDATES
+    if options.quick:
+        seeds, last, updates = 1, FIRST + BATCH, QUICK_UPDATES
     found = {name: [] for name in STRATEGIES}
     for seed in range(seeds):
         keras.utils.set_random_seed(seed)
@@ -143,7 +145,7 @@ def main():
         first = np.random.default_rng(seed).choice(POOL, FIRST, replace=False)
         for name, choose in STRATEGIES.items():
             found[name].append(
-                errors(choose, pool, test, first, model, seed, last)
+                errors(choose, pool, test, first, model, seed, last, updates)
             )
     numbers = np.arange(FIRST, last + 1, BATCH)
     shown = sorted({*range(0, len(numbers), 4), len(numbers) - 1})

@@ -30,6 +30,10 @@ def run_example(name, *arguments):
     return result.stdout
 
 
+def starts_a_png(path):
+    return path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
 def table_of(output):
     """The numbers of the quickstart, without its progress bars."""
     return output[output.index("Test accuracy") : output.index("Figure")]
@@ -44,8 +48,7 @@ def quickstart(tmp_path_factory):
 
 def test_the_quickstart_draws_its_figure(quickstart):
     folder, _ = quickstart
-    start = (folder / "quickstart.png").read_bytes()[:8]
-    assert start == b"\x89PNG\r\n\x1a\n"
+    assert starts_a_png(folder / "quickstart.png")
 
 
 def test_the_quickstart_repeats_its_numbers(quickstart):
@@ -121,3 +124,40 @@ def test_drop_block_with_a_ramp():
     lines = run_example("drop_block.py", "--quick").splitlines()
     rows = {line.split()[0]: line.split()[1:4] for line in lines[1:]}
     assert rows["ramp"] == ["0.00", "0.10", "0.20"]
+
+
+@pytest.mark.slow
+def test_intervals_are_repaired(tmp_path):
+    output = run_example("intervals.py", "--quick", f"--output={tmp_path}")
+    lines = output.splitlines()[-7:-1]  # before the name of the figure
+    covered = {line[:24].strip(): float(line[24:34]) for line in lines}
+    assert covered.pop("as predicted") < 0.75
+    assert len(covered) == 5
+    for coverage in covered.values():
+        assert abs(coverage - 0.9) < 5 * (0.09 * 2 / 110) ** 0.5
+    assert starts_a_png(tmp_path / "intervals.png")
+
+
+@pytest.mark.slow
+def test_a_map_of_uncertainty_for_each_image(tmp_path):
+    output = run_example("segmentation.py", "--quick", f"--output={tmp_path}")
+    lines = [line.split() for line in output.splitlines()]
+    for line in lines[1:3]:
+        wrong, *areas, surest = map(float, line[-4:])
+        assert 0.0 < wrong < 0.5
+        assert 0.0 <= surest < 1.0  # it is hardly trained
+        assert all(0.0 < area <= 1.0 for area in areas)
+    assert starts_a_png(tmp_path / "segmentation.png")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("copies", [1, 10])
+def test_labels_are_asked_for(copies):
+    output = run_example("active_learning.py", "--quick", f"--copies={copies}")
+    lines = [line.split() for line in output.splitlines()]
+    assert lines[1][:2] == ["20", "30"]
+    names = [" ".join(line[:-5]) for line in lines[2:]]
+    assert names == ["random", "BALD", "power BALD", "BatchBALD"]
+    assert lines[2][-3:] == ["+0.00", "±", "0.00"]
+    for line in lines[2:]:
+        assert all(0.0 < float(error) < 100.0 for error in line[-5:-3])

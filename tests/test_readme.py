@@ -3,6 +3,7 @@
 import pathlib
 import re
 
+import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -69,6 +70,21 @@ def test_the_code_of_the_guide_to_intervals_runs(tmp_path, monkeypatch):
     assert repr(namespace["again"]) == repr(namespace["conformal"])
     assert namespace["found"].auroc > 0.9
     assert (tmp_path / "ood.png").exists()
+
+
+def test_the_code_of_the_guide_to_acquisition_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the samples go
+
+    namespace = run_text("docs/acquisition.md")
+
+    acquisition, samples = namespace["acquisition"], namespace["samples"]
+    np.testing.assert_array_equal(namespace["on_disk"], samples)
+    # One after the other, the rows of the highest information tell less.
+    alone = acquisition.batch_bald(samples[namespace["alone"]], 10, verbose=0)
+    together = namespace["together"]
+    assert alone.information[-1] < together.information[-1]
+    for name in ("cheap", "useful"):
+        assert len(set(namespace[name])) == 10
 
 
 def test_a_block_that_fails_would_be_noticed():
