@@ -222,8 +222,12 @@ class _Labels:
         rows, num_samples, classes = p.shape
         flat = np.moveaxis(p, 1, 0).reshape(num_samples, rows * classes)
         given = (self.networks @ flat).reshape(-1, rows, classes)
+        # To the last digit, as `_classes.entropy` has it, costs three times as
+        # much, and rows are compared to 12 digits.
+        logarithms = np.log(np.where(given > 0.0, given, 1.0))
+        logarithms *= given
         of_network = self.weight @ self.networks
-        return self.weight @ _classes.entropy(given) - (
+        return -self.weight @ logarithms.sum(axis=-1) - (
             _classes.entropy(p) @ of_network
         )
 

@@ -41,7 +41,8 @@ class ConformalIntervals(conformity.Conformal):
     Raises:
         ValueError: If n rows, or those of a group, cannot reach the level, with
             the number that it takes; if a group was not fitted; if the
-            arguments are not those of the fit.
+            arguments are not those of the fit, or a variance in an array is not
+            above 0.
 
     Example:
 
@@ -76,7 +77,7 @@ class ConformalIntervals(conformity.Conformal):
         if self.method == "absolute":
             return first - threshold, first + threshold
         if self.method == "scaled":
-            half = _product(xp, threshold, xp.sqrt(second))
+            half = threshold * xp.sqrt(second)
             return first - half, first + half
         lower, upper = first - threshold, second + threshold
         middle = 0.5 * (first + second)
@@ -149,7 +150,7 @@ def fit_conformal_intervals(
     _checks.choice(method, METHODS, owner, "method")
     given = predictions.pair(prediction, other, method, owner)
     given = tuple(map(predictions.as_numpy, given))
-    _, first, second = _given(*given, method, owner, above_zero=True)
+    _, first, second = _given(*given, method, owner)
     predictions.check_finite(first, "predictions", owner)
     targets = predictions.finite_targets(targets, owner)
     targets = _targets.like(targets, first, "targets, a number each", owner)
@@ -168,7 +169,7 @@ def fit_conformal_intervals(
     return ConformalIntervals(method, scores, weights, groups)
 
 
-def _given(prediction, other, method, owner, above_zero=False):
+def _given(prediction, other, method, owner):
     """The namespace and what a method takes: mean, variance; or two ends."""
     first, second = predictions.pair(prediction, other, method, owner)
     if method == "quantiles":
@@ -179,17 +180,7 @@ def _given(prediction, other, method, owner, above_zero=False):
         return xp, first, None
     xp, mean, variance = _arrays.floats(first, second)
     variance = _targets.like(variance, mean, "a variance for each mean", owner)
-    return (
-        xp,
-        mean,
-        _arrays.checked_variance(xp, variance, owner, above_zero),
-    )
-
-
-def _product(xp, threshold, std):
-    """Their product; infinity times the deviation 0 is infinite."""
-    if isinstance(threshold, float):
-        return threshold * std
-    is_infinite = threshold == float("inf")
-    half = xp.where(is_infinite, 0.0, threshold) * std
-    return xp.where(is_infinite, float("inf"), half)
+    # One of 0 has no score unless the target is met: it is no row like those
+    # that the promise is for.
+    variance = _arrays.checked_variance(xp, variance, owner, above_zero=True)
+    return xp, mean, variance

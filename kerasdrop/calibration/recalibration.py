@@ -36,7 +36,7 @@ class QuantileRecalibration(Calibrator):
     Raises:
         ValueError: If a quantile is beyond what n rows can tell, with the
             number of rows that it takes; if the shapes do not agree, or an
-            array holds a variance below 0.
+            array holds a variance that is not above 0.
 
     Example:
 
@@ -58,7 +58,9 @@ class QuantileRecalibration(Calibrator):
         variance = _targets.like(
             variance, mean, "a variance for each mean", owner
         )
-        std = xp.sqrt(_arrays.checked_variance(xp, variance, owner))
+        std = xp.sqrt(
+            _arrays.checked_variance(xp, variance, owner, above_zero=True)
+        )
         quantiles = _checks.sequence(quantiles, owner, "quantiles")
         return xp.stack(
             [mean + std * self._residual_of(each) for each in quantiles],

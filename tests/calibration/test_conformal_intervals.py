@@ -285,7 +285,7 @@ def test_tensors_give_tensors_of_the_same_values(method, by_group):
 
 def test_tensors_and_weights():
     new = ops.convert_to_tensor(NEW.astype("float32"))
-    variance = ops.zeros_like(new)
+    variance = 0.0 * new + 1.0
     ours = fitted("scaled", sample_weight=WEIGHT)
     weight = np.where(np.arange(ROWS) == 3, 1e6, NEW_WEIGHT)
     lower, upper = map(
@@ -293,7 +293,8 @@ def test_tensors_and_weights():
     )
     assert (lower[3], upper[3]) == (-math.inf, math.inf)
     others = np.arange(ROWS) != 3
-    assert_close(lower[others], NEW[others], 1e-6)
+    expected, _ = ours(NEW, np.ones(ROWS), sample_weight=weight)
+    assert_close(lower[others], expected[others], 1e-5)
 
 
 def test_too_wide_quantiles_end_in_their_middle():
@@ -354,6 +355,8 @@ def test_a_call_that_is_not_as_the_fit():
         ours(NEW, groups=NEW_GROUPS)
     with pytest.raises(ValueError, match="fitted without `sample_weight`"):
         ours(NEW, sample_weight=NEW_WEIGHT)
+    with pytest.raises(ValueError, match="variance is above 0"):
+        fitted("scaled")(NEW, 0.0 * NEW_VARIANCE)
     by_group = fitted("absolute", groups=GROUPS)
     with pytest.raises(ValueError, match="with `groups`.*a call without"):
         by_group(NEW)

@@ -175,6 +175,8 @@ def test_quantiles_that_there_are_not():
         ours(NEW, VARIANCE)
     with pytest.raises(ValueError, match=r"takes 99.*from 0.1 to 0.9"):
         ours(NEW, VARIANCE, (0.99,))
+    with pytest.raises(ValueError, match="variance is above 0"):
+        ours(NEW, 0.0 * VARIANCE, (0.5,))
     with pytest.raises(ValueError, match="must be a number between"):
         ours(NEW, VARIANCE, (0.5, 90))
     two = np.ones((ROWS, 2))
