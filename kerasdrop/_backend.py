@@ -17,6 +17,12 @@ import keras
 
 BACKEND = keras.backend.backend()
 
+# Whether `compiled` compiles.
+COMPILES = BACKEND != "torch"
+
+# Whether the value of a variable is a tensor that never changes.
+VALUES_ARE_FINAL = BACKEND == "jax"
+
 
 class _Export(threading.local):
     """Whether this thread traces for another reader than Keras, and which."""
@@ -126,6 +132,14 @@ def compiled(function, model, any_size=True):
     return function
 
 
+def quickly(function, model):
+    """`compiled`, for a function that is run a few times and never again.
+
+    It takes longer to run and less to make.
+    """
+    return function
+
+
 def lasting():
     """A context for tensors that outlive the mode in which they are made.
 
@@ -221,6 +235,15 @@ def after(inputs):
     return contextlib.nullcontext()
 
 
+def values_of(variables, model):
+    """The tensors that some variables hold.
+
+    Raises:
+        ValuesAway: On JAX, if those of `model` have none just now.
+    """
+    return [variable.value for variable in variables]
+
+
 def is_recomputing():
     """Whether this call is in a block that is computed again for a gradient.
 
@@ -296,6 +319,25 @@ def seeded(seed):
     yield
 
 
+def is_same_trace(since):
+    """Whether tensors made here are of use where `since` was current.
+
+    Args:
+        since: What `trace` returned before.
+    """
+    return True
+
+
+def generators():
+    """The global random generators of the backend itself.
+
+    Returns:
+        A dict, by name, of pairs: a function that returns the state, as an
+        array or None, and one that sets it.
+    """
+    return {}
+
+
 def run_saved_model(path, inputs):
     """The outputs of a SavedModel, which TensorFlow runs whatever wrote it.
 
@@ -356,10 +398,28 @@ if BACKEND == "tensorflow":
             # XLA compiles for each concrete shape: not worth it for sequences
             # of every length.
             lengths_vary = None in getattr(args[0], "shape", ())[1:]
-            if lengths_vary or _export.is_on or not _has_xla():
+            is_unwanted = _export.is_on or _quick.is_on
+            if lengths_vary or is_unwanted or not _has_xla():
                 return function(*args)
             ranks = (len(getattr(arg, "shape", ())) for arg in args)
             return compiled(tuple(ranks))(*args)
+
+        return run
+
+    class _Quick(threading.local):
+        """Whether this thread runs what is not worth compiling."""
+
+        is_on = False
+
+    _quick = _Quick()
+
+    def quickly(function, model):
+        def run(*args):
+            outer, _quick.is_on = _quick.is_on, True
+            try:
+                return function(*args)
+            finally:
+                _quick.is_on = outer
 
         return run
 
@@ -448,6 +508,39 @@ if BACKEND == "tensorflow":
                 return False
         return True
 
+    def is_same_trace(since):
+        return trace()[0] is since[0]
+
+    def generators():
+        return {
+            "tf.random": (_tf_seeds, _set_tf_seeds),
+            "tf.random.get_global_generator()": (_tf_state, _set_tf_state),
+        }
+
+    # Private, as is all that tells what the next random operation will draw.
+    # Pinned by tests/contracts/test_global_generators.py.
+    def _tf_seeds():
+        made = getattr(_tf_context(), "_rng", None)  # of `set_seed`
+        return None if made is None else made.getstate()
+
+    def _set_tf_seeds(state):
+        _tf_context()._rng.setstate(state)
+
+    def _tf_context():
+        return sys.modules["tensorflow.python.eager.context"].context()
+
+    def _tf_generator():
+        # Asked for by its public name, it would be made.
+        module = sys.modules[tf.random.Generator.__module__]
+        return module.global_generator
+
+    def _tf_state():
+        made = _tf_generator()
+        return None if made is None else made.state.numpy()
+
+    def _set_tf_state(state):
+        _tf_generator().reset(state)
+
     def replica():
         if not tf.distribute.has_strategy():
             return 0, 1
@@ -526,24 +619,39 @@ elif BACKEND == "jax":
             now = getattr(now, "parent_trace", None)
         return False
 
-    def compiled(function, model, any_size=True):
+    def is_same_trace(since):
+        return trace() is since
+
+    def values_of(variables, model):
+        try:
+            return [variable.value for variable in variables]
+        except TypeError:  # what Keras has there is None
+            raise ValuesAway(
+                f"The variables of model '{model.name}' have no values: "
+                "Keras on JAX holds them elsewhere while an epoch runs. "
+                "In a callback, touch `self.model` first, which brings "
+                "them back."
+            ) from None
+
+    # Op by op, JAX would compile each operation for each shape.
+    _QUICK = {
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    }
+
+    def quickly(function, model):
+        return compiled(function, model, options=_QUICK)
+
+    def compiled(function, model, any_size=True, options=None):
         variables = [*model.trainable_variables, *model.non_trainable_variables]
 
-        @jax.jit
+        @functools.partial(jax.jit, compiler_options=options)
         def step(values, args):
             with keras.StatelessScope(state_mapping=zip(variables, values)):
                 return function(*args)
 
         def values():
-            try:
-                return [variable.value for variable in variables]
-            except TypeError:  # what Keras has there is None
-                raise ValuesAway(
-                    f"The variables of model '{model.name}' have no values: "
-                    "Keras on JAX holds them elsewhere while an epoch runs. "
-                    "In a callback, touch `self.model` first, which brings "
-                    "them back."
-                ) from None
+            return values_of(variables, model)
 
         def run(*args):
             return patient(lambda: step(values(), args))
@@ -653,6 +761,9 @@ elif BACKEND == "torch":
         _as_integers(values).bitwise_and_(_all_ones(keep, values))
         return values
 
+    def quickly(function, model):
+        return compiled(function, model)
+
     def compiled(function, model, any_size=True):
         def run(*args):
             with torch.no_grad():
@@ -761,6 +872,26 @@ elif BACKEND == "torch":
         # several steps.
         vmap = torch._C._functorch.TransformType.Vmap
         return any(level.key() == vmap for level in trace()[len(since) :])
+
+    def is_same_trace(since):
+        return len(trace()) == len(since)
+
+    def generators():
+        found = {
+            "torch.random": (
+                lambda: torch.get_rng_state().numpy(),
+                lambda state: torch.set_rng_state(torch.from_numpy(state)),
+            )
+        }
+        if torch.cuda.is_initialized():
+            for number in range(torch.cuda.device_count()):
+                found[f"torch.cuda.random, device {number}"] = (
+                    lambda n=number: torch.cuda.get_rng_state(n).numpy(),
+                    lambda state, n=number: torch.cuda.set_rng_state(
+                        torch.from_numpy(state), n
+                    ),
+                )
+        return found
 
     def is_recomputing():
         if torch.compiler.is_compiling():

@@ -4,6 +4,7 @@ Each function names one belief; `tests/contracts/test_keras_graph.py` pins it.
 """
 
 import inspect
+import sys
 
 import keras
 from keras import tree
@@ -152,3 +153,12 @@ def name_of_class(operation):
     if cls.__module__.startswith(("keras.src.ops.", "keras.src.layers.")):
         return cls.__name__
     return None
+
+
+def global_generator():
+    """The seed generator of `keras.random` functions without a seed, or None.
+
+    None if none was asked for yet: then there is none.
+    """
+    module = sys.modules["keras.src.backend.common.global_state"]
+    return module.get_global_attribute("global_seed_generator")

@@ -176,6 +176,8 @@ def normal(draw, inputs):
     keeps all they are 0.
     """
     draw = masks.for_rows(draw, inputs)
+    if draw.keep_all is True:
+        return ops.zeros_like(inputs, _precise(inputs))
     factor = 2.0**0.5
     if draw.keep_all is not None:
         factor = ops.convert_to_tensor(factor, _precise(inputs))

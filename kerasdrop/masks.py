@@ -114,9 +114,9 @@ class Draw(NamedTuple):
         batch: None, or int32 `(1,)`, a number of the whole batch. With it a
             tensor whose first axis is not `rows` has its rows numbered by
             their place, in masks of this batch alone; without, it is refused.
-        keep_all: None, or a bool scalar tensor: whether nothing is dropped and
-            no noise added, so that each layer makes what it makes at
-            inference.
+        keep_all: None, True, or a bool scalar tensor: whether nothing is
+            dropped and no noise added, so that each layer makes what it makes
+            at inference.
     """
 
     key: object
@@ -597,6 +597,8 @@ def keep_mask(draw, rate, inputs, noise_shape=None):
         replaced by the inputs' size.
     """
     draw = for_rows(draw, inputs)
+    if draw.keep_all is True:
+        return ops.ones(for_noise(inputs, draw, noise_shape)[1], "bool")
     rate = unless_all_is_kept(draw, rate, 0.0)
     return _fused_keep(inputs, *draw[:5], rate, noise_shape)
 
@@ -616,6 +618,8 @@ def block_keep_mask(draw, probability, inputs, block_size, first_axis):
         A bool tensor of the inputs' shape.
     """
     draw = for_rows(draw, inputs)
+    if draw.keep_all is True:
+        return ops.ones_like(inputs, "bool")
     probability = unless_all_is_kept(draw, probability, 0.0)
     return _fused_block_keep(
         inputs, *draw[:5], probability, block_size, first_axis
@@ -631,6 +635,8 @@ def unless_all_is_kept(draw, value, kept):
     if draw.keep_all is None:
         return value
     value = ops.convert_to_tensor(value)
+    if draw.keep_all is True:
+        return ops.full_like(value, kept)
     return ops.where(draw.keep_all, ops.cast(kept, value.dtype), value)
 
 

@@ -158,21 +158,24 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
 
     def would_draw(self, training):
         """Whether a call with this `training`, here and now, would draw."""
-        is_asked = training or self._stochastic_inference
-        return bool(is_asked) or scopes.scope_of(self) is not None
+        scope = scopes.scope_of(self)
+        if scope is not None:
+            return scope.draws
+        return bool(training or self._stochastic_inference)
 
     def call(self, inputs, training=False):
         self._check_inputs(inputs)
-        draw = scopes.scoped_draw(self)
-        step = None
-        if draw is None:
-            if training:
-                step = self._next_training_step(inputs)
-                draw = self._draw(step, inputs)
-            elif self._stochastic_inference:
-                with _backend.after(inputs):
-                    index = self._state.advance("draws") + _INFERENCE
-                draw = self._draw(index, inputs)
+        scope = scopes.scope_of(self)
+        draw, step = None, None
+        if scope is not None:
+            draw = scope.draw(self) if scope.draws else None
+        elif training:
+            step = self._next_training_step(inputs)
+            draw = self._draw(step, inputs)
+        elif self._stochastic_inference:
+            with _backend.after(inputs):
+                index = self._state.advance("draws") + _INFERENCE
+            draw = self._draw(index, inputs)
         rate = self._rate_tensor(step)
         if draw is None:
             return self.deterministic(inputs, rate)

@@ -422,17 +422,48 @@ def asking_the_scope(model, layers):
     called with: in a block that calls `dropout(x, training=True)`, Keras hands
     that on to the batch normalization behind it.
     """
+    with _in_place(lambda: _replacements(model, layers)), scopes.inference():
+        yield
+
+
+@contextlib.contextmanager
+def obeying_training():
+    """Layers called with `training=True` in so many words obey, in the block.
+
+    In the scope of a plain call of a self-check, that is, and if they are not
+    among those that it keeps in inference.
+    """
+    with _in_place(lambda: [(keras.layers.Layer, {"__call__": _obedient})]):
+        yield
+
+
+@functools.wraps(keras.layers.Layer.__call__)
+def _obedient(layer, *args, **kwargs):
+    plain = _of_classes[keras.layers.Layer, "__call__"]
+    scope = scopes.current()
+    if scope is None or scope.draws or not kwargs.get("training"):
+        return plain(layer, *args, **kwargs)
+    with scope.called_in_training(layer):
+        return plain(layer, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def _in_place(replacements):
+    """Puts methods in place for the block.
+
+    Args:
+        replacements: Function that returns pairs as `_replacements` does.
+    """
     used = []
     try:
         with _lock:
-            for owner, methods in list(_replacements(model, layers)):
+            for owner, methods in list(replacements()):
                 for name, method in methods.items():
                     used.append((owner, name))
                     _users[id(owner), name] += 1
                     if _users[id(owner), name] == 1:
                         _put(owner, name, method)
-        with scopes.inference():
-            yield
+        yield
     finally:
         with _lock:
             for owner, name in used:
@@ -518,7 +549,7 @@ def _replacements(model, layers):
         else:
             call = layer.call
             if _is_leaf_with_training(layer):
-                call = _staying_in_inference(call)
+                call = _staying_in_inference(call, layer)
             if is_foreign(layer):
                 call = _watched(layer, call)
             # Each look makes another method of it.
@@ -576,12 +607,14 @@ def _is_leaf_with_training(layer):
     )
 
 
-def _staying_in_inference(plain):
+def _staying_in_inference(plain, layer=None):
     signature = inspect.signature(plain)
 
     @functools.wraps(plain)
     def call(*args, **kwargs):
-        if not scopes.is_inference():
+        scope = scopes.current()
+        is_told = scope is not None and scope.is_in_training(layer)
+        if is_told or not scopes.is_inference():
             return plain(*args, **kwargs)
         bound = signature.bind(*args, **kwargs)
         bound.arguments["training"] = False
@@ -621,9 +654,20 @@ def _asking(layer, plain, function):
         scope = scopes.scope_of(_who_decides(layer))
         if scope is None:
             return plain(*args, **kwargs)
+        if not scope.draws:
+            return _at_inference(plain)(*args, **kwargs)
         return function(plain, layer, scope, *args, **kwargs)
 
     return method
+
+
+def _at_inference(plain, name=None):
+    """What stands for a method while its layer is kept in inference."""
+    if (name or plain.__name__) in recurrent.MAKERS_OF_MASKS:
+        # A recurrent layer has masks made, and draws for them, at inference
+        # too, where its cell does not use them.
+        return lambda *args: None
+    return _staying_in_inference(plain)
 
 
 def _caught(owner, name):
@@ -639,6 +683,8 @@ def _caught(owner, name):
             scope = scopes.scope_of(_who_decides(layer))
         if scope is None:
             return bound(*args, **kwargs)
+        if not scope.draws:
+            return _at_inference(bound, name)(*args, **kwargs)
         if known in recurrent.LAYERS:
             methods = recurrent.layer_methods(layer)
         else:

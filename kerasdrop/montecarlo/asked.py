@@ -43,21 +43,43 @@ _NOT_BY_ITSELF = (
 
 
 @contextlib.contextmanager
-def checking(model, inputs, layers, draw_of):
+def checking(model, inputs, layers, draw_of, keep_all=None):
     """A `StochasticScope` for the block, in which all layers ask as they must.
 
     Args:
         model: The model that is run in the block.
         inputs: Its inputs, tensors.
         layers: The layers that draw.
-        draw_of: As of `StochasticScope`.
+        draw_of, keep_all: As of `StochasticScope`.
 
     Raises:
         ValueError: If a layer asks inside a loop that is traced once, or if
             the model runs a layer, or its owner, in which it would be drawn
             in training, without its asking.
     """
-    scope = scopes.StochasticScope(draw_of, layers)
+    scope = scopes.StochasticScope(draw_of, layers, keep_all)
+    with entered(scope, model):
+        yield scope
+    silent = [layer for layer in layers if not scope.asked[id(layer)]]
+    if silent:
+        _check_silent(model, inputs, silent)
+    if not layers and not scope.asked[id(None)]:
+        raise ValueError(
+            f"no layer of model '{model.name}' can draw, so all samples would "
+            "be the same. Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`, "
+            "and train with it; of a layer of yours that is random in training "
+            "alone, say how it is drawn, with `kerasdrop.register_stochastic`."
+        )
+
+
+@contextlib.contextmanager
+def entered(scope, model):
+    """Enters a scope in which all random numbers are made from its draws.
+
+    Args:
+        scope: A `StochasticScope`.
+        model: The model that is run in the block.
+    """
     has_foreign = False
     for layer in _keras_graph.all_layers(model):
         has_foreign = has_foreign or adapters.is_foreign(layer)
@@ -69,20 +91,10 @@ def checking(model, inputs, layers, draw_of):
             with _backend.seeded(lambda: by_keras.own_seed(scope)):
                 scope.asked[id(None)] = before
                 state = _backend.random_state()
-                yield scope
+                yield
                 scope.asked[id(None)] += _backend.has_drawn(state)
         else:
-            yield scope
-    silent = [layer for layer in layers if not scope.asked[id(layer)]]
-    if silent:
-        _check_silent(model, inputs, silent)
-    if not layers and not scope.asked[id(None)]:
-        raise ValueError(
-            f"no layer of model '{model.name}' can draw, so all samples would "
-            "be the same. Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`, "
-            "and train with it; of a layer of yours that is random in training "
-            "alone, say how it is drawn, with `kerasdrop.register_stochastic`."
-        )
+            yield
 
 
 @contextlib.contextmanager

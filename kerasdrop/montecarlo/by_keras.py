@@ -68,9 +68,19 @@ def generator_methods(generator):
 def _training_call(takes_training, plain, layer, scope, *args, **kwargs):
     # Keras on PyTorch asks no generator for dropout without a seed.
     scope.asked[id(layer)] += 1
-    if takes_training:
-        kwargs["training"] = True
-    return plain(*args, **kwargs)
+    if not takes_training:
+        return plain(*args, **kwargs)
+
+    def called(training):
+        return plain(*args, **{**kwargs, "training": training})
+
+    if scope.keep_all is None or scope.keep_all is True:
+        return called(training=not scope.keep_all)
+    return ops.cond(
+        scope.keep_all,
+        lambda: called(training=False),
+        lambda: called(training=True),
+    )
 
 
 def _next(dtype, plain, layer, scope, ordered=True):

@@ -12,9 +12,11 @@ from kerasdrop.montecarlo import adapters
 from kerasdrop.montecarlo import chunks as chunks_
 from kerasdrop.montecarlo import kinds
 from kerasdrop.montecarlo import plans
+from kerasdrop.montecarlo import runs
 from kerasdrop.montecarlo import sampling
 from kerasdrop.montecarlo import sizing
 from kerasdrop.montecarlo import summaries
+from kerasdrop.montecarlo import whole_pass
 from kerasdrop.montecarlo.plans import SET_SIZE
 
 
@@ -77,6 +79,9 @@ class Engine:
             self._functions,
         )
         self._traces = []  # names of functions traced in the last call
+        self._verifier = whole_pass.Verifier(
+            model, holder, request.plan, vectorized, owner
+        )
 
     def most_rows(self, data, rows):
         """How many rows can be drawn at a time, at most so many; None for all.
@@ -104,6 +109,7 @@ class Engine:
         made_for = adapters.fingerprint(self._model)
         if made_for != self._made_for:
             self._sizing.forget()
+            self._verifier.forget()
             self._made_for = made_for
 
     def with_key(self, key):
@@ -124,8 +130,8 @@ class Engine:
         chunks = chunks_.cut(self._request.num_samples, samples_at_once)
         return self._whole(batch, chunks)
 
-    def _whole(self, batch, chunks):
-        state = self._start(batch, chunks, chunks.count)
+    def _whole(self, batch, chunks, keep_all=None):
+        state = self._start(batch, chunks, chunks.count, keep_all)
         return self._finish(batch, state)
 
     def over(self, batch):
@@ -136,14 +142,48 @@ class Engine:
         chunks, functions = self._sizing.chunks(at_once)
         return Pass(self, functions, chunks, batch)
 
+    def verified(self, one, batch, num_rows):
+        """Makes the self-check, if it was not yet made for such inputs.
+
+        Args:
+            one: The `Pass` over the batch.
+            batch: A `RowsOf`.
+            num_rows: Integer, how many rows of it are not filling.
+
+        Returns:
+            Function that is to be called when the pass has been made.
+
+        Raises:
+            VerificationError: If the model fails.
+        """
+        return self._verifier.check(
+            batch,
+            num_rows,
+            one.num_rows_at_once // runs.NUM_SAMPLES,
+            functools.partial(self._kept, one, batch),
+            lambda outputs: self._summaries(outputs, batch),
+        )
+
+    def _kept(self, one, batch, chosen):
+        """The statistics of these rows of a batch where all is kept."""
+        if _backend.COMPILES:
+            return tree.map_structure(
+                lambda tensor: ops.convert_to_numpy(tensor)[chosen], one.kept()
+            )
+        # Nothing is gained by running all rows.
+        part = tree.map_structure(
+            lambda tensor: None if tensor is None else tensor[chosen], batch
+        )
+        return one.over(part).kept()
+
     def _functions(self, chunks):
         """The functions that a pass calls, compiled, by name."""
 
-        def whole(batch):
-            return self._whole(batch, chunks)
+        def whole(batch, keep_all):
+            return self._whole(batch, chunks, keep_all)
 
-        def start(batch):
-            return self._start(batch, chunks, chunks.in_first_call)
+        def start(batch, keep_all):
+            return self._start(batch, chunks, chunks.in_first_call, keep_all)
 
         def more(batch, state, first):
             return self._more(batch, state, chunks, first, chunks.per_call)
@@ -198,7 +238,7 @@ class Engine:
         ]
         return self._finish(batch, state._replace(summaries=states))
 
-    def _sampler(self, batch, chunks):
+    def _sampler(self, batch, chunks, keep_all=None):
         key = ops.convert_to_tensor(self._key())
         return sampling.sampler(
             self._model,
@@ -208,6 +248,7 @@ class Engine:
             batch.rows,
             self._vectorized,
             chunks.size < SET_SIZE,
+            keep_all,
         )
 
     def _summaries(self, outputs, batch):
@@ -224,15 +265,20 @@ class Engine:
             for kind, target in zip(of_outputs, targets)
         ]
 
-    def _start(self, batch, chunks, num_chunks):
-        """The `State` after the first chunk and as many whole ones."""
+    def _start(self, batch, chunks, num_chunks, keep_all=None):
+        """The `State` after the first chunk and as many whole ones.
+
+        If all is kept, one whole chunk tells as much as many.
+        """
+        if keep_all is not None and num_chunks > 1:
+            num_chunks = ops.where(keep_all, 1, num_chunks)
         in_sets, rest = chunks.first_in_sets, chunks.rest
         rest_at = chunks.num_samples - rest
         numbers = plans.range_of(0, chunks.first)
         if rest:
             parts = plans.range_of(0, in_sets), plans.range_of(rest_at, rest)
             numbers = ops.concatenate(parts)
-        with self._sampler(batch, chunks) as draw:
+        with self._sampler(batch, chunks, keep_all) as draw:
             outputs = draw(numbers)
             of_outputs = self._summaries(outputs, batch)
             states = [
@@ -252,7 +298,7 @@ class Engine:
 
     def _add(self, draw, batch, state, chunks, first, num_chunks):
         """The `State` after whole chunks of samples from number `first` on."""
-        if num_chunks == 0:
+        if isinstance(num_chunks, int) and num_chunks == 0:
             return state
         of_outputs = self._summaries(state.skeleton, batch)
         # The skeleton is no part of what changes.
@@ -340,9 +386,19 @@ class Pass:
         self._result = None
         self.num_calls = chunks.num_calls
 
+    def over(self, batch):
+        """The same over another batch."""
+        return Pass(self._engine, self._compiled, self._chunks, batch)
+
     @property
     def num_samples(self):
         return self._chunks.samples_after(self.num_done)
+
+    @property
+    def num_rows_at_once(self):
+        """How many rows, one for each sample, are drawn at once."""
+        samples = min(self._chunks.size, self._chunks.num_samples)
+        return self._batch.rows.shape[0] * samples
 
     @property
     def is_done(self):
@@ -355,10 +411,11 @@ class Pass:
 
     def advance(self):
         """Makes the next call, and waits for it."""
+        drawing = sampling.drawing()
         if self.num_calls == 1:
-            self._result = self._compiled["whole"](self._batch)
+            self._result = self._compiled["whole"](self._batch, drawing)
         elif self.num_done == 0:
-            self._state = self._compiled["start"](self._batch)
+            self._state = self._compiled["start"](self._batch, drawing)
         else:
             first = self._chunks.in_sets_after(self.num_done)
             self._state = self._compiled["more"](
@@ -371,6 +428,17 @@ class Pass:
         made = (self._result, self._state)[self._result is None]
         ops.convert_to_numpy(tree.flatten(made)[-1])
         self.num_done += 1
+
+    def kept(self):
+        """The statistics where all is kept, by the functions of this pass."""
+        keep_all = ops.convert_to_tensor(True)
+        if self.num_calls == 1:
+            result = self._compiled["whole"](self._batch, keep_all)
+        else:
+            state = self._compiled["start"](self._batch, keep_all)
+            result = self._compiled["finish"](self._batch, state)
+        self._engine.after_call()
+        return result
 
     def statistics(self):
         """A dict of the statistics of what was drawn."""

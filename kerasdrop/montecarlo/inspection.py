@@ -4,14 +4,21 @@ import dataclasses
 import math
 
 import keras
+from keras import ops
+from keras import tree
 
 from kerasdrop import _keras_graph
 from kerasdrop.montecarlo import adapters
 from kerasdrop.montecarlo import batch_axis
+from kerasdrop.montecarlo import batches
 from kerasdrop.montecarlo import folding
 from kerasdrop.montecarlo import listing
 from kerasdrop.montecarlo import preconditions
+from kerasdrop.montecarlo import runs
+from kerasdrop.montecarlo import verification
 
+# Rows of the data among which those for the self-check are chosen.
+_ROWS = 32
 _RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
 
 
@@ -52,15 +59,24 @@ class Inspection:
             where there is a refusal.
         refusal: None; or why the samples of a row cannot be run side by side,
             and the way out, as `mc_predict` would say it.
+        verification: What the self-check saw, a `Verification`; None without
+            inputs.
     """
 
     model: str
     layers: tuple
     prefix: object
     refusal: object
+    verification: object
     _table: str = dataclasses.field(repr=False)
 
     def __str__(self):
+        text = self._without_verification()
+        if self.verification is None:
+            return text
+        return f"{text}\n{self.verification}"
+
+    def _without_verification(self):
         lines = [f"Model '{self.model}'", self._table]
         prefix = self.prefix
         if prefix is None:
@@ -86,34 +102,55 @@ class Inspection:
     __repr__ = __str__
 
 
-def inspect(model):
+def inspect(model, x=None):
     """Tells what Monte Carlo prediction would draw in `model`.
 
-    Nothing is drawn and nothing in the model changes.
+    Nothing in the model changes.
 
     Args:
         model: A built Keras model.
+        x: Inputs as for `mc_predict`. On a few rows of them the self-check is
+            made that `mc_predict` makes in its first call.
 
     Returns:
         An `Inspection`. Printed, it is a table with a line for each layer
         that is or could be random: its path and class, its rate, whether and
         how it would be drawn, and why not; below, which part of the model
-        would be run once for all samples.
+        would be run once for all samples, and what the self-check saw.
 
     Raises:
         ValueError: If `model` is no built Keras model.
+        VerificationError: If it fails the self-check.
 
     Example:
 
     >>> print(kerasdrop.inspect(model))
     """
     preconditions.check_model(model, "inspect")
+    prefix, refusal = _prefix(model)
+    can_verify = x is not None and refusal is None
     return Inspection(
         model.name,
         tuple(listing.random_layers(model)),
-        *_prefix(model),
+        prefix,
+        refusal,
+        _verification(model, x) if can_verify else None,
         listing.table(model),
     )
+
+
+def _verification(model, x):
+    data = batches.Batches(x, _ROWS, lambda data, rows: None, 0, "inspect")
+    batch, num_rows = next(iter(data))
+    inputs, rows = (
+        tree.map_structure(
+            lambda leaf: None if leaf is None else ops.convert_to_numpy(leaf),
+            part,
+        )
+        for part in (batch.inputs, batch.rows)
+    )
+    check = verification.Check(model, model, "stratified", True, "inspect")
+    return check.on(runs.Rows(inputs, rows), num_rows).verification
 
 
 class _Observer:

@@ -100,6 +100,9 @@ class MonteCarlo(keras.Model):
             are: none is filled up or cut, there is no `memory_limit`, and
             another `batch_size` may make another result. The first axis of
             each output must be the batch.
+        verify: Whether `predict` first checks itself, once for each kind of
+            inputs: on a few rows, with nothing dropped, each layer must make
+            what it makes in a plain call; see docs/uncertainty.md.
         **kwargs: As in `keras.Model`: `name`, `dtype`.
 
     Call arguments:
@@ -178,12 +181,14 @@ class MonteCarlo(keras.Model):
         tolerance=None,
         memory_limit=None,
         vectorized=True,
+        verify=True,
         **kwargs,
     ):
         # The model casts its inputs itself, by its own dtype policy.
         super().__init__(autocast=False, **kwargs)
         owner = self._owner
         self.vectorized = _checks.flag(vectorized, owner, "vectorized")
+        self.verify = _checks.flag(verify, owner, "verify")
         preconditions.check_model(model, owner, self.vectorized)
         self.num_samples = plans.num_samples(num_samples, tolerance, owner)
         self.plan = plans.check(plan, owner)
@@ -524,6 +529,7 @@ class MonteCarlo(keras.Model):
                     total = data.num_batches
                     calls = None if total is None else total * one.num_calls
                     bar = keras.utils.Progbar(calls, verbose=verbose)
+                finish = self._verified(one, batch, valid)
                 done = number * one.num_calls
                 while not one.is_done:
                     one.advance()
@@ -534,6 +540,7 @@ class MonteCarlo(keras.Model):
                     bar.update(done + one.num_calls)
                 part = self._checked(_arrays(one.statistics(), valid))
                 joined.add(taken(part, joined.num_rows))
+                finish()
                 callbacks.on_predict_batch_end(number, {"outputs": part})
                 if self.stop_predicting:
                     break
@@ -550,6 +557,12 @@ class MonteCarlo(keras.Model):
         statistics = joined.all()
         self._warn_of_unconverged(statistics)
         return statistics, num_samples
+
+    def _verified(self, one, batch, num_rows):
+        """The self-check of a batch, if there is one; what finishes it."""
+        if not self.verify:
+            return lambda: None
+        return self._engine.verified(one, batch, num_rows)
 
     def _warn_of_unconverged(self, statistics):
         if self.tolerance is None or statistics["converged"].all():
@@ -612,6 +625,7 @@ class MonteCarlo(keras.Model):
             "tolerance": self.tolerance,
             "memory_limit": self.memory_limit,
             "vectorized": self.vectorized,
+            "verify": self.verify,
         }
 
     @classmethod

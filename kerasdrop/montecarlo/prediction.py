@@ -31,6 +31,7 @@ def mc_predict(
     steps=None,
     vectorized=True,
     samples_out=None,
+    verify=True,
 ):
     """The predictive distribution of `model` for the rows of `x`.
 
@@ -58,8 +59,8 @@ def mc_predict(
         batch_size: Integer, rows at a time.
         verbose: `"auto"` or 1 for a progress bar over batches and, where
             there are many, samples; 2 for a line, 0 for nothing.
-        quantiles, noise_variance, tolerance, memory_limit, vectorized: As in
-            `kerasdrop.MonteCarlo`.
+        quantiles, noise_variance, tolerance, memory_limit, vectorized, verify:
+            As in `kerasdrop.MonteCarlo`.
         y, first_row, rows, steps: As in `kerasdrop.MonteCarlo.predict`.
         on_interrupt: What Ctrl-C does: `"raise"`, or `"return"` what there
             is, with a warning that says what: the rows of the batches that
@@ -91,6 +92,7 @@ def mc_predict(
     )
     verbose = _checks.verbosity(verbose, "mc_predict")
     vectorized = _checks.flag(vectorized, "mc_predict", "vectorized")
+    verify = _checks.flag(verify, "mc_predict", "verify")
     settings = {
         "num_samples": num_samples,
         "plan": plan,
@@ -110,6 +112,7 @@ def mc_predict(
         )
     with lock:
         predictive.seed = seed
+        predictive.verify = verify
         data = predictive._batches(x, batch_size, first_row, rows, y, steps)
         if samples_out is not None:
             samples_out = SamplesOut(

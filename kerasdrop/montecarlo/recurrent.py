@@ -72,6 +72,9 @@ def check(cell, owner):
         )
 
 
+MAKERS_OF_MASKS = ("get_dropout_mask", "get_recurrent_dropout_mask")
+
+
 def methods(cell):
     """The methods of a cell to put in place for a pass, by name."""
     return {
@@ -185,7 +188,7 @@ def numbered_loop(layer):
     def inner_loop(sequences, initial_state, mask, training=False):
         scope = scopes.current()
         dtype = keras.backend.standardize_dtype(sequences.dtype)
-        if scope is None or dtype == "bool":
+        if scope is None or not scope.draws or dtype == "bool":
             return plain(sequences, initial_state, mask, training)
         step = scope.loop()
 

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 from keras import tree
 
+from kerasdrop import _backend
 from kerasdrop import masks
 from kerasdrop.montecarlo import adapters
 from kerasdrop.montecarlo import asked
@@ -17,7 +18,16 @@ from kerasdrop.montecarlo import scopes
 
 
 @contextlib.contextmanager
-def sampler(model, key, plan, inputs, rows, vectorized=True, in_parts=False):
+def sampler(
+    model,
+    key,
+    plan,
+    inputs,
+    rows,
+    vectorized=True,
+    in_parts=False,
+    keep_all=None,
+):
     """Inside the block, a function that draws samples.
 
     Args:
@@ -28,37 +38,22 @@ def sampler(model, key, plan, inputs, rows, vectorized=True, in_parts=False):
         rows: int32 `(batch,)`, each row's place in the data.
         vectorized: Whether the samples of a chunk are run side by side, as
             rows of one batch. If not, each is a plain call of the model.
+        in_parts: Whether samples of one set are drawn in several chunks.
+        keep_all: As of `masks.Draw`.
 
     Yields:
         A function of the samples' numbers, int32 `(samples,)`, that returns
         the model's outputs, each `(batch, samples, ...)` and float32 or
         float64.
     """
-    numbers = {
-        layer: number
-        for number, layer in enumerate(adapters.drawable_layers(model))
-        if not adapters.is_constant(layer)
-    }
-    of_layers = masks.derived_keys(key, list(numbers.values()))
-    keys = dict(zip(map(id, numbers), of_layers))
+    numbers = drawn_layers(model)
+    draws = _draws(numbers, key, plan, rows, vectorized, in_parts, keep_all)
+
+    def scope(samples):
+        """A scope for the draws of these samples, one call of it."""
+        return asked.checking(model, inputs, numbers, draws(samples), keep_all)
+
     with adapters.asking_the_scope(model, numbers):
-
-        def scope(samples):
-            """A scope for the draws of these samples, one call of it."""
-            index, of_rows = plans.index_and_rows(plan, samples, rows)
-            num_samples = samples.shape[0]
-            draw = masks.Draw(
-                None,
-                index,
-                of_rows,
-                plans.set_size(plan),
-                1 if in_parts else num_samples,
-            )
-            if not vectorized:
-                draw = draw._replace(batch=of_rows[:1])
-            draws = _draws(key, keys, draw)
-            return asked.checking(model, inputs, numbers, draws)
-
         if vectorized:
             folded = _folded(model, inputs, list(numbers))
             yield functools.partial(_side_by_side, folded, scope)
@@ -84,6 +79,15 @@ def _folded(model, inputs, layers):
             layers = [*layers, error.layer]
 
 
+def drawn_layers(model):
+    """A dict from each layer that draws in a pass to its number."""
+    return {
+        layer: number
+        for number, layer in enumerate(adapters.drawable_layers(model))
+        if not adapters.is_constant(layer)
+    }
+
+
 def _side_by_side(folded, scope, samples):
     num_samples = samples.shape[0]
     outputs = folded.samples(num_samples, functools.partial(scope, samples))
@@ -105,8 +109,11 @@ def _one_by_one(model, inputs, rows, scope, samples):
         _check_batch_axis(model, structure, rows)
         return [_precise(output) for output in tree.flatten(structure)]
 
-    # A loop and not its rounds written out: the model is compiled once.
-    outputs = ops.map(one, samples)
+    if samples.shape[0] == 1:
+        outputs = [output[None] for output in one(samples)]
+    else:
+        # A loop and not its rounds written out: the model is compiled once.
+        outputs = ops.map(one, samples)
     return tree.pack_sequence_as(
         structure, [ops.swapaxes(output, 0, 1) for output in outputs]
     )
@@ -133,7 +140,65 @@ def _precise(output):
     return output
 
 
-def _draws(key, keys, draw):
+def drawing():
+    """The `keep_all` of a pass that draws: an argument, if it is compiled."""
+    return ops.convert_to_tensor(False) if _backend.COMPILES else None
+
+
+@contextlib.contextmanager
+def inference(model, key, plan, rows, samples, vectorized=True):
+    """Inside the block all that is known to draw is in inference.
+
+    What is not known, and draws from Keras' generators, draws what it would in
+    a pass of these samples.
+
+    Args:
+        model, key, plan, rows, vectorized: As in `sampler`.
+        samples: int32 `(samples,)`.
+
+    Yields:
+        A `scopes.InferenceScope`.
+    """
+    numbers = drawn_layers(model)
+    draws = _draws(numbers, key, plan, rows, vectorized)
+    scope = scopes.InferenceScope(draws(samples), numbers)
+    with (
+        adapters.asking_the_scope(model, numbers),
+        adapters.obeying_training(),
+        asked.entered(scope, model),
+    ):
+        yield scope
+
+
+def _draws(
+    numbers, key, plan, rows, vectorized=True, in_parts=False, keep_all=None
+):
+    """Function of samples that returns what is drawn for them.
+
+    Args:
+        numbers: As `drawn_layers` returns it.
+        key, plan, rows, vectorized, in_parts, keep_all: As in `sampler`.
+    """
+    of_layers = masks.derived_keys(key, list(numbers.values()))
+    keys = dict(zip(map(id, numbers), of_layers))
+
+    def draws(samples):
+        index, of_rows = plans.index_and_rows(plan, samples, rows)
+        draw = masks.Draw(
+            None,
+            index,
+            of_rows,
+            plans.set_size(plan),
+            1 if in_parts else samples.shape[0],
+            None if vectorized else of_rows[:1],
+            keep_all,
+        )
+        return _draws_of_layers(key, keys, draw)
+
+    return draws
+
+
+def _draws_of_layers(key, keys, draw):
     """What each layer draws in one pass, as `scopes.StochasticScope` asks it.
 
     A layer that is called again draws anew, and anew at each step of a loop.

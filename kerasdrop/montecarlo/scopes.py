@@ -49,6 +49,8 @@ class StochasticScope:
         layers: The layers that the scope decides for.
 
     Attributes:
+        draws: Whether the layers draw, rather than staying in inference.
+        keep_all: As of `masks.Draw`.
         memory: Dict that lives as long as the pass, or as the step of a loop,
             for layers that make something once and use it several times.
         asked: How often each layer was asked, by its id: a `Counter`. What is
@@ -59,7 +61,10 @@ class StochasticScope:
         asked_in_steps: Ids of the layers that were asked in steps of a loop.
     """
 
-    def __init__(self, draw_of, layers):
+    draws = True
+
+    def __init__(self, draw_of, layers, keep_all=None):
+        self.keep_all = keep_all
         self.memory = {}
         self.asked = collections.Counter()
         self.asked_in_steps = set()
@@ -111,6 +116,20 @@ class StochasticScope:
             self.asked[id(owner)] += 1
         return self.draw(None)
 
+    def drawing(self):
+        """A scope with the same draws, which keep nothing."""
+
+        def draw_of(*args):
+            return self._draw_of(*args)._replace(keep_all=None)
+
+        scope = StochasticScope(draw_of, ())
+        scope._layers = self._layers
+        return scope
+
+    def is_in_training(self, layer):
+        """Whether `layer` was called with `training=True`, and is to obey."""
+        return False
+
     def loop(self):
         """A loop of the model begins here.
 
@@ -134,6 +153,36 @@ class StochasticScope:
                 self.memory = memory
 
         return step
+
+
+class InferenceScope(StochasticScope):
+    """Keeps the layers it knows in inference, whatever they are called with.
+
+    Attributes:
+        told: Ids of the layers that obeyed a `training=True`.
+    """
+
+    draws = False
+
+    def __init__(self, draw_of, layers):
+        super().__init__(draw_of, layers)
+        self.told = set()
+        self._in_training = []
+
+    @contextlib.contextmanager
+    def called_in_training(self, layer):
+        """Marks that a call in the block is one with `training=True`."""
+        self._in_training.append(layer)
+        try:
+            yield
+        finally:
+            self._in_training.pop()
+
+    def is_in_training(self, layer):
+        is_told = any(layer is one for one in self._in_training)
+        if is_told:
+            self.told.add(id(layer))
+        return is_told
 
 
 @contextlib.contextmanager
@@ -161,9 +210,3 @@ def scope_of(layer):
 def current():
     """The scope around this call, or None."""
     return getattr(_current, "scope", None)
-
-
-def scoped_draw(layer):
-    """A draw of the scope around this call for `layer`, or None."""
-    scope = scope_of(layer)
-    return None if scope is None else scope.draw(layer)

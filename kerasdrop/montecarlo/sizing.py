@@ -7,7 +7,9 @@ from kerasdrop.montecarlo import batches
 from kerasdrop.montecarlo import chunks as chunks_
 from kerasdrop.montecarlo import memory
 from kerasdrop.montecarlo import misfits
+from kerasdrop.montecarlo import sampling
 from kerasdrop.montecarlo import sizes
+from kerasdrop.montecarlo import untouched
 from kerasdrop.montecarlo.plans import SET_SIZE
 from kerasdrop.montecarlo.sizes import Sizes
 
@@ -106,10 +108,12 @@ class Sizing:
         key = (step, *_shapes(data))
         found = self._found.of(key, wanted)
         if found is None:
-            try:
-                found, needs = self._measured(data, wanted, step)
-            except _OfTheseRows:
-                found, needs = self._measured(data, wanted, rows)
+            # A layer may draw from these: that is for the self-check to see.
+            with untouched.generators_kept():
+                try:
+                    found, needs = self._measured(data, wanted, step)
+                except _OfTheseRows:
+                    found, needs = self._measured(data, wanted, rows)
             self._found.add(key, wanted, found, needs)
         return found
 
@@ -188,12 +192,15 @@ class Sizing:
     def _need(self, batch, chunks, functions):
         """The `Need` of a batch whose samples are cut into these chunks."""
         given = _peaks.size_of(batch)
-        if chunks.num_calls == 1 or _peaks.BY_RUNNING:
-            name = "trial" if _peaks.BY_RUNNING else "whole"
-            peak = _peaks.of(functions[name], batch)
+        if _peaks.BY_RUNNING:
+            peak = _peaks.of(functions["trial"], batch)
             results = _peaks.size_of(peak.results)
             return self._checked(batch, chunks, given, peak.size, results)
-        start = _peaks.of(functions["start"], batch)
+        if chunks.num_calls == 1:
+            peak = _peaks.of(functions["whole"], batch, sampling.drawing())
+            results = _peaks.size_of(peak.results)
+            return self._checked(batch, chunks, given, peak.size, results)
+        start = _peaks.of(functions["start"], batch, sampling.drawing())
         finish = _peaks.of(functions["finish"], batch, start.results)
         given += _peaks.size_of(start.results)
         results = _peaks.size_of(finish.results)

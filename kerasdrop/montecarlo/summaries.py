@@ -118,7 +118,7 @@ class Summary:
             rest: Integer, how many samples at the end fill no set.
             largest: Integer, samples in the largest chunk to come.
         """
-        found = self._features(chunk)
+        found = self.features(chunk)
         in_sets = chunk.shape[1] - rest
         to_keep = []
         for feature in self._to_keep(found):
@@ -147,7 +147,7 @@ class Summary:
             chunk, rest: As `moments.add` takes them.
             first: Integer or int32 scalar.
         """
-        found = self._features(chunk)
+        found = self.features(chunk)
         stream = moments.add(state.stream, found[0], plans.SET_SIZE, rest)
         count = stream.samples.count
         means = [
@@ -268,7 +268,7 @@ class Summary:
         """The features that have a running mean besides the stream."""
         return found if self._is_of_classes else found[1:]
 
-    def _features(self, output):
+    def features(self, output):
         noise_variance = self._request.noise_variance
         return features.features(
             output, self._kind, noise_variance, self._owner

@@ -1,5 +1,8 @@
 """Runs a function of tensors on symbolic ones: nothing is computed or moved."""
 
+import contextlib
+import threading
+
 import keras
 from keras import tree
 
@@ -16,6 +19,25 @@ class _Function(keras.layers.Layer):
         return self._function(inputs)
 
 
+_current = threading.local()
+
+
+@contextlib.contextmanager
+def running():
+    """Marks that tensors made in this thread hold nothing."""
+    outer = is_running()
+    _current.is_running = True
+    try:
+        yield
+    finally:
+        _current.is_running = outer
+
+
+def is_running():
+    """Whether this thread runs a function on symbolic tensors, by `run`."""
+    return getattr(_current, "is_running", False)
+
+
 def run(function, inputs):
     """Calls `function` as a backend traces it, perhaps more than once.
 
@@ -24,6 +46,11 @@ def run(function, inputs):
         inputs: Such a structure, of tensors or of anything with a `shape` and
             a `dtype`.
     """
+    with running():
+        _run(function, inputs)
+
+
+def _run(function, inputs):
     _Function(function)(
         tree.map_structure(
             lambda tensor: keras.KerasTensor(

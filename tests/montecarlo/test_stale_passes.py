@@ -44,9 +44,10 @@ def sequential(*stack):
     return keras.Sequential([keras.Input(X.shape[1:]), *stack])
 
 
-def mc(model):
+def mc(model, **kwargs):
+    settings = {"seed": 0, "kind": "regression", "verbose": 0, **kwargs}
     return kerasdrop.mc_predict(
-        model, X, 16, seed=0, kind="regression", keep_samples=True, verbose=0
+        model, X, 16, keep_samples=True, **settings
     ).samples
 
 
@@ -120,7 +121,8 @@ def test_a_function_that_is_registered_again_counts():
     model = sequential(Mine())
     for value in (1.0, 2.0):
         kerasdrop.register_stochastic(Mine, draws(value))
-        assert (mc(model) == value).all()
+        # It is not what the layer makes at inference.
+        assert (mc(model, verify=False) == value).all()
 
 
 class Counting(Scaled):

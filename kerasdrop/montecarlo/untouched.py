@@ -1,0 +1,141 @@
+"""What a Monte Carlo pass leaves as it was: variables, random generators."""
+
+import contextlib
+import random
+import threading
+import zlib
+
+import numpy as np
+from keras import ops
+
+from kerasdrop import _backend
+from kerasdrop import _keras_graph
+
+# Larger values are told apart by a checksum, so that none is copied.
+_MOST_COPIED = 2**20
+
+
+class Snapshot:
+    """The state of a model and of all global random generators.
+
+    Args:
+        model: A built model.
+    """
+
+    def __init__(self, model):
+        self._variables = list(model.variables)
+        generator = _keras_graph.global_generator()
+        self._had_generator = generator is not None
+        if self._had_generator:
+            self._variables.append(generator.state)
+        self._model = model
+        self._values = [_Value(value) for value in self._read()]
+        self._global = _generators()
+        self._states = {
+            name: read() for name, (read, _) in self._global.items()
+        }
+
+    def _read(self):
+        """The tensors that the variables hold now."""
+        return _backend.patient(
+            lambda: _backend.values_of(self._variables, self._model)
+        )
+
+    def moved(self):
+        """Names of what is not as it was, in its order.
+
+        Where other threads run, global generators are theirs as well, and
+        nothing is said of these.
+        """
+        names = [
+            f"variable '{variable.path}'"
+            for variable, value, now in self._triples()
+            if not value.is_still(now)
+        ]
+        if threading.active_count() > 1:
+            return names
+        # For the seed of its own global generator Keras asks Python's, once.
+        made = not self._had_generator and _keras_graph.global_generator()
+        names += [
+            f"the global generator `{name}`"
+            for name, (read, _) in self._global.items()
+            if not _equal(read(), self._states[name])
+            and not (made and name == "random")
+        ]
+        return names
+
+    def _triples(self):
+        return zip(self._variables, self._values, self._read())
+
+    def restore(self):
+        """Makes all as it was, but for large variables."""
+        for variable, value, now in self._triples():
+            if value.copy is not None and not value.is_still(now):
+                variable.assign(value.copy)
+        _set_back(self._global, self._states)
+
+
+@contextlib.contextmanager
+def generators_kept():
+    """All global random generators are behind the block as before it."""
+    found = _generators()
+    states = {name: read() for name, (read, _) in found.items()}
+    try:
+        yield
+    finally:
+        _set_back(found, states)
+
+
+class _Value:
+    """What a variable held at some time.
+
+    Attributes:
+        copy: A tensor or an array; None if it is large and could change.
+    """
+
+    def __init__(self, tensor):
+        array = ops.convert_to_numpy(tensor)
+        self._checksum = None
+        if _backend.VALUES_ARE_FINAL:
+            self.copy = tensor
+        elif array.nbytes <= _MOST_COPIED:
+            self.copy = np.array(array)
+        else:
+            self.copy, self._checksum = None, _checksum(array)
+
+    def is_still(self, tensor):
+        if tensor is self.copy:
+            return True
+        array = ops.convert_to_numpy(tensor)
+        if self.copy is None:
+            return self._checksum == _checksum(array)
+        try:
+            copy = ops.convert_to_numpy(self.copy)
+        except RuntimeError:  # Keras in another thread has donated it
+            return True
+        return copy.tobytes() == array.tobytes()
+
+
+def _checksum(array):
+    return zlib.crc32(np.ascontiguousarray(array).view("uint8"))
+
+
+def _generators():
+    return {
+        "random": (random.getstate, random.setstate),
+        "numpy.random": (np.random.get_state, np.random.set_state),
+        **_backend.generators(),
+    }
+
+
+def _set_back(found, states):
+    for name, (read, write) in found.items():
+        state = states[name]
+        if state is not None and not _equal(read(), state):
+            write(state)
+
+
+def _equal(state, other):
+    if isinstance(state, tuple) and isinstance(other, tuple):
+        return all(map(_equal, state, other))
+    return np.array_equal(state, other)

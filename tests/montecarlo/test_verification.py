@@ -1,0 +1,351 @@
+"""The self-check: planted faults are found and named, sound models pass."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from keras import ops
+
+import kerasdrop
+from kerasdrop import _keras_graph
+from kerasdrop import functional
+from kerasdrop import masks
+from kerasdrop.montecarlo import engine
+from kerasdrop.montecarlo import folding
+from kerasdrop.montecarlo import plans
+from kerasdrop.montecarlo import sampling
+from kerasdrop.montecarlo import walking
+
+X = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
+TOKENS = np.array([[3, 4, 0, 0], [1, 2, 3, 4], [5, 0, 0, 0], [2, 2, 1, 0]])
+
+
+def predicted(model, x=X, num_samples=20, **settings):
+    settings = {"kind": "regression", "seed": 1, "verbose": 0, **settings}
+    return kerasdrop.mc_predict(model, x, num_samples, **settings)
+
+
+def dense(*drawn, last=None):
+    x = keras.Input((5,))
+    h = layers.Dense(8, activation="tanh", name="first")(x)
+    for layer in drawn:
+        h = layer(h)
+    h = layers.Dense(3, name="second")(h)
+    return keras.Model(x, h if last is None else last(h), name="net")
+
+
+def tokens():
+    x = keras.Input((4,), dtype="int32")
+    h = layers.Embedding(9, 3, mask_zero=True)(x)
+    h = layers.Dropout(0.3)(h)
+    return keras.Model(x, layers.GlobalAveragePooling1D(name="pool")(h))
+
+
+@contextlib.contextmanager
+def fails(*words):
+    """Asserts that the block raises an error of the check with these words."""
+    with pytest.raises(kerasdrop.VerificationError) as raised:
+        yield
+    for word in (*words, "mc_predict", "verify=False"):
+        assert word in str(raised.value)
+
+
+# Faults of the engine.
+
+
+def lose_masks(monkeypatch):
+    plain = _keras_graph.arguments_of
+
+    def arguments_of(node, values):
+        args, kwargs = plain(node, values)
+        return args, {k: v for k, v in kwargs.items() if k != "mask"}
+
+    monkeypatch.setattr(_keras_graph, "arguments_of", arguments_of)
+    # It travels with the tensors, too.
+    monkeypatch.setattr(walking.Fold, "compute_mask", lambda *_: None)
+
+
+def test_a_lost_padding_mask(monkeypatch):
+    lose_masks(monkeypatch)
+    with fails("layer 'pool'", "nothing dropped", "vectorized=False"):
+        predicted(tokens(), TOKENS)
+
+
+def test_rows_in_another_order(monkeypatch):
+    plain = folding.FoldedModel.samples
+
+    def samples(self, *args):
+        return ops.flip(plain(self, *args), axis=0)
+
+    monkeypatch.setattr(folding.FoldedModel, "samples", samples)
+    with fails("the model makes other outputs"):
+        predicted(dense(layers.Dropout(0.5)))
+
+
+def test_rows_repeated_in_another_order(monkeypatch):
+    def call(self, inputs):
+        return ops.tile(
+            inputs, (self.num_samples, *(1,) * (len(inputs.shape) - 1))
+        )
+
+    monkeypatch.setattr(walking.Fold, "call", call)
+    with fails("layer 'drop'"):
+        predicted(dense(layers.Dropout(0.5, name="drop")))
+
+
+def test_a_cast_that_loses_digits(monkeypatch):
+    plain = walking.Fold.call
+
+    def call(self, inputs):
+        return ops.cast(ops.cast(plain(self, inputs), "float16"), "float32")
+
+    monkeypatch.setattr(walking.Fold, "call", call)
+    with fails("layer 'drop'", "differs by"):
+        predicted(dense(layers.Dropout(0.5, name="drop")))
+
+
+def test_a_saturated_output_hides_nothing(monkeypatch):
+    lose_masks(monkeypatch)
+    model = tokens()
+    h = layers.Activation("sigmoid")(layers.Dense(2)(model.output) * 0 + 90.0)
+    model = keras.Model(model.input, h)
+    plain = predicted(model, TOKENS, verify=False, kind="binary")
+    assert (plain.mean == 1.0).all()
+    with fails("layer 'pool'"):
+        predicted(model, TOKENS, kind="binary")
+
+
+def test_masks_that_belong_to_places_in_the_batch(monkeypatch):
+    plain = plans.index_and_rows
+
+    def index_and_rows(plan, samples, rows):
+        return plain(plan, samples, ops.arange(rows.shape[0], dtype="int32"))
+
+    monkeypatch.setattr(plans, "index_and_rows", index_and_rows)
+    with fails("layer 'drop'", "draws for a row depends on the other rows"):
+        predicted(dense(layers.Dropout(0.5, name="drop")))
+
+
+def test_masks_that_are_the_same_in_all_samples(monkeypatch):
+    plain = plans.index_and_rows
+
+    def index_and_rows(plan, samples, rows):
+        return plain(plan, ops.zeros_like(samples), rows)
+
+    monkeypatch.setattr(plans, "index_and_rows", index_and_rows)
+    with fails("layer 'drop'", "draws the same in each sample"):
+        predicted(dense(layers.Dropout(0.5, name="drop")), plan="independent")
+
+
+@pytest.mark.parametrize("layer", [layers.Dropout, kerasdrop.layers.Dropout])
+def test_a_unit_that_is_dropped_twice(monkeypatch, layer):
+    plain = functional.dropout
+
+    def dropout(inputs, *args):
+        return plain(plain(inputs, *args), *args)
+
+    monkeypatch.setattr(functional, "dropout", dropout)
+    with fails("layer 'drop'", "is not drawn at its rate of 0.5"):
+        predicted(dense(layer(0.5, name="drop")))
+
+
+def test_a_rate_of_before():
+    class Stale(kerasdrop.layers.Dropout):
+        def _rate_tensor(self, step=None):
+            return ops.convert_to_tensor(0.5, "float32")
+
+    with fails("layer 'drop'", "is not drawn at its rate of 0.1"):
+        predicted(dense(Stale(0.1, name="drop")))
+
+
+def test_another_value_at_inference(monkeypatch):
+    monkeypatch.setattr(
+        kerasdrop.layers.ClassicDropout,
+        "stochastic",
+        lambda self, inputs, draw, rate: functional.dropout(inputs, draw, rate),
+    )
+    with fails("layer 'drop'", "nothing dropped"):
+        predicted(dense(kerasdrop.layers.ClassicDropout(0.5, name="drop")))
+
+
+def test_a_compiled_pass_that_is_another(monkeypatch):
+    plain = sampling._precise
+
+    def precise(output):
+        # Of more samples than the check draws on its few rows.
+        return plain(output) + float(output.shape[1] > 2)
+
+    monkeypatch.setattr(sampling, "_precise", precise)
+    with fails("the samples of the pass are not the plain outputs"):
+        predicted(dense(layers.Dropout(0.5)))
+
+
+def test_a_variable_that_a_pass_changes(monkeypatch):
+    model = dense(layers.Dropout(0.5))
+    plain = engine.Pass.statistics
+
+    def statistics(self):
+        kernel = model.variables[0]
+        kernel.assign_add(ops.ones(kernel.shape))
+        return plain(self)
+
+    monkeypatch.setattr(engine.Pass, "statistics", statistics)
+    with fails("a prediction moves variable", "kernel"):
+        predicted(model)
+
+
+# Faults of layers.
+
+
+def test_rows_that_see_each_other():
+    class Mixed(layers.Layer):
+        def call(self, inputs):
+            return inputs - ops.flip(inputs, axis=0) * 0.5
+
+    model = dense(layers.Dropout(0.5), last=Mixed())
+    with fails("depends on the other rows", "vectorized=False"):
+        predicted(model)
+    assert predicted(model, vectorized=False).variance.all()
+
+
+def test_centring():
+    class Centred(layers.Layer):
+        def call(self, inputs):
+            return inputs - ops.mean(inputs, axis=0, keepdims=True)
+
+    with fails("layer 'centred'"):
+        predicted(dense(Centred(name="centred"), layers.Dropout(0.5)))
+
+
+class Doubling(layers.Layer):
+    """A noise layer of whose function and rate a test makes something."""
+
+    rate = 0.5
+
+    def call(self, inputs):
+        return inputs * 2.0
+
+
+def registered(function, rate=0.5):
+    cls = type("Doubling", (Doubling,), {"rate": rate})
+    kerasdrop.register_stochastic(cls, function)
+    return dense(cls(name="mine"))
+
+
+def test_a_function_that_is_not_the_layer_at_inference():
+    with fails("layer 'mine'", "function that was registered"):
+        predicted(
+            registered(lambda layer, draw, x: functional.dropout(x, draw, 0.5))
+        )
+
+
+def test_a_function_that_draws_nothing():
+    with fails("layer 'mine'", "does not change by what is drawn"):
+        predicted(registered(lambda layer, draw, x: x * 2.0))
+
+
+def test_a_function_of_words_is_kept_as_well():
+    def function(layer, draw, x):
+        keep = masks.words(draw, tuple(x.shape)) > 0
+        return x * 2.0 * ops.cast(keep, x.dtype)
+
+    assert predicted(registered(function)).variance.all()
+
+
+def drawn_by_numpy():
+    return float(np.random.normal())  # noqa: NPY002
+
+
+def place_in_numpy():
+    return np.random.get_state()[2]  # noqa: NPY002
+
+
+class Drifting(layers.Layer):
+    """Adds what NumPy draws."""
+
+    def call(self, inputs):
+        return inputs + drawn_by_numpy()
+
+
+def test_a_layer_that_draws_by_itself():
+    model = dense(Drifting(name="drifting"), layers.Dropout(0.5))
+    state = place_in_numpy()
+    with fails("layer 'drifting'", "makes something else in each call"):
+        predicted(model)
+    assert place_in_numpy() == state
+
+
+def test_a_generator_that_is_moved():
+    class Moving(layers.Layer):
+        def call(self, inputs):
+            return inputs + 0.0 * drawn_by_numpy()
+
+    model = dense(Moving(), layers.Dropout(0.5))
+    state = place_in_numpy()
+    with fails("moves the global generator `numpy.random`"):
+        predicted(model)
+    assert place_in_numpy() == state
+
+
+# Sound models.
+
+
+def test_units_without_an_effect_are_a_warning_or_nothing():
+    x = keras.Input((5,))
+    h = layers.ReLU(max_value=0.0, name="dead")(x)
+    model = keras.Model(x, x + layers.Dropout(0.5, name="drop")(h))
+    found = kerasdrop.inspect(model, X)
+    assert found.verification.without_effect == ("drop",)
+    assert "Without effect on these rows: drop." in str(found)
+    with pytest.warns(UserWarning, match="'drop' of model .* no effect"):
+        predicted(model)
+
+
+def test_it_is_made_once(monkeypatch):
+    from kerasdrop.montecarlo import verification
+
+    made = []
+    plain = verification.Check.on
+
+    def on(self, *args):
+        made.append(None)
+        return plain(self, *args)
+
+    monkeypatch.setattr(verification.Check, "on", on)
+    model = dense(layers.Dropout(0.5))
+    predicted(model)
+    predicted(model, seed=2)
+    predicted(model, X[:5])
+    assert len(made) == 1
+    predicted(model, num_samples=17)  # other settings
+    assert len(made) == 2
+    model.layers[2].rate = 0.25
+    predicted(model)
+    assert len(made) == 3
+    predicted(dense(layers.Dropout(0.5)), verify=False)
+    assert len(made) == 3
+
+
+def test_it_is_left_out_where_asked(monkeypatch):
+    lose_masks(monkeypatch)
+    predicted(tokens(), TOKENS, verify=False)
+    with pytest.raises(ValueError, match="`verify` must be True or False"):
+        predicted(tokens(), TOKENS, verify=1)
+
+
+def test_no_batch_of_a_generator_is_lost():
+    model = dense(layers.Dropout(0.5))
+    result = predicted(model, (part for part in (X[:3], X[3:])))
+    expected = predicted(model, X, verify=False)
+    np.testing.assert_allclose(result.mean, expected.mean, rtol=1e-5)
+
+
+def test_it_is_kept_with_the_model(tmp_path):
+    predictive = kerasdrop.MonteCarlo(
+        dense(layers.Dropout(0.5)), 16, 0, verify=False
+    )
+    predictive.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.verify is False
