@@ -156,13 +156,18 @@ class Engine:
         Raises:
             VerificationError: If the model fails.
         """
-        return self._verifier.check(
+        finish = self._verifier.check(
             batch,
             num_rows,
             one.num_rows_at_once // runs.NUM_SAMPLES,
             functools.partial(self._kept, one, batch),
             lambda outputs: self._summaries(outputs, batch),
         )
+        if finish is None:
+            return lambda: None
+        self._traces.append("self-check")
+        self.after_call()
+        return finish
 
     def _kept(self, one, batch, chosen):
         """The statistics of these rows of a batch where all is kept."""

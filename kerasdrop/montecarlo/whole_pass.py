@@ -46,7 +46,8 @@ class Verifier:
                 each.
 
         Returns:
-            Function that is to be called when the pass has been made.
+            Function that is to be called when the pass has been made; None if
+            there was no check to be made.
 
         Raises:
             VerificationError: If the model fails.
@@ -61,7 +62,7 @@ class Verifier:
         # One row cannot show whether rows see each other.
         signature = (min(num_rows, 2), *signature)
         if signature in self._seen:
-            return lambda: None
+            return None
         check = verification.Check(*self._settings)
         most_rows = max(1, min(most_rows, verification.MOST_ROWS))
         result = check.on(rows, num_rows, most_rows)
