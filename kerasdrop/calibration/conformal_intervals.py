@@ -49,7 +49,7 @@ class ConformalIntervals(conformity.Conformal):
     >>> intervals = fit_conformal_intervals(y_valid, valid, method="scaled")
     >>> lower, upper = intervals(test, level=0.9)
 
-    Reference: as of `fit_conformal_intervals`.
+    The references are those of `fit_conformal_intervals`.
     """
 
     def __init__(self, method, scores, weights=None, groups=None):

@@ -57,7 +57,7 @@ class ConformalSets(conformity.Conformal):
     >>> sets = fit_conformal_sets(y_valid, valid, method="aps")
     >>> is_in = sets(test, level=0.9)
 
-    Reference: as of `fit_conformal_sets`.
+    The references are those of `fit_conformal_sets`.
     """
 
     def __init__(
@@ -133,11 +133,11 @@ def fit_conformal_sets(
 ):
     """Learns from rows with targets which classes a set has to have.
 
-    What is promised is that of `fit_conformal_intervals`: the class is in its
-    set with probability `level` at least, on average over rows that are
-    exchangeable with these; not in each row, and not for each class. For the
-    latter pass the most probable class as `groups`, or another function of
-    the input; not the target, which rows to come do not have.
+    The promise is that of `fit_conformal_intervals`: the class is in its set
+    with probability `level` at least, on average over rows that are
+    exchangeable with these; not in each row, and not for each class. Groups
+    must be a function of the input, such as the most probable class: the
+    target of rows to come is not known.
 
     Args:
         targets: Integers `(rows,)`, or one-hot `(rows, classes)`, of rows that
