@@ -166,11 +166,13 @@ done.append(True)
 thread.join()
 assert (scores >= 0).all() and len(chosen) == 100
 assert abs(scores - result.mutual_information).max() < 1e-5
-print((peak[0] - before) / 2**20)
+print((peak[0] - before) / 2**10)  # of kiB
 """
 
 
 @pytest.mark.slow
 def test_a_million_rows_take_less_than_a_gibibyte(tmp_path):
     code = _POOL.replace("sys.argv[1]", repr(str(tmp_path / "samples")))
-    assert float(helpers.run_python(code)) < 1024.0
+    mebibytes = float(helpers.run_python(code))
+    # The statistics alone, of 10 classes 4 times and of others, are 160 MB.
+    assert 150.0 < mebibytes < 1024.0
