@@ -7,6 +7,7 @@ imported only if Keras runs on it, but for TensorFlow where a SavedModel is run.
 import contextlib
 import functools
 import operator
+import os
 import platform
 import sys
 import threading
@@ -140,6 +141,15 @@ def quickly(function, model):
     return function
 
 
+def uncompiled(reason):
+    """A decorator for a function that `torch.compile` does not look into.
+
+    Args:
+        reason: What it tells where it must compile all, `fullgraph=True`.
+    """
+    return lambda function: function
+
+
 def lasting():
     """A context for tensors that outlive the mode in which they are made.
 
@@ -157,11 +167,28 @@ class ValuesAway(RuntimeError):
     """On JAX: a model's variables have no values while Keras runs an epoch."""
 
 
-def patient(function):
-    """`function()`, which reads values that another thread may hold.
+_TRAINER = os.path.join("keras", "src", "backend", BACKEND, "trainer.py")
+
+
+def is_in_trainer():
+    """Whether `fit` or `evaluate` of a model, or the like, calls this."""
+    # Pinned by tests/contracts/test_trainers.py.
+    return _is_called_from(_TRAINER)
+
+
+def models_of_other_threads():
+    """The models whose `fit`, or the like, runs in other threads; on JAX.
+
+    There what is written to their variables meanwhile may be lost.
+    """
+    return []
+
+
+def patient(function, seconds=60.0):
+    """`function()`, which needs values that another thread may hold.
 
     On JAX Keras' own `predict` holds them for as long as it runs: there it is
-    tried again and again, for a while. Elsewhere it is called.
+    tried again and again, for so many seconds. Elsewhere it is called.
     """
     return function()
 
@@ -585,10 +612,26 @@ elif BACKEND == "jax":
         )
         return {"layout": layout}
 
-    _PATIENCE = 60.0  # seconds
+    def models_of_other_threads():
+        models, here = [], threading.get_ident()
+        for thread, frame in sys._current_frames().items():
+            called = ""
+            while thread != here and frame is not None:
+                if (
+                    frame.f_code.co_filename.endswith(_TRAINER)
+                    and called not in _LAST_HOOKS
+                    and isinstance(frame.f_locals.get("self"), keras.Model)
+                ):
+                    models.append(frame.f_locals["self"])
+                called = frame.f_code.co_name
+                frame = frame.f_back
+        return models
 
-    def patient(function):
-        deadline = time.monotonic() + _PATIENCE
+    # When these are called, the values are back for good.
+    _LAST_HOOKS = ("on_train_end", "on_test_end", "on_predict_end")
+
+    def patient(function, seconds=60.0):
+        deadline = time.monotonic() + seconds
         while True:
             try:
                 return function()
@@ -678,6 +721,9 @@ elif BACKEND == "torch":
         }
         layer.add_module("states", torch.nn.ParameterDict(found))
         return len(found) == len(values)
+
+    def uncompiled(reason):
+        return lambda function: torch.compiler.disable(function, reason=reason)
 
     def lasting():
         return torch.inference_mode(False)

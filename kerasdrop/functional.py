@@ -15,6 +15,8 @@ from kerasdrop import masks
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
 _SELU_LIMIT = -_SELU_ALPHA * _SELU_SCALE
+# Not in the graph: `torch.compile(dynamic=True)` fails at this power.
+_SELU_LIMIT_SQUARED = _SELU_LIMIT**2
 
 # Of a rate of 0, at any temperature.
 _LOWEST_LOGIT = -1e30
@@ -139,7 +141,7 @@ def alpha_dropout(inputs, draw, rate, noise_shape=None):
     rate = masks.unless_all_is_kept(draw, rate, 0.0)
     keep = masks.keep_mask(draw, rate, inputs, noise_shape)
     rate = ops.cast(rate, _precise(inputs))
-    inverse = (1.0 - rate) * (1.0 + rate * _SELU_LIMIT**2)
+    inverse = (1.0 - rate) * (1.0 + rate * _SELU_LIMIT_SQUARED)
     some = inverse > 0.0
     a = ops.where(some, ops.rsqrt(ops.where(some, inverse, 1.0)), 0.0)
     a = ops.where(inverse >= 0.0, a, float("nan"))

@@ -83,21 +83,40 @@ def set_rates(model, rate, layers=None):
     >>> get_rates(model)
     {'early': 0.25, 'late': 0.5}
     """
+    assign(assignments(model, rate, layers))
+
+
+def assignments(model, rate, layers=None):
+    """What `set_rates` would set, checked without a look at any state.
+
+    Args, raises: As `set_rates`.
+
+    Returns:
+        List of (layer, rate).
+    """
     owner = "set_rates"
     candidates = _candidates(model, owner)
     if isinstance(rate, dict):
-        assignments = _assignments_of_dict(candidates, rate, layers)
+        found = _assignments_of_dict(candidates, rate, layers)
     else:
-        number = _checks.rate_to_set(rate, "set_rates")
-        assignments = [
+        number = _checks.rate_to_set(rate, owner)
+        found = [
             (path, layer, number)
             for path, layer in _select(candidates, layers, owner)
         ]
-    for path, layer, number in assignments:
+    for path, layer, number in found:
         _check_settable(candidates, path, layer, number, owner)
     if layers is None and not isinstance(rate, dict):
         _warn_of_others(candidates, owner)
-    for _, layer, number in assignments:
+    return [(layer, number) for _, layer, number in found]
+
+
+def assign(found):
+    """Sets the rates that `assignments` found: all, or after an error none."""
+    for layer, _ in found:
+        # On JAX, inside an epoch: the layer says what to do.
+        _ = layer.rate
+    for layer, number in found:
         layer.rate = number
 
 
@@ -269,8 +288,6 @@ def _check_settable(candidates, path, layer, number, owner):
             f"leave it as it is: {_call_for_ours(candidates, owner)}."
         )
     layer.checked_rate(number)  # the layer refuses, with the fix
-    # On JAX, inside an epoch: the layer says what to do.
-    _ = layer.rate
 
 
 def _warn_of_others(candidates, owner):

@@ -57,9 +57,23 @@ def value_of(variable, owner):
         raise _backend.ValuesAway(
             f"{owner}: on JAX, Keras keeps the state of a model outside its "
             "variables while an epoch runs, so the rate can neither be read "
-            "nor set now. In a callback, touch `self.model` first (its getter "
-            "writes the state back), or call `model.jax_state_sync()`."
+            f"nor set now. {_remedy(_backend.is_in_trainer())}"
         ) from None
+
+
+def _remedy(is_in_trainer):
+    """What to do where Keras on JAX holds the values."""
+    if is_in_trainer:
+        return (
+            "In a callback, touch `self.model` first (its getter writes the "
+            "state back), or call `model.jax_state_sync()`."
+        )
+    return (
+        "The epoch runs in another thread: to set rates from here, pass a "
+        "`kerasdrop.callbacks.DropoutRateControl` to `fit` and call its "
+        "`set_rates`; to see them, use `DropoutRateLogger`. Do not call "
+        "`model.jax_state_sync()` from here, which ends `fit` with an error."
+    )
 
 
 def name_scope(layer):
@@ -141,7 +155,17 @@ class DrawState(keras.layers.Layer):
     def write(self, name, value):
         """Sets a state from outside the model's computation."""
         self._readable(name)
-        getattr(self, name).state.assign(value)
+        variable = getattr(self, name).state
+        for model in _backend.models_of_other_threads():
+            if any(variable is each for each in model.non_trainable_variables):
+                # Even where the values are in place just now, Keras may have
+                # read them already, to write them back later.
+                raise _backend.ValuesAway(
+                    f"{self._owner}: Keras trains, evaluates or predicts with "
+                    f"model '{model.name}' just now, and what is set "
+                    f"meanwhile may be lost on JAX. {_remedy(False)}"
+                )
+        variable.assign(value)
 
     def tensor(self, name):
         """The value of a state, in the graph."""

@@ -23,7 +23,6 @@ ROWS = (
         "kerasdrop._reports",
         "kerasdrop.callbacks.plateau",
         "kerasdrop.callbacks.record",
-        "kerasdrop.layers.arguments",
         "kerasdrop.montecarlo",  # imports nothing
         "kerasdrop.montecarlo.moments",
         "kerasdrop.montecarlo.refusals",
@@ -37,6 +36,7 @@ ROWS = (
         "kerasdrop._classes",
         "kerasdrop._peaks",
         "kerasdrop._targets",
+        "kerasdrop.layers.arguments",
         "kerasdrop.montecarlo.batches",
         "kerasdrop.montecarlo.plans",
         "kerasdrop.rows",

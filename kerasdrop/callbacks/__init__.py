@@ -1,7 +1,13 @@
 """Callbacks that move the rates of a model during `fit`, or record them."""
 
 from kerasdrop.callbacks.adaptive import AdaptiveDropoutRate
+from kerasdrop.callbacks.control import DropoutRateControl
 from kerasdrop.callbacks.logger import DropoutRateLogger
 from kerasdrop.callbacks.scheduler import DropoutRateScheduler
 
-__all__ = ["AdaptiveDropoutRate", "DropoutRateLogger", "DropoutRateScheduler"]
+__all__ = [
+    "AdaptiveDropoutRate",
+    "DropoutRateControl",
+    "DropoutRateLogger",
+    "DropoutRateScheduler",
+]

@@ -3,17 +3,29 @@
 import functools
 import inspect
 
+from kerasdrop import _backend
+
 # Names that other packages have for the rate, or for its complement.
 _OF_DROPPING = ("p", "prob", "drop_prob", "drop_rate", "dropout_rate")
 _OF_KEEPING = ("keep_prob", "keep_rate")
+
+
+_outside = _backend.uncompiled(
+    "A layer has a state. Make it outside of the function that is compiled "
+    "with fullgraph=True, and call it inside."
+)
 
 
 class CheckedArguments:
     """Abstract: names the class that was called, and other names of a rate.
 
     Python would name the class whose `__init__` is inherited, which may be a
-    private one.
+    private one. `torch.compile` leaves the making of such a layer to Python.
     """
+
+    @_outside
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(cls, *args, **kwargs)
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -31,7 +43,7 @@ class CheckedArguments:
 
         # Keras reads the names of the arguments off it.
         __init__.__signature__ = inspect.signature(plain)
-        cls.__init__ = __init__
+        cls.__init__ = _outside(__init__)
 
 
 def _check(cls, init, args, kwargs):

@@ -1,0 +1,131 @@
+"""Rates that any thread sets while `fit` runs, and `fit`'s thread applies."""
+
+import threading
+
+import keras
+
+from kerasdrop import _backend
+from kerasdrop import _model_tree
+from kerasdrop import rates
+
+_OWNER = "DropoutRateControl"
+_SECONDS = 2.0
+
+
+class DropoutRateControl(keras.callbacks.Callback):
+    """Lets any thread set dropout rates while `fit` runs.
+
+    For a slider in a notebook, a server that listens, a watchdog. Its method
+    `set_rates` may be called in any thread, at any time. While `fit` trains
+    with this callback, the rates wait for the thread of `fit`, which sets them
+    before its next batch (with `steps_per_execution` above 1, before the next
+    execution), without a retrace. When training ends, what still waits is set
+    as well. While no training runs they are set at once.
+
+    It works in the same way on each backend. On JAX it is the only way: there
+    Keras holds the state of a model elsewhere while an epoch runs, and what
+    other threads set is refused or would be lost.
+
+    It costs nothing in batches before which no rate was set. On JAX, a batch
+    before which one was costs what `DropoutRateScheduler` says.
+
+    A training that ends with an error does not tell its callbacks so. What
+    other threads set after that waits until the thread that trained ends or
+    calls `set_rates`, or until `fit` is called again with this callback.
+
+    Args:
+        model: The `keras.Model` that is to be trained, or a model or layer
+            inside it.
+
+    Raises:
+        TypeError: If `model` is no layer.
+        ValueError: If it has no layer of kerasdrop. When training begins: if
+            the model that is trained neither is `model` nor contains it.
+
+    Example:
+
+    >>> control = DropoutRateControl(model)
+    >>> slider.observe(lambda change: control.set_rates(change.new), "value")
+    >>> history = model.fit(x, y, epochs=20, callbacks=[control])
+    """
+
+    def __init__(self, model):
+        super().__init__()
+        rates.live_layers(model, _OWNER)  # raises
+        self._controlled = model
+        self._lock = threading.Lock()
+        self._waiting = {}  # by the id of a layer: the layer and its rate
+        self._trainer = None  # the thread in which `fit` runs
+
+    def set_rates(self, rate, layers=None):
+        """Sets the rate of some or all layers, as `kerasdrop.set_rates` does.
+
+        Of several rates for a layer that wait for the same batch, the last
+        one is set. An argument that is wrong raises here, in the thread that
+        calls, and `fit` goes on.
+
+        Args:
+            rate: Float in [0, 1], or a dict, as in `kerasdrop.set_rates`.
+            layers: Which layers, as in `kerasdrop.set_rates`.
+
+        Raises:
+            ValueError: As `kerasdrop.set_rates`.
+            TypeError: As `kerasdrop.set_rates`.
+            RuntimeError: On JAX, if Keras trains, evaluates or predicts with
+                the model in another thread without this callback.
+        """
+        found = rates.assignments(self._controlled, rate, layers)
+        with self._lock:
+            for layer, number in found:
+                self._waiting[id(layer)] = layer, number
+            if not self._is_training():
+                self._apply()
+
+    def on_train_begin(self, logs=None):
+        trained = self.model
+        inside = (layer for _, layer in _model_tree.walk(trained))
+        if not any(self._controlled is each for each in (trained, *inside)):
+            raise ValueError(
+                f"{_OWNER}: it was made for '{self._controlled.name}', but "
+                "the model that is trained neither is that nor contains it. "
+                f"Pass the model that is trained: `{_OWNER}(model)`. "
+                f"Received: a model '{trained.name}'"
+            )
+        with self._lock:
+            self._trainer = threading.current_thread()
+            self._apply()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._apply_in_turn()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._apply_in_turn()
+
+    def on_train_end(self, logs=None):
+        with self._lock:
+            self._apply()
+            self._trainer = None
+
+    def _is_training(self):
+        """Whether a method of a callback will follow in which rates are set."""
+        if self._trainer is threading.current_thread():
+            # What `fit` calls waits for its turn as well: on JAX, it may be
+            # called where no state can be set, as data generators are.
+            return _backend.is_in_trainer()
+        return self._trainer is not None and self._trainer.is_alive()
+
+    def _apply_in_turn(self):
+        if self._waiting:  # or else the lock would be all that a batch costs
+            with self._lock:
+                self._apply()
+
+    def _apply(self):
+        """Sets what waits; in the thread of `fit`, or while none runs."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = list(self._waiting.values()), {}
+        if self._trainer is threading.current_thread():
+            _ = self.model  # on JAX: brings the state back
+            rates.assign(waiting)
+        else:  # `fit` may be about to return in another thread
+            _backend.patient(lambda: rates.assign(waiting), _SECONDS)
