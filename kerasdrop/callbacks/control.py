@@ -9,7 +9,7 @@ from kerasdrop import _model_tree
 from kerasdrop import rates
 
 _OWNER = "DropoutRateControl"
-_SECONDS = 2.0
+_SECONDS = 10.0
 
 
 class DropoutRateControl(keras.callbacks.Callback):
@@ -75,11 +75,17 @@ class DropoutRateControl(keras.callbacks.Callback):
                 the model in another thread without this callback.
         """
         found = rates.assignments(self._controlled, rate, layers)
+        # `fit` may be about to begin or to return in another thread.
+        _backend.patient(lambda: self._take(found), _SECONDS)
+
+    def _take(self, found):
         with self._lock:
-            for layer, number in found:
-                self._waiting[id(layer)] = layer, number
-            if not self._is_training():
+            if self._is_training():
+                for layer, number in found:
+                    self._waiting[id(layer)] = layer, number
+            else:
                 self._apply()
+                rates.assign(found)
 
     def on_train_begin(self, logs=None):
         trained = self.model
@@ -123,9 +129,7 @@ class DropoutRateControl(keras.callbacks.Callback):
         """Sets what waits; in the thread of `fit`, or while none runs."""
         if not self._waiting:
             return
-        waiting, self._waiting = list(self._waiting.values()), {}
         if self._trainer is threading.current_thread():
             _ = self.model  # on JAX: brings the state back
-            rates.assign(waiting)
-        else:  # `fit` may be about to return in another thread
-            _backend.patient(lambda: rates.assign(waiting), _SECONDS)
+        rates.assign(list(self._waiting.values()))
+        self._waiting.clear()
