@@ -154,7 +154,8 @@ def lasting():
     """A context for tensors that outlive the mode in which they are made.
 
     PyTorch's inference mode makes tensors that cannot be changed, nor used in
-    training, once it is left.
+    training, once it is left. On JAX, what a compiled function makes ends with
+    it.
     """
     return contextlib.nullcontext()
 
@@ -219,6 +220,14 @@ def is_tracing():
     return False
 
 
+def is_state_lost():
+    """Whether what is assigned to variables here is lost, or breaks them.
+
+    On JAX, in a function that is compiled, outside of `stateless_call`.
+    """
+    return False
+
+
 def whole_layout(num_axes):
     """Keyword arguments for a `keras.Variable` that no `LayoutMap` divides.
 
@@ -269,6 +278,24 @@ def values_of(variables, model):
         ValuesAway: On JAX, if those of `model` have none just now.
     """
     return [variable.value for variable in variables]
+
+
+def has_rank(tensor):
+    """Whether the number of axes of a tensor is known; else on TensorFlow."""
+    return True
+
+
+def by_rows(function, tensor):
+    """`function` of a tensor whose rank is not known, made one of two axes.
+
+    Args:
+        function: Of a tensor `(rows, units)`; returns one of that shape.
+        tensor: A tensor; its first axis is the row.
+
+    Returns:
+        A tensor of its shape.
+    """
+    raise NotImplementedError
 
 
 def is_recomputing():
@@ -402,6 +429,14 @@ if BACKEND == "tensorflow":
 
     right_shift = tf.bitwise.right_shift
 
+    def has_rank(tensor):
+        return getattr(tensor.shape, "rank", 0) is not None
+
+    def by_rows(function, tensor):
+        shape = tf.shape(tensor)
+        rows = tf.reshape(tensor, [shape[0], tf.reduce_prod(shape[1:])])
+        return tf.reshape(function(rows), shape)
+
     def after(inputs):
         return tf.control_dependencies([inputs])
 
@@ -411,27 +446,46 @@ if BACKEND == "tensorflow":
 
     def fused(function):
         @functools.cache
-        def compiled(ranks):
+        def compiled(ranks, by_xla):
             # One for each combination of ranks: to trace less often,
             # TensorFlow would else make one for tensors of unknown rank.
             return tf.function(
                 function,
-                jit_compile=True,
+                jit_compile=by_xla,
                 autograph=False,
                 reduce_retracing=True,
             )
 
+        seen = set()
+
         def run(*args):
-            # XLA compiles for each concrete shape: not worth it for sequences
-            # of every length.
-            lengths_vary = None in getattr(args[0], "shape", ())[1:]
-            is_unwanted = _export.is_on or _quick.is_on
-            if lengths_vary or is_unwanted or not _has_xla():
+            if _export.is_on or _quick.is_on or not _has_xla():
                 return function(*args)
-            ranks = (len(getattr(arg, "shape", ())) for arg in args)
-            return compiled(tuple(ranks))(*args)
+            shapes = tuple(tuple(getattr(arg, "shape", ())) for arg in args)
+            if not tf.executing_eagerly():
+                if None in shapes[0][1:]:  # sequences of every length
+                    return function(*args)
+                # In such a scope the runtime compiles a size when it comes
+                # for the second time, and then runs what it has compiled.
+                if not _pass.is_on:
+                    with tf.xla.experimental.jit_scope():
+                        return function(*args)
+            elif shapes not in seen:  # XLA would compile for it alone
+                seen.add(shapes)
+                return compiled(tuple(map(len, shapes)), False)(*args)
+            return compiled(tuple(map(len, shapes)), True)(*args)
 
         return run
+
+    class _Pass(threading.local):
+        """Whether this thread traces what `compiled` compiles.
+
+        Its sizes come again, and its memory is that of what is compiled.
+        """
+
+        is_on = False
+
+    _pass = _Pass()
 
     class _Quick(threading.local):
         """Whether this thread runs what is not worth compiling."""
@@ -478,11 +532,18 @@ if BACKEND == "tensorflow":
         )
 
     def compiled(function, model, any_size=True):
+        def trace_pass(*args):
+            outer, _pass.is_on = _pass.is_on, True
+            try:
+                return function(*args)
+            finally:
+                _pass.is_on = outer
+
         @functools.cache
         def of_ranks(ranks):
             # As above: `y` may come with an axis of size 1 and without.
             return tf.function(
-                function,
+                trace_pass,
                 autograph=False,  # or it would dress up every error
                 reduce_retracing=any_size,
             )
@@ -602,6 +663,16 @@ elif BACKEND == "jax":
     def is_tracing():
         # Of a compiled function even constants are traced.
         return isinstance(jax.numpy.zeros(()), jax.core.Tracer)
+
+    def is_state_lost():
+        # Pinned by tests/contracts/test_stateless_scope.py.
+        scope = keras.StatelessScope(initialize_variables=False)
+        with scope:
+            is_inside_another = scope.original_scope is not None
+        return not is_inside_another and is_tracing()
+
+    def lasting():
+        return jax.ensure_compile_time_eval()
 
     def whole_layout(num_axes):
         distribution = keras.distribution.distribution()

@@ -530,8 +530,9 @@ def _threshold(rate):
 def _survives(word, rate):
     # Signed words: the lowest is -2**31, which is 2 * -2**30.
     keep = word >= (_threshold(rate) - 2**30) * 2
-    # Not `rate < 1`: a rate that is NaN keeps all, and so it shows.
-    return ops.logical_and(keep, ops.logical_not(rate >= 1.0))
+    # Not `rate < 1`: a rate that is NaN keeps all, and so it shows. Nor `not
+    # rate >= 1`, which TensorFlow replaces by it in a graph.
+    return ops.logical_and(keep, ops.cast(rate >= 1.0, "int32") < 1)
 
 
 _fused_keep = _backend.fused(_keep)

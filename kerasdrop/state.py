@@ -172,7 +172,22 @@ class DrawState(keras.layers.Layer):
         return _backend.read(getattr(self, name).state)
 
     def advance(self, name):
-        """Adds 1 to a counter, in the graph; returns its value before."""
+        """Adds 1 to a counter, in the graph; returns its value before.
+
+        Raises:
+            RuntimeError: On JAX, in a compiled function that does not get the
+                state as an argument.
+        """
+        if _backend.is_state_lost():
+            raise RuntimeError(
+                f"{self._owner}: it draws in a function that JAX compiles "
+                "(`jax.jit`, `jax.lax.scan`, ...) and that does not get the "
+                "layer's state. Each call would draw the same mask, and the "
+                "steps would not be counted. Make the layer outside, and call "
+                "it there by `outputs, state = model.stateless_call(trainable, "
+                "state, inputs, training=True)`, with values of variables as "
+                "arguments of the compiled function."
+            )
         variable = getattr(self, name).state
         # A copy: PyTorch's variable is about to change in place.
         before = variable.value + 0

@@ -47,6 +47,8 @@ class AlphaDropout(NoiseShapeLayer, keras.layers.AlphaDropout):
     section 2, "New Dropout Technique".
     """
 
+    _is_by_unit = True
+
     def stochastic(self, inputs, draw, rate):
         return functional.alpha_dropout(inputs, draw, rate, self.noise_shape)
 

@@ -32,6 +32,8 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
     """
 
     _schedule = None
+    # Whether each unit is for itself, so that the number of axes is nothing.
+    _is_by_unit = False
 
     def _start(self, rate, seed, stochastic_inference):
         rate = _checks.plain(rate, self._label())
@@ -165,6 +167,8 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
 
     def call(self, inputs, training=False):
         self._check_inputs(inputs)
+        if not _backend.has_rank(inputs) and self.would_draw(training):
+            return self._call_at_any_rank(inputs, training)
         scope = scopes.scope_of(self)
         draw, step = None, None
         if scope is not None:
@@ -180,6 +184,17 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         if draw is None:
             return self.deterministic(inputs, rate)
         return self.stochastic(inputs, draw, rate)
+
+    def _call_at_any_rank(self, inputs, training):
+        if not self._is_by_unit or getattr(self, "noise_shape", None):
+            raise ValueError(
+                f"{self._label()}: the number of axes of the inputs is not "
+                "known here, and what is dropped depends on it. Make it "
+                "known, e.g. by `inputs = tf.ensure_shape(inputs, (None, "
+                "None, 8))` or `tf.TensorSpec((None, None, 8))`. Received: "
+                f"inputs of shape {inputs.shape}"
+            )
+        return _backend.by_rows(lambda x: self.call(x, training), inputs)
 
     def _next_training_step(self, inputs):
         def advance():
@@ -265,7 +280,7 @@ class NoiseShapeLayer(StochasticLayer):
 
     def _check_inputs(self, inputs):
         super()._check_inputs(inputs)
-        if self.noise_shape is not None:
+        if self.noise_shape is not None and _backend.has_rank(inputs):
             _checks.noise_shape_fits(
                 self.noise_shape, inputs.shape, self._label()
             )

@@ -64,6 +64,8 @@ class Dropout(NoiseShapeLayer, keras.layers.Dropout):
     of its section 10 (multiplication by `1 / (1 - rate)` in training).
     """
 
+    _is_by_unit = True
+
     def stochastic(self, inputs, draw, rate):
         return functional.dropout(inputs, draw, rate, self.noise_shape)
 
@@ -92,6 +94,8 @@ class ClassicDropout(NoiseShapeLayer, keras.layers.Dropout):
     Reference: [Srivastava et al., 2014](
     https://jmlr.org/papers/v15/srivastava14a.html), section 4 and figure 2.
     """
+
+    _is_by_unit = True
 
     def _scales_at_inference(self):
         return True

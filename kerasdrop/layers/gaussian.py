@@ -44,6 +44,8 @@ class GaussianDropout(StochasticLayer, keras.layers.GaussianDropout):
     https://jmlr.org/papers/v15/srivastava14a.html), section 10.
     """
 
+    _is_by_unit = True
+
     def __init__(self, rate, seed=None, stochastic_inference=False, **kwargs):
         # Not the stock layer's: it makes a generator, and locks the state.
         keras.layers.Layer.__init__(self, **kwargs)

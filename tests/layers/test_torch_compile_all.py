@@ -54,7 +54,27 @@ def assert_compiled_as_eager(make, *inputs):
     assert counter.frame_count <= 2
 
 
-@common.cases(names=common.LAYERS)
+# Of layers that are much alike, one; the others take a minute.
+ALIKE = (
+    "ClassicDropout",
+    "MCDropout",
+    "SpatialDropout1D",
+    "SpatialDropout3D",
+    "LockedDropout",
+    "AlphaDropout",
+    "DropPath",
+    "DropBlock1D",
+    "DropBlock3D",
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE))
+        for name in common.LAYERS
+    ],
+)
 def test_every_layer_is_one_graph_for_all_sizes(name):
     make = common.CASES[name].make
     assert_compiled_as_eager(
@@ -65,14 +85,20 @@ def test_every_layer_is_one_graph_for_all_sizes(name):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: layers.MultiHeadAttention(
-            2, 3, dropout=0.4, seed=3, kernel_initializer="ones"
+        pytest.param(
+            lambda: layers.MultiHeadAttention(
+                2, 3, dropout=0.4, seed=3, kernel_initializer="ones"
+            ),
+            id="MultiHeadAttention",
         ),
-        lambda: layers.GroupQueryAttention(
-            4, 2, 1, dropout=0.4, seed=3, kernel_initializer="ones"
+        pytest.param(
+            lambda: layers.GroupQueryAttention(
+                4, 2, 1, dropout=0.4, seed=3, kernel_initializer="ones"
+            ),
+            id="GroupQueryAttention",
+            marks=pytest.mark.slow,
         ),
     ],
-    ids=["MultiHeadAttention", "GroupQueryAttention"],
 )
 def test_attention_is_one_graph_for_all_sizes(make):
     x = np.random.default_rng(0).normal(size=(4, 5, 6)).astype("float32")
@@ -108,7 +134,7 @@ def test_a_layer_made_inside_of_one_graph_is_refused():
 
 
 def gradients(wrapper, body, **compile_arguments):
-    """Of two steps, by each weight; and how many steps were counted."""
+    """Those of two steps, by each weight; and how many steps were counted."""
     keras.utils.set_random_seed(0)
     block = body(wrapper)
     block.build((16, 5))
@@ -121,7 +147,16 @@ def gradients(wrapper, body, **compile_arguments):
     return found, block.drop.step
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+# The compiler looks at it whatever it is.
+has_no_gradient = pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+)
+
+
+@has_no_gradient
+@pytest.mark.parametrize(
+    "backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.slow)]
+)
 def test_a_rematerialised_block_has_the_gradients_of_a_plain_one(backend):
     body = rematerialized.Nested
     plain = gradients(rematerialized.without, body, backend="eager")
@@ -129,6 +164,7 @@ def test_a_rematerialised_block_has_the_gradients_of_a_plain_one(backend):
     torch.testing.assert_close(again, plain)
 
 
+@has_no_gradient
 @pytest.mark.parametrize("fullgraph", [False, True])
 def test_plain_rematerialisation_is_refused(fullgraph):
     with pytest.raises(RuntimeError, match="kerasdrop.remat|side effect"):
