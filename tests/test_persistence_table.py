@@ -230,6 +230,45 @@ def test_the_step_can_be_set():
     )
 
 
+def lines_of_the_docs(word):
+    """The code in the docs that has this word in it."""
+    blocks = DOCS.read_text().split("```")
+    (code,) = (
+        block.removeprefix("python\n")
+        for block in blocks
+        if block.startswith("python\n") and word in block
+    )
+    return code
+
+
+def test_the_lines_of_the_docs_repair_a_copy_of_the_weights():
+    model = trained()
+    other = weights_only(model, None)
+    exec(lines_of_the_docs("old.step"), {"model": model, "other": other})
+    np.testing.assert_allclose(
+        predictions(other), predictions(model), rtol=1e-5
+    )
+
+
+def test_the_lines_of_the_docs_repair_the_best_weights():
+    model = network()
+    rising = Rising()
+    stop = keras.callbacks.EarlyStopping(
+        "watched", mode="min", patience=2, restore_best_weights=True
+    )
+    fit(model, [rising, stop], epochs=5)
+    best = rising.best.get_layer("classic").step
+    assert (model.get_layer("classic").step, best) == (6, 2)
+    exec(
+        lines_of_the_docs("best_epoch"),
+        {"model": model, "stop": stop, "steps_per_epoch": 2},
+    )
+    assert model.get_layer("classic").step == best
+    np.testing.assert_allclose(
+        predictions(model), predictions(rising.best), rtol=1e-5
+    )
+
+
 def test_a_step_that_is_none_is_refused():
     with pytest.raises(ValueError, match="`step` must be an integer"):
         layers.Dropout(0.5).step = -1

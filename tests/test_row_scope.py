@@ -11,6 +11,7 @@ from keras import ops
 import kerasdrop
 from kerasdrop import layers
 from kerasdrop import row_scope
+from tests import helpers
 
 BACKEND = keras.backend.backend()
 INPUTS = np.ones((12, 40), "float32")
@@ -271,6 +272,35 @@ def test_examples_under_vmap():
 
     outputs = jax.vmap(one)(INPUTS, np.arange(12))
     np.testing.assert_array_equal(np.asarray(outputs) == 0, whole_mask())
+
+
+_PMAP = """
+import os
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+import jax
+import numpy as np
+import kerasdrop
+
+layer = kerasdrop.layers.Dropout(0.5, seed=3)
+values = [np.asarray(v.value) for v in layer.non_trainable_variables]
+call = lambda x: layer.stateless_call([], values, x, training=True)[0]
+
+def part(x):
+    with kerasdrop.row_scope(first_row=4 * jax.lax.axis_index("device")):
+        return call(x)
+
+x = np.ones((2, 4, 50), "float32")
+whole = np.asarray(call(x.reshape(8, 50)))
+parts = np.asarray(jax.pmap(part, "device")(x)).reshape(8, 50)
+alone = np.asarray(jax.pmap(call)(x))
+print(jax.device_count(), (parts == whole).all(), (alone[0] == alone[1]).all())
+"""
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="pmap of JAX")
+def test_devices_under_pmap():
+    # Without the scope, each part has the masks of the first rows.
+    assert helpers.run_python(_PMAP).split()[-3:] == ["2", "True", "True"]
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="vmap of PyTorch")

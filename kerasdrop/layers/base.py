@@ -83,7 +83,10 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
     def step(self):
         """How many training calls the layer has seen: an int of at least 0.
 
-        It is set where what restored the weights does not know of it. The
+        What restores weights alone (`set_weights`,
+        `EarlyStopping(restore_best_weights=True)`) leaves it as it is. Set it
+        then: `new.step = old.step`, or for a model that was trained from its
+        first step `layer.step = (stop.best_epoch + 1) * steps_per_epoch`. The
         table in docs/annealing.md tells what keeps it.
         """
         return int(self._state.read("step"))
