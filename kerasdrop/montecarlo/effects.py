@@ -1,6 +1,5 @@
 """Whether what a layer draws changes what it makes, and as it must."""
 
-import collections
 import contextlib
 import functools
 from typing import NamedTuple
@@ -24,9 +23,6 @@ _BY_CHANNEL = (
 # What happens by chance less often is no chance.
 _CHANCE = 1e-9
 _UNLIKELY = 1e-3
-
-# Of a class of Keras or of this package so many layers are probed.
-_OF_A_CLASS = 2
 
 
 class Probe(NamedTuple):
@@ -95,15 +91,15 @@ class Prober:
 
 
 def _probed(model, drawn):
-    """The layers to be probed: of a class that is known, the first ones."""
-    seen = collections.Counter()
+    """The layers to be probed: of a class that is known, the first one."""
+    seen = set()
     for _, layer in _model_tree.walk(model):
         is_rnn = isinstance(layer, keras.layers.RNN) and layer.cell in drawn
         if not is_rnn and layer not in drawn:
             continue
-        seen[type(layer)] += 1
-        if adapters.is_foreign(layer) or seen[type(layer)] <= _OF_A_CLASS:
+        if adapters.is_foreign(layer) or type(layer) not in seen:
             yield layer
+        seen.add(type(layer))
 
 
 class Effects:

@@ -17,6 +17,9 @@ from kerasdrop.montecarlo import folding
 from kerasdrop.montecarlo import plans
 from kerasdrop.montecarlo import sampling
 from kerasdrop.montecarlo import walking
+from tests.montecarlo import zoo
+from tests.montecarlo import zoo_checks
+from tests.montecarlo.zoo import registry
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
 TOKENS = np.array([[3, 4, 0, 0], [1, 2, 3, 4], [5, 0, 0, 0], [2, 2, 1, 0]])
@@ -128,6 +131,17 @@ def test_masks_that_belong_to_places_in_the_batch(monkeypatch):
         predicted(dense(layers.Dropout(0.5, name="drop")))
 
 
+def test_masks_that_belong_to_a_number_of_samples(monkeypatch):
+    plain = plans.index_and_rows
+
+    def index_and_rows(plan, samples, rows):
+        return plain(plan, samples + samples.shape[0], rows)
+
+    monkeypatch.setattr(plans, "index_and_rows", index_and_rows)
+    with fails("layer 'drop'", "each for its sample"):
+        predicted(dense(layers.Dropout(0.5, name="drop")))
+
+
 def test_masks_that_are_the_same_in_all_samples(monkeypatch):
     plain = plans.index_and_rows
 
@@ -217,6 +231,42 @@ def test_centring():
 
     with fails("layer 'centred'"):
         predicted(dense(Centred(name="centred"), layers.Dropout(0.5)))
+
+
+@pytest.mark.parametrize("vectorized", [True, False])
+def test_a_layer_that_is_told_to_be_in_training(vectorized):
+    class Normalized(layers.Layer):
+        def __init__(self):
+            super().__init__(name="normalized")
+            self.inner = layers.BatchNormalization(name="inner")
+
+        def build(self, shape):
+            self.inner.build(shape)
+            self.built = True
+
+        def call(self, inputs):
+            return self.inner(inputs, training=True)
+
+    model = dense(Normalized(), layers.Dropout(0.5))
+    before = [np.array(value) for value in model.get_weights()]
+    with fails("layer 'normalized/inner'", "is called with `training=True`"):
+        predicted(model, vectorized=vectorized)
+    for one, other in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_layer_that_counts_its_rows():
+    class OverRows(layers.Layer):
+        def call(self, inputs):
+            return inputs / ops.cast(ops.shape(inputs)[0], inputs.dtype)
+
+    for stack in (
+        [OverRows(name="over"), layers.Dropout(0.5)],
+        [layers.Dropout(0.5), OverRows(name="over")],
+    ):
+        for rows in (1, 3, len(X)):
+            with fails("layer 'over'", "depends on the other rows"):
+                predicted(dense(*stack), X[:rows])
 
 
 class Doubling(layers.Layer):
@@ -340,6 +390,29 @@ def test_no_batch_of_a_generator_is_lost():
     result = predicted(model, (part for part in (X[:3], X[3:])))
     expected = predicted(model, X, verify=False)
     np.testing.assert_allclose(result.mean, expected.mean, rtol=1e-5)
+
+
+IN_ANY_DTYPE = (
+    "a_class_token",
+    "convolutions",
+    "dense_blocks",
+    "inner_model_of_lists",
+    "nested",
+    "tied_weights",
+)
+
+
+@pytest.mark.parametrize(
+    "policy", ["mixed_float16", "mixed_bfloat16", "float64"]
+)
+def test_rounding_in_any_dtype_is_no_fault(policy):
+    for name in IN_ANY_DTYPE:
+        entry = zoo.ENTRIES[name]
+        with registry.of_policy(policy):
+            model, x = zoo_checks.prepared(entry)
+        found = kerasdrop.inspect(model, x).verification
+        assert found.num_calls > 1
+        assert found.largest_difference <= found.allowed
 
 
 def test_it_is_kept_with_the_model(tmp_path):
