@@ -15,7 +15,7 @@ from kerasdrop.montecarlo.adapters import register_stochastic
 from kerasdrop.montecarlo.inspection import inspect
 from kerasdrop.montecarlo.model import MonteCarlo
 from kerasdrop.montecarlo.prediction import mc_predict
-from kerasdrop.montecarlo.verification import VerificationError
+from kerasdrop.montecarlo.verdicts import VerificationError
 from kerasdrop.rates import get_rates
 from kerasdrop.rates import set_rates
 from kerasdrop.rematerialization import remat

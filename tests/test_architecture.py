@@ -29,6 +29,8 @@ ROWS = (
         "kerasdrop.montecarlo.result",
         "kerasdrop.montecarlo.samples_out",
         "kerasdrop.montecarlo.symbolic",
+        "kerasdrop.montecarlo.chosen_rows",
+        "kerasdrop.montecarlo.verdicts",
     ),
     (
         "kerasdrop._bits",

@@ -8,74 +8,24 @@ runs as it takes. `runs` runs, `comparing` and `effects` judge, and
 `whole_pass` looks at the pass that is compiled.
 """
 
-import dataclasses
-import warnings
 from typing import NamedTuple
 
 import numpy as np
-from keras import tree
 
 from kerasdrop import _model_tree
 from kerasdrop.montecarlo import adapters
+from kerasdrop.montecarlo import chosen_rows
 from kerasdrop.montecarlo import comparing
 from kerasdrop.montecarlo import effects
 from kerasdrop.montecarlo import misfits
 from kerasdrop.montecarlo import refusals
 from kerasdrop.montecarlo import runs
 from kerasdrop.montecarlo import untouched
+from kerasdrop.montecarlo.verdicts import Verification
+from kerasdrop.montecarlo.verdicts import VerificationError
 
-MOST_ROWS = 5
 # Of what is drawn, until each layer has shown that it draws.
 _MOST_SEEDS = 4
-
-
-class VerificationError(ValueError):
-    """A model is not, in a Monte Carlo pass, what it is in a plain call.
-
-    Args:
-        message: String. It names the first layer or operation where both
-            part, and what can be done.
-    """
-
-    def __init__(self, message):
-        super().__init__(message)
-
-
-@dataclasses.dataclass(frozen=True)
-class Verification:
-    """What the self-check saw; a model that fails it is an error.
-
-    Attributes:
-        num_rows: Integer, the rows that it was made on.
-        num_calls: Integer, the calls of layers and operations whose outputs
-            were compared.
-        largest_difference: Float, the largest difference between a plain call
-            and samples of which nothing is dropped, in parts of the largest
-            value of a tensor.
-        allowed: Float, the largest difference that counts as rounding.
-        without_effect: Tuple of the paths of layers whose draws changed
-            nothing on these rows.
-    """
-
-    num_rows: int
-    num_calls: int
-    largest_difference: float
-    allowed: float
-    without_effect: tuple
-
-    def __str__(self):
-        lines = (
-            f"Verified on {self.num_rows} rows: with nothing dropped, "
-            f"{self.num_calls} calls of layers and operations make what a "
-            f"plain call makes, to {self.largest_difference:.1e} (allowed: "
-            f"{self.allowed:.1e})."
-        )
-        if self.without_effect:
-            lines += (
-                "\nWithout effect on these rows: "
-                f"{', '.join(self.without_effect)}."
-            )
-        return lines
 
 
 class Result(NamedTuple):
@@ -95,18 +45,6 @@ class Result(NamedTuple):
     outputs: object
     batch: runs.Rows
     before: untouched.Snapshot
-
-
-def warn_of_no_effect(check, result):
-    """Warns of layers whose draws changed nothing."""
-    paths = result.verification.without_effect
-    if paths:
-        warnings.warn(
-            f"{check.owner}: what is drawn for {', '.join(map(repr, paths))} "
-            f"of model '{check.model.name}' has no effect on the rows at "
-            "hand. Their inputs may be all 0 there, or a weight behind them.",
-            stacklevel=5,
-        )
 
 
 class Check:
@@ -129,7 +67,7 @@ class Check:
         self._vectorized = vectorized
         self._runs = runs.Runs(model, holder, plan, vectorized)
 
-    def on(self, batch, num_rows, most_rows=MOST_ROWS):
+    def on(self, batch, num_rows, most_rows=chosen_rows.MOST_ROWS):
         """Makes the check on some rows.
 
         Args:
@@ -148,7 +86,7 @@ class Check:
         chosen = whole = np.arange(size)
         if self._vectorized:
             inputs = batch.part(whole[:num_rows]).inputs
-            chosen = chosen_rows(inputs, most_rows, size)
+            chosen = chosen_rows.chosen(inputs, most_rows, size)
         try:
             try:
                 found = self._checked(batch.part(chosen))
@@ -188,7 +126,7 @@ class Check:
         num_rows = len(rows.places)
         order, others = None, rows
         if self._vectorized:
-            order = _other_order(num_rows, any_number)
+            order = chosen_rows.other_order(num_rows, any_number)
             others = rows.part(order)
         run = self._runs.of(rows, others)
         if self._runs.draws_at_inference:
@@ -394,34 +332,3 @@ def _by(difference):
         f"it differs by {difference.size:.2g} of its largest value (allowed: "
         f"{difference.allowed:.1g})"
     )
-
-
-def chosen_rows(inputs, most_rows, batch_size):
-    """Rows for the check: those with the most and the fewest zeros first.
-
-    Args:
-        inputs: Numpy arrays `(batch, ...)`.
-        most_rows: Integer.
-        batch_size: Integer.
-
-    Returns:
-        Integers, in their order: not as many as the batch has, so that what
-        depends on the number of rows is seen. Of a few rows some come twice.
-    """
-    leaves = [leaf for leaf in tree.flatten(inputs) if leaf is not None]
-    num_rows = len(leaves[0])
-    zeros = sum(
-        np.sum(np.reshape(leaf, (num_rows, -1)) == 0, axis=1) for leaf in leaves
-    )
-    spread = np.linspace(0, num_rows - 1, MOST_ROWS).astype(int)
-    ranked = [int(np.argmax(zeros)), int(np.argmin(zeros)), *spread.tolist()]
-    ranked += range(min(num_rows, MOST_ROWS))
-    chosen = np.sort(list(dict.fromkeys(ranked))[:most_rows])
-    few = batch_size <= most_rows
-    return np.resize(chosen, batch_size + 1) if few else chosen
-
-
-def _other_order(num_rows, any_number):
-    """The last half of the rows, reversed; as often as they fit, if asked."""
-    half = np.arange(num_rows)[::-1][: -(-num_rows // 2)]
-    return half if any_number else np.resize(half, num_rows)

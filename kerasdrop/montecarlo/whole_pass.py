@@ -4,10 +4,13 @@ With nothing dropped, the very pass that draws is compared with a plain call:
 compiled, in chunks, summarised.
 """
 
+import warnings
+
 import numpy as np
 from keras import ops
 from keras import tree
 
+from kerasdrop.montecarlo import chosen_rows
 from kerasdrop.montecarlo import comparing
 from kerasdrop.montecarlo import runs
 from kerasdrop.montecarlo import verification
@@ -64,14 +67,14 @@ class Verifier:
         if signature in self._seen:
             return None
         check = verification.Check(*self._settings)
-        most_rows = max(1, min(most_rows, verification.MOST_ROWS))
+        most_rows = max(1, min(most_rows, chosen_rows.MOST_ROWS))
         result = check.on(rows, num_rows, most_rows)
         if result.outputs is not None:
             _check_kept(check, result, kept(result.chosen), summaries_of)
 
         def finish():
             check.check_unmoved(result.before.moved())
-            verification.warn_of_no_effect(check, result)
+            _warn_of_no_effect(check, result)
             self._seen.add(signature)
 
         return finish
@@ -98,6 +101,18 @@ def _check_kept(check, result, statistics, summaries_of):
         spread = np.sqrt(np.max(spread, initial=0.0, where=spread > 0.0))
         if size > allowed or spread > magnified:
             check.fail_pass(result, size, spread, allowed)
+
+
+def _warn_of_no_effect(check, result):
+    """Warns of layers whose draws changed nothing."""
+    paths = result.verification.without_effect
+    if paths:
+        warnings.warn(
+            f"{check.owner}: what is drawn for {', '.join(map(repr, paths))} "
+            f"of model '{check.model.name}' has no effect on the rows at "
+            "hand. Their inputs may be all 0 there, or a weight behind them.",
+            stacklevel=5,
+        )
 
 
 def _array(tensor):

@@ -1,0 +1,52 @@
+"""What a self-check says: an error, or what it saw."""
+
+import dataclasses
+
+
+class VerificationError(ValueError):
+    """A model is not, in a Monte Carlo pass, what it is in a plain call.
+
+    Args:
+        message: String. It names the first layer or operation where both
+            part, and what can be done.
+    """
+
+    def __init__(self, message):
+        super().__init__(message)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """What the self-check saw; a model that fails it is an error.
+
+    Attributes:
+        num_rows: Integer, the rows that it was made on.
+        num_calls: Integer, the calls of layers and operations whose outputs
+            were compared.
+        largest_difference: Float, the largest difference between a plain call
+            and samples of which nothing is dropped, in parts of the largest
+            value of a tensor.
+        allowed: Float, the largest difference that counts as rounding.
+        without_effect: Tuple of the paths of layers whose draws changed
+            nothing on these rows.
+    """
+
+    num_rows: int
+    num_calls: int
+    largest_difference: float
+    allowed: float
+    without_effect: tuple
+
+    def __str__(self):
+        lines = (
+            f"Verified on {self.num_rows} rows: with nothing dropped, "
+            f"{self.num_calls} calls of layers and operations make what a "
+            f"plain call makes, to {self.largest_difference:.1e} (allowed: "
+            f"{self.allowed:.1e})."
+        )
+        if self.without_effect:
+            lines += (
+                "\nWithout effect on these rows: "
+                f"{', '.join(self.without_effect)}."
+            )
+        return lines
