@@ -193,9 +193,9 @@ class Engine:
         def more(batch, state, first):
             return self._more(batch, state, chunks, first, chunks.per_call)
 
-        def trial(batch):
-            few = chunks._replace(count=min(1, chunks.count))
-            return self._whole(batch, few)
+        def trial(batch, num_chunks):
+            state = self._start(batch, chunks, num_chunks)
+            return self._finish(batch, state), state.summaries
 
         named = {
             "trial": trial,

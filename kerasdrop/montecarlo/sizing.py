@@ -17,6 +17,8 @@ from kerasdrop.montecarlo.sizes import Sizes
 # to compile once more.
 _WORTH = 1.5 if _peaks.BY_RUNNING else 3.0
 
+_LITTLE = 0.05
+
 
 class _OfTheseRows(Exception):
     """A model fails with fewer rows than those that it is to be run on."""
@@ -33,7 +35,8 @@ class Sizing:
             exceed.
         owner: Who is to blame in a message.
         functions: Function of `Chunks` that returns the compiled functions of
-            a pass, by name: `whole`, `start`, `more` and `finish`.
+            a pass, by name: `whole`, `start`, `more` and `finish`; and
+            `trial`, which takes how many chunks to draw behind the first.
     """
 
     def __init__(self, model, num_samples, by_sets, limit, owner, functions):
@@ -193,9 +196,8 @@ class Sizing:
         """The `Need` of a batch whose samples are cut into these chunks."""
         given = _peaks.size_of(batch)
         if _peaks.BY_RUNNING:
-            peak = _peaks.of(functions["trial"], batch)
-            results = _peaks.size_of(peak.results)
-            return self._checked(batch, chunks, given, peak.size, results)
+            size, results = _of_trial(batch, chunks, functions["trial"])
+            return sizes.Need(given + size, results)
         if chunks.num_calls == 1:
             peak = _peaks.of(functions["whole"], batch, sampling.drawing())
             results = _peaks.size_of(peak.results)
@@ -221,6 +223,19 @@ class Sizing:
             samples = min(chunks.size, chunks.num_samples)
             size = (of_one or 0) * batch.rows.shape[0] * samples + results
         return sizes.Need(given + size, results)
+
+
+def _of_trial(batch, chunks, trial):
+    """What a pass takes besides its data, and of it the results."""
+    peak = _peaks.of(trial, batch, 0)
+    results, states = map(_peaks.size_of, peak.results)
+    if chunks.count == 0:
+        return peak.size, results
+    # Further chunks find there what the first has left. If that is little, no
+    # other needs to be drawn to know how much they take.
+    if states <= _LITTLE * peak.size:
+        return peak.size + states, results
+    return _peaks.of(trial, batch, 1).size, results
 
 
 def _shapes(data):

@@ -13,10 +13,10 @@ from tests import helpers
 MIB = 2**20
 LIMIT = 64 * MIB
 # PyTorch and JAX give back what they do not use any more: so there a second
-# call tells what it takes. TensorFlow keeps it: there one sample of one row
-# comes first, for which is loaded what is needed, and what a call takes has a
-# program of its own in it.
-COMPILED = 40 * MIB if keras.backend.backend() == "tensorflow" else 8 * MIB
+# call tells what it takes, with what their kernels take for themselves.
+# TensorFlow keeps it: there one sample of one row comes first, for which is
+# loaded what is needed, and what a call takes has a program of its own in it.
+BESIDES = 40 * MIB if keras.backend.backend() == "tensorflow" else 24 * MIB
 
 pytestmark = pytest.mark.skipif(
     not pathlib.Path("/proc/self/clear_refs").exists(), reason="not Linux"
@@ -138,11 +138,11 @@ def risen(case, **settings):
 )
 def test_a_limit_is_kept(case, kind):
     took, results = risen(case, kind=kind, memory_limit=LIMIT)
-    assert took <= 1.3 * LIMIT + results + COMPILED, took / MIB
+    assert took <= 1.3 * LIMIT + results + BESIDES, took / MIB
 
 
 def test_without_a_limit_it_does_not_grow_with_the_batch():
     case = IMAGES.replace("SIDE", "128")
     took, results = risen(case, kind="regression")
     # Of all rows at once 800 to 1,400 MiB.
-    assert took <= 1.3 * 256 * MIB + results + COMPILED, took / MIB
+    assert took <= 1.3 * 256 * MIB + results + BESIDES, took / MIB
