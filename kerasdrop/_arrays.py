@@ -49,6 +49,11 @@ def dtype_name(value):
     return keras.backend.standardize_dtype(value.dtype)
 
 
+def rounding(values):
+    """The distance from 1 to the next number of the dtype of the values."""
+    return float(np.finfo(dtype_name(values)).eps)
+
+
 def like(xp, value, other):
     """`value` in the dtype of `other`."""
     if xp is np:
@@ -94,6 +99,8 @@ def weight_like(xp, sample_weight, values, owner):
     """
     if sample_weight is None:
         return xp.ones_like(values)
+    if xp is np and is_tensor(sample_weight):
+        sample_weight = ops.convert_to_numpy(sample_weight)
     _, weight, values = floats(sample_weight, values)
     given, wanted = tuple(weight.shape), tuple(values.shape)
     if given[len(wanted) :] == (1,):

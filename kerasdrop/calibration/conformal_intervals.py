@@ -33,7 +33,8 @@ class ConformalIntervals(conformity.Conformal):
             to one factor for all.
 
     Returns (of a call):
-        `(lower, upper)`, each in the shape of the prediction. With weights, a
+        `(lower, upper)`, each in the shape of the prediction, and wider by some
+        units of rounding, so that a target on the edge is in. With weights, a
         row whose own weight is too high for the calibration rows has an
         infinite interval. Where the `"quantiles"` were too wide by more than
         their width, both ends are their middle.
@@ -74,12 +75,17 @@ class ConformalIntervals(conformity.Conformal):
             _, threshold, first = _arrays.floats(
                 threshold.reshape(shape), first
             )
-        if self.method == "absolute":
-            return first - threshold, first + threshold
+        upper, half = first, threshold
         if self.method == "scaled":
             half = threshold * xp.sqrt(second)
-            return first - half, first + half
-        lower, upper = first - threshold, second + threshold
+        if self.method == "quantiles":
+            upper = second
+        lower, upper = (
+            end + sign * (half + conformity.slack(first, abs(end), abs(half)))
+            for end, sign in ((first, -1.0), (upper, 1.0))
+        )
+        if self.method != "quantiles":
+            return lower, upper
         middle = 0.5 * (first + second)
         return xp.minimum(lower, middle), xp.maximum(upper, middle)
 

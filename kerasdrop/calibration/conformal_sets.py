@@ -100,10 +100,10 @@ class ConformalSets(conformity.Conformal):
             seed = _checks.step(seed, owner, "seed")
             # Other draws than those of the fit, which the seed gave as well.
             drawn = draws(seed, 1, rows, owner)
-        return (
-            scores_of(p, self.method, drawn, self.penalty, self.free_classes)
-            <= threshold
+        scores = scores_of(
+            p, self.method, drawn, self.penalty, self.free_classes
         )
+        return scores <= threshold + conformity.slack(p, 1.0, abs(threshold))
 
     def get_config(self):
         """The arguments of the constructor: a dict that JSON can hold."""
@@ -222,8 +222,12 @@ def scores_of(p, method, drawn, penalty=None, free_classes=None):
     # Of equal probabilities the earlier class comes first.
     order = _arrays.order(xp, -p)
     rank = _arrays.order(xp, order)  # the place of each class in that order
-    sums = xp.cumsum(xp.take_along_axis(p, order, axis=-1), axis=-1)
-    scores = xp.take_along_axis(sums, rank, axis=-1) - drawn * p
+    # From what is less probable, so that the last class has just 1: the sum of
+    # all is that but for rounding, which would part equal scores.
+    lowest = xp.flip(xp.take_along_axis(p, order, axis=-1), axis=-1)
+    less = xp.cumsum(lowest, axis=-1)[:, :-1]
+    less = xp.flip(xp.pad(less, ((0, 0), (1, 0))), axis=-1)
+    scores = 1.0 - xp.take_along_axis(less, rank, axis=-1) - drawn * p
     if method == "raps":
         beyond = _arrays.like(xp, rank, p) + 1.0 - free_classes
         scores = scores + penalty * xp.maximum(beyond, 0.0)

@@ -13,6 +13,9 @@ from kerasdrop.calibration.saved import finite_column
 # Sums of weights that differ by no more than this are equal but for rounding.
 _ROUNDED = 1e-12
 
+# What steps from a score to an end and back may be off, in units of rounding.
+_STEPS = 4.0
+
 
 class Conformal(Calibrator):
     """Scores of calibration rows, and what is asked of them.
@@ -84,7 +87,7 @@ class Conformal(Calibrator):
         if sample_weight is None:
             found = {
                 group: self._of_rank(group, level)
-                for group in (dict.fromkeys(groups or [None]))
+                for group in dict.fromkeys([None] if groups is None else groups)
             }
             if groups is None:
                 return found[None]
@@ -157,6 +160,19 @@ class Conformal(Calibrator):
         if self.weights is not None:
             parts.append("weighted")
         return ", ".join(parts)
+
+
+def slack(values, *sizes):
+    """What rounding may put between two equal numbers made of these sizes.
+
+    A score that equals the threshold belongs to it: where targets or inputs
+    repeat, that is the score of many rows, and rounding would lose them all.
+
+    Args:
+        values: An array or a tensor, in whose dtype was computed.
+        sizes: Numbers or arrays of at least 0.
+    """
+    return _STEPS * _arrays.rounding(values) * sum(sizes)
 
 
 def fitted_weight(sample_weight, rows, owner):

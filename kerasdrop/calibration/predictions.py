@@ -119,7 +119,13 @@ def column(xp, values, owner):
 
 def finite_targets(targets, owner):
     """Targets as an array, or an error if one of them is not finite."""
-    targets = np.asarray(as_numpy(targets), "float64")
+    given = np.asarray(as_numpy(targets))
+    if given.dtype.kind not in "biufO":
+        raise ValueError(
+            f"{owner}: targets must be numbers. Received: targets of dtype "
+            f"{given.dtype}"
+        )
+    targets = given.astype("float64")
     inputs.check_numbers(np, targets, owner)
     if not np.isfinite(targets).all():
         raise ValueError(

@@ -55,6 +55,10 @@ class QuantileRecalibration(Calibrator):
         owner = "QuantileRecalibration"
         mean, variance = predictions.moments(prediction, variance, owner)
         xp, mean, variance = _arrays.floats(mean, variance)
+        if not len(mean.shape):
+            raise ValueError(
+                f"{owner}: a mean is `(rows, ...)`. Received: a single number"
+            )
         variance = _targets.like(
             variance, mean, "a variance for each mean", owner
         )

@@ -69,8 +69,8 @@ def mc_predict(
         samples_out: Array `(rows, num_samples, ...)` of a floating-point dtype
             that takes slices, e.g. `numpy.memmap` or one of h5py, or a
             structure of them as the outputs: the samples are written there, a
-            batch at a time, and the result does not have them. So they may be
-            more than the memory holds.
+            batch at a time, and the result does not have them, so leave
+            `keep_samples` out. So they may be more than the memory holds.
 
     Returns:
         A `Predictive`: a read-only mapping whose items are attributes as
@@ -97,7 +97,7 @@ def mc_predict(
         "num_samples": num_samples,
         "plan": plan,
         "kind": kind,
-        "keep_samples": keep_samples if samples_out is None else True,
+        "keep_samples": _are_needed(keep_samples, samples_out),
         "quantiles": quantiles,
         "noise_variance": noise_variance,
         "tolerance": tolerance,
@@ -157,3 +157,15 @@ def _predictive(model, settings):
         kept[name] = (predictive, threading.RLock())
     vars(model)[_KEPT] = (id(model), kept)
     return kept[name]
+
+
+def _are_needed(keep_samples, samples_out):
+    if samples_out is None:
+        return keep_samples
+    if keep_samples is not False:
+        raise ValueError(
+            "mc_predict: samples are written into `samples_out`, or the result "
+            "has them. Leave `keep_samples` out. Received: both, keep_samples="
+            f"{keep_samples!r}"
+        )
+    return True

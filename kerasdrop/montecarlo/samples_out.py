@@ -35,6 +35,10 @@ class SamplesOut:
             self._refuse(f"{num_rows} rows", f"shape {tuple(shape)}")
         if dtype is not None and not _is_float(dtype):
             self._refuse("numbers of a floating-point dtype", f"dtype {dtype}")
+        if isinstance(array, np.ndarray) and not array.flags.writeable:
+            self._refuse(
+                "leave to write, e.g. the mode 'r+'", "one that is read-only"
+            )
 
     def _refuse(self, wanted, received):
         raise ValueError(

@@ -217,7 +217,7 @@ def test_the_rank_is_that_of_the_level_as_written():
     )
     for percent in range(1, 100):
         _, upper = ours(np.zeros(1), level=percent / 100)
-        assert upper[0] == percent
+        assert upper[0] == pytest.approx(percent, abs=1e-9)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99, 0.3])
@@ -304,6 +304,53 @@ def test_too_wide_quantiles_end_in_their_middle():
     lower, upper = ours([0.0, -3.0], [0.5, 3.0])
     assert_close(lower, [0.25, -2.0])
     assert_close(upper, [0.25, 2.0])
+
+
+@pytest.mark.parametrize("is_tensor", [False, True])
+@pytest.mark.parametrize("method", ["absolute", "scaled", "quantiles"])
+def test_rows_whose_score_is_the_threshold_are_covered(method, is_tensor):
+    # Counts, and inputs that repeat: rounding would lose all equal scores.
+    generator = np.random.default_rng(3)
+    for _ in range(50):
+        mean, spread = 10.0 * generator.normal(), generator.gamma(1.0)
+        targets = generator.integers(0, 5, 60)
+        first = np.full(60, mean)
+        given = {
+            "absolute": (first,),
+            "scaled": (first, np.full(60, spread)),
+            "quantiles": (first, np.full(60, mean + 0.3)),
+        }[method]
+        intervals = calibration.fit_conformal_intervals(
+            targets, *given, method=method
+        )
+        below = intervals.scores <= np.sort(intervals.scores)[48]
+        if is_tensor:
+            given = [
+                ops.convert_to_tensor(each.astype("float32")) for each in given
+            ]
+        lower, upper = map(ops.convert_to_numpy, intervals(*given, level=0.8))
+        covered = (lower <= targets) & (targets <= upper)
+        assert covered[below].all()
+        assert np.allclose(lower, lower[0])
+        assert np.allclose(upper, upper[0])
+
+
+def test_no_rows_have_no_intervals():
+    for kwargs in ({"groups": np.repeat([0, 1], 20)}, {}):
+        intervals = calibration.fit_conformal_intervals(
+            np.arange(40.0), np.zeros(40), method="absolute", **kwargs
+        )
+        lower, upper = intervals(
+            np.zeros(0), **{name: np.zeros(0, int) for name in kwargs}
+        )
+        assert lower.shape == upper.shape == (0,)
+
+
+def test_targets_that_are_no_numbers():
+    with pytest.raises(ValueError, match="targets must be numbers.*<U1"):
+        calibration.fit_conformal_intervals(
+            ["a", "b"], [0.0, 1.0], method="absolute"
+        )
 
 
 def test_what_is_refused():

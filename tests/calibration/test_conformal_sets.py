@@ -230,6 +230,37 @@ def test_a_result_and_the_probability_of_yes():
     assert sets[0].dtype == bool
 
 
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_the_last_class_has_one_score_in_each_dtype(classes):
+    """A sum of all probabilities is 1 but for rounding, which is no score."""
+    generator = np.random.default_rng(classes)
+    p = generator.dirichlet(np.ones(classes), size=200)
+    last = p.argmin(axis=-1)
+    sets = calibration.fit_conformal_sets(
+        last, p, method="aps", randomized=False
+    )
+    np.testing.assert_array_equal(sets.scores, 1.0)
+    singles = p.astype("float32")
+    for given in (p, singles, ops.convert_to_tensor(singles)):
+        assert np.asarray(ops.convert_to_numpy(sets(given))).all()
+
+
+@pytest.mark.parametrize("method", ["lac", "aps", "raps"])
+def test_rows_that_repeat_keep_their_class_in_tensors(method):
+    generator = np.random.default_rng(4)
+    options = {"penalty": 0.03, "free_classes": 1} if method == "raps" else {}
+    for _ in range(30):
+        p = np.tile(generator.dirichlet(np.ones(5)), (40, 1))
+        targets = np.repeat(generator.integers(0, 5), 40)
+        sets = calibration.fit_conformal_sets(
+            targets, p, method=method, randomized=False, **options
+        )
+        tensor = ops.convert_to_tensor(p.astype("float32"))
+        is_in = ops.convert_to_numpy(sets(tensor))
+        assert is_in[:, targets[0]].all()
+        assert sets(p)[:, targets[0]].all()
+
+
 def test_what_is_refused():
     fit = calibration.fit_conformal_sets
     with pytest.raises(ValueError, match="`method` must be"):

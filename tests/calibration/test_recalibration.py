@@ -84,6 +84,30 @@ def test_tensors_are_fitted():
     assert_close(residuals, expected, 1e-4)
 
 
+def test_weights_are_tensors_beside_arrays():
+    weight = np.arange(1.0, 61.0, dtype="float32")
+    tensor = ops.convert_to_tensor(weight)
+    generator = np.random.default_rng(5)
+    p = generator.dirichlet(np.ones(3), size=60)
+    labels = generator.integers(0, 3, 60)
+    y, mean, variance = generator.normal(size=60), np.zeros(60), np.ones(60)
+    for function, *given in (
+        (calibration.brier_score, labels, p),
+        (calibration.negative_log_likelihood, labels, p),
+        (calibration.gaussian_crps, y, mean, variance),
+    ):
+        assert function(*given, sample_weight=tensor) == function(
+            *given, sample_weight=weight
+        )
+    sure = p**3 / np.sum(p**3, axis=-1, keepdims=True)
+    labels = p.argmax(axis=-1)
+    labels[:15] = p[:15].argmin(axis=-1)
+    assert (
+        calibration.fit_temperature(labels, sure, tensor).temperature
+        == calibration.fit_temperature(labels, sure, weight).temperature
+    )
+
+
 def test_a_factor_that_there_is_not():
     fit = calibration.fit_variance_scale
     with pytest.raises(ValueError, match="no best factor.*Received: 0"):
@@ -179,6 +203,8 @@ def test_quantiles_that_there_are_not():
         ours(NEW, 0.0 * VARIANCE, (0.5,))
     with pytest.raises(ValueError, match="must be a number between"):
         ours(NEW, VARIANCE, (0.5, 90))
+    with pytest.raises(ValueError, match="mean is.*a single number"):
+        ours(0.0, 1.0, (0.5,))
     two = np.ones((ROWS, 2))
     with pytest.raises(ValueError, match="fit each by itself"):
         calibration.fit_quantiles(two, two, two)

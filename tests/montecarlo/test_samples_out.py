@@ -57,10 +57,10 @@ def test_what_is_written_is_what_is_kept(model, plan, tmp_path):
 
 
 def test_batches_of_unknown_number_and_anything_that_takes_slices(model):
-    kept = predict(model, keep_samples=True)
+    kept = predict(model)
     out = Slices((11, 20, 4))
     batches = (X[start : start + 4] for start in (0, 4, 8))
-    found = predict(model, batches, samples_out=out, keep_samples=True)
+    found = predict(model, batches, samples_out=out)
     np.testing.assert_array_equal(out.array, kept.samples)
     assert "samples" not in found
 
@@ -110,6 +110,7 @@ def test_ctrl_c_leaves_what_was_done(model, monkeypatch):
         (np.empty((11, 20, 3)), r"4 rows of shape \(4,\).*\(11, 20, 3\)"),
         (np.empty((11, 20, 4), "int64"), "floating-point.*int64"),
         ("samples.dat", "that takes slices.*str of shape None"),
+        (np.broadcast_to(0.0, (11, 20, 4)), "leave to write.*read-only"),
     ],
 )
 def test_arrays_that_do_not_fit(model, out, message):
@@ -117,6 +118,12 @@ def test_arrays_that_do_not_fit(model, out, message):
         ValueError, match=f"^mc_predict: .*`samples_out`.*{message}"
     ):
         predict(model, samples_out=out)
+
+
+def test_samples_are_in_one_place(model):
+    out = np.empty((11, 20, 4))
+    with pytest.raises(ValueError, match="Leave `keep_samples` out"):
+        predict(model, samples_out=out, keep_samples=True)
 
 
 def test_batches_that_are_more_than_the_room(model):
