@@ -69,8 +69,8 @@ def mc_predict(
         samples_out: Array `(rows, num_samples, ...)` of a floating-point dtype
             that takes slices, e.g. `numpy.memmap` or one of h5py, or a
             structure of them as the outputs: the samples are written there, a
-            batch at a time, and the result does not have them, so leave
-            `keep_samples` out. So they may be more than the memory holds.
+            batch at a time, and the result does not have them. So they may be
+            more than the memory holds. Leave `keep_samples` out with it.
 
     Returns:
         A `Predictive`: a read-only mapping whose items are attributes as

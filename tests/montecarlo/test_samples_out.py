@@ -57,7 +57,7 @@ def test_what_is_written_is_what_is_kept(model, plan, tmp_path):
 
 
 def test_batches_of_unknown_number_and_anything_that_takes_slices(model):
-    kept = predict(model)
+    kept = predict(model, keep_samples=True)
     out = Slices((11, 20, 4))
     batches = (X[start : start + 4] for start in (0, 4, 8))
     found = predict(model, batches, samples_out=out)
