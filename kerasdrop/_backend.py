@@ -220,10 +220,11 @@ def is_tracing():
     return False
 
 
-def is_state_lost():
-    """Whether what is assigned to variables here is lost, or breaks them.
+def is_state_lost(variable):
+    """Whether what is assigned to a variable here is lost, or breaks it.
 
-    On JAX, in a function that is compiled, outside of `stateless_call`.
+    On JAX: in a function that is compiled outside of `stateless_call`, or in
+    the body of a compiled loop inside of it.
     """
     return False
 
@@ -664,12 +665,16 @@ elif BACKEND == "jax":
         # Of a compiled function even constants are traced.
         return isinstance(jax.numpy.zeros(()), jax.core.Tracer)
 
-    def is_state_lost():
+    def is_state_lost(variable):
         # Pinned by tests/contracts/test_stateless_scope.py.
         scope = keras.StatelessScope(initialize_variables=False)
         with scope:
             is_inside_another = scope.original_scope is not None
-        return not is_inside_another and is_tracing()
+        if not is_inside_another:
+            return is_tracing()
+        value = variable.value
+        # Of a value that is no tracer it is not known where it came from.
+        return isinstance(value, jax.core.Tracer) and is_repeated(value._trace)
 
     def lasting():
         return jax.ensure_compile_time_eval()

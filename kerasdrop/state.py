@@ -57,16 +57,21 @@ def value_of(variable, owner):
         raise _backend.ValuesAway(
             f"{owner}: on JAX, Keras keeps the state of a model outside its "
             "variables while an epoch runs, so the rate can neither be read "
-            f"nor set now. {_remedy(_backend.is_in_trainer())}"
+            f"nor set now. {_remedy()}"
         ) from None
 
 
-def _remedy(is_in_trainer):
+def _remedy():
     """What to do where Keras on JAX holds the values."""
-    if is_in_trainer:
+    if _backend.is_in_trainer():
         return (
             "In a callback, touch `self.model` first (its getter writes the "
             "state back), or call `model.jax_state_sync()`."
+        )
+    if not _backend.models_of_other_threads():
+        return (
+            "No epoch runs: one that ended with an error in its first step "
+            "left the model without values. Build the model anew."
         )
     return (
         "The epoch runs in another thread: to set rates from here, pass a "
@@ -163,7 +168,7 @@ class DrawState(keras.layers.Layer):
                 raise _backend.ValuesAway(
                     f"{self._owner}: Keras trains, evaluates or predicts with "
                     f"model '{model.name}' just now, and what is set "
-                    f"meanwhile may be lost on JAX. {_remedy(False)}"
+                    f"meanwhile may be lost on JAX. {_remedy()}"
                 )
         variable.assign(value)
 
@@ -178,17 +183,20 @@ class DrawState(keras.layers.Layer):
             RuntimeError: On JAX, in a compiled function that does not get the
                 state as an argument.
         """
-        if _backend.is_state_lost():
+        variable = getattr(self, name).state
+        if _backend.is_state_lost(variable):
             raise RuntimeError(
                 f"{self._owner}: it draws in a function that JAX compiles "
-                "(`jax.jit`, `jax.lax.scan`, ...) and that does not get the "
-                "layer's state. Each call would draw the same mask, and the "
-                "steps would not be counted. Make the layer outside, and call "
-                "it there by `outputs, state = model.stateless_call(trainable, "
-                "state, inputs, training=True)`, with values of variables as "
-                "arguments of the compiled function."
+                "(`jax.jit`, `jax.lax.scan`, a loop of `keras.layers.RNN`, "
+                "...) and that does not get the layer's state. Each call, or "
+                "step of the loop, would draw the same mask, and the steps "
+                "would not be counted. Make the layer outside, and call it by "
+                "`outputs, state = model.stateless_call(trainable, state, "
+                "inputs, training=True)`, with values of variables as "
+                "arguments of the compiled function. In a recurrent layer, "
+                "draw outside of the cell, as `kerasdrop.layers.DropoutRNN` "
+                "does, or pass `unroll=True`."
             )
-        variable = getattr(self, name).state
         # A copy: PyTorch's variable is about to change in place.
         before = variable.value + 0
         variable.assign(before + 1)

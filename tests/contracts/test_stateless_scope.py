@@ -18,20 +18,31 @@ def test_a_scope_knows_the_one_around_it():
 
 
 def test_only_a_compiled_function_of_jax_loses_a_state():
-    found = {"eager": _backend.is_state_lost()}
+    variable = keras.Variable(0, dtype="int32", trainable=False)
+    found = {"eager": _backend.is_state_lost(variable)}
     if keras.backend.backend() != "jax":
         assert found == {"eager": False}
         pytest.skip("of JAX")
     import jax
 
-    def look(name):
-        found[name] = _backend.is_state_lost()
-        with keras.StatelessScope():
-            found[f"{name}, stateless"] = _backend.is_state_lost()
+    def look(name, state=0):
+        found[name] = _backend.is_state_lost(variable)
+        with keras.StatelessScope([(variable, state)]):
+            found[f"{name}, stateless"] = _backend.is_state_lost(variable)
+            jax.grad(lambda x: look_again(f"{name}, grad", x))(1.0)
+            jax.lax.scan(
+                lambda x, _: (look_again(f"{name}, scan", x), 0),
+                0.0,
+                length=2,
+            )
         return 0.0
 
-    jax.jit(lambda: look("jit"))()
+    def look_again(name, x):
+        found[name] = _backend.is_state_lost(variable)
+        return x
+
+    jax.jit(lambda state: look("jit", state))(0)
     jax.vmap(lambda x: look("vmap"))(jax.numpy.ones(2))
     jax.grad(lambda x: look("grad"))(1.0)
     lost = [name for name, is_lost in found.items() if is_lost]
-    assert lost == ["jit"]
+    assert lost == ["jit", "jit, scan"]

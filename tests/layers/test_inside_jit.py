@@ -79,6 +79,40 @@ def test_what_runs_once_is_not_refused():
     assert layer.step == 2
 
 
+class Cell(keras.layers.Layer):
+    """Adds what it has dropped to its state."""
+
+    state_size = 50
+
+    def __init__(self):
+        super().__init__()
+        self.drop = layers.Dropout(0.5, seed=3, name="drop")
+
+    def call(self, inputs, states, training=False):
+        state = states[0] + self.drop(inputs, training=training)
+        return state, [state]
+
+
+@only_jax
+def test_a_cell_that_draws_in_a_compiled_loop_is_refused_and_unrolled_is_not():
+    x = np.ones((6, 4, 50), "float32")
+    for unroll in (False, True):
+        cell = Cell()
+        recurrent = keras.layers.RNN(cell, unroll=unroll)
+        model = keras.Sequential([keras.Input((4, 50)), recurrent])
+        model.add(keras.layers.Dense(1))
+        model.compile("sgd", "mse")
+        if unroll:
+            model.fit(x, x[:, 0, :1], verbose=0)
+            assert cell.drop.step == 4
+            continue
+        with pytest.raises(RuntimeError, match="'drop'.*unroll=True"):
+            model.fit(x, x[:, 0, :1], verbose=0)
+        # Keras has not put the values back.
+        with pytest.raises(RuntimeError, match="No epoch runs"):
+            _ = cell.drop.rate
+
+
 @only_tensorflow
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_layer_made_inside_lives_as_long_as_the_function(jit_compile):
