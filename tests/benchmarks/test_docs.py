@@ -25,6 +25,7 @@ TABLES = {
     "concrete": ("concrete", of_one),
     "gal_uci": ("_gal_tables", of_one),
     "masks": ("masks", of_all),
+    "memory": ("memory", of_all),
     "montecarlo": ("montecarlo", of_all),
     "shift": ("shift", of_one),
     "srivastava_mnist": ("srivastava_mnist", of_one),
