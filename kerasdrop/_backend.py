@@ -117,7 +117,7 @@ def while_loop(condition, function, values):
     return keras.ops.while_loop(condition, function, values)
 
 
-def compiled(function, model, any_size=True):
+def compiled(function, model, any_size=True, traceable=True):
     """`function`, which runs `model` in inference, as a compiled function.
 
     Its arguments and results are structures of tensors. Unlike
@@ -129,11 +129,13 @@ def compiled(function, model, any_size=True):
         model: A model with all variables that it uses.
         any_size: Whether TensorFlow may trace it for sizes that it does not
             know. If not, all sizes of the arguments are known in a trace.
+        traceable: Whether JAX may trace it. Keras runs some layers for
+            preprocessing by TensorFlow, which takes no tracers of JAX.
     """
     return function
 
 
-def quickly(function, model):
+def quickly(function, model, traceable=True):
     """`compiled`, for a function that is run a few times and never again.
 
     It takes longer to run and less to make.
@@ -495,7 +497,7 @@ if BACKEND == "tensorflow":
 
     _quick = _Quick()
 
-    def quickly(function, model):
+    def quickly(function, model, traceable=True):
         def run(*args):
             outer, _quick.is_on = _quick.is_on, True
             try:
@@ -532,7 +534,7 @@ if BACKEND == "tensorflow":
             condition, function, (first, *values[1:]), parallel_iterations=1
         )
 
-    def compiled(function, model, any_size=True):
+    def compiled(function, model, any_size=True, traceable=True):
         def trace_pass(*args):
             outer, _pass.is_on = _pass.is_on, True
             try:
@@ -758,16 +760,18 @@ elif BACKEND == "jax":
         "xla_llvm_disable_expensive_passes": True,
     }
 
-    def quickly(function, model):
-        return compiled(function, model, options=_QUICK)
+    def quickly(function, model, traceable=True):
+        return compiled(function, model, traceable=traceable, options=_QUICK)
 
-    def compiled(function, model, any_size=True, options=None):
+    def compiled(function, model, any_size=True, traceable=True, options=None):
         variables = [*model.trainable_variables, *model.non_trainable_variables]
 
-        @functools.partial(jax.jit, compiler_options=options)
         def step(values, args):
             with keras.StatelessScope(state_mapping=zip(variables, values)):
                 return function(*args)
+
+        if traceable:
+            step = jax.jit(step, compiler_options=options)
 
         def values():
             return values_of(variables, model)
@@ -775,7 +779,11 @@ elif BACKEND == "jax":
         def run(*args):
             return patient(lambda: step(values(), args))
 
-        run.lowered = lambda *args: patient(lambda: step.lower(values(), args))
+        run.lowered = None
+        if traceable:
+            run.lowered = lambda *args: patient(
+                lambda: step.lower(values(), args)
+            )
         return run
 
 elif BACKEND == "torch":
@@ -883,10 +891,10 @@ elif BACKEND == "torch":
         _as_integers(values).bitwise_and_(_all_ones(keep, values))
         return values
 
-    def quickly(function, model):
+    def quickly(function, model, traceable=True):
         return compiled(function, model)
 
-    def compiled(function, model, any_size=True):
+    def compiled(function, model, any_size=True, traceable=True):
         def run(*args):
             with torch.no_grad():
                 return function(*args)

@@ -74,6 +74,8 @@ if _backend.BACKEND == "jax":
         return not isinstance(tensor, (jax.core.Tracer, keras.KerasTensor))
 
     def of(run, *args):
+        if run.lowered is None:
+            return Peak(None, run(*args))
         lowered = run.lowered(*args)
         compiled = lowered.compile()
         results = jax.tree.map(

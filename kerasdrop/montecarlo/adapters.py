@@ -393,6 +393,17 @@ def holders_of(model, layers):
     }
 
 
+def is_traceable(model):
+    """Whether each layer runs inside a function that JAX compiles.
+
+    Augmentation says that it does not, and does where it changes nothing.
+    """
+    return all(
+        layer.supports_jit or by_keras.is_augmentation(layer)
+        for layer in _keras_graph.all_layers(model)
+    )
+
+
 def draws_by_step(model):
     """Whether a layer draws in a loop over steps that Keras may vectorize.
 
@@ -547,6 +558,9 @@ def _replacements(model, layers):
             methods = recurrent.layer_methods(layer)
             yield from _all_asking(layer, known, methods)
         else:
+            if by_keras.is_augmentation(layer):
+                for generator in by_keras.generators(layer):
+                    yield generator, by_keras.idle_methods(generator)
             call = layer.call
             if _is_leaf_with_training(layer):
                 call = _staying_in_inference(call, layer)

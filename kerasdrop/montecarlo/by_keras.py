@@ -29,6 +29,13 @@ def generators(layer):
     ]
 
 
+def is_augmentation(layer):
+    """Whether `layer` changes inputs at random, as a part of training."""
+    return ".preprocessing." in type(layer).__module__ and bool(
+        generators(layer)
+    )
+
+
 def check(layer, plan, owner):
     """Raises if the training call of `layer` cannot be drawn by `plan`."""
     who = f"{owner}: layer '{layer.name}' ({type(layer).__name__})"
@@ -63,6 +70,22 @@ def methods(layer):
 def generator_methods(generator):
     """The same for one of its generators."""
     return {"next": functools.partial(_next, generator.state.dtype)}
+
+
+def idle_methods(generator):
+    """The same for one whose numbers change nothing at inference.
+
+    Some layers that augment images draw there, too, and do not use it. They
+    get the same seed each time, and the generator stays where it is.
+    """
+
+    def next_(ordered=True):
+        if not scopes.is_inference():
+            return plain(ordered)
+        return ops.zeros(generator.state.shape, generator.state.dtype)
+
+    plain = generator.next
+    return {"next": functools.wraps(plain)(next_)}
 
 
 def _training_call(takes_training, plain, layer, scope, *args, **kwargs):

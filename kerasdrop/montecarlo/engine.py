@@ -209,7 +209,10 @@ class Engine:
         any_size = self._vectorized and not adapters.draws_by_step(self._model)
         return {
             name: _backend.compiled(
-                self._noted(function), self._holder, any_size=any_size
+                self._noted(function),
+                self._holder,
+                any_size=any_size,
+                traceable=adapters.is_traceable(self._model),
             )
             for name, function in named.items()
         }

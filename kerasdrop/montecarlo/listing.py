@@ -38,15 +38,8 @@ def random_layers(model):
         for path, layer in _model_tree.walk(model)
         if adapters.can_draw(layer)
         or id(layer) in unknown
-        or is_augmentation(layer)
+        or by_keras.is_augmentation(layer)
     ]
-
-
-def is_augmentation(layer):
-    """Whether `layer` changes inputs at random, as a part of training."""
-    return ".preprocessing." in type(layer).__module__ and bool(
-        by_keras.generators(layer)
-    )
 
 
 def _inspected(path, layer, is_unknown):

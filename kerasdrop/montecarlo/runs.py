@@ -106,7 +106,11 @@ class Runs:
         if settings not in self._functions:
             names = []
             function = functools.partial(self._made, names, *settings)
-            made = _backend.quickly(function, self._holder)
+            made = _backend.quickly(
+                function,
+                self._holder,
+                traceable=adapters.is_traceable(self._model),
+            )
             self._functions[settings] = made, names
         function, names = self._functions[settings]
         key = _tensor(masks.key_of_seed(seed))

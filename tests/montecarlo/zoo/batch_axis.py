@@ -10,6 +10,14 @@ from tests.montecarlo.zoo.registry import ROWS
 from tests.montecarlo.zoo.registry import entry
 
 
+@entry(law="masks", core=True)
+def reshape_and_back(rate=0.5):  # E4
+    x = keras.Input((3, 2))
+    plain = ops.reshape(x, (-1, 2))
+    drawn = ops.reshape(layers.Dropout(rate)(x), (-1, 2))
+    return keras.Model(x, ops.reshape(plain + drawn, (-1, 3, 2)))
+
+
 @entry()
 def dense_on_flattened_steps(rate=0.4):
     x = keras.Input((3, 4))
@@ -25,6 +33,23 @@ def flattened_steps_of_a_plain_branch(rate=0.4):
     drawn = layers.Dropout(rate)(x)
     back = ops.reshape(flat, (-1, 3, 4))
     return keras.Model(x, layers.Dense(2)(back * drawn))
+
+
+@entry()
+def flattened_plain_steps_meet_flattened_drawn_ones(rate=0.4):
+    x = keras.Input((3, 4))
+    flat = ops.reshape(ops.tanh(x), (-1, 4))
+    drawn = ops.reshape(layers.Dropout(rate)(x), (-1, 4))
+    h = layers.Dense(3)(layers.Concatenate()([drawn, flat]))
+    return keras.Model(x, ops.reshape(h, (-1, 9)))
+
+
+@entry(core=True)
+def time_first_and_back(rate=0.4):
+    x = keras.Input((3, 4))
+    h = ops.transpose(layers.Dropout(rate)(x), (1, 0, 2))
+    h = layers.Dense(4, activation="tanh")(h) * ops.transpose(x, (1, 0, 2))
+    return keras.Model(x, ops.transpose(h, (1, 0, 2)))
 
 
 @entry(core=True)
@@ -75,6 +100,15 @@ def two_sides_in_one_batch(rate=0.4):
     both = ops.concatenate([a, b], axis=0)
     h = layers.Dropout(rate)(layers.Dense(4, activation="tanh")(both))
     one, two = ops.split(h, 2, axis=0)
+    return keras.Model([a, b], ops.sum(one * two, axis=-1, keepdims=True))
+
+
+@entry(core=True)
+def drawn_sides_in_one_batch(rate=0.4):
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    drop = layers.Dropout(rate)
+    both = ops.concatenate([drop(a), b], axis=0)
+    one, two = ops.split(layers.Dense(4, activation="tanh")(both), 2, axis=0)
     return keras.Model([a, b], ops.sum(one * two, axis=-1, keepdims=True))
 
 

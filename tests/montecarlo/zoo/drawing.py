@@ -87,7 +87,31 @@ def a_subclass_of_an_lstm(rate=0.4):
     return keras.Sequential([keras.Input((4, 3)), RenamedLSTM(3, dropout=rate)])
 
 
+class IfTraining(layers.Layer):
+    """Asks its dropout in training only."""
+
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.drop = layers.Dropout(rate)
+
+    def call(self, inputs, training=False):
+        return self.drop(inputs, training=True) if training else inputs
+
+
 NOT_ASKED = {"refused": "in training only", "one_by_one": False}
+
+
+@entry(**NOT_ASKED, core=True)  # E10
+def dropout_that_is_not_asked(rate=0.5):
+    x = keras.Input((4,))
+    return keras.Model(x, layers.Dense(2)(IfTraining(rate)(x)))
+
+
+@entry(**NOT_ASKED)
+def dropout_that_is_not_asked_beside_one_that_is(rate=0.5):
+    x = keras.Input((4,))
+    h = layers.Dropout(rate)(x)
+    return keras.Model(x, layers.Dense(2)(IfTraining(rate)(h)))
 
 
 class Sampling(layers.Layer):
@@ -115,6 +139,16 @@ def a_sampler_beside_dropout(rate=0.4):  # E8
 @entry(**BY_KERAS)
 def a_sampler_alone(rate=0.4):
     return keras.Sequential([keras.Input((4,)), Sampling(rate)])
+
+
+# Keras refuses such a layer when JAX compiles it.
+@entry(backends=("tensorflow", "torch"), **BY_KERAS)
+def a_lambda_that_drops(rate=0.4):
+    x = keras.Input((4,))
+    drop = layers.Lambda(
+        lambda t: keras.random.dropout(t, rate), output_shape=(4,)
+    )
+    return keras.Model(x, drop(layers.Dropout(rate)(x)))
 
 
 class AddingCell(layers.Layer):
@@ -148,6 +182,52 @@ def dropout_in_a_cell_of_yours(rate=0.4):  # E11
 def dropout_in_a_loop_over_steps(rate=0.4):
     x = keras.Input((5, 2))
     return keras.Model(x, layers.RNN(AddingCell(rate))(x))
+
+
+class Scanning(layers.Layer):
+    """Drops inside of an operation that runs its body many times."""
+
+    def __init__(self, rate, how, **kwargs):
+        super().__init__(**kwargs)
+        self.drop, self.how = layers.Dropout(rate), how
+
+    def call(self, inputs):
+        steps = ops.transpose(inputs, (1, 0, 2))
+        start = ops.zeros_like(steps[0])
+        if self.how == "scan":
+            return ops.scan(self._step, start, steps)[0]
+        if self.how == "map":
+            return ops.sum(ops.map(self.drop, steps), axis=0)
+        if self.how == "fori":
+            return ops.fori_loop(
+                0, 3, lambda i, h: h + self.drop(steps[0]), start
+            )
+        return ops.while_loop(
+            lambda i, h: i < 3,
+            lambda i, h: (i + 1, h + self.drop(steps[0])),
+            (0, start),
+        )[1]
+
+    def _step(self, h, step):
+        h = h + self.drop(step)
+        return h, h
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], input_shape[2])
+
+
+def _loop(how):
+    def make(rate=0.4):
+        x = keras.Input((3, 2))
+        return keras.Model(x, Scanning(rate, how)(x))
+
+    make.__name__ = f"dropout_in_{how}"
+    # PyTorch runs the body each time; the others trace it once.
+    refused = dict.fromkeys(("jax", "tensorflow"), "scanning.* inside a loop")
+    return entry(_ones(3, 2), refused=refused, one_by_one=False)(make)
+
+
+LOOPS = [_loop(how) for how in ("scan", "map", "fori", "while")]
 
 
 class Frozen(layers.Layer):

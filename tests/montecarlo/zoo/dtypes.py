@@ -7,6 +7,7 @@ from keras import ops
 import kerasdrop
 from tests.montecarlo.zoo.registry import entry
 from tests.montecarlo.zoo.registry import of_policy
+from tests.montecarlo.zoo.registry import padded_tokens
 
 FLOAT64 = ("tensorflow", "torch")  # JAX has it only if asked at its start
 
@@ -34,6 +35,14 @@ def mixed_bfloat16(rate=0.3):
     return _model(rate, "mixed_bfloat16")
 
 
+@entry(tolerance=1e-8, backends=FLOAT64)  # a rate of 1e-9 shows
+def all_of_float64(rate=0.3):
+    x = keras.Input((4,), dtype="float64")
+    h = layers.Dense(3, activation="tanh", dtype="float64")(x)
+    h = layers.Dropout(rate, dtype="float64")(h)
+    return keras.Model(x, layers.Dense(2, dtype="float64")(h))
+
+
 @entry(tolerance=1e-2)
 def float16_outputs(rate=0.3):
     x = keras.Input((4,))
@@ -47,6 +56,15 @@ def one_layer_of_float16(rate=0.3):
     h = layers.Dropout(rate)(x)
     h = layers.Dense(3, dtype="mixed_float16")(h)
     return keras.Model(x, layers.Dropout(rate, dtype="float32")(h) * 2.0)
+
+
+@entry(padded_tokens(5), tolerance=1e-2)
+def attention_of_padded_tokens_in_float16(rate=0.3):
+    x = keras.Input((5,), dtype="int32")
+    h = layers.Embedding(7, 4, mask_zero=True, dtype="mixed_float16")(x)
+    h = layers.Attention(dropout=rate, dtype="mixed_float16")([h, h])
+    h = layers.Dense(2, dtype="float32")(ops.sum(h, axis=1))
+    return keras.Model(x, h)
 
 
 @entry()

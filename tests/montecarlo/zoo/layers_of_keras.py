@@ -4,9 +4,12 @@ Many in one model, each an output of its own.
 """
 
 import keras
+import numpy as np
 from keras import layers
+from keras import ops
 
 from tests.montecarlo.zoo.registry import entry
+from tests.montecarlo.zoo.registry import floats
 
 NUMBERS = {
     "Activation": lambda: layers.Activation("gelu"),
@@ -111,6 +114,34 @@ def merges(rate=0.4):
     return _behind((4,), MERGES, rate, merges=True)
 
 
+@entry(core=True)
+def layers_of_sequences(rate=0.4):
+    return _behind((6, 2), SEQUENCES, rate)
+
+
+@entry(core=True)
+def layers_of_images(rate=0.4):
+    return _behind((4, 4, 2), IMAGES, rate)
+
+
+@entry(core=True)
+def layers_of_volumes(rate=0.4):
+    return _behind((4, 4, 4, 1), VOLUMES, rate)
+
+
+@entry(law=None)
+def layers_that_training_changes(rate=0.4):
+    x = keras.Input((4,))
+    h = layers.Dropout(rate)(x)
+    return keras.Model(
+        x,
+        [
+            layers.BatchNormalization()(h),
+            layers.SpectralNormalization(layers.Dense(3))(h),
+        ],
+    )
+
+
 _IMAGE = (8, 8, 3)
 # Off at inference, or a function of the image.
 AUGMENTATIONS = {
@@ -148,3 +179,107 @@ AUGMENTATIONS = {
     "Resizing": lambda: layers.Resizing(4, 6),
     "Solarization": lambda: layers.Solarization(value_range=(0, 255)),
 }
+
+
+def _colours(rows):
+    generator = np.random.default_rng(0)
+    return generator.uniform(0, 255, (rows, *_IMAGE)).astype("float32")
+
+
+@entry(_colours, law=None, tolerance=1e-4, core=True)
+def augmentations_before_dropout(rate=0.4):
+    x = keras.Input(_IMAGE)
+    drop = layers.SpatialDropout2D(rate)
+    ends = {
+        name: layers.GlobalAveragePooling2D()(drop(make()(x)))
+        for name, make in AUGMENTATIONS.items()
+    }
+    return keras.Model(x, ends)
+
+
+@entry(_colours, law=None, tolerance=1e-4)
+def augmentations_behind_dropout(rate=0.4):
+    x = keras.Input(_IMAGE)
+    h = layers.Dropout(rate, noise_shape=(None, 1, 8, 1))(x)
+    names = ("CenterCrop", "RandomFlip", "RandomRotation", "RandomZoom")
+    return keras.Model(x, [AUGMENTATIONS[name]()(h) for name in names])
+
+
+@entry(law=None)
+def mixed_images(rate=0.4):
+    image, labels = keras.Input(_IMAGE), keras.Input((3,))
+    h = layers.CutMix()({"images": image, "labels": labels})
+    h = layers.MixUp()(h)["images"]
+    h = layers.GlobalAveragePooling2D()(layers.SpatialDropout2D(rate)(h))
+    return keras.Model([image, labels], layers.Concatenate()([h, labels]))
+
+
+def _spectra(rate):
+    x = keras.Input((64,))
+    h = layers.Dropout(rate)(x)
+    return keras.Model(
+        x,
+        {
+            "STFTSpectrogram": layers.STFTSpectrogram(
+                frame_length=16, frame_step=16, fft_length=16
+            )(h[..., None]),
+            "MelSpectrogram": layers.MelSpectrogram(
+                fft_length=16,
+                sequence_stride=16,
+                num_mel_bins=4,
+                sampling_rate=64,
+                min_freq=1,
+                max_freq=30,
+            )(h),
+        },
+    )
+
+
+@entry(floats(64), tolerance=1e-4)
+def spectrograms(rate=0.3):
+    return _spectra(rate)
+
+
+def _small_integers(rows):
+    integers = np.random.default_rng(0).integers(0, 5, (rows, 3))
+    return integers.astype("int32")
+
+
+@entry(_small_integers)
+def categories(rate=0.4):
+    x = keras.Input((3,), dtype="int32")
+    one_hot = layers.CategoryEncoding(5, "multi_hot")(x)
+    bins = layers.Discretization([1.0, 2.5])(ops.cast(x, "float32"))
+    h = layers.Embedding(4, 3)(bins)
+    h = layers.Concatenate()([layers.Flatten()(h), one_hot])
+    return keras.Model(x, layers.Dense(3)(layers.Dropout(rate)(h)))
+
+
+@entry(_small_integers)
+def looked_up(rate=0.4):
+    x = keras.Input((3,), dtype="int32")
+    crossed = layers.HashedCrossing(4)((x[:, :1], x[:, 1:2]))
+    places = [
+        layers.IntegerLookup(vocabulary=[1, 2, 4])(x),
+        layers.Hashing(4)(x),
+        crossed,
+    ]
+    vectors = [layers.Embedding(4, 2)(place) for place in places]
+    h = layers.Dropout(rate)(layers.Concatenate(axis=1)(vectors))
+    return keras.Model(x, layers.Dense(2)(layers.Flatten()(h)))
+
+
+@entry()
+def discretized_behind_dropout(rate=0.4):
+    x = keras.Input((4,))
+    h = layers.Dropout(rate)(x)
+    bins = layers.Discretization([-1.0, 0.0, 1.0])(h)
+    return keras.Model(x, layers.Embedding(4, 2)(bins))
+
+
+@entry(_small_integers)
+def embedded_both_ways(rate=0.4):
+    x = keras.Input((3,), dtype="int32")
+    table = layers.ReversibleEmbedding(7, 4)
+    h = layers.Dropout(rate)(table(x))
+    return keras.Model(x, table(h, reverse=True))

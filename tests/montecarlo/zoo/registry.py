@@ -38,7 +38,7 @@ class Entry(NamedTuple):
         tolerance: Of its outputs, relative to the largest of each; a multiple
             of the rounding of its dtype.
         core: Whether `make test` runs it on each backend. The others run on
-            PyTorch and one more; `make test-full` runs all.
+            PyTorch, where nothing is compiled; `make test-full` runs all.
         warns: What a warning says, a regular expression; None for none.
         backends: Those that it runs on.
         same_weights: Whether its weights are the same on each, which those
@@ -105,10 +105,8 @@ def here():
 
 def is_quick(entry):
     """Whether `make test` runs an entry on this backend."""
-    backend = keras.backend.backend()
-    turn = ("jax", "tensorflow")[entry.number % 2]
     few = len(entry.backends) < len(BACKENDS)
-    return entry.core or few or backend in ("torch", turn)
+    return entry.core or few or keras.backend.backend() == "torch"
 
 
 def inputs_of(model, rows=ROWS):

@@ -1,0 +1,51 @@
+"""Models that nobody has thought of."""
+
+import functools
+
+import pytest
+
+from tests.montecarlo import random_models
+from tests.montecarlo import zoo
+from tests.montecarlo import zoo_checks
+
+FEW, MANY = 20, 200
+
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore:{message}")
+    for message in zoo_checks.KERAS_WARNS
+]
+
+
+def entry_of(seed):
+    """The model of a seed, as an entry of the zoo."""
+    make = functools.partial(random_models.make, seed)
+    return zoo.Entry(
+        name=f"random_{seed}",
+        make=make,
+        inputs=lambda rows: random_models.inputs_of(seed, make(), rows),
+        tolerance=1e-4,
+    )
+
+
+def check(seed):
+    checks = [
+        zoo_checks.check_zero_noise,
+        zoo_checks.check_cuts,
+        zoo_checks.check_independence,
+        zoo_checks.check_backends,
+    ]
+    if seed % 5 == 0:
+        checks.append(zoo_checks.check_law)
+    found = zoo_checks.failures(entry_of(seed), checks)
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("seed", range(FEW))
+def test_a_random_model(seed):
+    check(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(FEW, MANY))
+def test_another_random_model(seed):
+    check(seed)
