@@ -83,7 +83,7 @@ def _quantized(rate, mode):
     return model
 
 
-@entry(tolerance=1e-4, core=True, same_weights=False)
+@entry(tolerance=1e-4, same_weights=False)
 def quantized_to_int8(rate=0.3):
     return _quantized(rate, "int8")
 

@@ -186,7 +186,7 @@ def _colours(rows):
     return generator.uniform(0, 255, (rows, *_IMAGE)).astype("float32")
 
 
-@entry(_colours, law=None, tolerance=1e-4, core=True)
+@entry(_colours, law=None, tolerance=1e-4)
 def augmentations_before_dropout(rate=0.4):
     x = keras.Input(_IMAGE)
     drop = layers.SpatialDropout2D(rate)
@@ -205,7 +205,7 @@ def augmentations_behind_dropout(rate=0.4):
     return keras.Model(x, [AUGMENTATIONS[name]()(h) for name in names])
 
 
-@entry(law=None)
+@entry(law=None, core=True)
 def mixed_images(rate=0.4):
     image, labels = keras.Input(_IMAGE), keras.Input((3,))
     h = layers.CutMix()({"images": image, "labels": labels})
