@@ -50,9 +50,11 @@ def run_both(name, folder):
     finally:
         for process in processes:
             process.kill()
-    return [
-        dict(np.load(folder / f"{rank}.npz")) for rank in range(ranks.WORLD)
-    ]
+    found = []
+    for rank in range(ranks.WORLD):
+        with np.load(folder / f"{rank}.npz") as arrays:
+            found.append(dict(arrays))
+    return found
 
 
 def assert_masks_differ(one, other):

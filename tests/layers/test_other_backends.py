@@ -59,7 +59,8 @@ def folder(tmp_path_factory):
 
 def load(folder, backend):
     model = keras.models.load_model(folder / f"{backend}.keras")
-    return model, np.load(folder / f"{backend}.npz")
+    with np.load(folder / f"{backend}.npz") as saved:
+        return model, dict(saved)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
