@@ -287,7 +287,9 @@ def can_draw(layer):
 def rate_of(layer):
     """A number that is 0 if and only if the layer would draw nothing."""
     adapter = adapter_of(layer)
-    return float(layer.rate if adapter is None else adapter.rate(layer))
+    return _backend.patient(
+        lambda: float(layer.rate if adapter is None else adapter.rate(layer))
+    )
 
 
 def smallest_rate(model):

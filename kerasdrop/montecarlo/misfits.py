@@ -10,6 +10,7 @@ import re
 
 from keras import tree
 
+from kerasdrop import _backend
 from kerasdrop import _model_tree
 from kerasdrop.montecarlo import batch_axis
 from kerasdrop.montecarlo import frontier
@@ -122,7 +123,8 @@ def explain(model, step, error, on_one_sample):
 
 def may_explain(error):
     """Whether the number of rows can be what an error is about."""
-    return not isinstance(error, (OSError, MemoryError))
+    others = (OSError, MemoryError, _backend.ValuesAway)
+    return not isinstance(error, others)
 
 
 def _side_by_side(model, words, error):

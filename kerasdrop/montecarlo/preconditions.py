@@ -4,7 +4,6 @@ import warnings
 
 import keras
 
-from kerasdrop import _backend
 from kerasdrop import _keras_graph
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.montecarlo import adapters
@@ -123,9 +122,7 @@ def _way_to_a_rate(layers):
 
 def check_draws(model, plan, owner):
     layers = adapters.drawable_layers(model)
-    drawn = _backend.patient(
-        lambda: [layer for layer in layers if adapters.rate_of(layer) > 0.0]
-    )
+    drawn = [layer for layer in layers if adapters.rate_of(layer) > 0.0]
     for layer in drawn:
         if adapters.is_by_keras(layer):
             by_keras.check(layer, plan, owner)

@@ -29,7 +29,9 @@ class Snapshot:
         if self._had_generator:
             self._variables.append(generator.state)
         self._model = model
-        self._values = [_Value(value) for value in self._read()]
+        self._values = _backend.patient(
+            lambda: [_Value(value) for value in self._read()]
+        )
         self._global = _generators()
         self._states = {
             name: read() for name, (read, _) in self._global.items()
@@ -37,9 +39,7 @@ class Snapshot:
 
     def _read(self):
         """The tensors that the variables hold now."""
-        return _backend.patient(
-            lambda: _backend.values_of(self._variables, self._model)
-        )
+        return _backend.values_of(self._variables, self._model)
 
     def moved(self):
         """Names of what is not as it was, in its order.
@@ -47,11 +47,7 @@ class Snapshot:
         Where other threads run, global generators are theirs as well, and
         nothing is said of these.
         """
-        names = [
-            f"variable '{variable.path}'"
-            for variable, value, now in self._triples()
-            if not value.is_still(now)
-        ]
+        names = [f"variable '{one.path}'" for one, _ in self._others()]
         if threading.active_count() > 1:
             return names
         # For the seed of its own global generator Keras asks Python's, once.
@@ -64,13 +60,24 @@ class Snapshot:
         ]
         return names
 
-    def _triples(self):
-        return zip(self._variables, self._values, self._read())
+    def _others(self):
+        """The variables that hold another value now, each with its `_Value`."""
+
+        def find():
+            triples = zip(self._variables, self._values, self._read())
+            return [
+                (variable, value)
+                for variable, value, now in triples
+                if not value.is_still(now)
+            ]
+
+        # A value may go while it is looked at.
+        return _backend.patient(find)
 
     def restore(self):
         """Makes all as it was, but for large variables."""
-        for variable, value, now in self._triples():
-            if value.copy is not None and not value.is_still(now):
+        for variable, value in self._others():
+            if value.copy is not None:
                 variable.assign(value.copy)
         _set_back(self._global, self._states)
 
