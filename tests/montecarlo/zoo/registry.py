@@ -37,8 +37,9 @@ class Entry(NamedTuple):
         rows_share_masks: Whether rows are dropped together by design.
         tolerance: Of its outputs, relative to the largest of each; a multiple
             of the rounding of its dtype.
-        core: Whether `make test` runs it on each backend. The others run on
-            PyTorch, where nothing is compiled; `make test-full` runs all.
+        core: Whether `make test` runs it on JAX or TensorFlow as well, which
+            take turns since they compile. All run on PyTorch, and on each
+            backend in `make test-full`.
         warns: What a warning says, a regular expression; None for none.
         backends: Those that it runs on.
         same_weights: Whether its weights are the same on each, which those
@@ -105,8 +106,10 @@ def here():
 
 def is_quick(entry):
     """Whether `make test` runs an entry on this backend."""
+    backend = keras.backend.backend()
+    turn = ("jax", "tensorflow")[entry.number // 7 % 2]
     few = len(entry.backends) < len(BACKENDS)
-    return entry.core or few or keras.backend.backend() == "torch"
+    return few or backend == "torch" or (entry.core and backend == turn)
 
 
 def inputs_of(model, rows=ROWS):
