@@ -195,7 +195,7 @@ def check_law(case):
 def check_backends(case):
     """The first samples are those of the backends that ran before."""
     folder = os.environ.get("KERASDROP_ZOO")
-    is_comparable = case.entry.same_weights and not case.entry.by_keras
+    is_comparable = case.entry.comparable and not case.entry.by_keras
     if not folder or not is_comparable:
         return
     samples = [array[:, :16].astype("float64") for array in case.samples]

@@ -136,7 +136,7 @@ def positions_that_are_added_before(rate=0.4):
     return keras.Model(x, layers.Dropout(rate)(x + Positions(ROWS, 4)(x)))
 
 
-@entry(same_weights=False)
+@entry(comparable=False)
 def positions_that_are_embedded(rate=0.4):
     x = keras.Input((ROWS, 4))
     table = layers.Embedding(ROWS, 4)(ops.arange(ROWS))
@@ -158,7 +158,7 @@ def a_constant_of_one_row(rate=0.4):
 
 
 # The transposed table follows the weights that are set on PyTorch alone.
-@entry(same_weights=False)
+@entry(comparable=False)
 def tied_weights(rate=0.4):
     x = keras.Input((3,), dtype="int32")
     table = layers.Embedding(7, 4)

@@ -83,12 +83,12 @@ def _quantized(rate, mode):
     return model
 
 
-@entry(tolerance=1e-4, same_weights=False)
+@entry(tolerance=1e-4, comparable=False)
 def quantized_to_int8(rate=0.3):
     return _quantized(rate, "int8")
 
 
-@entry(tolerance=1e-4, same_weights=False)
+@entry(tolerance=1e-4, comparable=False)
 def quantized_to_int4(rate=0.3):
     return _quantized(rate, "int4")
 

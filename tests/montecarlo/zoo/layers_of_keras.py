@@ -186,7 +186,7 @@ def _colours(rows):
     return generator.uniform(0, 255, (rows, *_IMAGE)).astype("float32")
 
 
-@entry(_colours, law=None, tolerance=1e-4)
+@entry(_colours, law=None, tolerance=1e-4, comparable=False)
 def augmentations_before_dropout(rate=0.4):
     x = keras.Input(_IMAGE)
     drop = layers.SpatialDropout2D(rate)

@@ -42,8 +42,9 @@ class Entry(NamedTuple):
             backend in `make test-full`.
         warns: What a warning says, a regular expression; None for none.
         backends: Those that it runs on.
-        same_weights: Whether its weights are the same on each, which those
-            that the model does not list, or that are quantized, are not.
+        comparable: Whether its numbers are those of the other backends: not if
+            weights are quantized, or the model does not list them, nor if
+            operations of Keras differ, such as those on images.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Entry(NamedTuple):
     core: bool = False
     warns: object = None
     backends: tuple = BACKENDS
-    same_weights: bool = True
+    comparable: bool = True
 
     @property
     def number(self):
