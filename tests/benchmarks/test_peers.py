@@ -109,6 +109,7 @@ def test_twins_that_differ_are_refused(module_of):
         twin.checked()
 
 
+@pytest.mark.slow
 def test_a_training_step_is_timed_with_each_kind_of_dropout(tmp_path):
     path = tmp_path / "step.json"
     mode = {"jax": "compiled", "tensorflow": "graph", "torch": "eager"}[BACKEND]
