@@ -13,32 +13,14 @@ from kerasdrop.montecarlo import memory
 from kerasdrop.montecarlo import sizes
 from kerasdrop.montecarlo import sizing
 from kerasdrop.montecarlo.sizes import Sizes
-
-X = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
-# Rows of all sizes have errors of all sizes.
-X *= np.geomspace(0.01, 10.0, 12)[:, None].astype("float32")
-
-
-def regression(units=16):
-    keras.utils.set_random_seed(3)
-    return keras.Sequential(
-        [
-            keras.Input((3,)),
-            layers.Dense(units, activation="tanh"),
-            kerasdrop.layers.Dropout(0.5),
-            layers.Dense(2),
-        ]
-    )
+from tests.montecarlo.regressions import X
+from tests.montecarlo.regressions import predict
+from tests.montecarlo.regressions import regression
 
 
 @pytest.fixture(scope="module")
 def model():
     return regression()
-
-
-def predict(model, x=X, num_samples=512, **settings):
-    settings = {"kind": "regression", "verbose": 0, "seed": 1, **settings}
-    return kerasdrop.mc_predict(model, x, num_samples, **settings)
 
 
 class TestMemory:

@@ -9,34 +9,16 @@ from keras import ops
 import kerasdrop
 from kerasdrop.montecarlo import adapters
 from tests.montecarlo import reference
-
-X = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
-# Rows of all sizes have errors of all sizes.
-X *= np.geomspace(0.01, 10.0, 12)[:, None].astype("float32")
+from tests.montecarlo.regressions import X
+from tests.montecarlo.regressions import predict
+from tests.montecarlo.regressions import regression
 
 late = pytest.mark.filterwarnings("ignore:.*did not reach tolerance")
-
-
-def regression():
-    keras.utils.set_random_seed(3)
-    return keras.Sequential(
-        [
-            keras.Input((3,)),
-            layers.Dense(16, activation="tanh"),
-            kerasdrop.layers.Dropout(0.5),
-            layers.Dense(2),
-        ]
-    )
 
 
 @pytest.fixture(scope="module")
 def model():
     return regression()
-
-
-def predict(model, x=X, num_samples=512, **settings):
-    settings = {"kind": "regression", "verbose": 0, "seed": 1, **settings}
-    return kerasdrop.mc_predict(model, x, num_samples, **settings)
 
 
 @late
