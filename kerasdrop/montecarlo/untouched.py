@@ -45,20 +45,23 @@ class Snapshot:
         """Names of what is not as it was, in its order.
 
         Where other threads run, global generators are theirs as well, and
-        nothing is said of these.
+        are left out.
         """
         names = [f"variable '{one.path}'" for one, _ in self._others()]
-        if threading.active_count() > 1:
-            return names
+        if threading.active_count() == 1:
+            names += self.moved_generators()
+        return names
+
+    def moved_generators(self):
+        """Names of the global generators that this or another thread moved."""
         # For the seed of its own global generator Keras asks Python's, once.
         made = not self._had_generator and _keras_graph.global_generator()
-        names += [
-            f"the global generator `{name}`"
+        return [
+            _named(name)
             for name, (read, _) in self._global.items()
             if not _equal(read(), self._states[name])
             and not (made and name == "random")
         ]
-        return names
 
     def _others(self):
         """The variables that hold another value now, each with its `_Value`."""
@@ -74,12 +77,19 @@ class Snapshot:
         # A value may go while it is looked at.
         return _backend.patient(find)
 
-    def restore(self):
-        """Makes all as it was, but for large variables."""
+    def restore(self, but=()):
+        """Makes all as it was, but for large variables and some generators."""
         for variable, value in self._others():
             if value.copy is not None:
                 variable.assign(value.copy)
-        _set_back(self._global, self._states)
+        _set_back(
+            {
+                name: functions
+                for name, functions in self._global.items()
+                if _named(name) not in but
+            },
+            self._states,
+        )
 
 
 @contextlib.contextmanager
@@ -101,11 +111,12 @@ class _Value:
     """
 
     def __init__(self, tensor):
-        array = ops.convert_to_numpy(tensor)
         self._checksum = None
         if _backend.VALUES_ARE_FINAL:
             self.copy = tensor
-        elif array.nbytes <= _MOST_COPIED:
+            return
+        array = ops.convert_to_numpy(tensor)
+        if array.nbytes <= _MOST_COPIED:
             self.copy = np.array(array)
         else:
             self.copy, self._checksum = None, _checksum(array)
@@ -113,14 +124,26 @@ class _Value:
     def is_still(self, tensor):
         if tensor is self.copy:
             return True
+        if _backend.VALUES_ARE_FINAL:
+            return self._is_copied(tensor)
         array = ops.convert_to_numpy(tensor)
         if self.copy is None:
             return self._checksum == _checksum(array)
+        return self.copy.tobytes() == array.tobytes()
+
+    def _is_copied(self, tensor):
+        # NumPy would look at memory that Keras may donate in another thread.
+        # What the backend copies is kept until it is copied.
+        now = ops.convert_to_numpy(ops.copy(tensor))
         try:
-            copy = ops.convert_to_numpy(self.copy)
-        except RuntimeError:  # Keras in another thread has donated it
+            before = ops.convert_to_numpy(ops.copy(self.copy))
+        except RuntimeError:  # donated
             return True
-        return copy.tobytes() == array.tobytes()
+        return before.tobytes() == now.tobytes()
+
+
+def _named(name):
+    return f"the global generator `{name}`"
 
 
 def _checksum(array):

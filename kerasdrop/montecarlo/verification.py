@@ -8,6 +8,7 @@ runs as it takes. `runs` runs, `comparing` and `effects` judge, and
 `whole_pass` looks at the pass that is compiled.
 """
 
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -98,11 +99,30 @@ class Check:
                     raise
                 chosen = whole
                 found = self._checked(batch, any_number=False)
-        finally:
-            moved = before.moved()
+        except BaseException:
             before.restore()
+            raise
+        moved = before.moved()
+        # Another thread may have moved these.
+        others = set(before.moved_generators()).difference(moved)
+        if others:
+            blamed = self._moved_again(batch.part(chosen), others)
+            moved += blamed
+            others -= set(blamed)
+        before.restore(but=others)
         self.check_unmoved(moved)
         return Result(found[0], chosen, found[1], batch, before)
+
+    def _moved_again(self, rows, names):
+        """Those of some generators that a run moves, and idleness does not."""
+        before, start = untouched.Snapshot(self.model), time.monotonic()
+        self._runs.of(rows)
+        again = before.moved_generators()
+        before.restore()
+        idle = untouched.Snapshot(self.model)
+        time.sleep(2 * (time.monotonic() - start))
+        alone = idle.moved_generators()
+        return sorted(names & set(again) - set(alone))
 
     def check_unmoved(self, moved):
         """Raises if something was moved: names as of `untouched`."""

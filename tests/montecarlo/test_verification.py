@@ -1,6 +1,7 @@
 """The self-check: planted faults are found and named, sound models pass."""
 
 import contextlib
+import threading
 
 import keras
 import numpy as np
@@ -337,6 +338,32 @@ def test_a_generator_that_is_moved():
     with fails("moves the global generator `numpy.random`"):
         predicted(model)
     assert place_in_numpy() == state
+    with another_thread(), fails("moves the global generator `numpy.random`"):
+        predicted(model)
+    assert place_in_numpy() == state
+
+
+def test_a_generator_that_another_thread_moves():
+    with another_thread(drawn_by_numpy):
+        assert predicted(dense(layers.Dropout(0.5))).variance.all()
+
+
+@contextlib.contextmanager
+def another_thread(function=lambda: None):
+    """Calls a function again and again, beside the block."""
+    over = threading.Event()
+
+    def call():
+        while not over.wait(0.001):
+            function()
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 # Sound models.

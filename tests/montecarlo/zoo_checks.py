@@ -25,6 +25,8 @@ PART = np.array([4, 1, 3, 0, 2])  # of the rows, in another order
 KERAS_WARNS = (
     "(?s).*does not support masking and will therefore destroy",
     "Layer .* does not have a `quantize` method implemented",
+    # `MixUp` on JAX.
+    "(?s).*requested dtype int64 requested in arange is not available",
 )
 
 # How a prediction may be cut without another number: of five rows.
