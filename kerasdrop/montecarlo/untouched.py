@@ -134,11 +134,11 @@ class _Value:
     def _is_copied(self, tensor):
         # NumPy would look at memory that Keras may donate in another thread.
         # What the backend copies is kept until it is copied.
-        now = ops.convert_to_numpy(ops.copy(tensor))
         try:
-            before = ops.convert_to_numpy(ops.copy(self.copy))
-        except RuntimeError:  # donated
+            before, now = ops.copy(self.copy), ops.copy(tensor)
+        except RuntimeError:  # donated: they are that thread's
             return True
+        before, now = map(ops.convert_to_numpy, (before, now))
         return before.tobytes() == now.tobytes()
 
 
