@@ -1,7 +1,6 @@
 """State that is no weight: where a rate, a key and a counter live."""
 
 import random
-import re
 
 import keras
 import numpy as np
@@ -9,6 +8,7 @@ from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop import _checks
+from kerasdrop import _paths
 from kerasdrop import masks
 
 
@@ -18,16 +18,19 @@ class Cell(keras.random.SeedGenerator):
     So the variable is threaded through compiled steps on every backend, yet
     is no weight: `layer.weights`, `count_params()` and `set_weights()` stay
     what they are with the stock layer.
+
+    Args:
+        place: As in `PlacedVariable`.
     """
 
-    def __init__(self, value, dtype, name):
+    def __init__(self, value, dtype, name, place=None):
         # Not calling the parent: it would create a seed of its own.
         self.name = name
         self.backend = keras.backend
         self._initial_seed = None
         value = np.asarray(value, dtype)
         with _backend.lasting():
-            self.state = keras.Variable(
+            self.state = _paths.PlacedVariable(
                 # A function, which Keras may call later: where a layer is made
                 # while Keras only looks for shapes, nothing has a value yet.
                 lambda shape, dtype=None: ops.convert_to_tensor(value, dtype),
@@ -38,6 +41,7 @@ class Cell(keras.random.SeedGenerator):
                 name=name,
                 **_backend.whole_layout(value.ndim),
             )
+        self.state.place = place
 
     def next(self, *args, **kwargs):
         raise TypeError("This holds a state of kerasdrop and draws nothing.")
@@ -81,12 +85,6 @@ def _remedy():
     )
 
 
-def name_scope(layer):
-    """A scope in which variables get paths under the name of `layer`."""
-    # What Keras allows in a name, but PyTorch and TensorFlow not everywhere.
-    return keras.name_scope(re.sub(r"[^A-Za-z0-9_-]", "_", layer.name))
-
-
 class DrawState(keras.layers.Layer):
     """What a stochastic layer remembers; its private child.
 
@@ -110,15 +108,20 @@ class DrawState(keras.layers.Layer):
         self._keeps_key = seed is not None
         if seed is None:
             seed = _fresh_seed(rate != 0.0)
-        with name_scope(layer), keras.name_scope(self.name):
+        with _paths.name_scope(layer) as place, keras.name_scope(self.name):
             # Not "key", which a layout map may mean for attention.
             suffix = _suffix()
+
+            def cell(value, dtype, name):
+                outermost, names = place
+                names = [*names, self.name, name]
+                return Cell(value, dtype, name + suffix, (outermost, names))
+
             if rate is not None:
-                self.rate = Cell(rate, "float32", "rate" + suffix)
-            key = masks.key_of_seed(seed)
-            self.key = Cell(key, "int32", "seed" + suffix)
-            self.step = Cell(0, "int32", "step" + suffix)
-            self.draws = Cell(0, "int32", "draws" + suffix)
+                self.rate = cell(rate, "float32", "rate")
+            self.key = cell(masks.key_of_seed(seed), "int32", "seed")
+            self.step = cell(0, "int32", "step")
+            self.draws = cell(0, "int32", "draws")
         self._register()
         self.built = True
 
@@ -143,8 +146,9 @@ class DrawState(keras.layers.Layer):
         and would forget what was assigned.
         """
         value = masks.key_of_seed(_fresh_seed(is_dropping))
-        with name_scope(layer), keras.name_scope(self.name):
-            self.key.state = Cell(value, "int32", self.key.name).state
+        with _paths.name_scope(layer), keras.name_scope(self.name):
+            place = self.key.state.place
+            self.key.state = Cell(value, "int32", self.key.name, place).state
         self._register()
 
     def _cells(self):

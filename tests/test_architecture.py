@@ -20,6 +20,7 @@ ROWS = (
         "kerasdrop._backend",
         "kerasdrop._checks",
         "kerasdrop._graph_peak",
+        "kerasdrop._paths",
         "kerasdrop._reports",
         "kerasdrop.callbacks.plateau",
         "kerasdrop.callbacks.record",

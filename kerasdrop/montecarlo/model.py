@@ -10,6 +10,7 @@ from keras import tree
 from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
+from kerasdrop._paths import name_scope
 from kerasdrop.montecarlo import export
 from kerasdrop.montecarlo import kinds
 from kerasdrop.montecarlo import plans
@@ -21,7 +22,6 @@ from kerasdrop.montecarlo.batches import RowsOf
 from kerasdrop.montecarlo.engine import Engine
 from kerasdrop.montecarlo.joining import Joined
 from kerasdrop.state import Cell
-from kerasdrop.state import name_scope
 
 _NOT_TRAINED = (
     "MonteCarlo predicts; it is not trained. Train the model that it was made "

@@ -17,8 +17,8 @@ X = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
 class Block(keras.layers.Layer):
     """Whose dropout has the same name in each block."""
 
-    def __init__(self, seed=None):
-        super().__init__()
+    def __init__(self, seed=None, **kwargs):
+        super().__init__(**kwargs)
         self.drop = layers.ClassicDropout(0.5, seed=seed, name="drop")
 
     def call(self, inputs, training=False):
@@ -111,6 +111,28 @@ def test_the_state_tree_brings_a_model_back():
     other = network()
     other.set_state_tree(tree)
     assert_same_states(other, model)
+
+
+def paths_of_ours(model):
+    paths = [variable.path for variable in model.non_trainable_variables]
+    return [path for path in paths if "seed_generator" not in path]
+
+
+def test_a_model_of_the_same_session_has_the_paths_and_takes_the_tree():
+    model = network()
+    other = keras.models.clone_model(model)
+    model.layers[1].rate, model.layers[1].step = 0.3, 5
+    assert paths_of_ours(other) == paths_of_ours(model)
+    other.set_state_tree(model.get_state_tree(value_format="numpy_array"))
+    assert_same_states(other, model)
+
+
+def test_layers_of_one_name_have_the_paths_of_the_blocks_around_them():
+    first, second = Block(), Block()
+    for block in (first, second):
+        block(X)
+        path = f"{block.name}/drop/draw_state/step"
+        assert path in [variable.path for variable in block.variables]
 
 
 def test_monte_carlo_models_have_a_state_tree():

@@ -1,0 +1,33 @@
+"""`_paths` relies on a private name for the layers around a layer."""
+
+import keras
+
+from kerasdrop import _paths
+
+
+class Block(keras.layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(1, name="dense")
+
+    def build(self, shape):
+        pass
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+
+def test_it_is_that_of_the_weights_which_the_first_call_makes():
+    block = Block(name="block")
+    assert _paths.outer_path(block.dense) is None
+    block(keras.ops.ones((1, 2)))
+    outer = _paths.outer_path(block.dense)
+    assert block.dense.kernel.path == f"{outer}/dense/kernel"
+    assert outer == "block"
+
+
+def test_it_stays_that_of_the_first_call():
+    dense = keras.layers.Dense(1)
+    dense(keras.Input((2,)))
+    keras.Sequential([dense], name="outer")(keras.ops.ones((1, 2)))
+    assert _paths.outer_path(dense) == ""
