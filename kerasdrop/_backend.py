@@ -240,6 +240,14 @@ def whole_layout(num_axes):
     return {}
 
 
+def is_local(mesh):
+    """Whether all devices of a `keras.distribution.DeviceMesh` are here.
+
+    On JAX those of other processes may be among them.
+    """
+    return True
+
+
 def register(layer, variables):
     """Makes variables known where PyTorch looks for them: in `state_dict`.
 
@@ -689,6 +697,11 @@ elif BACKEND == "jax":
             [None] * num_axes, distribution.device_mesh
         )
         return {"layout": layout}
+
+    def is_local(mesh):
+        here = jax.process_index()
+        devices = mesh.backend_mesh.devices.flat
+        return all(device.process_index == here for device in devices)
 
     def models_of_other_threads():
         models, here = [], threading.get_ident()

@@ -146,7 +146,36 @@ def jax_processes(rank, folder, ports):
         shard = outputs.addressable_shards[0]
         assert shard.index[0].start in (rank * ROWS, None)
         found[name] = np.asarray(shard.data) == 0
-    return found
+    return {**found, **jax_distribution(rank)}
+
+
+def jax_distribution(rank):
+    """Each process predicts its part, as the refusal of the whole says."""
+    import keras
+
+    import kerasdrop
+
+    distribution = keras.distribution.DataParallel(
+        devices=keras.distribution.list_devices(), auto_shard_dataset=False
+    )
+    keras.distribution.set_distribution(distribution)
+    keras.utils.set_random_seed(0)
+    model = network((5, 6))
+    refusals = []
+    for call in (mean_of_samples, lambda m: kerasdrop.inspect(m, data())):
+        try:
+            call(model)
+        except ValueError as error:
+            refusals.append(str(error))
+    weights = model.get_weights()
+    keras.distribution.set_distribution(None)
+    local = keras.models.clone_model(model)
+    local.set_weights(weights)
+    rows = np.arange(ROWS // WORLD) + rank * (ROWS // WORLD)
+    result = kerasdrop.mc_predict(
+        local, data()[rows], 16, rows=rows, seed=3, kind="regression", verbose=0
+    )
+    return {"refusals": refusals, "samples of a part": result.mean}
 
 
 def tensorflow_workers(rank, folder, ports):

@@ -126,6 +126,17 @@ def test_parts_of_a_global_array_draw_what_one_process_draws(both, name):
     np.testing.assert_array_equal(found, one_process())
 
 
+@of("jax")
+def test_a_prediction_by_arrays_over_processes_is_refused_with_the_way(both):
+    for process in both:
+        one, other = process["refusals"]
+        assert "set_distribution(None)" in one
+        assert other.startswith("inspect: ")
+    parts = np.concatenate([process["samples of a part"] for process in both])
+    # By the same weights as the model that has no distribution.
+    np.testing.assert_allclose(parts, both[0]["samples"], rtol=1e-5)
+
+
 @of("tensorflow")
 def test_workers_draw_masks_of_their_own(both):
     assert_masks_differ(both[0]["masks"], both[1]["masks"])

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 from keras import tree
 
+from kerasdrop import _backend
 from kerasdrop import _checks
 
 
@@ -72,6 +73,7 @@ class Batches:
         steps=None,
         fills=True,
     ):
+        _check_processes(owner)
         self._owner = owner
         self._fills = fills
         self.num_rows = None
@@ -251,6 +253,25 @@ def _distributed(array):
         return tensor
     layout = distribution.get_data_layout(tensor.shape)
     return keras.distribution.distribute_tensor(tensor, layout)
+
+
+def _check_processes(owner):
+    """Each process of a mesh has but a part of each array."""
+    distribution = keras.distribution.distribution()
+    if distribution is None or _backend.is_local(distribution.device_mesh):
+        return
+    raise ValueError(
+        f"{owner}: the `keras.distribution` that is set here spreads arrays "
+        "over several processes, each of which would see a part of the "
+        "result. Let each process predict with a model of its own: "
+        "`weights = model.get_weights()`, "
+        "`keras.distribution.set_distribution(None)`, "
+        "`local = keras.models.clone_model(model)`, "
+        "`local.set_weights(weights)`; then "
+        "`kerasdrop.mc_predict(local, x[part], rows=part, seed=0)` has the "
+        "numbers that these rows have in a prediction of all. A schedule in a "
+        "layer goes on by `layer.step = ...`."
+    )
 
 
 def divisible(num_rows):
