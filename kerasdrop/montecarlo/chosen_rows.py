@@ -31,7 +31,65 @@ def chosen(inputs, most_rows, batch_size):
     return np.resize(found, batch_size + 1) if few else found
 
 
-def other_order(num_rows, any_number):
-    """The last half of the rows, reversed; as often as they fit, if asked."""
+def others(places, any_number, both):
+    """Which of these rows are run beside them, to see if rows see each other.
+
+    A row that all others see is in all runs of it. So there are two, each of
+    rows that are not in the other one.
+
+    Args:
+        places: Integers, the place of each row in the data.
+        any_number: Whether other numbers of rows can be run.
+        both: Whether to look for such a row.
+
+    Returns:
+        List of arrays of integers of one size: the last half of the rows,
+        reversed, and the rest if asked, as often as they fit.
+    """
+    num_rows = len(places)
     half = np.arange(num_rows)[::-1][: -(-num_rows // 2)]
-    return half if any_number else np.resize(half, num_rows)
+    rest = np.flatnonzero(~np.isin(places, places[half]))[::-1]
+    size = len(half) if any_number else num_rows
+    halves = [half, rest] if both and len(rest) else [half]
+    return [np.resize(one, size) for one in halves]
+
+
+def varied(inputs):
+    """A last row that differs from the others, where all rows are alike.
+
+    Alike rows do not show whether they see each other.
+
+    Args:
+        inputs: Numpy arrays `(rows, ...)`.
+
+    Returns:
+        Such inputs, the last row of which is made up: half of the numbers, or
+        ones for zeros; or, of integers alone, these turned round. None if the
+        rows differ as they are, or cannot.
+    """
+    leaves = [leaf for leaf in tree.flatten(inputs) if leaf is not None]
+    if len(leaves[0]) < 2 or any(map(_differ, leaves)):
+        return None
+    floats = [leaf for leaf in leaves if leaf.dtype.kind == "f"]
+    change = _halved if floats else _turned
+
+    def with_last(leaf):
+        if leaf is None or (floats and leaf.dtype.kind != "f"):
+            return leaf
+        return np.concatenate([leaf[:-1], change(leaf[-1:])])
+
+    made = tree.map_structure(with_last, inputs)
+    found = [leaf for leaf in tree.flatten(made) if leaf is not None]
+    return made if any(map(_differ, found)) else None
+
+
+def _differ(leaf):
+    return any(leaf[0].tobytes() != row.tobytes() for row in leaf[1:])
+
+
+def _halved(row):
+    return row * row.dtype.type(0.5) if np.any(row) else np.ones_like(row)
+
+
+def _turned(row):
+    return np.flip(row, axis=tuple(range(1, row.ndim)))

@@ -54,7 +54,7 @@ class Prober:
         self._paths = {
             id(layer): path for path, layer in _model_tree.walk(model)
         }
-        self._probed = set(map(id, _probed(model, drawn)))
+        self._probed = _probed(model, drawn)
 
     @contextlib.contextmanager
     def probing(self):
@@ -75,9 +75,9 @@ class Prober:
             kept = plain(*args, **kwargs)
             scope = scopes.current()
             # Other scopes are of trials, which nobody looks at.
-            is_one = scope is not None and (
-                scope.keep_all is not None or not scope.draws
-            )
+            is_pass = scope is not None and scope.keep_all is not None
+            is_plain = scope is not None and not scope.draws
+            is_one = is_pass or (is_plain and self._probed[id(operation)])
             if self._found is not None and is_one and recorder.is_on():
                 with recorder.recording(), scope.drawing():
                     drawn = plain(*args, **kwargs)
@@ -91,15 +91,19 @@ class Prober:
 
 
 def _probed(model, drawn):
-    """The layers to be probed: of a class that is known, the first one."""
-    seen = set()
+    """The layers to be probed, by their ids: whether in a plain call as well.
+
+    It shows that a class draws for rows and not for places in a batch: so of a
+    class that is known it is looked at in the first layer alone.
+    """
+    found, seen = {}, set()
     for _, layer in _model_tree.walk(model):
         is_rnn = isinstance(layer, keras.layers.RNN) and layer.cell in drawn
         if not is_rnn and layer not in drawn:
             continue
-        if adapters.is_foreign(layer) or type(layer) not in seen:
-            yield layer
+        found[id(layer)] = adapters.is_foreign(layer) or type(layer) not in seen
         seen.add(type(layer))
+    return found
 
 
 class Effects:

@@ -156,10 +156,12 @@ class Engine:
         Raises:
             VerificationError: If the model fails.
         """
+        at_once = one.num_rows_at_once
         finish = self._verifier.check(
             batch,
             num_rows,
-            one.num_rows_at_once // runs.NUM_SAMPLES,
+            # One row cannot show whether rows see each other.
+            max(min(at_once, 2), at_once // runs.NUM_SAMPLES),
             functools.partial(self._kept, one, batch),
             lambda outputs: self._summaries(outputs, batch),
         )
@@ -236,6 +238,15 @@ class Engine:
         if _backend.TRACES and self._traces:
             self._made_for = adapters.fingerprint(self._model)
         self._traces.clear()
+
+    def after_predict(self):
+        """To be called behind a prediction.
+
+        On PyTorch a layer that counts its calls does so in each pass: that is
+        no other model, which would have to be checked again.
+        """
+        if not _backend.TRACES:
+            self._made_for = adapters.fingerprint(self._model)
 
     def partial(self, batch, state, in_sets, rest):
         """The statistics of what was drawn: numbers as of `Chunks`."""

@@ -553,6 +553,7 @@ class MonteCarlo(keras.Model):
                 joined.add(taken(_arrays(one.statistics(), valid), 0))
                 num_samples = one.num_samples
             self._say_what_is_there(joined.num_rows, num_samples)
+        self._engine.after_predict()
         callbacks.on_predict_end()
         statistics = joined.all()
         self._warn_of_unconverged(statistics)

@@ -8,17 +8,21 @@ runs as it takes. `runs` runs, `comparing` and `effects` judge, and
 `whole_pass` looks at the pass that is compiled.
 """
 
+import collections
 import time
 from typing import NamedTuple
 
 import numpy as np
+from keras import tree
 
+from kerasdrop import _keras_graph
 from kerasdrop import _model_tree
 from kerasdrop.montecarlo import adapters
 from kerasdrop.montecarlo import chosen_rows
 from kerasdrop.montecarlo import comparing
 from kerasdrop.montecarlo import effects
 from kerasdrop.montecarlo import misfits
+from kerasdrop.montecarlo import recording
 from kerasdrop.montecarlo import refusals
 from kerasdrop.montecarlo import runs
 from kerasdrop.montecarlo import untouched
@@ -67,6 +71,13 @@ class Check:
         self.owner = owner
         self._vectorized = vectorized
         self._runs = runs.Runs(model, holder, plan, vectorized)
+        # Operations of Keras are known to leave rows to themselves, or not.
+        self._is_foreign = any(
+            map(
+                adapters.is_foreign,
+                [*_keras_graph.all_layers(model), *recording.operations(model)],
+            )
+        )
 
     def on(self, batch, num_rows, most_rows=chosen_rows.MOST_ROWS):
         """Makes the check on some rows.
@@ -90,7 +101,7 @@ class Check:
             chosen = chosen_rows.chosen(inputs, most_rows, size)
         try:
             try:
-                found = self._checked(batch.part(chosen))
+                found = self._checked_apart(batch.part(chosen))
             except VerificationError:
                 raise
             except Exception as error:
@@ -98,7 +109,7 @@ class Check:
                 if chosen is whole or not misfits.may_explain(error):
                     raise
                 chosen = whole
-                found = self._checked(batch, any_number=False)
+                found = self._checked_apart(batch, any_number=False)
         except BaseException:
             before.restore()
             raise
@@ -111,7 +122,11 @@ class Check:
             others -= set(blamed)
         before.restore(but=others)
         self.check_unmoved(moved)
-        return Result(found[0], chosen, found[1], batch, before)
+        verification, outputs = found
+        # One row may have been made up.
+        return Result(
+            verification, chosen[: _count(outputs)], outputs, batch, before
+        )
 
     def _moved_again(self, rows, names):
         """Those of some generators that a run moves, and idleness does not."""
@@ -136,6 +151,25 @@ class Check:
                 "the model, predict with a copy of it)",
             )
 
+    def _checked_apart(self, rows, any_number=True):
+        """As `_checked`; of rows that are all alike one is made up."""
+        made = chosen_rows.varied(rows.inputs) if self._vectorized else None
+        if made is None:
+            return self._checked(rows, any_number)
+        places = np.append(rows.places[:-1], np.max(rows.places) + 1)
+        try:
+            verification, outputs = self._checked(
+                runs.Rows(made, places.astype(rows.places.dtype)), any_number
+            )
+        except VerificationError:
+            raise
+        except Exception:
+            # It may be nothing that the model takes.
+            return self._checked(rows, any_number)
+        if outputs is not None:
+            outputs = tree.map_structure(lambda array: array[:-1], outputs)
+        return verification, outputs
+
     def _checked(self, rows, any_number=True):
         """A `Verification`, and the outputs of a plain call if it draws none.
 
@@ -144,21 +178,24 @@ class Check:
             any_number: Whether other numbers of rows can be run.
         """
         num_rows = len(rows.places)
-        order, others = None, rows
+        orders = [None]
         if self._vectorized:
-            order = chosen_rows.other_order(num_rows, any_number)
-            others = rows.part(order)
-        run = self._runs.of(rows, others)
+            orders = chosen_rows.others(
+                rows.places, any_number, self._is_foreign
+            )
+        run = self._runs.of(rows, _part(rows, orders[0]))
         if self._runs.draws_at_inference:
-            order, run = None, self._runs.of(rows)
-        layouts = comparing.Layouts(num_rows, order, self._runs.num_samples)
-        allowed = comparing.tolerance(self.model)
-        difference, largest = comparing.first_difference(
-            self.model, run.plain, run.pass_, allowed, layouts
-        )
-        if difference is not None:
-            allowed, largest = self._looked_into(rows, layouts)
-        if order is not None:
+            orders, run = [None], self._runs.of(rows)
+        layouts = comparing.Layouts(num_rows, orders[0], self._runs.num_samples)
+        allowed, largest = self._compared(rows, run, layouts)
+        for order in orders[1:]:
+            self._compared(
+                rows,
+                self._runs.of(rows, _part(rows, order)),
+                layouts._replace(order=order),
+            )
+        self._check_counts(run)
+        if orders[0] is not None:
             self._check_drawn_rows(run, allowed, layouts)
         without_effect = self._check_effects(rows, run)
         verification = Verification(
@@ -167,6 +204,16 @@ class Check:
         # What draws at inference has no plain outputs.
         can_tell = not self._runs.draws_at_inference
         return verification, run.outputs if can_tell else None
+
+    def _compared(self, rows, run, layouts):
+        """Raises if a run differs; else what rounding makes, what was found."""
+        allowed = comparing.tolerance(self.model)
+        difference, largest = comparing.first_difference(
+            self.model, run.plain, run.pass_, allowed, layouts
+        )
+        if difference is not None:
+            return self._looked_into(rows, layouts)
+        return allowed, largest
 
     def _looked_into(self, rows, layouts):
         """Raises if a difference is none of rounding.
@@ -263,6 +310,20 @@ class Check:
                 one_by_one=False,
             )
 
+    def _check_counts(self, run):
+        """Raises if a layer that draws is called more or less often."""
+        in_plain, in_pass = (
+            collections.Counter(call.path for call in calls)
+            for calls in (run.plain, run.pass_)
+        )
+        for path, layer in _model_tree.walk(self.model):
+            if layer in self._runs.drawn and in_plain[path] != in_pass[path]:
+                self._fail(
+                    f"{self._named(path)} is called {in_pass[path]} times in "
+                    f"a pass, and {in_plain[path]} times in a plain call",
+                    "It must draw as often as the model calls it",
+                )
+
     def _check_drawn_rows(self, run, allowed, layouts):
         """Raises if what is drawn for a row depends on the other rows."""
         by_keras = {
@@ -306,24 +367,27 @@ class Check:
             )
         return seen.without_effect()
 
-    def fail_pass(self, result, size, spread, allowed):
+    def fail_pass(self, result, distance, spread, allowed):
         """Raises for a pass that has not the plain outputs."""
         if self._vectorized:
+            size, order = len(result.batch.places), result.chosen
+            if len(order) == size:  # what counts rows shall see other ones
+                order = np.resize(order, size + 1)
             whole = self._runs.of(result.batch)
-            few = self._runs.of(result.batch.part(result.chosen))
+            few = self._runs.of(result.batch.part(order))
             difference, _ = comparing.first_difference(
                 self.model,
                 whole.plain,
                 few.plain,
                 comparing.tolerance(self.model),
-                comparing.Layouts(len(result.batch.places), result.chosen),
+                comparing.Layouts(size, order),
             )
             if difference is not None:
                 self._fail_of_rows(difference)
         self._fail(
             "with nothing dropped, the samples of the pass are not the plain "
-            f"outputs: their mean differs by {size:.2g} of the largest value, "
-            f"and they have a standard deviation of {spread:.2g} (allowed: "
+            f"outputs: their mean differs by {distance:.2g} of the largest "
+            f"value, and they have a standard deviation of {spread:.2g} (allowed: "
             f"{allowed:.1g})",
             "On a few rows, uncompiled, they are. So it is how the pass is "
             "compiled, or cut, or depends on the number of rows",
@@ -345,6 +409,16 @@ class Check:
             f"{what}. {why}.{way_out} `verify=False` leaves the check out: "
             "then the numbers may be wrong."
         )
+
+
+def _part(rows, order):
+    return rows if order is None else rows.part(order)
+
+
+def _count(outputs):
+    """How many rows there are outputs of; None if there are none."""
+    leaves = tree.flatten(outputs)
+    return len(leaves[0]) if leaves and np.ndim(leaves[0]) else None
 
 
 def _by(difference):

@@ -17,6 +17,7 @@ from kerasdrop.montecarlo import engine
 from kerasdrop.montecarlo import folding
 from kerasdrop.montecarlo import plans
 from kerasdrop.montecarlo import sampling
+from kerasdrop.montecarlo import verification
 from kerasdrop.montecarlo import walking
 from tests.montecarlo import zoo
 from tests.montecarlo import zoo_checks
@@ -166,6 +167,51 @@ def test_a_unit_that_is_dropped_twice(monkeypatch, layer):
         predicted(dense(layer(0.5, name="drop")))
 
 
+def three_dropouts():
+    x = keras.Input((5,))
+    h = x
+    for number, units in enumerate((9, 8, 7)):
+        h = layers.Dense(units, activation="tanh")(h)
+        h = layers.Dropout(0.5, name=f"drop_{number}")(h)
+    return keras.Model(x, layers.Dense(2)(h), name="net")
+
+
+def test_a_third_layer_of_a_class_whose_mask_is_not_used(monkeypatch):
+    plain = functional.dropout
+
+    def dropout(inputs, *args):
+        return inputs if inputs.shape[-1] == 7 else plain(inputs, *args)
+
+    monkeypatch.setattr(functional, "dropout", dropout)
+    with fails("layer 'drop_2'", "is not drawn at its rate of 0.5"):
+        predicted(three_dropouts())
+
+
+def test_a_third_layer_of_a_class_at_another_rate(monkeypatch):
+    plain = functional.dropout
+
+    def dropout(inputs, draw, rate, *args):
+        rate = rate * 0.5 if inputs.shape[-1] == 7 else rate
+        return plain(inputs, draw, rate, *args)
+
+    monkeypatch.setattr(functional, "dropout", dropout)
+    with fails("layer 'drop_2'", "is not drawn at its rate of 0.5"):
+        predicted(three_dropouts())
+
+
+def test_a_layer_that_is_called_twice_for_a_sample(monkeypatch):
+    plain = walking.Walk._made
+
+    def made(self, step, *args):
+        if step.node.operation.name == "drop_2":
+            plain(self, step, *args)
+        return plain(self, step, *args)
+
+    monkeypatch.setattr(walking.Walk, "_made", made)
+    with fails("layer 'drop_2'", "is called 2 times in a pass, and 1 times"):
+        predicted(three_dropouts())
+
+
 def test_a_rate_of_before():
     class Stale(kerasdrop.layers.Dropout):
         def _rate_tensor(self, step=None):
@@ -225,13 +271,48 @@ def test_rows_that_see_each_other():
     assert predicted(model, vectorized=False).variance.all()
 
 
-def test_centring():
-    class Centred(layers.Layer):
-        def call(self, inputs):
-            return inputs - ops.mean(inputs, axis=0, keepdims=True)
+class Centred(layers.Layer):
+    def call(self, inputs):
+        return inputs - ops.mean(inputs, axis=0, keepdims=True)
 
+
+def test_centring():
     with fails("layer 'centred'"):
         predicted(dense(Centred(name="centred"), layers.Dropout(0.5)))
+
+
+@pytest.mark.parametrize(
+    "x", [X[:1], X[[2] * 6], np.zeros_like(X)], ids=["one", "alike", "zeros"]
+)
+def test_rows_without_a_difference_show_whether_they_see_each_other(x):
+    with fails("layer 'centred'", "depends on the other rows"):
+        predicted(dense(layers.Dropout(0.5), Centred(name="centred")), x)
+    found = kerasdrop.inspect(dense(layers.Dropout(0.5)), x)
+    assert found.verification.largest_difference < 1e-6
+
+
+def test_one_row_of_tokens_shows_whether_rows_see_each_other():
+    x = keras.Input((4,), dtype="int32")
+    h = layers.Dropout(0.3)(layers.Embedding(9, 3)(x))
+    model = keras.Model(x, layers.Flatten()(Centred(name="centred")(h)))
+    with fails("layer 'centred'", "depends on the other rows"):
+        predicted(model, TOKENS[:1])
+
+
+@pytest.mark.parametrize("place", [0, 2, 5])
+def test_one_row_that_all_others_see(place):
+    class OverLargest(layers.Layer):
+        def call(self, inputs):
+            return inputs / ops.max(ops.abs(inputs))
+
+    x = X.copy()
+    x[place] *= 9.0
+    for stack in (
+        [OverLargest(name="over"), layers.Dropout(0.5)],
+        [layers.Dropout(0.5), OverLargest(name="over")],
+    ):
+        with fails("layer 'over'", "depends on the other rows"):
+            predicted(dense(*stack), x)
 
 
 @pytest.mark.parametrize("vectorized", [True, False])
@@ -380,9 +461,8 @@ def test_units_without_an_effect_are_a_warning_or_nothing():
         predicted(model)
 
 
-def test_it_is_made_once(monkeypatch):
-    from kerasdrop.montecarlo import verification
-
+def checks_made(monkeypatch):
+    """A list that gets longer by each self-check."""
     made = []
     plain = verification.Check.on
 
@@ -391,6 +471,11 @@ def test_it_is_made_once(monkeypatch):
         return plain(self, *args)
 
     monkeypatch.setattr(verification.Check, "on", on)
+    return made
+
+
+def test_it_is_made_once(monkeypatch):
+    made = checks_made(monkeypatch)
     model = dense(layers.Dropout(0.5))
     predicted(model)
     predicted(model, seed=2)
@@ -403,6 +488,21 @@ def test_it_is_made_once(monkeypatch):
     assert len(made) == 3
     predicted(dense(layers.Dropout(0.5)), verify=False)
     assert len(made) == 3
+
+
+def test_it_is_made_once_for_a_layer_that_counts_its_calls(monkeypatch):
+    class Counting(layers.Layer):
+        calls = 0
+
+        def call(self, inputs):
+            self.calls += 1
+            return inputs
+
+    made = checks_made(monkeypatch)
+    model = dense(Counting(), layers.Dropout(0.5))
+    for _ in range(3):
+        predicted(model)
+    assert len(made) == 1
 
 
 def test_it_is_left_out_where_asked(monkeypatch):
