@@ -27,6 +27,10 @@ X = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
 TOKENS = np.array([[3, 4, 0, 0], [1, 2, 3, 4], [5, 0, 0, 0], [2, 2, 1, 0]])
 
 
+# Models that are compiled take long, and rows are chosen alike.
+IS_SLOW = keras.backend.backend() != "torch"
+
+
 def predicted(model, x=X, num_samples=20, **settings):
     settings = {"kind": "regression", "seed": 1, "verbose": 0, **settings}
     return kerasdrop.mc_predict(model, x, num_samples, **settings)
@@ -281,10 +285,12 @@ def test_centring():
         predicted(dense(Centred(name="centred"), layers.Dropout(0.5)))
 
 
-@pytest.mark.parametrize(
-    "x", [X[:1], X[[2] * 6], np.zeros_like(X)], ids=["one", "alike", "zeros"]
-)
-def test_rows_without_a_difference_show_whether_they_see_each_other(x):
+ALIKE = {"one": X[:1], "alike": X[[2] * 6], "zeros": np.zeros_like(X)}
+
+
+@pytest.mark.parametrize("name", ["one"] if IS_SLOW else ALIKE)
+def test_rows_without_a_difference_show_whether_they_see_each_other(name):
+    x = ALIKE[name]
     with fails("layer 'centred'", "depends on the other rows"):
         predicted(dense(layers.Dropout(0.5), Centred(name="centred")), x)
     found = kerasdrop.inspect(dense(layers.Dropout(0.5)), x)
@@ -299,7 +305,7 @@ def test_one_row_of_tokens_shows_whether_rows_see_each_other():
         predicted(model, TOKENS[:1])
 
 
-@pytest.mark.parametrize("place", [0, 2, 5])
+@pytest.mark.parametrize("place", [2] if IS_SLOW else [0, 2, 5])
 def test_one_row_that_all_others_see(place):
     class OverLargest(layers.Layer):
         def call(self, inputs):
@@ -307,12 +313,10 @@ def test_one_row_that_all_others_see(place):
 
     x = X.copy()
     x[place] *= 9.0
-    for stack in (
-        [OverLargest(name="over"), layers.Dropout(0.5)],
-        [layers.Dropout(0.5), OverLargest(name="over")],
-    ):
+    stack = [OverLargest(name="over"), layers.Dropout(0.5)]
+    for ordered in (stack, stack[::-1]):
         with fails("layer 'over'", "depends on the other rows"):
-            predicted(dense(*stack), x)
+            predicted(dense(*ordered), x)
 
 
 @pytest.mark.parametrize("vectorized", [True, False])
