@@ -21,7 +21,7 @@ ruff := ruff==0.17.5
 # `make demo` runs on one backend, `make test` on all of them or on BACKEND.
 DEMO_BACKEND := $(or $(KERAS_BACKEND),jax)
 BACKEND ?=
-# Passed on to pytest: make test PYTEST="tests/test_masks.py -k seed"
+# Passed on to pytest: make test PYTEST="tests/masks/test_masks.py -k seed"
 PYTEST ?=
 CHOSEN := $(or $(BACKEND),$(BACKENDS))
 unknown := $(filter-out $(BACKENDS),$(DEMO_BACKEND) $(CHOSEN))

@@ -5,27 +5,42 @@ from kerasdrop import calibration
 from kerasdrop import callbacks
 from kerasdrop import functional
 from kerasdrop import layers
+from kerasdrop import masks
 from kerasdrop import measures
 from kerasdrop import metrics
 from kerasdrop import plots
 from kerasdrop import schedules
-from kerasdrop.classic_scaling import fold_classic_scaling
-from kerasdrop.conversion import convert_dropout
-from kerasdrop.montecarlo.adapters import register_stochastic
-from kerasdrop.montecarlo.inspection import inspect
-from kerasdrop.montecarlo.model import MonteCarlo
-from kerasdrop.montecarlo.prediction import mc_predict
-from kerasdrop.montecarlo.verdicts import VerificationError
+from kerasdrop.conversion.convert import Conversion
+from kerasdrop.conversion.convert import Folding
+from kerasdrop.conversion.convert import Stripping
+from kerasdrop.conversion.convert import convert_dropout
+from kerasdrop.conversion.convert import fold_classic_scaling
+from kerasdrop.conversion.convert import strip_dropout
+from kerasdrop.layers.rematerialization import remat
+from kerasdrop.masks import Draw
+from kerasdrop.masks import row_scope
+from kerasdrop.montecarlo import Inspection
+from kerasdrop.montecarlo import MonteCarlo
+from kerasdrop.montecarlo import Verification
+from kerasdrop.montecarlo import VerificationError
+from kerasdrop.montecarlo import inspect
+from kerasdrop.montecarlo import mc_predict
+from kerasdrop.montecarlo import register_stochastic
+from kerasdrop.predictive import Predictive
 from kerasdrop.rates import get_rates
 from kerasdrop.rates import set_rates
-from kerasdrop.rematerialization import remat
-from kerasdrop.rows import row_scope
-from kerasdrop.stripping import strip_dropout
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Conversion",
+    "Draw",
+    "Folding",
+    "Inspection",
     "MonteCarlo",
+    "Predictive",
+    "Stripping",
+    "Verification",
     "VerificationError",
     "acquisition",
     "calibration",
@@ -36,6 +51,7 @@ __all__ = [
     "get_rates",
     "inspect",
     "layers",
+    "masks",
     "mc_predict",
     "measures",
     "metrics",

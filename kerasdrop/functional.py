@@ -8,8 +8,25 @@ import keras
 from keras import ops
 
 from kerasdrop import _backend
-from kerasdrop import _bits
 from kerasdrop import masks
+from kerasdrop.masks import int32
+
+__all__ = [
+    "alpha_dropout",
+    "by_channel",
+    "by_row",
+    "classic_dropout",
+    "classic_scaling",
+    "concrete_dropout",
+    "drop_block",
+    "drop_connect",
+    "drop_path",
+    "dropout",
+    "gaussian_dropout",
+    "gaussian_noise",
+    "normal",
+    "over_steps",
+]
 
 # Of SELU: where its output goes as the input falls (Klambauer et al. 2017).
 _SELU_ALPHA = 1.6732632423543772
@@ -47,7 +64,17 @@ def dropout(inputs, draw, rate, noise_shape=None):
 
 
 def classic_dropout(inputs, draw, rate, noise_shape=None):
-    """`inputs * keep`. Arguments as of `dropout`."""
+    """`inputs * keep`.
+
+    Args:
+        inputs: Float tensor, axis 0 being the row.
+        draw: A `masks.Draw`.
+        rate: float32 scalar tensor in [0, 1].
+        noise_shape: As in `keras.layers.Dropout`, or None.
+
+    Returns:
+        A tensor of the inputs' shape and dtype.
+    """
     keep = masks.keep_mask(draw, rate, inputs, noise_shape)
     # 1, but NaN for an illegal rate, which must show here as well.
     scale = masks.unless_all_is_kept(draw, rate * 0.0 + 1.0, 1.0 - rate)
@@ -55,7 +82,15 @@ def classic_dropout(inputs, draw, rate, noise_shape=None):
 
 
 def classic_scaling(inputs, rate):
-    """`inputs * (1 - rate)`: what classic dropout does at inference."""
+    """`inputs * (1 - rate)`: what classic dropout does at inference.
+
+    Args:
+        inputs: Float tensor.
+        rate: float32 scalar tensor in [0, 1].
+
+    Returns:
+        A tensor of the inputs' shape and dtype.
+    """
     kept = 1.0 - ops.cast(rate, _precise(inputs))
     return inputs * ops.cast(kept, _dtype(inputs))
 
@@ -75,12 +110,26 @@ def by_channel(inputs, data_format):
 
 
 def by_row(inputs):
-    """The noise shape of one decision for each row."""
+    """The noise shape of one decision for each row.
+
+    Args:
+        inputs: Tensor, axis 0 being the row.
+
+    Returns:
+        A tuple: None, and 1 for each further axis.
+    """
     return (None,) + (1,) * (len(inputs.shape) - 1)
 
 
 def over_steps(inputs):
-    """The noise shape of one decision for all steps, axis 1, of a unit."""
+    """The noise shape of one decision for all steps, axis 1, of a unit.
+
+    Args:
+        inputs: Tensor `(rows, steps, ...)`.
+
+    Returns:
+        A tuple: 1 for the steps, and None for each other axis.
+    """
     return (None, 1) + (None,) * (len(inputs.shape) - 2)
 
 
@@ -136,7 +185,16 @@ def alpha_dropout(inputs, draw, rate, noise_shape=None):
     `y = a * (x if kept else limit) + b` with
     `a = ((1 - rate) * (1 + rate * limit**2)) ** -0.5`, `b = -a * limit * rate`
     (Klambauer et al. 2017, section 2). At rate 1, where `a` has no finite
-    value, all outputs are 0, the mean. Arguments as of `dropout`.
+    value, all outputs are 0, the mean.
+
+    Args:
+        inputs: Float tensor, axis 0 being the row.
+        draw: A `masks.Draw`.
+        rate: float32 scalar tensor in [0, 1].
+        noise_shape: As in `keras.layers.Dropout`, or None.
+
+    Returns:
+        A tensor of the inputs' shape and dtype.
     """
     rate = masks.unless_all_is_kept(draw, rate, 0.0)
     keep = masks.keep_mask(draw, rate, inputs, noise_shape)
@@ -153,7 +211,13 @@ def alpha_dropout(inputs, draw, rate, noise_shape=None):
 def gaussian_dropout(inputs, draw, rate):
     """`inputs * N(1, rate / (1 - rate))` (Srivastava et al. 2014, section 10).
 
-    Arguments as of `dropout`; a rate of 1 has no finite variance.
+    Args:
+        inputs: Float tensor, axis 0 being the row.
+        draw: A `masks.Draw`.
+        rate: float32 scalar tensor in [0, 1): at 1 the variance is infinite.
+
+    Returns:
+        A tensor of the inputs' shape and dtype.
     """
     rate = masks.unless_all_is_kept(draw, rate, 0.0)
     rate = ops.cast(rate, _precise(inputs))
@@ -164,7 +228,16 @@ def gaussian_dropout(inputs, draw, rate):
 
 
 def gaussian_noise(inputs, draw, standard_deviation):
-    """`inputs + N(0, standard_deviation ** 2)`."""
+    """`inputs + N(0, standard_deviation ** 2)`.
+
+    Args:
+        inputs: Float tensor, axis 0 being the row.
+        draw: A `masks.Draw`.
+        standard_deviation: Number or scalar tensor, in the inputs' unit.
+
+    Returns:
+        A tensor of the inputs' shape and dtype.
+    """
     noise = standard_deviation * normal(draw, inputs)
     return inputs + ops.cast(noise, _dtype(inputs))
 
@@ -176,6 +249,13 @@ def normal(draw, inputs):
     normal numbers. The words are equal on all backends, the numbers to
     rounding. None is beyond 5.3: 23 bits of a word count. Where the draw
     keeps all they are 0.
+
+    Args:
+        draw: A `masks.Draw`.
+        inputs: Float tensor, axis 0 being the row.
+
+    Returns:
+        A tensor of the inputs' shape.
     """
     draw = masks.for_rows(draw, inputs)
     if draw.keep_all is True:
@@ -233,7 +313,7 @@ def _uniform(inputs, key, index, rows, set_size, num_samples, noise_shape):
     """Uniform numbers in (-1, 1): of the shape of `inputs`, or of the noise."""
     draw = masks.Draw(key, index, rows, set_size, num_samples)
     word = masks.words(*masks.for_noise(inputs, draw, noise_shape))
-    part = ops.cast(_bits.signed_shifted(word, 9), _precise(inputs))
+    part = ops.cast(int32.signed_shifted(word, 9), _precise(inputs))
     # The middle of one of 2**23 equal parts, exact in float32: never -1 or 1,
     # where the inverse of the error function is infinite.
     return (part + 0.5) * 2.0**-22

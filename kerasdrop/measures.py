@@ -15,12 +15,12 @@ values cannot be checked: there the measure of a row that holds no
 probabilities, or a variance below 0, is NaN.
 """
 
-from kerasdrop import _arrays
 from kerasdrop import _checks
-from kerasdrop import _classes
-from kerasdrop import _targets
-from kerasdrop.montecarlo import estimates
-from kerasdrop.montecarlo import plans
+from kerasdrop._formulas import arrays
+from kerasdrop._formulas import categorical
+from kerasdrop._formulas import estimates
+from kerasdrop._formulas import target_shapes
+from kerasdrop.masks import plans
 
 __all__ = [
     "aleatoric_variance",
@@ -53,8 +53,8 @@ def entropy(probabilities):
     Raises:
         ValueError: If an array does not hold probabilities.
     """
-    _, p = _classes.checked(probabilities, "entropy")
-    return _classes.entropy(p)
+    _, p = categorical.checked(probabilities, "entropy")
+    return categorical.entropy(p)
 
 
 def confidence(probabilities):
@@ -69,7 +69,7 @@ def confidence(probabilities):
     Raises:
         ValueError: If an array does not hold probabilities.
     """
-    xp, p = _classes.checked(probabilities, "confidence")
+    xp, p = categorical.checked(probabilities, "confidence")
     return xp.max(p, axis=-1)
 
 
@@ -91,7 +91,7 @@ def predictive_entropy(samples, axis=1):
     https://arxiv.org/abs/1703.02910), section 4.
     """
     xp, p = _samples(samples, axis, "predictive_entropy")
-    return _classes.entropy(xp.mean(p, axis=0))
+    return categorical.entropy(xp.mean(p, axis=0))
 
 
 def expected_entropy(samples, axis=1):
@@ -111,7 +111,7 @@ def expected_entropy(samples, axis=1):
     https://arxiv.org/abs/1703.02910), section 4.
     """
     xp, p = _samples(samples, axis, "expected_entropy")
-    return xp.mean(_classes.entropy(p), axis=0)
+    return xp.mean(categorical.entropy(p), axis=0)
 
 
 def mutual_information(samples, axis=1):
@@ -144,7 +144,7 @@ def mutual_information(samples, axis=1):
     """
     xp, p = _samples(samples, axis, "mutual_information")
     mean = xp.mean(p, axis=0, keepdims=True)
-    return xp.mean(_classes.divergence(p, mean), axis=0)
+    return xp.mean(categorical.divergence(p, mean), axis=0)
 
 
 def votes(samples, axis=1):
@@ -245,10 +245,10 @@ def epistemic_variance(means, axis=1, plan="independent"):
     """
     owner = "epistemic_variance"
     plans.check(plan, owner)
-    xp, means = _arrays.floats(means)
+    xp, means = arrays.floats(means)
     means = _samples_first(xp, means, axis, owner)
     count = _at_least_two(means, owner)
-    from_mean = _arrays.centred(xp, means)
+    from_mean = arrays.centred(xp, means)
     squares = xp.sum(xp.square(from_mean), axis=0)
     num_sets = count // plans.SET_SIZE
     set_squares = 0.0
@@ -256,7 +256,7 @@ def epistemic_variance(means, axis=1, plan="independent"):
         in_sets = from_mean[: num_sets * plans.SET_SIZE]
         shape = (num_sets, plans.SET_SIZE, *in_sets.shape[1:])
         set_means = xp.mean(xp.reshape(in_sets, shape), axis=1)
-        of_sets = _arrays.centred(xp, set_means)
+        of_sets = arrays.centred(xp, set_means)
         set_squares = xp.sum(xp.square(of_sets), axis=0)
     seen = estimates.Seen(count, 0.0, squares, num_sets, set_squares)
     return estimates.variance(plan, seen)
@@ -279,9 +279,9 @@ def aleatoric_variance(variances, axis=1):
     Reference: [Kendall & Gal, 2017](https://arxiv.org/abs/1703.04977),
     equation 9.
     """
-    xp, variances = _arrays.floats(variances)
+    xp, variances = arrays.floats(variances)
     variances = _samples_first(xp, variances, axis, "aleatoric_variance")
-    variances = _arrays.checked_variance(xp, variances, "aleatoric_variance")
+    variances = arrays.checked_variance(xp, variances, "aleatoric_variance")
     return xp.mean(variances, axis=0)
 
 
@@ -303,7 +303,7 @@ def total_variance(means, variances, axis=1, plan="independent"):
     equation 9.
     """
     epistemic = epistemic_variance(means, axis, plan)
-    aleatoric = _targets.like(
+    aleatoric = target_shapes.like(
         aleatoric_variance(variances, axis),
         epistemic,
         "a variance for each mean",
@@ -327,20 +327,20 @@ def sharpness(variance):
     Reference: [Gneiting, Balabdaoui & Raftery, 2007](
     https://doi.org/10.1111/j.1467-9868.2007.00587.x).
     """
-    xp, variance = _arrays.floats(variance)
-    variance = _arrays.checked_variance(xp, variance, "sharpness")
+    xp, variance = arrays.floats(variance)
+    variance = arrays.checked_variance(xp, variance, "sharpness")
     count = xp.sum(xp.ones_like(variance))
-    mean = _arrays.weighted(xp, xp.sum(variance), count, "sharpness")
+    mean = arrays.weighted(xp, xp.sum(variance), count, "sharpness")
     return xp.sqrt(mean)
 
 
 def _votes(xp, samples):
-    return xp.sum(_classes.first_largest(samples), axis=0)
+    return xp.sum(categorical.first_largest(samples), axis=0)
 
 
 def _samples(samples, axis, owner):
     """The namespace, and probabilities `(samples, rows, ..., classes)`."""
-    xp, p = _arrays.floats(samples)
+    xp, p = arrays.floats(samples)
     if len(p.shape) < 3:
         raise ValueError(
             f"{owner}: samples are probabilities `(rows, samples, ..., "
@@ -354,7 +354,7 @@ def _samples(samples, axis, owner):
             f"that of the classes. Received: axis={axis} for samples of shape "
             f"{tuple(p.shape)}"
         )
-    xp, p = _classes.checked(p, owner)
+    xp, p = categorical.checked(p, owner)
     return xp, _samples_first(xp, p, axis, owner)
 
 

@@ -21,13 +21,13 @@ Monte Carlo prediction.
 import keras
 from keras import ops
 
-from kerasdrop import _arrays
 from kerasdrop import _checks
 from kerasdrop import calibration
 from kerasdrop import measures
+from kerasdrop._formulas import arrays
+from kerasdrop._formulas import two_part
 from kerasdrop.calibration import binning
 from kerasdrop.calibration import scores
-from kerasdrop.montecarlo import kinds
 
 __all__ = [
     "BrierScore",
@@ -206,8 +206,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         """
         p = _probabilities(y_pred, self.from_logits, self.dtype)
         precision = None
-        if _arrays.is_tensor(y_pred) and not self.from_logits:
-            precision = _arrays.dtype_name(y_pred)
+        if arrays.is_tensor(y_pred) and not self.from_logits:
+            precision = arrays.dtype_name(y_pred)
         sums = binning.bin_sums(
             y_true,
             p,
@@ -246,12 +246,12 @@ class _MeanOfNormals(_Mean):
     def __init__(self, kind, name, dtype):
         super().__init__(self._values, name=name, dtype=dtype)
         self.kind = _checks.choice(
-            kind, kinds.TWO_PART, type(self).__name__, "kind"
+            kind, two_part.KINDS, type(self).__name__, "kind"
         )
 
     def _values(self, y_true, y_pred):
         y_pred = _as_dtype(y_pred, self.dtype)
-        mean, variance = kinds.parts(y_pred, self.kind, type(self).__name__)
+        mean, variance = two_part.parts(y_pred, self.kind, type(self).__name__)
         return self._score(y_true, mean, variance)
 
     def get_config(self):
@@ -280,7 +280,7 @@ class GaussianNegativeLogLikelihood(_MeanOfNormals):
             return super()._values(y_true, y_pred)
         owner = type(self).__name__
         y_pred = _as_dtype(y_pred, self.dtype)
-        parts = kinds.parts_in_logs(y_pred, self.kind, owner)
+        parts = two_part.parts_in_logs(y_pred, self.kind, owner)
         return scores.log_loss_of_normal(y_true, *parts, owner)
 
     def _score(self, y_true, mean, variance):
@@ -320,8 +320,8 @@ class Sharpness(_MeanOfNormals):
         super().__init__(kind, name, dtype)
 
     def _score(self, y_true, mean, variance):
-        xp, variance = _arrays.floats(variance)
-        return _arrays.checked_variance(xp, variance, type(self).__name__)
+        xp, variance = arrays.floats(variance)
+        return arrays.checked_variance(xp, variance, type(self).__name__)
 
     def result(self):
         """The root of the mean variance so far."""
@@ -382,7 +382,7 @@ class IntervalScore(_MeanOfIntervals):
 
 def _as_dtype(y_pred, dtype):
     # Half precision is for layers: sums and logarithms are in the metric's.
-    return ops.cast(y_pred, dtype) if _arrays.is_tensor(y_pred) else y_pred
+    return ops.cast(y_pred, dtype) if arrays.is_tensor(y_pred) else y_pred
 
 
 def _probabilities(y_pred, from_logits, dtype):

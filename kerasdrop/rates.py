@@ -6,9 +6,11 @@ import warnings
 import keras
 
 from kerasdrop import _checks
-from kerasdrop import _model_tree
-from kerasdrop import conversion
+from kerasdrop._structure import model_tree
+from kerasdrop.conversion.convert import convert
 from kerasdrop.layers.base import StochasticLayer
+
+__all__ = ["get_rates", "set_rates"]
 
 _CONVERT = "`model, report = kerasdrop.convert_dropout(model)`"
 
@@ -153,23 +155,23 @@ def _candidates(model, owner):
             f"{owner}: argument `model` must be a `keras.Model` or a layer. "
             f"Received: model={model!r} (of type {type(model).__name__})"
         )
-    found = [(model.name, model), *_model_tree.walk(model)]
+    found = [(model.name, model), *model_tree.walk(model)]
     inert = {
         id(inner)
         for _, layer in found
-        if conversion.is_attention_without_dropout(layer)
-        for _, inner in _model_tree.walk(layer)
+        if convert.is_attention_without_dropout(layer)
+        for _, inner in model_tree.walk(layer)
     }
     candidates = [
         (path, layer)
         for path, layer in found
         if isinstance(layer, StochasticLayer)
-        or (_model_tree.is_stock_dropout(layer) and id(layer) not in inert)
+        or (model_tree.is_stock_dropout(layer) and id(layer) not in inert)
     ]
     if not _ours(candidates):
         raise ValueError(
             f"{owner}: the model has no layer of kerasdrop. Stock dropout "
-            f"layers in it:\n{_model_tree.listing(candidates)}\nMake "
+            f"layers in it:\n{model_tree.listing(candidates)}\nMake "
             f"them ours with {_CONVERT}, or build the model with "
             "`kerasdrop.layers`."
         )
@@ -221,7 +223,7 @@ def _select(candidates, selector, owner):
         selectors = [
             lambda layer: (
                 isinstance(layer, StochasticLayer)
-                or conversion.is_convertible(layer)
+                or convert.is_convertible(layer)
             )
         ]
     elif isinstance(selector, (list, tuple)):
@@ -234,7 +236,7 @@ def _select(candidates, selector, owner):
         if not matches:
             raise ValueError(
                 f"{owner}: no dropout layer of the model is selected. The "
-                f"model has:\n{_model_tree.listing(candidates)}\nReceived: "
+                f"model has:\n{model_tree.listing(candidates)}\nReceived: "
                 f"layers={each!r}"
             )
         selected.update(matches)
@@ -251,7 +253,7 @@ def _match(candidates, selector, owner):
     if isinstance(selector, str):
         return _match_text(candidates, selector)
     if isinstance(selector, keras.layers.Layer):
-        inside = {id(layer) for _, layer in _model_tree.walk(selector)}
+        inside = {id(layer) for _, layer in model_tree.walk(selector)}
         inside.add(id(selector))
         return [path for path, layer in candidates if id(layer) in inside]
     if callable(selector):
@@ -280,10 +282,10 @@ def _match_text(candidates, text):
 def _check_settable(candidates, path, layer, number, owner):
     if not isinstance(layer, StochasticLayer):
         remedy = "No layer of kerasdrop can take its place."
-        if conversion.is_convertible(layer):
+        if convert.is_convertible(layer):
             remedy = f"Make it ours with {_CONVERT}."
         raise ValueError(
-            f"{owner}: layer '{path}' is a {_model_tree.class_name(layer)}, "
+            f"{owner}: layer '{path}' is a {model_tree.class_name(layer)}, "
             f"whose rate is fixed once a function is compiled. {remedy} To "
             f"leave it as it is: {_call_for_ours(candidates, owner)}."
         )
@@ -302,7 +304,7 @@ def _warn_of_others(candidates, owner):
             f"{owner}: these layers keep their rates, for the rate of a stock "
             "layer is fixed once a function is compiled, and no layer of "
             "kerasdrop can take their place:\n"
-            f"{_model_tree.listing(others)}\nIf that is meant, name the "
+            f"{model_tree.listing(others)}\nIf that is meant, name the "
             f"others: {_call_for_ours(candidates, owner)}.",
             stacklevel=3,
         )

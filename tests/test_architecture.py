@@ -1,5 +1,6 @@
 """The order of the modules, what they may import, and what is documented."""
 
+import ast
 import importlib
 import inspect
 import pathlib
@@ -9,160 +10,50 @@ import sys
 import pytest
 
 import kerasdrop
-from tests import architecture
-from tests import helpers
+from tests.support import architecture
+from tests.support import helpers
 
-# A module imports only from rows above its own: so there are no circles, and
-# what is pure stays pure. A new module gets a row here, in its turn.
+# A module imports only from its own room and from rooms in rows above: so no
+# room depends on one that depends on it, and what is pure stays pure. A new
+# module stands in a room that has its row.
 ROWS = (
+    ("kerasdrop._backend", "kerasdrop._checks", "kerasdrop._refusals"),
+    ("kerasdrop.masks", "kerasdrop.predictive"),
+    ("kerasdrop._formulas", "kerasdrop.functional", "kerasdrop.schedules"),
+    ("kerasdrop.layers", "kerasdrop.measures"),
     (
-        "kerasdrop._arrays",
-        "kerasdrop._backend",
-        "kerasdrop._checks",
-        "kerasdrop._graph_peak",
-        "kerasdrop._paths",
-        "kerasdrop._reports",
-        "kerasdrop.callbacks.plateau",
-        "kerasdrop.callbacks.record",
-        "kerasdrop.montecarlo",  # imports nothing
-        "kerasdrop.montecarlo.moments",
-        "kerasdrop.montecarlo.refusals",
-        "kerasdrop.montecarlo.result",
-        "kerasdrop.montecarlo.samples_out",
-        "kerasdrop.montecarlo.symbolic",
-        "kerasdrop.montecarlo.chosen_rows",
-        "kerasdrop.montecarlo.verdicts",
-    ),
-    (
-        "kerasdrop._bits",
-        "kerasdrop.rematerialization",
-        "kerasdrop._classes",
-        "kerasdrop._peaks",
-        "kerasdrop._targets",
-        "kerasdrop.layers.arguments",
-        "kerasdrop.montecarlo.batches",
-        "kerasdrop.montecarlo.plans",
-        "kerasdrop.rows",
-        "kerasdrop.montecarlo.runtimes",
-        "kerasdrop.montecarlo.scopes",
-    ),
-    (
-        "kerasdrop.acquisition.pools",
-        "kerasdrop.calibration.inputs",
-        "kerasdrop.calibration.saved",
-        "kerasdrop.masks",
-        "kerasdrop.montecarlo.chunks",
-        "kerasdrop.montecarlo.estimates",
-        "kerasdrop.montecarlo.joining",
-        "kerasdrop.montecarlo.kept",
-        "kerasdrop.montecarlo.likelihood",
-        "kerasdrop.montecarlo.quantiles",
-        "kerasdrop.montecarlo.sizes",
-        "kerasdrop.schedules.base",
-        "kerasdrop.schedules.depth",
-    ),
-    (
-        "kerasdrop.calibration.binning",
-        "kerasdrop.calibration.predictions",
-        "kerasdrop.calibration.scores",
-        "kerasdrop.calibration.selection",
-        "kerasdrop.measures",
-        "kerasdrop.schedules.pieces",
-        "kerasdrop.schedules.ramps",
-        "kerasdrop.state",
-    ),
-    (
-        "kerasdrop.acquisition.batches",
-        "kerasdrop.acquisition.scores",
-        "kerasdrop.acquisition.selection",
-        "kerasdrop.calibration.conformity",
-        "kerasdrop.calibration.intervals",
-        "kerasdrop.calibration.ood",
-        "kerasdrop.calibration.recalibration",
-        "kerasdrop.calibration.temperature",
-        "kerasdrop.calibration.variance",
-        "kerasdrop.functional",
-        "kerasdrop.layers.base",
-        "kerasdrop.schedules.compositions",
-    ),
-    (
-        "kerasdrop._model_tree",
+        "kerasdrop._structure",
         "kerasdrop.acquisition",
-        "kerasdrop.calibration.conformal_intervals",
-        "kerasdrop.calibration.conformal_sets",
-        "kerasdrop.layers.*",
-        "kerasdrop.schedules",
-    ),
-    (
         "kerasdrop.calibration",
-        "kerasdrop.layers.attention",
-        "kerasdrop.layers.recurrent",
     ),
-    (
-        "kerasdrop._keras_graph",
-        "kerasdrop.layers",
-        "kerasdrop.montecarlo.attributes",
-        "kerasdrop.montecarlo.by_keras",
-        "kerasdrop.montecarlo.recurrent",
-        "kerasdrop.plots",
-    ),
-    (
-        "kerasdrop._copying",
-        "kerasdrop.montecarlo.activations",
-        "kerasdrop.montecarlo.adapters",
-        "kerasdrop.montecarlo.operations",
-    ),
-    ("kerasdrop.montecarlo.batch_axis",),
-    ("kerasdrop.montecarlo.frontier",),
-    ("kerasdrop.montecarlo.misfits",),
-    ("kerasdrop.montecarlo.walking",),
-    (
-        "kerasdrop.montecarlo.asked",
-        "kerasdrop.montecarlo.folding",
-        "kerasdrop.montecarlo.kinds",
-    ),
-    ("kerasdrop.montecarlo.features",),
-    (
-        "kerasdrop.classic_scaling",
-        "kerasdrop.conversion",
-        "kerasdrop.metrics",
-        "kerasdrop.montecarlo.comparing",
-        "kerasdrop.montecarlo.effects",
-        "kerasdrop.montecarlo.listing",
-        "kerasdrop.montecarlo.memory",
-        "kerasdrop.montecarlo.recording",
-        "kerasdrop.montecarlo.sampling",
-        "kerasdrop.montecarlo.summaries",
-        "kerasdrop.montecarlo.untouched",
-    ),
-    ("kerasdrop.montecarlo.runs", "kerasdrop.montecarlo.sizing"),
-    ("kerasdrop.montecarlo.verification",),
-    ("kerasdrop.montecarlo.whole_pass",),
-    (
-        "kerasdrop.montecarlo.engine",
-        "kerasdrop.montecarlo.export",
-        "kerasdrop.montecarlo.preconditions",
-        "kerasdrop.stripping",
-    ),
-    (
-        "kerasdrop.montecarlo.inspection",
-        "kerasdrop.montecarlo.model",
-        "kerasdrop.rates",
-    ),
-    ("kerasdrop.callbacks.*", "kerasdrop.montecarlo.prediction"),
+    ("kerasdrop._adapters", "kerasdrop.metrics", "kerasdrop.plots"),
+    ("kerasdrop.conversion",),
+    ("kerasdrop.rates",),
     ("kerasdrop.callbacks",),
+    (
+        "kerasdrop.montecarlo.splitting",
+        "kerasdrop.montecarlo.statistics",
+    ),
+    ("kerasdrop.montecarlo.sampling",),
+    ("kerasdrop.montecarlo.verification",),
+    ("kerasdrop.montecarlo.engine",),
+    ("kerasdrop.montecarlo.export", "kerasdrop.montecarlo.inspection"),
+    ("kerasdrop.montecarlo",),
     ("kerasdrop",),
 )
 
 # Besides the package's own modules.
 EVERYWHERE = {"keras", "numpy", *sys.stdlib_module_names}
 ELSEWHERE = {
-    "kerasdrop._backend": {"jax", "tensorflow", "torch"},
-    "kerasdrop._peaks": {"jax", "tensorflow", "torch"},
-    "kerasdrop.montecarlo.result": {"pandas"},  # optional, in one method
+    "kerasdrop._backend": {"tensorflow"},
+    "kerasdrop._backend.jax": {"jax"},
+    "kerasdrop._backend.peaks": {"jax", "tensorflow", "torch"},
+    "kerasdrop._backend.tensorflow": {"tensorflow"},
+    "kerasdrop._backend.torch": {"torch"},
+    "kerasdrop.predictive": {"pandas"},  # optional, in one method
     "kerasdrop.plots": {"matplotlib"},  # optional, in one function
     # What runs an exported file, by format.
-    "kerasdrop.montecarlo.runtimes": {
+    "kerasdrop.montecarlo.export.runtimes": {
         "ai_edge_litert",
         "onnxruntime",
         "openvino",
@@ -174,6 +65,9 @@ MODULES = architecture.modules_of(FOLDER)
 IMPORTS = architecture.imports_of(MODULES)
 
 
+TOP = [name for name in MODULES if name.count(".") == 1]
+
+
 def allowed_imports(importer):
     return EVERYWHERE | ELSEWHERE.get(importer, set())
 
@@ -183,6 +77,7 @@ def public_objects():
     return {
         f"{module}.{name}": getattr(importlib.import_module(module), name)
         for module in MODULES
+        if not any(part.startswith("_") for part in module.split("."))
         for name in getattr(importlib.import_module(module), "__all__", ())
     }
 
@@ -229,7 +124,8 @@ def undocumented_parameters(function):
     return [
         name
         for name in inspect.signature(function).parameters
-        if not re.search(rf"(^|[\s`*]){name}(`|:|,| \()", text, re.MULTILINE)
+        if not name.startswith("_")
+        and not re.search(rf"(^|[\s`*]){name}(`|:|,| \()", text, re.MULTILINE)
     ]
 
 
@@ -242,14 +138,43 @@ def explanation(function):
     return text
 
 
-def test_modules_import_only_from_rows_above_their_own():
+def test_rooms_import_only_from_rows_above_their_own():
     assert not architecture.row_violations(IMPORTS, MODULES, ROWS)
 
 
-def test_every_row_has_modules():
-    named = [name for row in ROWS for name in row if "*" not in name]
+def test_every_room_is_there():
+    named = [name for row in ROWS for name in row]
 
     assert sorted(set(named) - set(MODULES)) == []
+
+
+def test_no_imports_go_in_a_circle():
+    assert architecture.circle(IMPORTS, MODULES) == []
+
+
+def test_the_way_from_montecarlo_leads_to_the_facade_alone():
+    others = {
+        an_import.importer
+        for an_import in IMPORTS
+        if an_import.target.startswith("kerasdrop.montecarlo")
+        and not an_import.importer.startswith("kerasdrop.montecarlo")
+    }
+    assert others == {"kerasdrop"}
+
+
+def test_what_has_no_underscore_is_public():
+    for name in TOP:
+        has_all = hasattr(importlib.import_module(name), "__all__")
+        assert has_all != name.split(".")[1].startswith("_"), name
+
+
+def test_no_room_is_crowded():
+    files = {name: 0 for name in MODULES}
+    for name, path in MODULES.items():
+        is_file = path.name != "__init__.py"
+        files[name.rpartition(".")[0] if is_file else name] += 1
+    assert files["kerasdrop.montecarlo"] <= 8
+    assert files["kerasdrop"] <= 12
 
 
 def test_only_keras_numpy_and_python_are_imported():
@@ -273,7 +198,7 @@ def test_importing_the_package_leaves_matplotlib_unloaded():
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_says_what_it_is(name):
-    assert importlib.import_module(name).__doc__
+    assert ast.get_docstring(ast.parse(MODULES[name].read_text()))
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -326,9 +251,9 @@ def test_an_import_from_a_later_row_would_be_noticed(package, source):
     assert "imports house.roof" in violations[0]
 
 
-def test_an_import_from_the_same_row_would_be_noticed(package):
+def test_an_import_from_another_room_of_the_row_would_be_noticed(package):
     modules, imports = package(wall="from house import roof", roof="")
-    rows = (("house.*",), ("house",))
+    rows = (("house.wall", "house.roof"), ("house",))
 
     assert architecture.row_violations(imports, modules, rows) == [
         "house.wall:1 imports house.roof"
@@ -342,12 +267,30 @@ def test_an_import_from_an_earlier_row_is_none(package):
     assert architecture.row_violations(imports, modules, rows) == []
 
 
-def test_a_module_without_a_row_would_be_noticed(package):
+def test_an_import_from_the_own_room_is_none(package):
+    modules, imports = package(wall="", roof="from house import wall")
+
+    assert architecture.row_violations(imports, modules, (("house",),)) == []
+    assert architecture.circle(imports, modules) == []
+
+
+def test_a_circle_would_be_noticed(package):
+    modules, imports = package(
+        wall="from house import roof",
+        roof="def late():\n    from house.wall import brick",
+    )
+    assert set(architecture.circle(imports, modules)) == {
+        "house.wall",
+        "house.roof",
+    }
+
+
+def test_a_module_without_a_room_would_be_noticed(package):
     modules, imports = package(cellar="")
 
-    assert architecture.row_violations(imports, modules, (("house",),)) == [
-        "house.cellar has no row"
-    ]
+    assert architecture.row_violations(
+        imports, modules, (("house.roof",),)
+    ) == ["house has no room", "house.cellar has no room"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from tests import helpers
+from tests.support import helpers
 
 BACKEND = keras.backend.backend()
 

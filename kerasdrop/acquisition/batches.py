@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from kerasdrop import _checks
-from kerasdrop import _classes
 from kerasdrop import measures
+from kerasdrop._formulas import categorical
 from kerasdrop.acquisition import pools
 
 # What is no more than this apart, in nats, is equal but for rounding.
@@ -222,13 +222,13 @@ class _Labels:
         rows, num_samples, classes = p.shape
         flat = np.moveaxis(p, 1, 0).reshape(num_samples, rows * classes)
         given = (self.networks @ flat).reshape(-1, rows, classes)
-        # To the last digit, as `_classes.entropy` has it, costs three times as
-        # much, and rows are compared to 12 digits.
+        # To the last digit, as `categorical.entropy` has it, costs three times
+        # as much, and rows are compared to 12 digits.
         logarithms = np.log(np.where(given > 0.0, given, 1.0))
         logarithms *= given
         of_network = self.weight @ self.networks
         return -self.weight @ logarithms.sum(axis=-1) - (
-            _classes.entropy(p) @ of_network
+            categorical.entropy(p) @ of_network
         )
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 from keras import ops
 
-from kerasdrop import _arrays
-from kerasdrop import _classes
+from kerasdrop._formulas import arrays
+from kerasdrop._formulas import categorical
 
 # Of the float64 copy of a block of rows. A formula holds a few more of them.
 _BLOCK = 2**24
@@ -12,7 +12,7 @@ _BLOCK = 2**24
 
 def of_array(samples):
     """NumPy's form of a list or a tensor; what is on disk stays there."""
-    if _arrays.is_tensor(samples):
+    if arrays.is_tensor(samples):
         return ops.convert_to_numpy(samples)
     if hasattr(samples, "shape") and hasattr(samples, "__getitem__"):
         return samples
@@ -43,7 +43,7 @@ def blocks(samples):
 
 def by_rows(function, samples):
     """`function` of samples, of arrays a block of rows at a time."""
-    if _arrays.is_tensor(samples):
+    if arrays.is_tensor(samples):
         return function(samples)
     samples = of_array(samples)
     if not len(samples.shape) or not samples.shape[0]:
@@ -65,4 +65,4 @@ def rows_of(samples, rows, owner):
         chosen = samples[rows]
     else:  # it need not take more than slices
         chosen = np.concatenate([samples[row : row + 1] for row in rows])
-    return _classes.checked(np.asarray(chosen), owner)[1]
+    return categorical.checked(np.asarray(chosen), owner)[1]

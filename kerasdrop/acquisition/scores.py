@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from kerasdrop import _arrays
 from kerasdrop import _checks
-from kerasdrop import _classes
 from kerasdrop import measures
+from kerasdrop._formulas import arrays
+from kerasdrop._formulas import categorical
 from kerasdrop.acquisition import pools
 
 
@@ -94,7 +94,7 @@ def mean_std(samples):
 
 
 def _mean_std(samples):
-    xp, p = _classes.checked(samples, "mean_std")
+    xp, p = categorical.checked(samples, "mean_std")
     return xp.mean(xp.sqrt(measures.epistemic_variance(p)), axis=-1)
 
 
@@ -168,4 +168,4 @@ def _information(p, others):
         np.moveaxis(each, 1, 2).reshape(len(p), len(others), -1)
         for each in (joint, product)
     )
-    return _arrays.floats(_classes.divergence(joint, product))[1].sum(axis=-1)
+    return arrays.floats(categorical.divergence(joint, product))[1].sum(axis=-1)

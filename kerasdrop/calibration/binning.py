@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from kerasdrop import _arrays
 from kerasdrop import _checks
-from kerasdrop import _classes
+from kerasdrop._formulas import arrays
+from kerasdrop._formulas import categorical
 from kerasdrop.calibration import inputs
 
 
@@ -130,8 +130,8 @@ def bin_sums(
     _checks.positive_integer(num_bins, owner, "num_bins")
     xp, p, one_hot = inputs.labelled(targets, probabilities, owner)
     confidence = xp.max(p, axis=-1)
-    correct = xp.sum(_classes.first_largest(p) * one_hot, axis=-1)
-    weight = _arrays.weight_like(xp, sample_weight, confidence, owner)
+    correct = xp.sum(categorical.first_largest(p) * one_hot, axis=-1)
+    weight = arrays.weight_like(xp, sample_weight, confidence, owner)
     if binning == "width":
         is_beyond = _is_beyond_edges(
             probabilities, p, num_bins, precision or _precision(probabilities)
@@ -139,20 +139,20 @@ def bin_sums(
     else:
         flat = xp.reshape(confidence, (-1,))
         is_beyond = _is_beyond_ranks(xp, flat, num_bins, owner)
-    number = xp.sum(_arrays.like(xp, is_beyond, weight), axis=-1)
+    number = xp.sum(arrays.like(xp, is_beyond, weight), axis=-1)
     weight, confidence, correct, number = (
         xp.reshape(each, (-1,))
         for each in (weight, confidence, correct, number)
     )
     numbers = xp.arange(num_bins)
-    in_bin = xp.expand_dims(number, -1) == _arrays.like(xp, numbers, number)
+    in_bin = xp.expand_dims(number, -1) == arrays.like(xp, numbers, number)
     values = xp.stack([weight, weight * confidence, weight * correct])
-    return xp.matmul(values, _arrays.like(xp, in_bin, values))
+    return xp.matmul(values, arrays.like(xp, in_bin, values))
 
 
 def _precision(probabilities):
-    if _arrays.is_tensor(probabilities):
-        return _arrays.dtype_name(probabilities)
+    if arrays.is_tensor(probabilities):
+        return arrays.dtype_name(probabilities)
     dtype = np.asarray(probabilities).dtype
     return dtype.name if dtype.kind == "f" else "float64"
 
@@ -167,7 +167,7 @@ def _is_beyond_edges(probabilities, p, num_bins, precision):
     """
     edges = np.arange(1, num_bins) / num_bins
     others = np.arange(num_bins - 1, 0, -1) / num_bins
-    xp, p = _arrays.floats(p)
+    xp, p = arrays.floats(p)
     edges, others = (
         _rounded(xp, each, precision, p) for each in (edges, others)
     )
@@ -190,7 +190,7 @@ def _is_beyond_ranks(xp, confidence, num_bins, owner):
             f"{owner}: argument `num_bins` must not be above the number of "
             f"rows. Received: num_bins={num_bins} for {rows} rows"
         )
-    rank = _arrays.order(xp, _arrays.order(xp, confidence))
+    rank = arrays.order(xp, arrays.order(xp, confidence))
     first = [-(-number * rows // num_bins) for number in range(1, num_bins)]
     first = np.array(first, "int32")
     if xp is not np:
@@ -200,13 +200,13 @@ def _is_beyond_ranks(xp, confidence, num_bins, owner):
 
 def error_of(sums, owner):
     """The calibration error of `bin_sums`."""
-    xp, sums = _arrays.floats(sums)
+    xp, sums = arrays.floats(sums)
     total = xp.sum(xp.abs(sums[1] - sums[2]))
-    return _arrays.weighted(xp, total, xp.sum(sums[0]), owner)
+    return arrays.weighted(xp, total, xp.sum(sums[0]), owner)
 
 
 def reliability_of(sums):
     """The `Reliability` of `bin_sums`."""
-    xp, sums = _arrays.floats(sums)
+    xp, sums = arrays.floats(sums)
     weight = xp.where(sums[0] > 0.0, sums[0], float("nan"))
     return Reliability(sums[0], sums[1] / weight, sums[2] / weight)

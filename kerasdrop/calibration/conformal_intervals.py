@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from kerasdrop import _arrays
 from kerasdrop import _checks
-from kerasdrop import _targets
+from kerasdrop._formulas import arrays
+from kerasdrop._formulas import target_shapes
 from kerasdrop.calibration import conformity
 from kerasdrop.calibration import inputs
 from kerasdrop.calibration import predictions
@@ -72,9 +72,7 @@ class ConformalIntervals(conformity.Conformal):
         threshold = self.threshold(level, rows, groups, sample_weight)
         if isinstance(threshold, np.ndarray):
             shape = (-1,) + (1,) * (len(first.shape) - 1)
-            _, threshold, first = _arrays.floats(
-                threshold.reshape(shape), first
-            )
+            _, threshold, first = arrays.floats(threshold.reshape(shape), first)
         upper, half = first, threshold
         if self.method == "scaled":
             half = threshold * xp.sqrt(second)
@@ -159,7 +157,9 @@ def fit_conformal_intervals(
     _, first, second = _given(*given, method, owner)
     predictions.check_finite(first, "predictions", owner)
     targets = predictions.finite_targets(targets, owner)
-    targets = _targets.like(targets, first, "targets, a number each", owner)
+    targets = target_shapes.like(
+        targets, first, "targets, a number each", owner
+    )
     if method == "quantiles":
         predictions.check_finite(second, "predictions", owner)
         scores = np.maximum(first - targets, targets - second)
@@ -182,11 +182,13 @@ def _given(prediction, other, method, owner):
         xp, _, lower, upper = inputs.interval(first, first, second, owner)
         return xp, lower, upper
     if method == "absolute":
-        xp, first = _arrays.floats(first)
+        xp, first = arrays.floats(first)
         return xp, first, None
-    xp, mean, variance = _arrays.floats(first, second)
-    variance = _targets.like(variance, mean, "a variance for each mean", owner)
+    xp, mean, variance = arrays.floats(first, second)
+    variance = target_shapes.like(
+        variance, mean, "a variance for each mean", owner
+    )
     # One of 0 has no score unless the target is met: it is no row like those
     # that the promise is for.
-    variance = _arrays.checked_variance(xp, variance, owner, above_zero=True)
+    variance = arrays.checked_variance(xp, variance, owner, above_zero=True)
     return xp, mean, variance

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from kerasdrop import _arrays
 from kerasdrop import _checks
-from kerasdrop import _classes
+from kerasdrop._formulas import arrays
+from kerasdrop._formulas import categorical
 from kerasdrop.calibration import conformity
 from kerasdrop.calibration import inputs
 from kerasdrop.calibration import predictions
@@ -93,7 +93,7 @@ class ConformalSets(conformity.Conformal):
         rows = p.shape[0]
         threshold = self.threshold(level, rows, groups, sample_weight)
         if isinstance(threshold, np.ndarray):
-            _, threshold, p = _arrays.floats(threshold[:, None], p)
+            _, threshold, p = arrays.floats(threshold[:, None], p)
         drawn = 0.0
         if self.randomized and self.method != "lac":
             seed = self.seed if seed is None else seed
@@ -216,12 +216,12 @@ def scores_of(p, method, drawn, penalty=None, free_classes=None):
         penalty, free_classes: As in `fit_conformal_sets`.
     """
     if method == "lac":
-        xp, p = _arrays.floats(p)
+        xp, p = arrays.floats(p)
         return 1.0 - p
-    xp, p, drawn = _arrays.floats(p, drawn)
+    xp, p, drawn = arrays.floats(p, drawn)
     # Of equal probabilities the earlier class comes first.
-    order = _arrays.order(xp, -p)
-    rank = _arrays.order(xp, order)  # the place of each class in that order
+    order = arrays.order(xp, -p)
+    rank = arrays.order(xp, order)  # the place of each class in that order
     # From what is less probable, so that the last class has just 1: the sum of
     # all is that but for rounding, which would part equal scores.
     lowest = xp.flip(xp.take_along_axis(p, order, axis=-1), axis=-1)
@@ -229,7 +229,7 @@ def scores_of(p, method, drawn, penalty=None, free_classes=None):
     less = xp.flip(xp.pad(less, ((0, 0), (1, 0))), axis=-1)
     scores = 1.0 - xp.take_along_axis(less, rank, axis=-1) - drawn * p
     if method == "raps":
-        beyond = _arrays.like(xp, rank, p) + 1.0 - free_classes
+        beyond = arrays.like(xp, rank, p) + 1.0 - free_classes
         scores = scores + penalty * xp.maximum(beyond, 0.0)
     return scores
 
@@ -269,7 +269,7 @@ def _settings(method, penalty, free_classes, owner):
 
 def _checked(probabilities, owner):
     p = predictions.probabilities(probabilities, owner)
-    _, given = _arrays.floats(p)
+    _, given = arrays.floats(p)
     if len(given.shape) != 2:
         raise ValueError(
             f"{owner}: probabilities are `(rows, classes)`, or `(rows, 1)` for "
@@ -277,4 +277,4 @@ def _checked(probabilities, owner):
             "the pixels of an image, take one or a summary. Received: shape "
             f"{tuple(given.shape)}"
         )
-    return _classes.checked(given, owner)
+    return categorical.checked(given, owner)

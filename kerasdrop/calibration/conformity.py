@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from kerasdrop import _arrays
 from kerasdrop import _checks
+from kerasdrop._formulas import arrays
 from kerasdrop.calibration import predictions
 from kerasdrop.calibration.saved import Calibrator
 from kerasdrop.calibration.saved import finite_column
@@ -33,7 +33,7 @@ class Conformal(Calibrator):
         self.weights = None
         if weights is not None:
             weights = finite_column(weights, owner, "weights")
-            self.weights = _arrays.weight_like(np, weights, self.scores, owner)
+            self.weights = arrays.weight_like(np, weights, self.scores, owner)
         self.groups = None
         if groups is not None:
             self.groups = labels(groups, len(self.scores), owner)
@@ -93,7 +93,7 @@ class Conformal(Calibrator):
                 return found[None]
             return np.array([found[group] for group in groups])
         given = np.asarray(predictions.as_numpy(sample_weight), "float64")
-        weight = _arrays.weight_like(np, given, np.empty(rows), owner)
+        weight = arrays.weight_like(np, given, np.empty(rows), owner)
         predictions.check_finite(weight, "weights", owner)
         return np.array(
             [
@@ -172,7 +172,7 @@ def slack(values, *sizes):
         values: An array or a tensor, in whose dtype was computed.
         sizes: Numbers or arrays of at least 0.
     """
-    return _STEPS * _arrays.rounding(values) * sum(sizes)
+    return _STEPS * arrays.rounding(values) * sum(sizes)
 
 
 def fitted_weight(sample_weight, rows, owner):
@@ -180,7 +180,7 @@ def fitted_weight(sample_weight, rows, owner):
     if sample_weight is None:
         return None
     given = np.asarray(predictions.as_numpy(sample_weight), "float64")
-    return _arrays.weight_like(np, given, np.empty(rows), owner)
+    return arrays.weight_like(np, given, np.empty(rows), owner)
 
 
 def labels(groups, rows, owner):

@@ -3,21 +3,21 @@
 import numpy as np
 from keras import ops
 
-from kerasdrop import _arrays
-from kerasdrop import _classes
-from kerasdrop import _targets
+from kerasdrop._formulas import arrays
+from kerasdrop._formulas import categorical
+from kerasdrop._formulas import target_shapes
 
 
 def labelled(targets, probabilities, owner):
     """The namespace, probabilities and the targets as one-hot vectors."""
-    _, p = _arrays.floats(probabilities)
+    _, p = arrays.floats(probabilities)
     if len(p.shape) == 1:
         raise ValueError(
             f"{owner}: probabilities are `(rows, ..., classes)`, or `(rows, "
             "1)` for that of yes; `p[:, None]` makes the latter of a vector. "
             f"Received: shape {tuple(p.shape)}"
         )
-    xp, p = _classes.checked(p, owner)
+    xp, p = categorical.checked(p, owner)
     return xp, p, one_hot(targets, p, owner)
 
 
@@ -29,8 +29,8 @@ def one_hot(targets, predicted, owner):
         predicted: `(rows, ..., classes)`, an array or a tensor.
         owner: Who is to blame in a message.
     """
-    xp, predicted = _arrays.floats(predicted)
-    one_hot = _targets.one_hot(targets, predicted, owner)
+    xp, predicted = arrays.floats(predicted)
+    one_hot = target_shapes.one_hot(targets, predicted, owner)
     is_one_hot = (
         (xp.sum(one_hot, axis=-1) == 1.0)
         & (xp.max(one_hot, axis=-1) == 1.0)
@@ -53,10 +53,12 @@ def one_hot(targets, predicted, owner):
 
 
 def normal(targets, mean, variance, owner):
-    xp, mean, variance = _arrays.floats(mean, variance)
-    targets = _targets.like(targets, mean, "targets, a number each", owner)
-    variance = _targets.like(variance, mean, "a variance for each mean", owner)
-    variance = _arrays.checked_variance(xp, variance, owner, above_zero=True)
+    xp, mean, variance = arrays.floats(mean, variance)
+    targets = target_shapes.like(targets, mean, "targets, a number each", owner)
+    variance = target_shapes.like(
+        variance, mean, "a variance for each mean", owner
+    )
+    variance = arrays.checked_variance(xp, variance, owner, above_zero=True)
     return xp, targets, mean, variance
 
 
@@ -70,9 +72,11 @@ def check_numbers(xp, values, owner):
 
 
 def interval(targets, lower, upper, owner):
-    xp, lower, upper = _arrays.floats(lower, upper)
-    targets = _targets.like(targets, lower, "targets, a number each", owner)
-    upper = _targets.like(upper, lower, "an upper end for each", owner)
+    xp, lower, upper = arrays.floats(lower, upper)
+    targets = target_shapes.like(
+        targets, lower, "targets, a number each", owner
+    )
+    upper = target_shapes.like(upper, lower, "an upper end for each", owner)
     if xp is np and not (lower <= upper).all():
         raise ValueError(
             f"{owner}: the lower end of an interval must not be above the "
@@ -97,8 +101,8 @@ def reduced(xp, values, sample_weight, reduction, owner):
             f"{owner}: argument `reduction` must be 'mean' or None. Received: "
             f"reduction={reduction!r}"
         )
-    weight = _arrays.weight_like(xp, sample_weight, values, owner)
+    weight = arrays.weight_like(xp, sample_weight, values, owner)
     # An impossible target of no weight: 0 times infinity would be NaN.
     values = xp.where((weight == 0.0) & xp.isinf(values), 0.0, values)
     total = xp.sum(weight * values)
-    return _arrays.weighted(xp, total, xp.sum(weight), owner)
+    return arrays.weighted(xp, total, xp.sum(weight), owner)

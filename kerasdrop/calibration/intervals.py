@@ -4,9 +4,9 @@ import statistics
 
 import numpy as np
 
-from kerasdrop import _arrays
 from kerasdrop import _checks
-from kerasdrop import _targets
+from kerasdrop._formulas import arrays
+from kerasdrop._formulas import target_shapes
 from kerasdrop.calibration import inputs
 from kerasdrop.calibration.binning import Reliability
 
@@ -28,9 +28,11 @@ def gaussian_interval(mean, variance, level=0.9):
     """
     owner = "gaussian_interval"
     _checks.between_0_and_1(level, owner, "level")
-    xp, mean, variance = _arrays.floats(mean, variance)
-    variance = _targets.like(variance, mean, "a variance for each mean", owner)
-    variance = _arrays.checked_variance(xp, variance, owner)
+    xp, mean, variance = arrays.floats(mean, variance)
+    variance = target_shapes.like(
+        variance, mean, "a variance for each mean", owner
+    )
+    variance = arrays.checked_variance(xp, variance, owner)
     z = statistics.NormalDist().inv_cdf(0.5 + 0.5 * level)
     half = z * xp.sqrt(variance)
     return mean - half, mean + half
@@ -61,7 +63,7 @@ def interval_coverage(
     owner = "interval_coverage"
     xp, targets, lower, upper = inputs.interval(targets, lower, upper, owner)
     inside = (lower <= targets) & (targets <= upper)
-    each = _arrays.like(xp, inside, targets)
+    each = arrays.like(xp, inside, targets)
     # In a tensor: a NaN lies nowhere, and would count as missed.
     legal = (lower <= upper) & (targets == targets)
     each = xp.where(legal, each, float("nan"))
@@ -119,11 +121,11 @@ def gaussian_reliability(targets, mean, variance, num_levels=99):
     # A target lies in the intervals from this level on.
     distance = xp.abs(targets - mean) / xp.sqrt(variance)
     inputs.check_numbers(xp, distance, owner)
-    needed = xp.reshape(2.0 * _arrays.normal_cdf(xp, distance) - 1.0, (-1, 1))
+    needed = xp.reshape(2.0 * arrays.normal_cdf(xp, distance) - 1.0, (-1, 1))
     levels = np.arange(1, num_levels + 1) / (num_levels + 1)
-    _, levels, needed = _arrays.floats(levels, needed)
-    inside = _arrays.like(xp, needed <= levels, needed)
+    _, levels, needed = arrays.floats(levels, needed)
+    inside = arrays.like(xp, needed <= levels, needed)
     inside = xp.where(needed == needed, inside, float("nan"))
     rows = xp.sum(xp.ones_like(needed))
-    observed = _arrays.weighted(xp, xp.sum(inside, axis=0), rows, owner)
+    observed = arrays.weighted(xp, xp.sum(inside, axis=0), rows, owner)
     return Reliability(rows * xp.ones_like(levels), levels, observed)

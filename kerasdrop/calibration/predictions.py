@@ -3,9 +3,9 @@
 import numpy as np
 from keras import ops
 
-from kerasdrop import _arrays
+from kerasdrop._formulas import arrays
 from kerasdrop.calibration import inputs
-from kerasdrop.montecarlo.result import Predictive
+from kerasdrop.predictive import Predictive
 
 _OF_CLASSES = "predictive_entropy"  # a statistic that only they have
 
@@ -100,7 +100,7 @@ def probabilities(prediction, owner):
 
 def as_numpy(value):
     """The same, with a tensor as a NumPy array."""
-    return ops.convert_to_numpy(value) if _arrays.is_tensor(value) else value
+    return ops.convert_to_numpy(value) if arrays.is_tensor(value) else value
 
 
 def column(xp, values, owner):

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from kerasdrop import _arrays
 from kerasdrop import _checks
-from kerasdrop import _targets
+from kerasdrop._formulas import arrays
+from kerasdrop._formulas import target_shapes
 from kerasdrop.calibration import inputs
 from kerasdrop.calibration import predictions
 from kerasdrop.calibration.saved import Calibrator
@@ -54,16 +54,16 @@ class QuantileRecalibration(Calibrator):
     def __call__(self, prediction, variance=None, quantiles=(0.05, 0.95)):
         owner = "QuantileRecalibration"
         mean, variance = predictions.moments(prediction, variance, owner)
-        xp, mean, variance = _arrays.floats(mean, variance)
+        xp, mean, variance = arrays.floats(mean, variance)
         if not len(mean.shape):
             raise ValueError(
                 f"{owner}: a mean is `(rows, ...)`. Received: a single number"
             )
-        variance = _targets.like(
+        variance = target_shapes.like(
             variance, mean, "a variance for each mean", owner
         )
         std = xp.sqrt(
-            _arrays.checked_variance(xp, variance, owner, above_zero=True)
+            arrays.checked_variance(xp, variance, owner, above_zero=True)
         )
         quantiles = _checks.sequence(quantiles, owner, "quantiles")
         return xp.stack(

@@ -5,11 +5,11 @@ import math
 import numpy as np
 from keras import ops
 
-from kerasdrop import _arrays
 from kerasdrop import _checks
-from kerasdrop import _targets
+from kerasdrop._formulas import arrays
+from kerasdrop._formulas import likelihood
+from kerasdrop._formulas import target_shapes
 from kerasdrop.calibration import inputs
-from kerasdrop.montecarlo import likelihood
 
 
 def negative_log_likelihood(
@@ -118,7 +118,7 @@ def log_loss_of_normal(targets, mean, log_variance, owner):
         log_variance: As the mean.
         owner: Who is to blame in a message.
     """
-    targets = _targets.like(targets, mean, "targets, a number each", owner)
+    targets = target_shapes.like(targets, mean, "targets, a number each", owner)
     return -likelihood.of_normal(mean, log_variance, targets)
 
 
@@ -149,7 +149,7 @@ def gaussian_crps(
     z = (targets - mean) / std
     density = xp.exp(-0.5 * xp.square(z)) / math.sqrt(2.0 * math.pi)
     each = std * (
-        z * (2.0 * _arrays.normal_cdf(xp, z) - 1.0)
+        z * (2.0 * arrays.normal_cdf(xp, z) - 1.0)
         + 2.0 * density
         - 1.0 / math.sqrt(math.pi)
     )
@@ -180,7 +180,7 @@ def sample_crps(targets, samples, axis=1, sample_weight=None, reduction="mean"):
     Reference: [Gneiting & Raftery, 2007](
     https://doi.org/10.1198/016214506000001437), equation 21.
     """
-    xp, samples = _arrays.floats(samples)
+    xp, samples = arrays.floats(samples)
     _checks.axis(axis, len(samples.shape), "sample_crps")
     samples = xp.moveaxis(samples, axis, -1)
     count = samples.shape[-1]
@@ -189,7 +189,7 @@ def sample_crps(targets, samples, axis=1, sample_weight=None, reduction="mean"):
             "sample_crps: there must be at least one sample. Received: 0 along "
             f"axis={axis}"
         )
-    targets = _targets.like(
+    targets = target_shapes.like(
         targets,
         samples[..., 0],
         "targets, a number each",
@@ -200,7 +200,7 @@ def sample_crps(targets, samples, axis=1, sample_weight=None, reduction="mean"):
     distance = xp.mean(xp.abs(samples), axis=-1)
     # The mean distance of two samples, from how many lie to either side.
     sides = np.arange(1 - count, count, 2) / count**2
-    _, sides, samples = _arrays.floats(sides, samples)
+    _, sides, samples = arrays.floats(sides, samples)
     spread = xp.sum(xp.sort(samples, axis=-1) * sides, axis=-1)
     each = distance - spread
     return inputs.reduced(xp, each, sample_weight, reduction, "sample_crps")

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kerasdrop import _arrays
-from kerasdrop import _targets
+from kerasdrop._formulas import arrays
+from kerasdrop._formulas import target_shapes
 
 
 class RiskCoverage(NamedTuple):
@@ -41,7 +41,7 @@ def risk_coverage(errors, uncertainty):
     Reference: [El-Yaniv & Wiener, 2010](
     https://jmlr.org/papers/v11/el-yaniv10a.html).
     """
-    xp, uncertainty = _arrays.floats(uncertainty)
+    xp, uncertainty = arrays.floats(uncertainty)
     if len(uncertainty.shape) != 1 or uncertainty.shape[0] == 0:
         raise ValueError(
             "risk_coverage: argument `uncertainty` must have a number for "
@@ -49,7 +49,7 @@ def risk_coverage(errors, uncertainty):
             f"{tuple(uncertainty.shape)}"
         )
     owner = "risk_coverage"
-    errors = _targets.like(
+    errors = target_shapes.like(
         errors, uncertainty, "an error for each uncertainty", owner
     )
     if xp is np and not (np.isfinite(errors) & ~np.isnan(uncertainty)).all():
@@ -59,7 +59,7 @@ def risk_coverage(errors, uncertainty):
             f"uncertainties from {uncertainty.min():.6g} to "
             f"{uncertainty.max():.6g}"
         )
-    order = _arrays.order(xp, uncertainty)
+    order = arrays.order(xp, uncertainty)
     ordered = xp.take(uncertainty, order)
     total = xp.concatenate(
         [xp.zeros_like(errors[:1]), xp.cumsum(xp.take(errors, order))]
@@ -67,7 +67,7 @@ def risk_coverage(errors, uncertainty):
     first = xp.searchsorted(ordered, ordered, side="left")
     end = xp.searchsorted(ordered, ordered, side="right")
     of_equals = xp.take(total, end) - xp.take(total, first)
-    risks = xp.cumsum(of_equals / _arrays.like(xp, end - first, errors))
+    risks = xp.cumsum(of_equals / arrays.like(xp, end - first, errors))
     kept = xp.cumsum(xp.ones_like(errors))
     return RiskCoverage(kept / kept[-1], risks / kept)
 
@@ -91,5 +91,5 @@ def area_under_risk_coverage(errors, uncertainty):
     https://arxiv.org/abs/1805.08206), section 2.
     """
     risk = risk_coverage(errors, uncertainty).risk
-    xp, risk = _arrays.floats(risk)
+    xp, risk = arrays.floats(risk)
     return xp.mean(risk)

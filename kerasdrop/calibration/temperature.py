@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 
-from kerasdrop import _arrays
 from kerasdrop import _checks
-from kerasdrop import _classes
+from kerasdrop._formulas import arrays
+from kerasdrop._formulas import categorical
+from kerasdrop._formulas import likelihood
 from kerasdrop.calibration import inputs
 from kerasdrop.calibration import predictions
 from kerasdrop.calibration.saved import Calibrator
-from kerasdrop.montecarlo import likelihood
 
 # Between them lie the temperatures that are looked for.
 _COLDEST, _HOTTEST = 1e-3, 1e3
@@ -55,7 +55,7 @@ class TemperatureScaling(Calibrator):
         probabilities = predictions.probabilities(
             probabilities, "TemperatureScaling"
         )
-        xp, p = _classes.checked(probabilities, "TemperatureScaling")
+        xp, p = categorical.checked(probabilities, "TemperatureScaling")
         # Relative to the largest, so that not all of them become 0.
         largest = xp.max(p, axis=-1, keepdims=True)
         powers = (xp.maximum(p, 0.0) / largest) ** (1.0 / self.temperature)
@@ -97,7 +97,7 @@ def fit_temperature(targets, probabilities, sample_weight=None):
         predictions.probabilities(probabilities, owner)
     )
     _, p, one_hot = inputs.labelled(targets, probabilities, owner)
-    weight = _arrays.weight_like(np, sample_weight, p[..., 0], owner)
+    weight = arrays.weight_like(np, sample_weight, p[..., 0], owner)
     if (likelihood.of_classes(p, one_hot)[weight > 0.0] == -math.inf).any():
         raise ValueError(
             f"{owner}: a target has probability 0, and keeps it at every "

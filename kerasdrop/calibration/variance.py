@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from kerasdrop import _arrays
 from kerasdrop import _checks
+from kerasdrop._formulas import arrays
 from kerasdrop.calibration import inputs
 from kerasdrop.calibration import predictions
 from kerasdrop.calibration.saved import Calibrator
@@ -41,8 +41,8 @@ class VarianceScaling(Calibrator):
 
     def __call__(self, variance):
         owner = "VarianceScaling"
-        xp, variance = _arrays.floats(predictions.spread(variance, owner))
-        return self.scale * _arrays.checked_variance(xp, variance, owner)
+        xp, variance = arrays.floats(predictions.spread(variance, owner))
+        return self.scale * arrays.checked_variance(xp, variance, owner)
 
     def get_config(self):
         """The arguments of the constructor: a dict that JSON can hold."""
@@ -88,11 +88,11 @@ def fit_variance_scale(targets, prediction, variance=None, sample_weight=None):
     predictions.check_finite(mean, "means", owner)
     predictions.check_finite(variance, "variances", owner)
     squared = np.square(targets - mean) / variance
-    weight = _arrays.weight_like(
+    weight = arrays.weight_like(
         np, predictions.as_numpy(sample_weight), squared, owner
     )
     total = np.sum(weight * squared)
-    scale = _arrays.weighted(np, total, np.sum(weight), owner)
+    scale = arrays.weighted(np, total, np.sum(weight), owner)
     if not 0.0 < scale < np.inf:
         raise ValueError(
             f"{owner}: there is no best factor, since the mean of the squared "

@@ -5,8 +5,8 @@ import threading
 import keras
 
 from kerasdrop import _backend
-from kerasdrop import _model_tree
 from kerasdrop import rates
+from kerasdrop._structure import model_tree
 
 _OWNER = "DropoutRateControl"
 _SECONDS = 10.0
@@ -89,7 +89,7 @@ class DropoutRateControl(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         trained = self.model
-        inside = (layer for _, layer in _model_tree.walk(trained))
+        inside = (layer for _, layer in model_tree.walk(trained))
         if not any(self._controlled is each for each in (trained, *inside)):
             raise ValueError(
                 f"{_OWNER}: it was made for '{self._controlled.name}', but "

@@ -12,9 +12,9 @@ import threading
 
 import keras
 
-from kerasdrop._paths import name_scope
 from kerasdrop.layers.arguments import CheckedArguments
 from kerasdrop.layers.dropout import Dropout
+from kerasdrop.layers.paths import name_scope
 
 _current = threading.local()
 

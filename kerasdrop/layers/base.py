@@ -7,11 +7,11 @@ from keras import ops
 from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
-from kerasdrop import rematerialization
+from kerasdrop.layers import rematerialization
 from kerasdrop.layers.arguments import CheckedArguments
-from kerasdrop.montecarlo import scopes
+from kerasdrop.layers.state import DrawState
+from kerasdrop.masks import scopes
 from kerasdrop.schedules.base import as_schedule
-from kerasdrop.state import DrawState
 
 # Inference draws have an index with the sign bit set, training draws one
 # without: so asking for a prediction never repeats or moves a training mask.

@@ -9,7 +9,7 @@ from keras import ops
 from kerasdrop import _checks
 from kerasdrop import functional
 from kerasdrop.layers.base import HoldingLayer
-from kerasdrop.state import value_of
+from kerasdrop.layers.state import value_of
 
 _CLASSES = (
     keras.layers.Dense,

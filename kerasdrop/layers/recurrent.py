@@ -5,10 +5,10 @@ from keras import ops
 
 from kerasdrop import _checks
 from kerasdrop import masks
-from kerasdrop._paths import name_scope
 from kerasdrop.layers.arguments import CheckedArguments
 from kerasdrop.layers.dropout import Dropout
 from kerasdrop.layers.locked import LockedDropout
+from kerasdrop.layers.paths import name_scope
 
 _STOCK_CELLS = (
     keras.layers.LSTMCell,

@@ -1,5 +1,22 @@
-"""Monte Carlo dropout; `kerasdrop` re-exports the public names.
+"""Monte Carlo dropout: predictions with an uncertainty.
 
-Nothing is imported here: `layers.base` needs `montecarlo.scopes`, while
-`montecarlo.adapters` needs `layers`.
+`kerasdrop` has these names too.
 """
+
+from kerasdrop._adapters.adapters import register_stochastic
+from kerasdrop.montecarlo.inspection.inspection import Inspection
+from kerasdrop.montecarlo.inspection.inspection import inspect
+from kerasdrop.montecarlo.model import MonteCarlo
+from kerasdrop.montecarlo.prediction import mc_predict
+from kerasdrop.montecarlo.verification.verdicts import Verification
+from kerasdrop.montecarlo.verification.verdicts import VerificationError
+
+__all__ = [
+    "Inspection",
+    "MonteCarlo",
+    "Verification",
+    "VerificationError",
+    "inspect",
+    "mc_predict",
+    "register_stochastic",
+]

@@ -10,18 +10,18 @@ from keras import tree
 from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
-from kerasdrop._paths import name_scope
-from kerasdrop.montecarlo import export
-from kerasdrop.montecarlo import kinds
-from kerasdrop.montecarlo import plans
-from kerasdrop.montecarlo import preconditions
-from kerasdrop.montecarlo import quantiles as quantiles_
-from kerasdrop.montecarlo import summaries
-from kerasdrop.montecarlo.batches import Batches
-from kerasdrop.montecarlo.batches import RowsOf
-from kerasdrop.montecarlo.engine import Engine
-from kerasdrop.montecarlo.joining import Joined
-from kerasdrop.state import Cell
+from kerasdrop.layers.paths import name_scope
+from kerasdrop.layers.state import Cell
+from kerasdrop.masks import plans
+from kerasdrop.montecarlo.engine.batches import Batches
+from kerasdrop.montecarlo.engine.batches import RowsOf
+from kerasdrop.montecarlo.engine.engine import Engine
+from kerasdrop.montecarlo.export.export import export
+from kerasdrop.montecarlo.inspection.inspection import preconditions
+from kerasdrop.montecarlo.statistics import kinds
+from kerasdrop.montecarlo.statistics import quantiles as quantiles_
+from kerasdrop.montecarlo.statistics import summaries
+from kerasdrop.montecarlo.statistics.joining import Joined
 
 _NOT_TRAINED = (
     "MonteCarlo predicts; it is not trained. Train the model that it was made "

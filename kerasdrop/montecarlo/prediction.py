@@ -3,11 +3,11 @@
 import threading
 
 from kerasdrop import _checks
-from kerasdrop.montecarlo import kinds
-from kerasdrop.montecarlo import preconditions
+from kerasdrop.montecarlo.inspection.inspection import preconditions
 from kerasdrop.montecarlo.model import MonteCarlo
-from kerasdrop.montecarlo.result import Predictive
 from kerasdrop.montecarlo.samples_out import SamplesOut
+from kerasdrop.montecarlo.statistics import kinds
+from kerasdrop.predictive import Predictive
 
 
 def mc_predict(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.benchmarks.scripts import BENCHMARKS
+from tests.support.scripts import BENCHMARKS
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 from scipy import stats
 
-from tests.benchmarks.scripts import BENCHMARKS
+from tests.support.scripts import BENCHMARKS
 
 
 @pytest.fixture

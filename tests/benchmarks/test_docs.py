@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.benchmarks.scripts import BENCHMARKS
+from tests.support.scripts import BENCHMARKS
 
 
 def of_one(name):

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from tests.benchmarks.scripts import BENCHMARKS
-from tests.benchmarks.scripts import run
+from tests.support.scripts import BENCHMARKS
+from tests.support.scripts import run
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from tests.benchmarks.scripts import BENCHMARKS
-from tests.benchmarks.scripts import run
+from tests.support.scripts import BENCHMARKS
+from tests.support.scripts import run
 
 BACKEND = keras.backend.backend()
 on_torch = pytest.mark.skipif(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.benchmarks.scripts import BENCHMARKS
+from tests.support.scripts import BENCHMARKS
 
 DOCS = BENCHMARKS.parent / "docs"
 LINK = re.compile(r"!\[[^\]]+\]\(images/([^)]+)\)")

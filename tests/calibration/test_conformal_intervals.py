@@ -10,8 +10,8 @@ from keras import ops
 from mapie import regression as mapie
 
 from kerasdrop import calibration
-from kerasdrop.montecarlo.result import Predictive
-from tests.calibration import estimators
+from kerasdrop.predictive import Predictive
+from tests.support import estimators
 
 GENERATOR = np.random.default_rng(0)
 ROWS = 99

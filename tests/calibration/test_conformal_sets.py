@@ -12,8 +12,8 @@ from mapie.conformity_scores.sets import raps
 
 from kerasdrop import calibration
 from kerasdrop.calibration import conformal_sets
-from kerasdrop.montecarlo.result import Predictive
-from tests.calibration import estimators
+from kerasdrop.predictive import Predictive
+from tests.support import estimators
 
 GENERATOR = np.random.default_rng(0)
 ROWS, CLASSES = 99, 5

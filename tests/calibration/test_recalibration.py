@@ -11,7 +11,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from kerasdrop import calibration
 from kerasdrop.calibration import saved
-from kerasdrop.montecarlo.result import Predictive
+from kerasdrop.predictive import Predictive
 
 GENERATOR = np.random.default_rng(0)
 ROWS = 99

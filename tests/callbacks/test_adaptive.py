@@ -10,8 +10,8 @@ import pytest
 from kerasdrop.callbacks import AdaptiveDropoutRate
 from kerasdrop.callbacks import DropoutRateLogger
 from kerasdrop.layers import Dropout
-from tests.callbacks.modes import JIT_MODES
-from tests.layers import probes
+from tests.support import probes
+from tests.support.modes import JIT_MODES
 
 
 def model_of(layers=None, **compile_arguments):

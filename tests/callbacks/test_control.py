@@ -11,8 +11,8 @@ import kerasdrop
 from kerasdrop import schedules
 from kerasdrop.callbacks import DropoutRateControl
 from kerasdrop.layers import Dropout
-from tests.callbacks.modes import JIT_MODES
-from tests.layers import probes
+from tests.support import probes
+from tests.support.modes import JIT_MODES
 
 BACKEND = keras.backend.backend()
 IN_TIME = 30  # seconds

@@ -10,7 +10,7 @@ from kerasdrop import schedules
 from kerasdrop.callbacks import DropoutRateLogger
 from kerasdrop.callbacks import DropoutRateScheduler
 from kerasdrop.layers import Dropout
-from tests.layers import probes
+from tests.support import probes
 
 HALVED = DropoutRateScheduler(lambda epoch: 0.5 / 2**epoch)
 

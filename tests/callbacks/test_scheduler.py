@@ -9,8 +9,8 @@ import pytest
 from kerasdrop import schedules
 from kerasdrop.callbacks import DropoutRateScheduler
 from kerasdrop.layers import Dropout
-from tests.callbacks.modes import JIT_MODES
-from tests.layers import probes
+from tests.support import probes
+from tests.support.modes import JIT_MODES
 
 BACKEND = keras.backend.backend()
 

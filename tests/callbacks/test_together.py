@@ -9,7 +9,7 @@ from kerasdrop.callbacks import AdaptiveDropoutRate
 from kerasdrop.callbacks import DropoutRateLogger
 from kerasdrop.callbacks import DropoutRateScheduler
 from kerasdrop.layers import Dropout
-from tests.callbacks.modes import JIT_MODES
+from tests.support.modes import JIT_MODES
 
 EPOCHS, STEPS, ROWS = 4, 3, 8
 

@@ -1,6 +1,6 @@
 """What `untouched` reads and sets of the global random generators.
 
-`_keras_graph.global_generator` and `_backend.generators` read private names of
+`keras_graph.global_generator` and `_backend.generators` read private names of
 Keras and TensorFlow: public ones would make a generator where there is none.
 """
 
@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from kerasdrop import _backend
-from kerasdrop import _keras_graph
-from kerasdrop.montecarlo import untouched
+from kerasdrop._structure import keras_graph
+from kerasdrop.montecarlo.verification.self_check import untouched
 
 BACKEND = keras.backend.backend()
 
@@ -78,9 +78,9 @@ def test_to_read_a_state_draws_nothing(name):
 def test_the_generator_of_keras_is_found_and_not_made():
     keras.utils.set_random_seed(0)
     keras.backend.clear_session()
-    assert _keras_graph.global_generator() is None
+    assert keras_graph.global_generator() is None
     drawn_by_keras()
-    found = _keras_graph.global_generator()
+    found = keras_graph.global_generator()
     assert isinstance(found, keras.random.SeedGenerator)
     before = np.array(found.state)
     drawn_by_keras()

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 from keras import ops
 
-from kerasdrop import _keras_graph
+from kerasdrop._structure import keras_graph
 
 
 def diamond():
@@ -18,16 +18,16 @@ def diamond():
 
 
 def names(graph):
-    return [node.operation.name for node in _keras_graph.nodes_of(graph)]
+    return [node.operation.name for node in keras_graph.nodes_of(graph)]
 
 
 def test_nodes_come_after_those_they_take_their_inputs_from():
-    assert names(_keras_graph.graph_of(diamond())) == ["a", "b", "add"]
+    assert names(keras_graph.graph_of(diamond())) == ["a", "b", "add"]
 
 
 def test_a_sequential_model_has_a_graph():
     model = keras.Sequential([keras.Input((2,)), layers.Dense(3, name="a")])
-    assert names(_keras_graph.graph_of(model)) == ["a"]
+    assert names(keras_graph.graph_of(model)) == ["a"]
 
 
 def test_a_subclass_without_a_call_of_its_own_has_a_graph():
@@ -36,7 +36,7 @@ def test_a_subclass_without_a_call_of_its_own_has_a_graph():
 
     x = keras.Input((2,))
     model = Named(x, layers.Dense(3, name="a")(x))
-    assert names(_keras_graph.graph_of(model)) == ["a"]
+    assert names(keras_graph.graph_of(model)) == ["a"]
 
 
 def test_a_subclass_with_a_call_of_its_own_has_none():
@@ -45,29 +45,29 @@ def test_a_subclass_with_a_call_of_its_own_has_none():
             return super().call(super().call(inputs))
 
     model = Twice([keras.Input((2,)), layers.Dense(2)])
-    assert _keras_graph.graph_of(model) is None
+    assert keras_graph.graph_of(model) is None
 
 
 def test_a_layer_has_none():
-    assert _keras_graph.graph_of(layers.Dense(2)) is None
+    assert keras_graph.graph_of(layers.Dense(2)) is None
 
 
 def test_calls_in_the_order_of_the_nodes_give_what_the_model_gives():
     model = diamond()
     x = np.random.default_rng(0).normal(size=(3, 2)).astype("float32")
-    graph = _keras_graph.graph_of(model)
+    graph = keras_graph.graph_of(model)
     values = {
         id(symbolic): tensor
         for symbolic, tensor in zip(
-            graph.inputs, _keras_graph.inputs_of(graph, x)
+            graph.inputs, keras_graph.inputs_of(graph, x)
         )
     }
-    for node in _keras_graph.nodes_of(graph):
-        args, kwargs = _keras_graph.arguments_of(node, values)
+    for node in keras_graph.nodes_of(graph):
+        args, kwargs = keras_graph.arguments_of(node, values)
         (symbolic,) = node.outputs
         values[id(symbolic)] = node.operation(*args, **kwargs)
     flat = [values[id(symbolic)] for symbolic in graph.outputs]
-    outputs = _keras_graph.packed_outputs(graph, flat)
+    outputs = keras_graph.packed_outputs(graph, flat)
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(outputs),
         keras.ops.convert_to_numpy(model(x)),
@@ -76,9 +76,9 @@ def test_calls_in_the_order_of_the_nodes_give_what_the_model_gives():
 
 
 def test_who_may_be_given_training():
-    assert _keras_graph.takes_training(layers.BatchNormalization())
-    assert _keras_graph.takes_training(layers.Dropout(0.5))
-    assert not _keras_graph.takes_training(layers.Flatten())
+    assert keras_graph.takes_training(layers.BatchNormalization())
+    assert keras_graph.takes_training(layers.Dropout(0.5))
+    assert not keras_graph.takes_training(layers.Flatten())
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_who_may_be_given_training():
 )
 def test_operations_have_these_names_and_attributes(function, name, attributes):
     x = keras.Input((2, 3))
-    (*_, node) = _keras_graph.nodes_of(keras.Model(x, function(x)))
-    assert _keras_graph.name_of_class(node.operation) == name
+    (*_, node) = keras_graph.nodes_of(keras.Model(x, function(x)))
+    assert keras_graph.name_of_class(node.operation) == name
     found = {key: getattr(node.operation, key) for key in attributes}
     assert found == attributes
 
@@ -120,7 +120,7 @@ def test_a_class_of_another_package_has_no_name_there():
     class Softmax(keras.layers.Layer):
         pass
 
-    assert _keras_graph.name_of_class(Softmax()) is None
+    assert keras_graph.name_of_class(Softmax()) is None
 
 
 # Of a call with a mask: an ordinary one warns as well.
@@ -143,10 +143,10 @@ def test_an_entrance_is_called_as_the_model_and_runs_what_it_is_told(kind):
 
     def run(inputs, masks, prepared):
         seen.append((inputs, masks))
-        (node,) = _keras_graph.nodes_of(_keras_graph.graph_of(model))
+        (node,) = keras_graph.nodes_of(keras_graph.graph_of(model))
         return [prepared(node.operation)(*inputs) * 2.0]
 
-    entrance = _keras_graph.entrance(model, run)
+    entrance = keras_graph.entrance(model, run)
     x = np.ones((4, 2), "float32")
     expected = 2.0 * keras.ops.convert_to_numpy(model(x))
     before = dict(vars(model))
@@ -184,7 +184,7 @@ def test_an_entrance_hands_training_on(kind):
     def run(inputs, masks, prepared):
         return [prepared(layer)(*inputs)]
 
-    _keras_graph.entrance(model, run)(np.ones((1, 2)), training=False)
+    keras_graph.entrance(model, run)(np.ones((1, 2)), training=False)
     assert told == [False]
 
 
@@ -201,7 +201,7 @@ def test_the_mask_of_a_tensor_reaches_an_entrance_through_a_cast():
 
     numbers = np.array([[[1.0] * 3, [0.0] * 3]])
     masked = layers.Masking(dtype="float16")(numbers)
-    _keras_graph.entrance(model, run)(masked)
+    keras_graph.entrance(model, run)(masked)
     [(mask, pooled)] = seen
     assert keras.ops.convert_to_numpy(mask).tolist() == [[True, False]]
     assert pooled.tolist() == [[1.0, 1.0, 1.0]]
@@ -215,7 +215,7 @@ def test_the_arguments_of_a_call_of_a_model():
         (model(x), ("x", None)),
         (model(inputs=x, mask=mask), ("x", "mask")),
     ):
-        node = _keras_graph.graph_of(keras.Model([x, mask], outputs))
-        (node,) = _keras_graph.nodes_of(node)
+        node = keras_graph.graph_of(keras.Model([x, mask], outputs))
+        (node,) = keras_graph.nodes_of(node)
         values = {id(x): "x", id(mask): "mask"}
-        assert _keras_graph.inputs_and_mask(node, values) == expected
+        assert keras_graph.inputs_and_mask(node, values) == expected

@@ -1,8 +1,8 @@
-"""`_paths` relies on a private name for the layers around a layer."""
+"""`paths` relies on a private name for the layers around a layer."""
 
 import keras
 
-from kerasdrop import _paths
+from kerasdrop.layers import paths
 
 
 class Block(keras.layers.Layer):
@@ -19,9 +19,9 @@ class Block(keras.layers.Layer):
 
 def test_it_is_that_of_the_weights_which_the_first_call_makes():
     block = Block(name="block")
-    assert _paths.outer_path(block.dense) is None
+    assert paths.outer_path(block.dense) is None
     block(keras.ops.ones((1, 2)))
-    outer = _paths.outer_path(block.dense)
+    outer = paths.outer_path(block.dense)
     assert block.dense.kernel.path == f"{outer}/dense/kernel"
     assert outer == "block"
 
@@ -30,4 +30,4 @@ def test_it_stays_that_of_the_first_call():
     dense = keras.layers.Dense(1)
     dense(keras.Input((2,)))
     keras.Sequential([dense], name="outer")(keras.ops.ones((1, 2)))
-    assert _paths.outer_path(dense) == ""
+    assert paths.outer_path(dense) == ""

@@ -3,17 +3,17 @@
 import keras
 from keras import layers
 
-from kerasdrop import _model_tree
+from kerasdrop._structure import model_tree
 
 
 def names(layer):
-    return [sublayer.name for sublayer in _model_tree.sublayers(layer)]
+    return [sublayer.name for sublayer in model_tree.sublayers(layer)]
 
 
 def test_a_model_lists_what_its_public_property_lists():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, layers.Dense(1)(layers.Dense(2)(inputs)))
-    assert _model_tree.sublayers(model) == model.layers
+    assert model_tree.sublayers(model) == model.layers
 
 
 def test_a_sequential_model_does_not_list_its_private_graph():
@@ -41,4 +41,4 @@ def test_a_layer_does_not_list_what_is_deeper():
 
 def test_the_cell_of_convolutional_recurrent_layers():
     for cls in (layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D):
-        assert type(cls(1, 1).cell) is _model_tree.CONV_LSTM_CELL
+        assert type(cls(1, 1).cell) is model_tree.CONV_LSTM_CELL

@@ -6,7 +6,7 @@ from keras import ops
 
 from kerasdrop.layers import AlphaDropout
 from kerasdrop.layers import FeatureAlphaDropout
-from tests.helpers import assert_mean
+from tests.support.helpers import assert_mean
 
 ROWS, CHANNELS = 400, 50
 

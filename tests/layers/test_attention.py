@@ -13,8 +13,8 @@ from keras import ops
 import kerasdrop
 from kerasdrop import layers
 from kerasdrop import schedules
-from tests import known_masks
-from tests.layers import traced
+from tests.support import known_masks
+from tests.support import traced
 
 BACKEND = keras.backend.backend()
 ROWS, STEPS, FEATURES = 3, 4, 6

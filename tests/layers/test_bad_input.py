@@ -13,7 +13,7 @@ from kerasdrop.layers import ClassicDropout
 from kerasdrop.layers import Dropout
 from kerasdrop.layers import MCDropout
 from kerasdrop.layers import ScheduledDropout
-from tests.layers import probes
+from tests.support import probes
 
 LAYERS = [Dropout, ClassicDropout, MCDropout]
 NO_NUMBERS = [

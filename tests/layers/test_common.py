@@ -19,10 +19,10 @@ from keras import ops
 import kerasdrop
 from kerasdrop import layers
 from kerasdrop import schedules
-from kerasdrop.montecarlo import plans
-from tests import helpers
-from tests import known_masks
-from tests.layers import traced
+from kerasdrop.masks import plans
+from tests.support import helpers
+from tests.support import known_masks
+from tests.support import traced
 
 stock = keras.layers
 BACKEND = keras.backend.backend()

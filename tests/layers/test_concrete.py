@@ -9,8 +9,8 @@ from keras import ops
 import kerasdrop
 from kerasdrop.layers import ConcreteDropout
 from kerasdrop.layers import Dropout
-from tests import helpers
-from tests import known_masks
+from tests.support import helpers
+from tests.support import known_masks
 
 BACKEND = keras.backend.backend()
 RNG = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from kerasdrop.layers import Dropout
-from tests.layers import probes
+from tests.support import probes
 
 BACKEND = keras.backend.backend()
 RATES = [0.5, 0.0, 0.3, 1.0, 0.9]

@@ -11,7 +11,8 @@ from kerasdrop import masks
 from kerasdrop.layers import DropBlock1D
 from kerasdrop.layers import DropBlock2D
 from kerasdrop.layers import DropBlock3D
-from tests import helpers
+from kerasdrop.masks import keeping
+from tests.support import helpers
 
 ROWS, CHANNELS = 300, 16
 
@@ -148,10 +149,10 @@ def test_inputs_of_another_rank_are_refused():
 def test_every_word_begins_a_block_at_a_probability_of_one(monkeypatch):
     highest = 2**31 - 1  # 256 of 2**32 words are above the threshold
     monkeypatch.setattr(
-        masks, "words", lambda _, shape: ops.full(shape, highest, "int32")
+        keeping, "words", lambda _, shape: ops.full(shape, highest, "int32")
     )
     # Not what TensorFlow compiles, and keeps for the tests behind this one.
-    monkeypatch.setattr(masks, "_fused_block_keep", masks._block_keep)
+    monkeypatch.setattr(keeping, "_fused_block_keep", keeping._block_keep)
     draw = masks.Draw(masks.key_of_seed(0), np.int32(0))
     probability = ops.convert_to_tensor(1.0, "float32")
     keep = masks.block_keep_mask(

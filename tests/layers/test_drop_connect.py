@@ -10,9 +10,9 @@ from keras import ops
 
 import kerasdrop
 from kerasdrop.layers import DropConnect
-from kerasdrop.montecarlo import memory
-from tests import helpers
-from tests import known_masks
+from kerasdrop.montecarlo.engine.engine import memory
+from tests.support import helpers
+from tests.support import known_masks
 
 RNG = np.random.default_rng(0)
 INPUTS = RNG.normal(size=(6, 3)).astype("float32")

@@ -9,8 +9,8 @@ from kerasdrop.layers import ClassicDropout
 from kerasdrop.layers import Dropout
 from kerasdrop.layers import MCDropout
 from kerasdrop.layers import ScheduledDropout
-from tests.helpers import assert_proportion
-from tests.layers import traced
+from tests.support import traced
+from tests.support.helpers import assert_proportion
 
 RAMP = keras.optimizers.schedules.PolynomialDecay(0.0, 10, 0.5)
 LAYERS = [Dropout, ClassicDropout, MCDropout]

@@ -7,8 +7,8 @@ from keras import ops
 
 from kerasdrop.layers import ClassicDropout
 from kerasdrop.layers import Dropout
-from tests.helpers import assert_proportion
-from tests.layers import probes
+from tests.support import probes
+from tests.support.helpers import assert_proportion
 
 POLICIES = ["float32", "float16", "mixed_float16", "mixed_bfloat16"]
 if keras.backend.backend() != "jax":  # it has float64 only by its own option

@@ -8,7 +8,7 @@ import pytest
 
 from kerasdrop.layers import Dropout
 from kerasdrop.layers import MCDropout
-from tests.layers import probes
+from tests.support import probes
 
 BACKEND = keras.backend.backend()
 RATES = [0.5, 0.0, 0.3, 1.0, 0.9]

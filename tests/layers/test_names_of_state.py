@@ -8,7 +8,7 @@ from keras import ops
 import kerasdrop
 from kerasdrop import layers
 from kerasdrop.schedules import Linear
-from tests import helpers
+from tests.support import helpers
 
 BACKEND = keras.backend.backend()
 X = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")

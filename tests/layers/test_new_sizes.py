@@ -13,7 +13,7 @@ import pytest
 from keras import ops
 
 from kerasdrop import layers
-from tests import compiling
+from tests.support import compiling
 
 BACKEND = keras.backend.backend()
 

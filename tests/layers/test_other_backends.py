@@ -10,7 +10,7 @@ import pytest
 from keras import ops
 
 from kerasdrop import layers  # noqa: F401  registers them
-from tests.helpers import run_python
+from tests.support.helpers import run_python
 
 SAVE = """
 import keras

@@ -13,8 +13,8 @@ from kerasdrop.layers import ClassicDropout
 from kerasdrop.layers import Dropout
 from kerasdrop.layers import MCDropout
 from kerasdrop.layers import ScheduledDropout
-from tests import helpers
-from tests.layers import probes
+from tests.support import helpers
+from tests.support import probes
 
 INPUTS = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
 RAMP = keras.optimizers.schedules.PolynomialDecay(0.0, 10, 0.5)

@@ -13,8 +13,8 @@ import kerasdrop
 from kerasdrop import schedules
 from kerasdrop.layers import DropoutRNN
 from kerasdrop.layers import LockedDropout
-from tests import known_masks
-from tests.layers import traced
+from tests.support import known_masks
+from tests.support import traced
 
 BACKEND = keras.backend.backend()
 ROWS, STEPS, FEATURES, UNITS = 4, 4, 3, 6

@@ -7,7 +7,7 @@ import pytest
 import kerasdrop
 from kerasdrop import layers
 from kerasdrop.layers import Dropout
-from tests.layers import probes
+from tests.support import probes
 
 BACKEND = keras.backend.backend()
 

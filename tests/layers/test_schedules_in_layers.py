@@ -8,7 +8,7 @@ from keras import ops
 from kerasdrop.layers import ClassicDropout
 from kerasdrop.layers import Dropout
 from kerasdrop.layers import ScheduledDropout
-from tests.layers import probes
+from tests.support import probes
 
 BACKEND = keras.backend.backend()
 JIT_MODES = ["auto", False] if BACKEND == "torch" else ["auto", True, False]

@@ -9,7 +9,7 @@ from keras import ops
 
 from kerasdrop import layers as ours
 from kerasdrop.layers import Dropout
-from tests.helpers import assert_proportion
+from tests.support.helpers import assert_proportion
 
 INPUTS = np.ones((20, 500), "float32")
 

@@ -11,7 +11,7 @@ from keras import ops
 import kerasdrop
 from kerasdrop.layers import Dropout
 from kerasdrop.layers import StochasticDepth
-from tests import helpers
+from tests.support import helpers
 
 INPUTS = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 

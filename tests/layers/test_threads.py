@@ -9,7 +9,7 @@ from keras import ops
 
 from kerasdrop import masks
 from kerasdrop.layers import Dropout
-from kerasdrop.montecarlo.scopes import StochasticScope
+from kerasdrop.masks.scopes import StochasticScope
 
 INPUTS = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
 

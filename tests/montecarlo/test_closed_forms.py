@@ -12,7 +12,7 @@ import pytest
 from keras import layers
 
 import kerasdrop
-from kerasdrop.montecarlo import plans
+from kerasdrop.masks import plans
 
 NUM_SAMPLES = 2048
 RATES = (0.25, 0.5)

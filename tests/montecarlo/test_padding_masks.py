@@ -7,8 +7,8 @@ from keras import layers
 from keras import ops
 
 import kerasdrop
-from tests import helpers
-from tests.montecarlo import plain_calls
+from tests.support import helpers
+from tests.support import plain_calls
 
 TOKENS = np.array([[3, 4, 0, 0], [1, 2, 5, 0], [6, 0, 0, 0], [1, 2, 3, 4]])
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16", "float64")

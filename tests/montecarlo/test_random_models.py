@@ -5,9 +5,9 @@ import functools
 import keras
 import pytest
 
-from tests.montecarlo import random_models
-from tests.montecarlo import zoo
-from tests.montecarlo import zoo_checks
+from tests.support import random_models
+from tests.support import zoo
+from tests.support import zoo_checks
 
 FEW, MANY = 20, 200
 

@@ -7,7 +7,7 @@ from keras import layers
 from keras import ops
 
 import kerasdrop
-from tests.helpers import assert_proportion
+from tests.support.helpers import assert_proportion
 
 X = np.ones((4, 5, 60), "float32")
 SHAPES = [(60,), (1, 60), (5, 60), (5, 1)]

@@ -3,8 +3,8 @@
 import keras
 import pytest
 
-from tests.montecarlo import zoo
-from tests.montecarlo import zoo_checks
+from tests.support import zoo
+from tests.support import zoo_checks
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore:{message}")

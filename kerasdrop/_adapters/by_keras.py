@@ -1,0 +1,143 @@
+"""Layers that draw in a pass as they do in training, by Keras' own generators.
+
+Only the seeds are ours: each time the layer asks one of its
+`keras.random.SeedGenerator`s, it gets a pair of words of a fresh draw, and the
+generator's state stays where it is. Keras draws one tensor from a seed, for
+all samples and rows at once: so the numbers depend on the batch size, on the
+number of samples, and on the backend.
+"""
+
+import functools
+import inspect
+
+import keras
+from keras import ops
+
+from kerasdrop import masks
+from kerasdrop.masks import scopes
+
+# Keras on PyTorch adds the two words of a seed as they are: no overflow.
+_SEED_BITS = (1 << 30) - 1
+
+
+def generators(layer):
+    """The seed generators that are attributes of `layer`."""
+    return [
+        value
+        for value in vars(layer).values()
+        if isinstance(value, keras.random.SeedGenerator)
+    ]
+
+
+def is_augmentation(layer):
+    """Whether `layer` changes inputs at random, as a part of training."""
+    return ".preprocessing." in type(layer).__module__ and bool(
+        generators(layer)
+    )
+
+
+def check(layer, plan, owner):
+    """Raises if the training call of `layer` cannot be drawn by `plan`."""
+    who = f"{owner}: layer '{layer.name}' ({type(layer).__name__})"
+    instead = "register a function that draws: `register_stochastic(cls, f)`"
+    if not generators(layer):
+        raise ValueError(
+            f"{who} was registered to draw by Keras, but no attribute of it is "
+            "a `keras.random.SeedGenerator`, so its samples could not be "
+            "reproduced. Make one in its `__init__` and hand it to "
+            f"`keras.random` as `seed`, or {instead}."
+        )
+    if layer.non_trainable_weights:
+        paths = [weight.path for weight in layer.non_trainable_weights]
+        raise ValueError(
+            f"{who} was registered to draw by Keras, in a call as in training, "
+            "which may change its weights that are not trained. Instead, "
+            f"{instead}. Received: non-trainable weights {paths}"
+        )
+    if plan == "shared":
+        raise ValueError(
+            f"{who} draws by Keras, which has no mask that all rows share. "
+            f"Choose another plan, or {instead}. Received: plan='shared'"
+        )
+
+
+def methods(layer):
+    """The methods of a layer to put in place for a pass, by name."""
+    takes_training = "training" in inspect.signature(layer.call).parameters
+    return {"call": functools.partial(_training_call, takes_training)}
+
+
+def generator_methods(generator):
+    """The same for one of its generators."""
+    return {"next": functools.partial(_next, generator.state.dtype)}
+
+
+def idle_methods(generator):
+    """The same for one whose numbers change nothing at inference.
+
+    Some layers that augment images draw there, too, and do not use it. They
+    get the same seed each time, and the generator stays where it is.
+    """
+
+    def next_(ordered=True):
+        if not scopes.is_inference():
+            return plain(ordered)
+        return ops.zeros(generator.state.shape, generator.state.dtype)
+
+    plain = generator.next
+    return {"next": functools.wraps(plain)(next_)}
+
+
+def _training_call(takes_training, plain, layer, scope, *args, **kwargs):
+    # Keras on PyTorch asks no generator for dropout without a seed.
+    scope.asked[id(layer)] += 1
+    if not takes_training:
+        return plain(*args, **kwargs)
+
+    def called(training):
+        return plain(*args, **{**kwargs, "training": training})
+
+    if scope.keep_all is None or scope.keep_all is True:
+        return called(training=not scope.keep_all)
+    return ops.cond(
+        scope.keep_all,
+        lambda: called(training=False),
+        lambda: called(training=True),
+    )
+
+
+def _next(dtype, plain, layer, scope, ordered=True):
+    return _seed(scope.draw(layer), dtype)
+
+
+def _seed(draw, dtype):
+    # Of the first of all folded rows.
+    draw = draw._replace(index=draw.index[:1], rows=draw.rows[:1])
+    return ops.cast(masks.row_keys(draw, 1)[:, 0] & _SEED_BITS, dtype)
+
+
+def generator_class():
+    """The class of all generators, and what to put in place for a pass.
+
+    Whatever has a generator, Keras itself included, draws from our seeds: no
+    generator moves, and all samples differ.
+    """
+    cls = keras.random.SeedGenerator
+    plain = vars(cls)["next"]
+
+    @functools.wraps(plain)
+    def next_(generator, ordered=True):
+        if not scopes.is_inference():
+            return plain(generator, ordered)
+        scope = scopes.current()
+        if scope is None:
+            raise scopes.DrawsInPrefix(None)
+        owner = scope.owners.get(id(generator))
+        return _seed(scope.seed_draw(owner), generator.state.dtype)
+
+    return cls, {"next": next_}
+
+
+def own_seed(scope):
+    """A seed for random numbers that are not Keras', an int32 scalar tensor."""
+    return _seed(scope.seed_draw(None), "int32")[0]

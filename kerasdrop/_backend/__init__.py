@@ -1,0 +1,384 @@
+"""The one place that knows which backend runs. Everything else is `keras.ops`.
+
+Each name here answers one question that `keras.ops` leaves open: as the most
+backends answer it, and then as the one that runs does, in a file of its own. A
+backend is imported only if Keras runs on it, but for TensorFlow where a
+SavedModel is run.
+"""
+
+import contextlib
+import operator
+
+import keras
+
+from kerasdrop._backend.context import BACKEND as BACKEND
+from kerasdrop._backend.context import ValuesAway as ValuesAway
+from kerasdrop._backend.context import divides as divides
+from kerasdrop._backend.context import exporting as exporting
+from kerasdrop._backend.context import is_exporting as is_exporting
+from kerasdrop._backend.context import is_in_trainer as is_in_trainer
+
+# Whether `compiled` compiles.
+COMPILES = BACKEND != "torch"
+
+# Whether the value of a variable is a tensor that never changes.
+VALUES_ARE_FINAL = BACKEND == "jax"
+
+
+def fused(function):
+    """Makes one kernel of integer arithmetic where the backend would not.
+
+    Keras runs TensorFlow graphs without XLA on a CPU. There every integer
+    operation of a mask is a pass over memory of its own; compiled together
+    they are about one pass. JAX and `torch.compile` fuse by themselves.
+    The bits are the same either way. In an exported graph there is no such
+    kernel: what reads it need not have a compiler.
+    """
+    return function
+
+
+def table(name, function, dtype="int32"):
+    """Makes a tensor of an array that depends on a size alone.
+
+    Args:
+        name: What it holds, in one word.
+        function: Of the size; returns a numpy array `(size,)`.
+        dtype: Of the array.
+
+    Returns:
+        A function of the size and of a tensor on the device that is meant.
+    """
+
+    def tensor(size, like):
+        return keras.ops.convert_to_tensor(function(size))
+
+    return tensor
+
+
+def selected(keep, values):
+    """`values` where `keep`, else 0: not 0 * inf, which would be NaN.
+
+    PyTorch may overwrite `values`.
+    """
+    return keras.ops.where(keep, values, keras.ops.zeros((), values.dtype))
+
+
+def fori_loop(count, function, values):
+    """`function(number, values)`, `count` times, from 0 on, in turn.
+
+    Args:
+        count: Integer.
+        function: Returns new values.
+        values: List of tensors.
+
+    Returns:
+        The last values.
+    """
+    return keras.ops.fori_loop(0, count, function, values)
+
+
+def while_loop(condition, function, values):
+    """`keras.ops.while_loop`, its rounds in turn."""
+    return keras.ops.while_loop(condition, function, values)
+
+
+def compiled(function, model, any_size=True, traceable=True):
+    """`function`, which runs `model` in inference, as a compiled function.
+
+    Its arguments and results are structures of tensors. Unlike
+    `model.predict` it leaves the variables alone: Keras on JAX takes them out
+    of the model while it predicts, and donates them.
+
+    Args:
+        function: The function.
+        model: A model with all variables that it uses.
+        any_size: Whether TensorFlow may trace it for sizes that it does not
+            know. If not, all sizes of the arguments are known in a trace.
+        traceable: Whether JAX may trace it. Keras runs some layers for
+            preprocessing by TensorFlow, which takes no tracers of JAX.
+    """
+    return function
+
+
+def quickly(function, model, traceable=True):
+    """`compiled`, for a function that is run a few times and never again.
+
+    It takes longer to run and less to make.
+    """
+    return function
+
+
+def uncompiled(reason):
+    """A decorator for a function that `torch.compile` does not look into.
+
+    Args:
+        reason: What it tells where it must compile all, `fullgraph=True`.
+    """
+    return lambda function: function
+
+
+def lasting():
+    """A context for tensors that outlive the mode in which they are made.
+
+    PyTorch's inference mode makes tensors that cannot be changed, nor used in
+    training, once it is left. On JAX, what a compiled function makes ends with
+    it.
+    """
+    return contextlib.nullcontext()
+
+
+# Whether `compiled` runs a function of Python once for many calls.
+TRACES = BACKEND != "torch"
+
+
+def models_of_other_threads():
+    """The models whose `fit`, or the like, runs in other threads; on JAX.
+
+    There what is written to their variables meanwhile may be lost.
+    """
+    return []
+
+
+def patient(function, seconds=60.0):
+    """`function()`, which needs values that another thread may hold.
+
+    On JAX Keras' own `predict` holds them for as long as it runs: there it is
+    tried again and again, for so many seconds. Elsewhere it is called.
+    """
+    return function()
+
+
+def replica():
+    """Which of how many replicas runs here, each with rows of its own.
+
+    The replicas of a `tf.distribute` strategy, or the processes of
+    `torch.distributed`. Elsewhere there is one. A JAX program of several
+    processes works on global arrays, whose rows are numbered globally.
+
+    Returns:
+        The index, an integer or an int32 scalar tensor; and the number.
+    """
+    return 0, 1
+
+
+def read(variable):
+    """The value of a `keras.Variable`, as a tensor."""
+    return variable.value
+
+
+def is_tracing():
+    """Whether Python runs here once, for many calls of a compiled function.
+
+    Not in `torch.compile`, which notices what Python would do otherwise.
+    """
+    return False
+
+
+def is_state_lost(variable):
+    """Whether what is assigned to a variable here is lost, or breaks it.
+
+    On JAX: in a function that is compiled outside of `stateless_call`, or in
+    the body of a compiled loop inside of it.
+    """
+    return False
+
+
+def whole_layout(num_axes):
+    """Keyword arguments for a `keras.Variable` that no `LayoutMap` divides.
+
+    Args:
+        num_axes: Integer, of the variable.
+    """
+    return {}
+
+
+def is_local(mesh):
+    """Whether all devices of a `keras.distribution.DeviceMesh` are here.
+
+    On JAX those of other processes may be among them.
+    """
+    return True
+
+
+def register(layer, variables):
+    """Makes variables known where PyTorch looks for them: in `state_dict`.
+
+    Keras names them by their paths, in which there are numbers that depend on
+    what was made before. Where a layer stands in a module of PyTorch, its own
+    place in it tells it from others.
+
+    Args:
+        layer: A layer, which Keras does not build.
+        variables: Dict of names and `keras.Variable`, which are no weights.
+
+    Returns:
+        Whether all have a value by now: it is to be called again if not.
+    """
+    return True
+
+
+def checkpointed(variables):
+    """What a layer keeps so that `tf.train.Checkpoint` saves variables of it.
+
+    Args:
+        variables: Dict of names and `keras.Variable`, which are no weights.
+    """
+
+
+def after(inputs):
+    """A context in which what is written to variables waits for `inputs`.
+
+    TensorFlow runs what does not depend on the data of a step at once, even
+    where these turn out to have ended.
+    """
+    return contextlib.nullcontext()
+
+
+def values_of(variables, model):
+    """The tensors that some variables hold.
+
+    Raises:
+        ValuesAway: On JAX, if those of `model` have none just now.
+    """
+    return [variable.value for variable in variables]
+
+
+def has_rank(tensor):
+    """Whether the number of axes of a tensor is known; else on TensorFlow."""
+    return True
+
+
+def by_rows(function, tensor):
+    """`function` of a tensor whose rank is not known, made one of two axes.
+
+    Args:
+        function: Of a tensor `(rows, units)`; returns one of that shape.
+        tensor: A tensor; its first axis is the row.
+
+    Returns:
+        A tensor of its shape.
+    """
+    raise NotImplementedError
+
+
+def is_recomputing():
+    """Whether this call is in a block that is computed again for a gradient.
+
+    On PyTorch: whether it is the second of the two computations.
+    """
+    return False
+
+
+# Whether one trace of a checkpointed function serves both of its passes.
+CHECKPOINT_TRACES_ONCE = BACKEND == "jax"
+
+
+def trial(function, args):
+    """Traces a function, whose results are not wanted; on JAX."""
+    raise NotImplementedError
+
+
+def trace():
+    """Stands for what this thread traces just now, for `is_repeated`."""
+    return None
+
+
+def is_repeated(since):
+    """Whether this code may run otherwise than once, each time `since` runs.
+
+    As it does in the body of a compiled loop, which is traced once for all of
+    its steps, in a vectorized map, and in a function that is compiled on its
+    own, whose trace is kept. Branches of a condition and what is rematerialised
+    do not count.
+
+    Args:
+        since: What `trace` returned before, further outside.
+    """
+    return False
+
+
+def random_state():
+    """What the backend's own random numbers depend on, for `has_drawn`."""
+    return None
+
+
+def has_drawn(before):
+    """Whether the backend drew numbers of its own since `random_state()`.
+
+    Keras' numbers are no such ones, but for unseeded dropout on PyTorch. On
+    PyTorch the state is then what it was before. On JAX there are none.
+    """
+    return False
+
+
+# Whether `seeded` decides the backend's own random numbers.
+SEEDS_OWN = False
+
+
+@contextlib.contextmanager
+def seeded(seed):
+    """The backend's own random numbers are those of a seed, in the block.
+
+    Args:
+        seed: Function that returns an int32 scalar tensor.
+    """
+    yield
+
+
+def is_same_trace(since):
+    """Whether tensors made here are of use where `since` was current.
+
+    Args:
+        since: What `trace` returned before.
+    """
+    return True
+
+
+def generators():
+    """The global random generators of the backend itself.
+
+    Returns:
+        A dict, by name, of pairs: a function that returns the state, as an
+        array or None, and one that sets it.
+    """
+    return {}
+
+
+def run_saved_model(path, inputs):
+    """The outputs of a SavedModel, which TensorFlow runs whatever wrote it.
+
+    Args:
+        path: String, the folder.
+        inputs: Dict of numpy arrays.
+
+    Returns:
+        A dict of numpy arrays.
+    """
+    import tensorflow as tf
+
+    # Held until the end: its variables go with it.
+    loaded = tf.saved_model.load(path)
+    signature = loaded.signatures["serving_default"]
+    tensors = {name: tf.constant(value) for name, value in inputs.items()}
+    return {name: out.numpy() for name, out in signature(**tensors).items()}
+
+
+def overflows():
+    """Whether a sum of int32 that overflows is undefined, not wrapped.
+
+    It wraps in every operation that is called and in every kernel of XLA. But
+    `torch.compile` writes C++, whose compiler may suppose that no sum or
+    product of int32 overflows, and draws conclusions from that.
+    """
+    return False
+
+
+# `keras.ops.right_shift` costs several times the operator in eager calls.
+right_shift = operator.rshift
+
+if BACKEND == "tensorflow":
+    from kerasdrop._backend.tensorflow import *  # noqa: F403
+elif BACKEND == "jax":
+    from kerasdrop._backend.jax import *  # noqa: F403
+elif BACKEND == "torch":
+    from kerasdrop._backend.torch import *  # noqa: F403

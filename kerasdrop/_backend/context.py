@@ -1,0 +1,69 @@
+"""Which backend runs, and what it runs in: who calls, and for which reader."""
+
+import contextlib
+import os
+import sys
+import threading
+
+import keras
+
+BACKEND = keras.backend.backend()
+
+
+class _Export(threading.local):
+    """Whether this thread traces for another reader than Keras, and which."""
+
+    is_on = False
+    divides = False
+
+
+_export = _Export()
+
+
+@contextlib.contextmanager
+def exporting(divides=False):
+    """What is traced in this thread, in the block, is to be exported.
+
+    Args:
+        divides: Whether its reader needs integers shifted by division.
+    """
+    before = _export.is_on, _export.divides
+    _export.is_on, _export.divides = True, divides
+    try:
+        yield
+    finally:
+        _export.is_on, _export.divides = before
+
+
+def is_exporting():
+    """Whether this thread traces what is to be exported."""
+    return _export.is_on
+
+
+def divides():
+    """Whether integers are to be shifted by division: see `masks.int32`."""
+    return _export.divides
+
+
+class ValuesAway(RuntimeError):
+    """On JAX: a model's variables have no values while Keras runs an epoch."""
+
+
+TRAINER = os.path.join("keras", "src", "backend", BACKEND, "trainer.py")
+
+
+def is_in_trainer():
+    """Whether `fit` or `evaluate` of a model, or the like, calls this."""
+    # Pinned by tests/contracts/test_trainers.py.
+    return is_called_from(TRAINER)
+
+
+def is_called_from(file, name=""):
+    """Whether a function of this file and of a name like that calls this."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename.endswith(file) and name in code.co_qualname:
+            return True
+        frame = frame.f_back
+    return False

@@ -1,0 +1,185 @@
+"""What JAX answers in its own way.
+
+The names are explained where the answers of most backends stand.
+"""
+
+import sys
+import threading
+import time
+
+import jax
+import keras
+from jax._src import core as jax_core
+
+from kerasdrop._backend.context import TRAINER
+from kerasdrop._backend.context import ValuesAway
+from kerasdrop._backend.context import is_called_from
+
+__all__ = [
+    "compiled",
+    "is_local",
+    "is_recomputing",
+    "is_repeated",
+    "is_same_trace",
+    "is_state_lost",
+    "is_tracing",
+    "lasting",
+    "models_of_other_threads",
+    "patient",
+    "quickly",
+    "trace",
+    "trial",
+    "values_of",
+    "whole_layout",
+]
+
+
+def is_recomputing():
+    # Pinned by tests/layers/test_rematerialization.py.
+    return is_called_from("ad_checkpoint.py")
+
+
+def trial(function, args):
+    jax.eval_shape(function, *args)
+
+
+def is_tracing():
+    # Of a compiled function even constants are traced.
+    return isinstance(jax.numpy.zeros(()), jax.core.Tracer)
+
+
+def is_state_lost(variable):
+    # Pinned by tests/contracts/test_stateless_scope.py.
+    scope = keras.StatelessScope(initialize_variables=False)
+    with scope:
+        is_inside_another = scope.original_scope is not None
+    if not is_inside_another:
+        return is_tracing()
+    value = variable.value
+    # Of a value that is no tracer it is not known where it came from.
+    return isinstance(value, jax.core.Tracer) and is_repeated(value._trace)
+
+
+def lasting():
+    return jax.ensure_compile_time_eval()
+
+
+def whole_layout(num_axes):
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return {}
+    layout = keras.distribution.TensorLayout(
+        [None] * num_axes, distribution.device_mesh
+    )
+    return {"layout": layout}
+
+
+def is_local(mesh):
+    here = jax.process_index()
+    devices = mesh.backend_mesh.devices.flat
+    return all(device.process_index == here for device in devices)
+
+
+def models_of_other_threads():
+    models, here = [], threading.get_ident()
+    for thread, frame in sys._current_frames().items():
+        called = ""
+        while thread != here and frame is not None:
+            if (
+                frame.f_code.co_filename.endswith(TRAINER)
+                and called not in _LAST_HOOKS
+                and isinstance(frame.f_locals.get("self"), keras.Model)
+            ):
+                models.append(frame.f_locals["self"])
+            called = frame.f_code.co_name
+            frame = frame.f_back
+    return models
+
+
+# When these are called, the values are back for good.
+_LAST_HOOKS = ("on_train_end", "on_test_end", "on_predict_end")
+
+
+def patient(function, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return function()
+        except (RuntimeError, ValueError) as error:
+            # Taken away, or donated since we looked.
+            away = isinstance(error, ValuesAway) or "deleted" in str(error)
+            alone = threading.active_count() == 1
+            if not away or alone or time.monotonic() > deadline:
+                raise
+        time.sleep(0.001)
+
+
+# What a function may be traced for, and still run once where it stands.
+_ONCE = ("checkpoint / remat", "cond")
+
+
+def trace():
+    # Private, as is all that tells a loop from what is rematerialised.
+    # Pinned by tests/contracts/test_traces.py.
+    return jax_core.trace_ctx.trace
+
+
+def is_repeated(since):
+    now = trace()
+    while now is not since:
+        frame = getattr(now, "frame", None)
+        is_linearized = type(now).__name__ in ("JVPTrace", "LinearizeTrace")
+        traced_for = "" if frame is None else frame.debug_info.traced_for
+        if not (is_linearized or traced_for.startswith(_ONCE)):
+            return True
+        now = getattr(now, "parent_trace", None)
+    return False
+
+
+def is_same_trace(since):
+    return trace() is since
+
+
+def values_of(variables, model):
+    try:
+        return [variable.value for variable in variables]
+    except TypeError:  # what Keras has there is None
+        raise ValuesAway(
+            f"The variables of model '{model.name}' have no values: "
+            "Keras on JAX holds them elsewhere while an epoch runs. "
+            "In a callback, touch `self.model` first, which brings "
+            "them back."
+        ) from None
+
+
+# Op by op, JAX would compile each operation for each shape.
+_QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
+
+
+def quickly(function, model, traceable=True):
+    return compiled(function, model, traceable=traceable, options=_QUICK)
+
+
+def compiled(function, model, any_size=True, traceable=True, options=None):
+    variables = [*model.trainable_variables, *model.non_trainable_variables]
+
+    def step(values, args):
+        with keras.StatelessScope(state_mapping=zip(variables, values)):
+            return function(*args)
+
+    if traceable:
+        step = jax.jit(step, compiler_options=options)
+
+    def values():
+        return values_of(variables, model)
+
+    def run(*args):
+        return patient(lambda: step(values(), args))
+
+    run.lowered = None
+    if traceable:
+        run.lowered = lambda *args: patient(lambda: step.lower(values(), args))
+    return run

@@ -1,0 +1,205 @@
+"""How much memory a compiled function takes at a time.
+
+Beside `_backend` the one file that knows which backend runs. What is counted
+are the tensors that a call makes, its results among them: not its arguments,
+not a model's variables, and not what a kernel needs for itself beyond a copy of
+its inputs.
+"""
+
+import math
+from typing import NamedTuple
+
+import keras
+
+from kerasdrop import _backend
+from kerasdrop._backend import graph_peak
+
+# Whether a function has to be run to know, and so to be run on little first.
+# The other backends know from what they compile.
+BY_RUNNING = _backend.BACKEND == "torch"
+
+
+class Peak(NamedTuple):
+    """What is known of one call.
+
+    Attributes:
+        size: In bytes, the most at a time, on all devices together; None if
+            the backend does not tell.
+        results: The results, or what stands for them where the function was
+            not run.
+    """
+
+    size: object
+    results: object
+
+
+def of(run, *args):
+    """The `Peak` of `run(*args)`, which moves no variable.
+
+    Args:
+        run: What `_backend.compiled` returns.
+        *args: Tensors; or results of another `Peak`, unless `BY_RUNNING`.
+    """
+    raise NotImplementedError
+
+
+def is_concrete(tensor):
+    """Whether a tensor has values, and no function is being traced of it."""
+    return not isinstance(tensor, keras.KerasTensor)
+
+
+def size_of(structure):
+    """The bytes of all tensors in a structure."""
+    return sum(
+        math.prod(leaf.shape) * _ITEM.get(_dtype_of(leaf), 4)
+        for leaf in keras.tree.flatten(structure)
+        if hasattr(leaf, "dtype")
+    )
+
+
+def _dtype_of(leaf):
+    return keras.backend.standardize_dtype(leaf.dtype)
+
+
+_ITEM = {
+    **dict.fromkeys(("bool", "int8", "uint8"), 1),
+    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
+    **dict.fromkeys(("float64", "int64", "uint64"), 8),
+}
+
+if _backend.BACKEND == "jax":
+    import jax
+
+    def is_concrete(tensor):
+        return not isinstance(tensor, (jax.core.Tracer, keras.KerasTensor))
+
+    def of(run, *args):
+        if run.lowered is None:
+            return Peak(None, run(*args))
+        lowered = run.lowered(*args)
+        compiled = lowered.compile()
+        results = jax.tree.map(
+            lambda info, sharding: jax.ShapeDtypeStruct(
+                info.shape, info.dtype, sharding=sharding
+            ),
+            lowered.out_info,
+            compiled.output_shardings,
+        )
+        found = compiled.memory_analysis()
+        if found is None:
+            return Peak(None, results)
+        size = found.temp_size_in_bytes + found.output_size_in_bytes
+        devices = {
+            device
+            for leaf in jax.tree.leaves(args)
+            for device in leaf.sharding.device_set
+        }
+        return Peak(size * len(devices), results)
+
+elif _backend.BACKEND == "torch":
+    import gc
+    import weakref
+
+    import torch
+    from torch.utils import _pytree
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    _NUMBERS = 64  # bytes
+
+    class _Counting(TorchDispatchMode):
+        """Counts the storage of tensors that are made inside the block."""
+
+        def __init__(self):
+            super().__init__()
+            self.peak = 0
+            self._size = 0
+            self._made = {}  # size and a weak reference, by storage
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            results = function(*args, **(kwargs or {}))
+            given = None
+            for tensor in _tensors(results):
+                storage = tensor.untyped_storage()
+                key = storage._cdata
+                if key in self._made:  # and perhaps in another size
+                    self._forget(key)
+                else:
+                    if given is None:
+                        given = _storages((args, kwargs))
+                    if key in given:  # from outside, or written to
+                        continue
+                self._note(key, storage)
+            copies = _size_of_copies(function, args)
+            if self._size + copies > self.peak:
+                self.peak = self._size + copies
+            return results
+
+        def _note(self, key, storage):
+            size = storage.nbytes()
+            # Whether a number is taken for a tensor differs from run to run.
+            if size < _NUMBERS:
+                return
+            self._size += size
+            self._made[key] = (
+                size,
+                weakref.ref(storage, lambda _: self._forget(key)),
+            )
+
+        def _forget(self, key):
+            self._size -= self._made.pop(key)[0]
+
+    def _tensors(structure):
+        if isinstance(structure, torch.Tensor):
+            return (structure,)
+        return [
+            leaf
+            for leaf in _pytree.tree_leaves(structure)
+            if isinstance(leaf, torch.Tensor)
+        ]
+
+    def _storages(structure):
+        return {
+            tensor.untyped_storage()._cdata for tensor in _tensors(structure)
+        }
+
+    def _size_of_copies(function, args):
+        # On a CPU convolutions put their inputs in order first.
+        name = function.overloadpacket.__name__
+        if "convolution" not in name or args[0].device.type != "cpu":
+            return 0
+        return args[0].nbytes
+
+    def is_concrete(tensor):
+        return isinstance(tensor, torch.Tensor) and not (
+            torch.compiler.is_compiling() or tensor.device.type == "meta"
+        )
+
+    def of(run, *args):
+        counting = _Counting()
+        # Keras on PyTorch leaves tensors in cycles, which go when the garbage
+        # collector comes: let it come when it does in every first call.
+        gc.collect(1)
+        # What it assigns to variables goes no further than the scope.
+        with keras.StatelessScope(), counting:
+            results = run(*args)
+        return Peak(counting.peak, results)
+
+elif _backend.BACKEND == "tensorflow":
+    import tensorflow as tf
+
+    def is_concrete(tensor):
+        return tf.executing_eagerly() and hasattr(tensor, "numpy")
+
+    def of(run, *args):
+        traced = run.traced(*args)
+        graph = graph_peak.GraphPeak(
+            traced.graph.as_graph_def(add_shapes=True),
+            _size_of_type,
+            not tf.config.list_physical_devices("GPU"),
+        )
+        size = graph.size([tensor.op.name for tensor in traced.graph.outputs])
+        return Peak(size, traced.structured_outputs)
+
+    def _size_of_type(number):
+        # Some, of a resource say, have none.
+        return tf.dtypes.as_dtype(number).size or 8

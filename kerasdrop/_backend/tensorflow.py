@@ -1,0 +1,289 @@
+"""What TensorFlow answers in its own way.
+
+The names are explained where the answers of most backends stand.
+"""
+
+import functools
+import platform
+import sys
+import threading
+
+import tensorflow as tf
+
+from kerasdrop._backend.context import is_called_from
+from kerasdrop._backend.context import is_exporting
+
+__all__ = [
+    "after",
+    "by_rows",
+    "checkpointed",
+    "compiled",
+    "fori_loop",
+    "fused",
+    "generators",
+    "has_drawn",
+    "has_rank",
+    "is_recomputing",
+    "is_repeated",
+    "is_same_trace",
+    "is_tracing",
+    "quickly",
+    "random_state",
+    "read",
+    "replica",
+    "right_shift",
+    "trace",
+    "while_loop",
+]
+
+
+right_shift = tf.bitwise.right_shift
+
+
+def has_rank(tensor):
+    return getattr(tensor.shape, "rank", 0) is not None
+
+
+def by_rows(function, tensor):
+    shape = tf.shape(tensor)
+    rows = tf.reshape(tensor, [shape[0], tf.reduce_prod(shape[1:])])
+    return tf.reshape(function(rows), shape)
+
+
+def after(inputs):
+    return tf.control_dependencies([inputs])
+
+
+def is_recomputing():
+    # Pinned by tests/layers/test_rematerialization.py.
+    return is_called_from("ops/custom_gradient.py", "recompute_grad")
+
+
+def fused(function):
+    @functools.cache
+    def compiled(ranks, by_xla):
+        # One for each combination of ranks: to trace less often,
+        # TensorFlow would else make one for tensors of unknown rank.
+        return tf.function(
+            function,
+            jit_compile=by_xla,
+            autograph=False,
+            reduce_retracing=True,
+        )
+
+    seen = set()
+
+    def run(*args):
+        if is_exporting() or _quick.is_on or not _has_xla():
+            return function(*args)
+        shapes = tuple(tuple(getattr(arg, "shape", ())) for arg in args)
+        if not tf.executing_eagerly():
+            if None in shapes[0][1:]:  # sequences of every length
+                return function(*args)
+            # In such a scope the runtime compiles a size when it comes
+            # for the second time, and then runs what it has compiled.
+            if not _pass.is_on:
+                with tf.xla.experimental.jit_scope():
+                    return function(*args)
+        elif shapes not in seen:  # XLA would compile for it alone
+            seen.add(shapes)
+            return compiled(tuple(map(len, shapes)), False)(*args)
+        return compiled(tuple(map(len, shapes)), True)(*args)
+
+    return run
+
+
+class _Pass(threading.local):
+    """Whether this thread traces what `compiled` compiles.
+
+    Its sizes come again, and its memory is that of what is compiled.
+    """
+
+    is_on = False
+
+
+_pass = _Pass()
+
+
+class _Quick(threading.local):
+    """Whether this thread runs what is not worth compiling."""
+
+    is_on = False
+
+
+_quick = _Quick()
+
+
+def quickly(function, model, traceable=True):
+    def run(*args):
+        outer, _quick.is_on = _quick.is_on, True
+        try:
+            return function(*args)
+        finally:
+            _quick.is_on = outer
+
+    return run
+
+
+def _has_xla():
+    # XLA does not run on Apple's GPUs.
+    return not (
+        platform.system() == "Darwin" and tf.config.list_physical_devices("GPU")
+    )
+
+
+# Else TensorFlow runs up to ten rounds at a time, as far as they do not
+# wait for each other, and holds the memory of all.
+def fori_loop(count, function, values):
+    return while_loop(
+        lambda number, *values: number < count,
+        lambda number, *values: (
+            number + 1,
+            *function(number, list(values)),
+        ),
+        (0, *values),
+    )[1:]
+
+
+def while_loop(condition, function, values):
+    # Nor does the first round begin before its values are there.
+    with tf.control_dependencies(list(values[1:])):
+        first = tf.identity(values[0])
+    return tf.while_loop(
+        condition, function, (first, *values[1:]), parallel_iterations=1
+    )
+
+
+def compiled(function, model, any_size=True, traceable=True):
+    def trace_pass(*args):
+        outer, _pass.is_on = _pass.is_on, True
+        try:
+            return function(*args)
+        finally:
+            _pass.is_on = outer
+
+    @functools.cache
+    def of_ranks(ranks):
+        # As above: `y` may come with an axis of size 1 and without.
+        return tf.function(
+            trace_pass,
+            autograph=False,  # or it would dress up every error
+            reduce_retracing=any_size,
+        )
+
+    def of(args):
+        leaves = tf.nest.flatten(args)
+        ranks = (len(getattr(leaf, "shape", ())) for leaf in leaves)
+        return of_ranks(tuple(ranks))
+
+    def run(*args):
+        return of(args)(*args)
+
+    run.traced = lambda *args: of(args).get_concrete_function(*args)
+    return run
+
+
+def trace():
+    if tf.executing_eagerly():
+        return None, ""
+    return tf.compat.v1.get_default_graph(), tf.get_current_name_scope()
+
+
+def random_state():
+    if tf.executing_eagerly():
+        return None
+    graph = tf.compat.v1.get_default_graph()
+    return graph, len(graph.get_operations())
+
+
+def has_drawn(before):
+    if before is None:
+        return False
+    graph, count = before
+    return any(
+        operation.op_def is not None
+        and operation.op_def.is_stateful
+        and any(part in operation.type for part in _RANDOM)
+        for operation in graph.get_operations()[count:]
+    )
+
+
+_RANDOM = ("Random", "Normal", "Multinomial", "Uniform", "Binomial")
+
+
+def is_repeated(since):
+    outer, outer_scope = since
+    graph, name_scope = trace()
+    if graph is outer:
+        # `tf.vectorized_map` has no graph of its own.
+        added = name_scope.removeprefix(outer_scope).split("/")
+        return any(name.startswith("loop_body") for name in added)
+    while type(graph).__name__ == "CondBranchFuncGraph":
+        graph = graph.outer_graph
+        if graph is outer:
+            return False
+    return True
+
+
+def is_same_trace(since):
+    return trace()[0] is since[0]
+
+
+def generators():
+    return {
+        "tf.random": (_tf_seeds, _set_tf_seeds),
+        "tf.random.get_global_generator()": (_tf_state, _set_tf_state),
+    }
+
+
+# Private, as is all that tells what the next random operation will draw.
+# Pinned by tests/contracts/test_global_generators.py.
+def _tf_seeds():
+    made = getattr(_tf_context(), "_rng", None)  # of `set_seed`
+    return None if made is None else made.getstate()
+
+
+def _set_tf_seeds(state):
+    _tf_context()._rng.setstate(state)
+
+
+def _tf_context():
+    return sys.modules["tensorflow.python.eager.context"].context()
+
+
+def _tf_generator():
+    # Asked for by its public name, it would be made.
+    module = sys.modules[tf.random.Generator.__module__]
+    return module.global_generator
+
+
+def _tf_state():
+    made = _tf_generator()
+    return None if made is None else made.state.numpy()
+
+
+def _set_tf_state(state):
+    _tf_generator().reset(state)
+
+
+def replica():
+    if not tf.distribute.has_strategy():
+        return 0, 1
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        return 0, 1
+    return context.replica_id_in_sync_group, context.num_replicas_in_sync
+
+
+def read(variable):
+    # Keras returns the variable of TensorFlow. Of a strategy's variables,
+    # a `tf.function` takes each for the first that it was called with.
+    return tf.convert_to_tensor(variable.value)
+
+
+def is_tracing():
+    return not tf.executing_eagerly()
+
+
+def checkpointed(variables):
+    return tf.train.Checkpoint(**variables)

@@ -1,0 +1,303 @@
+"""What PyTorch answers in its own way.
+
+The names are explained where the answers of most backends stand.
+"""
+
+import contextlib
+import functools
+import warnings
+
+import torch
+
+from kerasdrop._backend.context import is_exporting
+
+__all__ = [
+    "SEEDS_OWN",
+    "compiled",
+    "generators",
+    "has_drawn",
+    "is_recomputing",
+    "is_repeated",
+    "is_same_trace",
+    "lasting",
+    "module",
+    "overflows",
+    "quickly",
+    "random_state",
+    "register",
+    "replica",
+    "seeded",
+    "selected",
+    "table",
+    "trace",
+    "traced",
+    "uncompiled",
+    "write_onnx",
+]
+
+
+def replica():
+    group = torch.distributed
+    if not (group.is_available() and group.is_initialized()):
+        return 0, 1
+    return group.get_rank(), group.get_world_size()
+
+
+def register(layer, variables):
+    values = {name: each.value for name, each in variables.items()}
+    found = {
+        name: value
+        for name, value in values.items()
+        # Or a stand-in, while Keras only looks for shapes.
+        if isinstance(value, torch.nn.Parameter)
+    }
+    layer.add_module("states", torch.nn.ParameterDict(found))
+    return len(found) == len(values)
+
+
+def uncompiled(reason):
+    return lambda function: torch.compiler.disable(function, reason=reason)
+
+
+def lasting():
+    return torch.inference_mode(False)
+
+
+def table(name, function, dtype="int32"):
+    @functools.lru_cache(maxsize=64)
+    def stored(size, device):
+        with lasting():
+            return torch.from_numpy(function(size)).to(device)
+
+    # `torch.compile` cannot trace numpy, and what it can trace it would
+    # compute again for every element: so it gets an operation.
+    @torch.library.custom_op(f"kerasdrop::{name}", mutates_args=())
+    def operation(size: int, device: torch.device) -> torch.Tensor:
+        return stored(size, device).clone()
+
+    @operation.register_fake
+    def _(size, device):
+        return torch.empty(size, dtype=getattr(torch, dtype), device=device)
+
+    def tensor(size, like):
+        if torch.compiler.is_exporting():  # a constant of the graph
+            return torch.from_numpy(function(size)).to(like.device)
+        if torch.compiler.is_compiling():
+            return operation(size, like.device)
+        return stored(size, like.device)
+
+    return tensor
+
+
+def overflows():
+    return (
+        torch.compiler.is_compiling()
+        and not torch.compiler.is_exporting()
+        and not is_exporting()
+    )
+
+
+_MANY = 2**14
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def _as_integers(values):
+    return values.view(_INTEGERS[values.element_size()])
+
+
+def _all_ones(keep, like):
+    # As uint8, True becomes 255, which is -1 as int8.
+    ones = keep.view(torch.uint8).neg().view(torch.int8)
+    return ones.to(_INTEGERS[like.element_size()])
+
+
+class _Selected(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(values, keep):
+        bits = _as_integers(values) & _all_ones(keep, values)
+        return bits.view(values.dtype)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(inputs[1])
+        ctx.save_for_forward(inputs[1])
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return _Selected.apply(gradient, *ctx.saved_tensors), None
+
+    @staticmethod
+    def jvp(ctx, tangent, _):
+        return _Selected.apply(tangent, *ctx.saved_tensors)
+
+
+def selected(keep, values):
+    # On a CPU `torch.where` branches for each element, which takes five
+    # times as long as to clear bits, but for a few it is the simplest.
+    if (
+        torch.compiler.is_compiling()
+        or values.numel() < _MANY
+        or values.device.type != "cpu"
+        or torch.jit.is_tracing()
+    ):
+        return torch.where(keep, values, 0.0)
+    if torch.is_grad_enabled():
+        return _Selected.apply(values, keep)
+    _as_integers(values).bitwise_and_(_all_ones(keep, values))
+    return values
+
+
+def quickly(function, model, traceable=True):
+    return compiled(function, model)
+
+
+def compiled(function, model, any_size=True, traceable=True):
+    def run(*args):
+        with torch.no_grad():
+            return function(*args)
+
+    return run
+
+
+def module(function, model):
+    """A module that calls `function`, with the variables of `model`."""
+
+    class Module(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, *args):
+            with torch.no_grad():
+                return function(*args)
+
+    return Module().eval()
+
+
+def traced(module, inputs):
+    """A graph of TorchScript, of a module called on such inputs."""
+    with warnings.catch_warnings():
+        # Of Python numbers, such as the sizes of weights, that it keeps.
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(module, tuple(inputs))
+
+
+def write_onnx(
+    module, inputs, shapes, path, input_names, output_names, **kwargs
+):
+    """Writes a module as ONNX; sizes that are None in `shapes` stay open.
+
+    `keras.Model.export` uses PyTorch's older exporter.
+    """
+    batch = torch.export.Dim("batch")
+    others = torch.export.Dim.AUTO
+    open_sizes = tuple(
+        {
+            axis: others if axis else batch
+            for axis, size in enumerate(shape)
+            if size is None
+        }
+        for shape in shapes
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of how it does it
+        program = torch.onnx.export(
+            module,
+            tuple(inputs),
+            dynamo=True,
+            verbose=False,
+            input_names=input_names,
+            dynamic_shapes=(open_sizes,),  # of *args
+            **kwargs,
+        )
+    graph = program.model.graph
+    # It names what is inside by what it is, a mean "mean".
+    for node in graph:
+        for value in node.outputs:
+            value.name = f"inside_{value.name}"
+    for value, name in zip(graph.outputs, output_names, strict=True):
+        value.name = name
+    program.save(path)
+
+
+SEEDS_OWN = True
+
+
+def random_state():
+    states = [torch.get_rng_state()]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states.append(torch.cuda.get_rng_state())
+    return states
+
+
+def _set_random_state(states):
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.cuda.set_rng_state(states[1])
+
+
+def has_drawn(before):
+    if all(map(torch.equal, before, random_state())):
+        return False
+    _set_random_state(before)
+    return True
+
+
+@contextlib.contextmanager
+def seeded(seed):
+    before = random_state()
+    seed = int(seed())
+    torch.default_generator.manual_seed(seed)
+    if len(before) > 1:
+        torch.cuda.manual_seed(seed)
+    try:
+        yield
+    finally:
+        _set_random_state(before)
+
+
+def trace():
+    # Private, as is all that tells what is mapped. Pinned by
+    # tests/contracts/test_traces.py.
+    if torch.compiler.is_compiling():
+        return []
+    return torch._C._functorch.get_interpreter_stack() or []
+
+
+def is_repeated(since):
+    # Loops are loops of Python: it is a map alone that runs code once for
+    # several steps.
+    vmap = torch._C._functorch.TransformType.Vmap
+    return any(level.key() == vmap for level in trace()[len(since) :])
+
+
+def is_same_trace(since):
+    return len(trace()) == len(since)
+
+
+def generators():
+    found = {
+        "torch.random": (
+            lambda: torch.get_rng_state().numpy(),
+            lambda state: torch.set_rng_state(torch.from_numpy(state)),
+        )
+    }
+    if torch.cuda.is_initialized():
+        for number in range(torch.cuda.device_count()):
+            found[f"torch.cuda.random, device {number}"] = (
+                lambda n=number: torch.cuda.get_rng_state(n).numpy(),
+                lambda state, n=number: torch.cuda.set_rng_state(
+                    torch.from_numpy(state), n
+                ),
+            )
+    return found
+
+
+def is_recomputing():
+    if torch.compiler.is_compiling():
+        return False  # the traced graph is called, not this
+    # Private, but there is no public way to ask. Pinned by
+    # tests/contracts/test_torch_recomputation.py.
+    return torch._C._current_graph_task_id() != -1

@@ -1,0 +1,1 @@
+"""Formulas that several rooms share: arrays in, arrays or tensors out."""

@@ -1,0 +1,184 @@
+"""Formulas for the probabilities of classes, and the check that they are.
+
+For arrays and tensors (see `arrays`), the classes in the last axis.
+"""
+
+import numpy as np
+from keras import ops
+
+from kerasdrop import _backend
+from kerasdrop._formulas import arrays
+
+# As far as rounding in half precision takes a softmax from these.
+_SUM_TOLERANCE = 1e-2
+_LOWEST = -1e-3
+
+# A sum of probabilities as near to 1 as this is 1 but for rounding in float32.
+_ROUNDED_SUM = 1e-5
+# Relative differences below this one are small: their powers say a divergence
+# better than its logarithms.
+_SMALL = {"float32": 0.1, "float64": 0.02}
+_EXPORTED_SMALL = 0.01
+
+
+def checked(probabilities, owner):
+    """Probabilities of at least two classes.
+
+    Arrays that are none raise. In tensors, which a compiled step cannot look
+    into, a row that is none becomes NaN, and so does what follows from it.
+
+    Args:
+        probabilities: `(..., classes)`; `(..., 1)`, the probability of yes,
+            becomes those of no and yes.
+        owner: Who is to blame in a message.
+
+    Returns:
+        The namespace to compute in, and an array or a tensor.
+    """
+    xp, p = arrays.floats(probabilities)
+    if not len(p.shape) or not p.shape[-1]:
+        raise ValueError(
+            f"{owner}: probabilities are `(..., classes)`, or `(..., 1)` for "
+            f"that of yes. Received: shape {tuple(p.shape)}"
+        )
+    if p.shape[-1] == 1:
+        p = xp.concatenate([1.0 - p, p], axis=-1)
+    if xp is np:
+        fix = "Pass the outputs of a softmax or a sigmoid."
+        check(p, owner, fix)
+        if np.isnan(p).any():
+            raise ValueError(
+                f"{owner}: probabilities are numbers. {fix} Received: NaN"
+            )
+        return xp, p
+    # A comparison with NaN is false.
+    legal = (xp.abs(xp.sum(p, axis=-1) - 1.0) <= _SUM_TOLERANCE) & (
+        xp.min(p, axis=-1) >= _LOWEST
+    )
+    return xp, xp.where(xp.expand_dims(legal, -1), p, float("nan"))
+
+
+def check(probabilities, owner, fix):
+    """Raises if an array does not hold probabilities over the last axis.
+
+    Args:
+        probabilities: Array `(..., classes)`.
+        owner: Who is to blame in a message.
+        fix: What to do about it, a sentence.
+    """
+    sums = probabilities.sum(axis=-1)
+    off = np.abs(sums - 1.0)
+    if (off > _SUM_TOLERANCE).any() or (probabilities < _LOWEST).any():
+        raise ValueError(
+            f"{owner}: probabilities are at least 0 and their sum over the "
+            f"last axis is 1. {fix} Received: a sum of "
+            f"{sums.flat[off.argmax()]:.6g} and a minimum of "
+            f"{probabilities.min():.6g}"
+        )
+
+
+def entropy(probabilities):
+    """Shannon entropy over the last axis, in nats; 0 log 0 is 0.
+
+    A probability near 1 says little of what it lacks of 1, which makes the
+    entropy of a sure distribution: the others say it to the last digit.
+    """
+    xp, probabilities = arrays.floats(probabilities)
+    largest = xp.max(probabilities, axis=-1)
+    is_large = largest > 0.5
+    small = xp.where(probabilities > 0.5, 0.0, probabilities)
+    lacks = xp.sum(small, axis=-1)
+    agrees = xp.abs(largest - 1.0 + lacks) <= _ROUNDED_SUM
+    log_of_largest = xp.where(
+        agrees,
+        log1p(xp, -xp.where(agrees, lacks, 0.0)),
+        xp.log(xp.where(is_large, largest, 1.0)),
+    )
+    of_largest = xp.where(is_large, -largest * log_of_largest, 0.0)
+    return xp.sum(_surprise(xp, small), axis=-1) + of_largest
+
+
+def binary_entropy(probability):
+    """Entropy of the positive class or not, element by element, in nats."""
+    xp, probability = arrays.floats(probability)
+    other = 1.0 - probability
+    some = other > 0.0
+    log_of_other = log1p(xp, -xp.where(some, probability, 0.0))
+    return _surprise(xp, probability) - other * log_of_other
+
+
+def _surprise(xp, probability):
+    some = probability > 0.0
+    return -probability * xp.log(xp.where(some, probability, 1.0))
+
+
+def divergence(probabilities, mean):
+    """Kullback-Leibler divergence from a mean, over the last axis, in nats.
+
+    Without the terms that cancel in the mean over all of which it is the mean:
+    each class adds `m f(p / m)`, where `f(r) = r log r - r + 1` is not below 0,
+    for `p` nor for rounding.
+
+    Args:
+        probabilities: `(..., classes)`.
+        mean: An array or a tensor that broadcasts.
+    """
+    xp, probabilities, mean = arrays.floats(probabilities, mean)
+    step = probabilities - mean
+    return xp.sum(_divergence(xp, probabilities, mean, step), axis=-1)
+
+
+def binary_divergence(probability, mean):
+    """The same for the positive class or not, element by element."""
+    xp, probability, mean = arrays.floats(probability, mean)
+    # Not that of `1 - p` and `1 - m`, whose rounding is no difference.
+    step = probability - mean
+    of_other = _divergence(xp, 1.0 - probability, 1.0 - mean, -step)
+    return _divergence(xp, probability, mean, step) + of_other
+
+
+def _divergence(xp, probability, mean, step):
+    """`m f(p / m)`, of `step = p - m`."""
+    is_none = mean <= 0.0
+    ratio, step = (
+        each / xp.where(is_none, 1.0, mean) for each in (probability, step)
+    )
+    is_small = xp.abs(step) < _SMALL[arrays.dtype_name(step)]
+    # Of d^2 / 2 - d^3 / 6 + d^4 / 12 - ... + d^6 / 30 - d^7 / 42 the later
+    # terms cannot change the sign.
+    d = xp.where(is_small, step, 0.0)
+    later = d * (1 / 12 + d * (-1 / 20 + d * (1 / 30 - d / 42)))
+    powers = d * d * (0.5 + d * (-1 / 6 + later))
+    is_far = (ratio > 0.0) & xp.logical_not(is_small)
+    r = xp.where(is_far, ratio, 1.0)
+    f = xp.where(is_far, r * xp.log(r) - step, xp.where(is_small, powers, 1.0))
+    return xp.where(is_none, 0.0, mean * f)
+
+
+def log1p(xp, values):
+    """`log(1 + values)` of values from -1 to 0, accurate near 0."""
+    if xp is np or not _backend.is_exporting():
+        return xp.log1p(values)
+    # Not all formats have this operation.
+    is_small = xp.abs(values) < _EXPORTED_SMALL
+    x = xp.where(is_small, values, 0.0)
+    powers = x * (1.0 - x * (1 / 2 - x * (1 / 3 - x / 4)))
+    return xp.where(
+        is_small, powers, xp.log(1.0 + xp.where(is_small, 0.0, values))
+    )
+
+
+def first_largest(values):
+    """1 for the first of the largest values over the last axis, else 0.
+
+    `ops.argmax` would do, but on TensorFlow it tells -0 from 0 by their bits,
+    which no exporter can say.
+    """
+    xp, values = arrays.floats(values)
+    size = values.shape[-1]
+    numbers = np.arange(size, dtype="int32")
+    if xp is ops:
+        numbers = ops.convert_to_tensor(numbers)
+    is_largest = values == xp.max(values, axis=-1, keepdims=True)
+    first = xp.min(xp.where(is_largest, numbers, size), axis=-1, keepdims=True)
+    return arrays.like(xp, numbers == first, values)

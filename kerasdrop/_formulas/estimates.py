@@ -1,0 +1,200 @@
+"""The variance of a sample, and the error of the mean, from the samples drawn.
+
+Notation: T samples, n whole sets of m = 16 among them and r = T - 16 n others;
+S the sum of the squared deviations of all samples from their mean; v the
+variance of the n set means. Of independent samples only T and S count.
+
+Two samples of a set have the same covariance c, whatever their places, those
+of two sets none. With s² for the variance of one sample, a set mean has the
+variance v = (s² + 15 c) / 16, the mean of all samples
+
+    [256 n v + r s² + r (r - 1) c] / T²
+
+and S the expectation T s² less T times that. Where there are two whole sets, v
+is known without bias, and the two equations give s² without bias. In one set S
+is all there is, and tells s² - v: no quadratic formula is unbiased there.
+
+Formulas are for arrays and tensors, see `arrays`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from kerasdrop._formulas import arrays
+from kerasdrop.masks.plans import FEWEST_SAMPLES
+from kerasdrop.masks.plans import SET_SIZE
+
+# No plan is believed to save more than this factor of the samples: the means
+# of a few sets may be equal by chance, or since a rare unit was dropped once in
+# each set so far.
+_LARGEST_GAIN = 16.0
+
+# A unit of rate p has been dropped in one of c / p samples with probability
+# 1 - exp(-c).
+_DROPS_TO_EXPECT = 10.0
+
+# Samples that differ by less than so many roundings of their mean are equal:
+# each of them is rounded, in an order of its own.
+_ROUNDINGS = 16.0
+
+
+class Seen(NamedTuple):
+    """What the samples of a row tell. Arrays or tensors that broadcast.
+
+    Attributes:
+        count: T, the number of samples.
+        mean: Their mean.
+        squares: S.
+        num_sets: n, the number of whole sets.
+        set_squares: Sum of squared deviations of the set means from theirs.
+    """
+
+    count: object
+    mean: object
+    squares: object
+    num_sets: object
+    set_squares: object
+
+
+def variance(plan, seen):
+    """The variance of one sample; NaN if there is a single one.
+
+    Unbiased, but for less than two whole sets of the stratified plan: there
+    between 3.7 % too low, where units act in pairs alone, and 3.3 % too high,
+    where they act one by one.
+
+    Args:
+        plan: One of `plans.PLANS`.
+        seen: A `Seen`.
+    """
+    xp, *numbers = arrays.floats(*seen)
+    return _variance(xp, plan, Seen(*numbers))
+
+
+def _variance(xp, plan, seen):
+    count, _, squares, num_sets, _ = seen
+    of_independent = squares / xp.where(count > 1.0, count - 1.0, float("nan"))
+    if plan != "stratified":
+        return of_independent
+    rest = count - SET_SIZE * num_sets
+    pairs = rest * (rest - 1.0) / (SET_SIZE - 1)
+    between = _variance_of_sets(xp, seen)
+    has_sets = num_sets >= 2.0
+    lost = rest * (SET_SIZE - rest) / ((SET_SIZE - 1) * count**2)
+    of_sets = (
+        squares / count
+        + between * (SET_SIZE**2 * num_sets + SET_SIZE * pairs) / count**2
+    ) / (1.0 - xp.where(has_sets, lost, 0.0))
+    # (s² - v) 16 / 15 is expected there. For v = s² / 32, between that of
+    # units that act in pairs, s² / 15, and one by one, 0: times 15/16 * 32/31.
+    of_one_set = of_independent * (30.0 / 31.0)
+    return xp.where(has_sets, of_sets, of_one_set)
+
+
+def squared_standard_error(plan, seen):
+    """The square of what `mean` plus or minus twice it covers 95 % with.
+
+    Independent samples: variance / T, the square of the standard error.
+
+    A stratified set has dependent samples, and it is the means of whole sets
+    that are independent. The variance of n of them has n - 1 degrees of
+    freedom: so it is multiplied by what makes twice its root the half width of
+    a t interval. That is wide for few sets. But the mean of a set is, whatever
+    the network, hardly worse than that of 16 independent samples, which bounds
+    it, with a margin for what is not known of the bound. With many sets the
+    result is the standard error, with few an upper bound of it; with less than
+    two, variance / T.
+
+    The rounding of the mean to its dtype is in it.
+
+    Args:
+        plan: One of `plans.PLANS`.
+        seen: A `Seen`.
+    """
+    xp, *numbers = arrays.floats(*seen)
+    seen = Seen(*numbers)
+    count, mean, _, num_sets, _ = seen
+    of_one = _variance(xp, plan, seen)
+    squared = of_one / count
+    if plan == "stratified":
+        n = xp.maximum(num_sets, 1.0)
+        of_set_mean = xp.minimum(
+            (1.0 + 0.5 / n) * of_one / SET_SIZE,
+            _squared_half_t(xp, n - 1.0) * _variance_of_sets(xp, seen),
+        )
+        rest = count - SET_SIZE * num_sets
+        # The covariance of two samples of a set, times the pairs of the rest.
+        pairs = rest * (rest - 1.0) / (SET_SIZE - 1)
+        of_sets = (
+            SET_SIZE**2 * n * of_set_mean
+            + rest * of_one
+            - pairs * (of_one - SET_SIZE * of_set_mean)
+        ) / count**2
+        squared = xp.where(num_sets >= 2.0, of_sets, squared)
+    return squared + _squared_rounding(xp, mean)
+
+
+def reaches(plan, seen, tolerance, smallest_rate):
+    """Whether the mean is exact enough, element by element.
+
+    Args:
+        plan: One of `plans.PLANS`.
+        seen: A `Seen`, of whole sets.
+        tolerance: A number.
+        smallest_rate: The smallest rate above 0 of what is drawn.
+    """
+    xp, *numbers = arrays.floats(*seen)
+    seen = Seen(*numbers)
+    count, mean, squares, num_sets, _ = seen
+    of_one = _variance(xp, plan, seen)
+    if plan == "stratified":
+        n = xp.maximum(num_sets, 1.0)
+        of_set_mean = xp.maximum(
+            _squared_half_t(xp, n - 1.0) * _variance_of_sets(xp, seen),
+            of_one / (SET_SIZE * _LARGEST_GAIN),
+        )
+        # Who stops early does so on a variance that is too low by chance:
+        # hence no less than t, and a little more.
+        squared = of_set_mean / n * (1.0 + 1.0 / n)
+    else:
+        squared = of_one / count
+    squared = squared + _squared_rounding(xp, mean)
+    are_equal = squares <= count * _ROUNDINGS**2 * 3.0 * _squared_rounding(
+        xp, mean
+    )
+    fewest = xp.where(are_equal, _DROPS_TO_EXPECT / smallest_rate, 0.0)
+    # A comparison with NaN, of a single sample, is false.
+    return (
+        (squared <= tolerance**2)
+        & (count >= float(FEWEST_SAMPLES))
+        & (count >= fewest)
+    )
+
+
+def _variance_of_sets(xp, seen):
+    """v, from n - 1 degrees of freedom; 0 where there are none."""
+    return seen.set_squares / xp.maximum(seen.num_sets - 1.0, 1.0)
+
+
+def _squared_half_t(xp, degrees):
+    """The square of half the 97.725 % quantile of Student's t.
+
+    Half, since 2 is that of the normal. Its expansion in powers of 1 / degrees
+    is .9 % off or less from 2 degrees of freedom on. At 1 it is 12 % low, which
+    the last term makes good; at others that is next to nothing.
+    """
+    x = 1.0 / xp.maximum(degrees, 1.0)
+    half = 1.0 + x * (1.25 + x * (1.53125 + x * (1.4297 + x * 0.922)))
+    half = half + 0.8509 * xp.square(xp.square(xp.square(x)))
+    return half * half
+
+
+def _squared_rounding(xp, mean):
+    """The variance of the rounding of a mean to its dtype.
+
+    It is as if uniform, up to half a unit in the last place to either side,
+    which is at most the mean times half the dtype's epsilon.
+    """
+    epsilon = float(np.finfo(arrays.dtype_name(mean)).eps)
+    return xp.square(mean * (0.5 * epsilon)) / 3.0

@@ -1,0 +1,152 @@
+"""The log-likelihood of targets under the predictive mixture.
+
+Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1506.02142), equation
+8: the logarithm of the mean over the samples, not the mean of the logarithms.
+"""
+
+import math
+from typing import NamedTuple
+
+from keras import ops
+
+from kerasdrop._formulas import arrays
+from kerasdrop._formulas import categorical
+from kerasdrop._formulas import target_shapes
+
+_OWNER = "log_likelihood"  # who is to blame in a message
+
+
+class LogSum(NamedTuple):
+    """A running `log(sum(exp(...)))`: `(batch, ...)` each.
+
+    Attributes:
+        largest: The largest term so far.
+        total: The sum of the exponentials, relative to it.
+    """
+
+    largest: object
+    total: object
+
+
+def start(terms, axis=1):
+    """The sum of terms, `(batch, samples, ...)`, over the samples."""
+    largest = ops.max(terms, axis=axis)
+    relative = terms - ops.expand_dims(_finite(largest), axis)
+    return LogSum(largest, ops.sum(ops.exp(relative), axis=axis))
+
+
+def merge(one, other):
+    largest = ops.maximum(one.largest, other.largest)
+    pivot = _finite(largest)
+    return LogSum(
+        largest,
+        one.total * ops.exp(one.largest - pivot)
+        + other.total * ops.exp(other.largest - pivot),
+    )
+
+
+def _finite(largest):
+    # Were all terms -inf, their difference would be NaN.
+    return ops.where(largest == float("-inf"), 0.0, largest)
+
+
+def log_mean(log_sum, count):
+    """The logarithm of the mean of `count` terms, `(batch, ...)`.
+
+    Args:
+        count: Float tensor of a number for each row.
+    """
+    per_row = (-1, *(1,) * (len(log_sum.total.shape) - 1))
+    return _log(log_sum) - ops.log(ops.reshape(count, per_row))
+
+
+def _log(log_sum):
+    return _finite(log_sum.largest) + ops.log(log_sum.total)
+
+
+def log_density(mean, log_variance, target):
+    """The log-density of normals, joint over the last axis.
+
+    Args:
+        mean, log_variance: `(batch, samples, ..., size)`.
+        target: `(batch, ..., size)`; without the last axis if `size` is 1.
+
+    Returns:
+        A tensor `(batch, samples, ...)`.
+    """
+    target = target_shapes.like(
+        target,
+        mean[:, 0],
+        "targets, a number each",
+        _OWNER,
+    )
+    each = of_normal(mean, log_variance, ops.expand_dims(target, 1))
+    return ops.sum(each, axis=-1) if len(mean.shape) > 2 else each
+
+
+def of_normal(mean, log_variance, target):
+    """The log-density of normals, element by element.
+
+    By the logarithm of a variance, which may be too small for its dtype.
+
+    Args:
+        mean, log_variance, target: Arrays or tensors of one shape.
+    """
+    xp, mean, log_variance, target = arrays.floats(mean, log_variance, target)
+    distance = target - mean
+    # 0 times infinity would be NaN.
+    is_at = distance == 0.0
+    inverse_std = xp.exp(-0.5 * xp.where(is_at, 0.0, log_variance))
+    squared = xp.square(distance * inverse_std)
+    return -0.5 * (squared + log_variance + math.log(2.0 * math.pi))
+
+
+def of_classes(probabilities, target):
+    """Log-probability of target classes, `(batch, ...)`.
+
+    Args:
+        probabilities: `(batch, ..., classes)`, means over the samples; an
+            array or a tensor.
+        target: Integers `(batch, ...)`, or one-hot as the probabilities.
+    """
+    xp, probabilities = arrays.floats(probabilities)
+    target = target_shapes.one_hot(target, probabilities, _OWNER)
+    return xp.log(xp.sum(probabilities * target, axis=-1))
+
+
+def of_logits(logits, target):
+    """Log-probability of target classes, `(batch, samples, ...)`.
+
+    The logarithm of a softmax, in which no probability is too small.
+
+    Args:
+        logits: Tensor `(batch, samples, ..., classes)`.
+        target: Integers `(batch, ...)`, or one-hot as one sample.
+    """
+    target = target_shapes.one_hot(target, logits[:, 0], _OWNER)
+    return log_of_logits(logits, ops.expand_dims(target, 1))
+
+
+def log_of_logits(logits, one_hot):
+    """The logarithm of the sum of softmax times targets, over the last axis.
+
+    Args:
+        logits: Tensor `(..., classes)`.
+        one_hot: Tensor that broadcasts.
+    """
+    some = one_hot > 0.0
+    weight = ops.log(ops.where(some, one_hot, 1.0))
+    terms = ops.log_softmax(logits, axis=-1) + weight
+    return _log(start(ops.where(some, terms, float("-inf")), axis=-1))
+
+
+def of_binary(probability, target):
+    """Log-probability of the class (1) or not (0), element by element."""
+    xp, probability = arrays.floats(probability)
+    target = target_shapes.like(
+        target, probability, "targets, 0 or 1 each", _OWNER
+    )
+    is_one = target > 0.5
+    log = xp.log(xp.where(is_one, probability, 1.0))
+    of_other = categorical.log1p(xp, -xp.where(is_one, 0.0, probability))
+    return xp.where(is_one, log, of_other)

@@ -1,0 +1,78 @@
+"""Targets, in the shape of what was predicted."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasdrop._formulas import arrays
+
+
+def like(targets, predicted, expected, owner):
+    """Numbers to compare with the ones predicted, one each.
+
+    Args:
+        targets: In the shape of `predicted`, axes of size 1 aside.
+        predicted: `(rows, ...)`, an array or a tensor.
+        expected: What the targets are, for a message.
+        owner: Who is to blame in a message.
+    """
+    xp, targets = _shaped(targets, predicted, expected, owner)
+    return arrays.like(xp, targets, predicted)
+
+
+def one_hot(targets, probabilities, owner):
+    """1 for the class of the target, 0 for the others.
+
+    A number that is no class gets 0 everywhere.
+
+    Args:
+        targets: Integers `(rows, ...)`, or one-hot as the probabilities.
+        probabilities: `(rows, ..., classes)`.
+        owner: Who is to blame in a message.
+    """
+    rank, classes = len(probabilities.shape), probabilities.shape[-1]
+    given = tuple(np.shape(targets))
+    if len(given) == rank and given[-1] == classes:
+        return like(targets, probabilities, "one-hot targets", owner)
+    xp, targets = _shaped(
+        targets,
+        probabilities[..., 0],
+        "targets, a class number each",
+        owner,
+    )
+    numbers = np.arange(classes)
+    if xp is ops:
+        dtype = keras.backend.standardize_dtype(targets.dtype)
+        if not keras.backend.is_float_dtype(dtype):
+            targets = ops.cast(targets, "int32")
+        numbers = ops.cast(ops.convert_to_tensor(numbers), targets.dtype)
+    is_class = xp.expand_dims(targets, -1) == numbers
+    return arrays.like(xp, is_class, probabilities)
+
+
+def _shaped(targets, predicted, expected, owner):
+    """The namespace, and the targets in the shape of what was predicted."""
+    wanted, given = tuple(predicted.shape), tuple(np.shape(targets))
+    same = _without_ones(wanted) == _without_ones(given)
+    if not same or not _as_long(wanted, given):
+        raise ValueError(
+            f"{owner}: there must be {expected}, {wanted}. Received: shape "
+            f"{given}"
+        )
+    if arrays.is_tensor(predicted):
+        targets = ops.convert_to_tensor(targets)
+        return ops, ops.reshape(targets, ops.shape(predicted))
+    if arrays.is_tensor(targets):
+        targets = ops.convert_to_numpy(targets)
+    return np, np.reshape(np.asarray(targets), wanted)
+
+
+def _without_ones(shape):
+    return [size for size in shape[1:] if size != 1]
+
+
+def _as_long(wanted, given):
+    """Whether both have the same number of rows, as far as that is known."""
+    if not wanted or not given:
+        return wanted == given
+    return wanted[0] == given[0] or None in (wanted[0], given[0])

@@ -1,0 +1,164 @@
+"""The one place that reads what Keras keeps private about a model's graph.
+
+Each function names one belief; `tests/contracts/test_keras_graph.py` pins it.
+"""
+
+import inspect
+import sys
+
+import keras
+from keras import tree
+
+from kerasdrop._structure import model_tree
+
+
+def all_layers(model):
+    """A model and every layer inside it, private sublayers included, once.
+
+    In the order in which each layer lists its own: so a model that is wrapped
+    in another keeps its order.
+    """
+    return [model, *(layer for _, layer in model_tree.walk(model))]
+
+
+def graph_of(layer):
+    """The functional graph that a call of `layer` runs, or None.
+
+    None also for a subclass that writes its own `call`: what it does, its
+    graph does not tell.
+    """
+    for cls in type(layer).__mro__:
+        if "call" in vars(cls):
+            break
+    if not cls.__module__.startswith("keras.src.models."):
+        return None
+    if cls.__name__ == "Sequential":
+        return layer._functional
+    return layer if cls.__name__ == "Functional" else None
+
+
+def inputs_of(graph, inputs):
+    """The flat list of a graph's input tensors, as its own call makes it."""
+    return tree.flatten(graph._standardize_inputs(inputs))
+
+
+def nodes_of(graph):
+    """The graph's calls, each after those that it takes its inputs from."""
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        for node in graph._nodes_by_depth[depth]:
+            if node.operation is not None and not node.is_input:
+                yield node
+
+
+def arguments_of(node, values):
+    """The positional and keyword arguments of a call.
+
+    Args:
+        values: Dict from the `id` of a symbolic tensor to its value.
+    """
+    return node.arguments.fill_in(values)
+
+
+def inputs_and_mask(node, values):
+    """The arguments `inputs` and `mask` of the call of a graph.
+
+    Args:
+        values: As in `arguments_of`.
+
+    Returns:
+        A pair; `mask` is None where it is left to the inputs' own masks.
+    """
+    args, kwargs = arguments_of(node, values)
+    named = {**dict(zip(("inputs", "training", "mask"), args)), **kwargs}
+    return named["inputs"], named.get("mask")
+
+
+def entrance(operation, run):
+    """A layer that is called as `operation` is, and runs its graph by `run`.
+
+    All that Keras does around a graph's calls, it does as ever: it converts
+    the inputs, hands them their masks, and hands on `training`. `operation`
+    itself is left as it is.
+
+    Args:
+        operation: A layer with a graph.
+        run: Function of (flat list of input tensors, their masks or None, a
+            function that makes of an operation what is to be called), which
+            returns the flat list of the graph's outputs.
+    """
+    graph = graph_of(operation)
+    masks = []
+
+    def call(inputs, training=None, mask=None, **kwargs):
+        masks.append(mask)
+        return type(graph).call(
+            inside, inputs, training=training, mask=mask, **kwargs
+        )
+
+    def run_through_graph(inputs, operation_fn):
+        outputs = run(tree.flatten(inputs), masks.pop(), operation_fn)
+        return tree.pack_sequence_as(graph._outputs_struct, outputs)
+
+    inside = _double(graph, call=call, _run_through_graph=run_through_graph)
+    if operation is graph:
+        return inside
+    return _double(operation, _functional=inside)
+
+
+def _double(layer, **attributes):
+    """Another object with the attributes of `layer`, but for these."""
+    double = object.__new__(type(layer))
+    # Past Keras' tracker. To rematerialize is of use in training alone, and a
+    # `call` that was put in place is that of the layer itself.
+    vars(double).update({**vars(layer), "_remat_mode": None})
+    vars(double).pop("call", None)
+    vars(double).update(attributes)
+    return double
+
+
+def takes_training(operation):
+    """Whether the `call` of `operation` has an argument `training`."""
+    return "training" in inspect.signature(operation.call).parameters
+
+
+def minds_context(operation):
+    """Whether a call of `operation`, or one inside it, minds `training`.
+
+    Or anything else that Keras hands from call to call: the others are spared
+    what Keras does about it, a fifth of a small pass.
+    """
+    if not isinstance(operation, keras.layers.Layer):
+        return False
+    return bool(
+        takes_training(operation)
+        or model_tree.sublayers(operation)
+        or set(operation._call_context_args) - {"training"}
+    )
+
+
+def packed_outputs(graph, flat_outputs):
+    """A graph's flat outputs in the structure that its call returns."""
+    outputs = tree.pack_sequence_as(graph._outputs_struct, flat_outputs)
+    if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
+        return outputs[0]
+    return outputs
+
+
+def name_of_class(operation):
+    """The name of the class of a layer or operation of Keras; else None.
+
+    The classes of the operations have no public name.
+    """
+    cls = type(operation)
+    if cls.__module__.startswith(("keras.src.ops.", "keras.src.layers.")):
+        return cls.__name__
+    return None
+
+
+def global_generator():
+    """The seed generator of `keras.random` functions without a seed, or None.
+
+    None if none was asked for yet: then there is none.
+    """
+    module = sys.modules["keras.src.backend.common.global_state"]
+    return module.get_global_attribute("global_seed_generator")

@@ -1,0 +1,17 @@
+"""Models made anew from trained ones: other dropout layers, or none."""
+
+from kerasdrop.conversion.convert import Conversion
+from kerasdrop.conversion.convert import convert_dropout
+from kerasdrop.conversion.fold_scaling import Folding
+from kerasdrop.conversion.fold_scaling import fold_classic_scaling
+from kerasdrop.conversion.strip import Stripping
+from kerasdrop.conversion.strip import strip_dropout
+
+__all__ = [
+    "Conversion",
+    "Folding",
+    "Stripping",
+    "convert_dropout",
+    "fold_classic_scaling",
+    "strip_dropout",
+]

@@ -1,0 +1,287 @@
+"""Copies a model layer by layer, so that some layers can become others.
+
+`keras.models.clone_model` does the walking of one graph. It is called for one
+graph at a time and on an uncompiled shell of it: left to itself it compiles
+what was compiled, which fails for a loss that is not registered, and it drops
+what the inputs say beyond shape and dtype.
+"""
+
+import tempfile
+
+import keras
+from keras import tree
+
+from kerasdrop._structure import keras_graph
+from kerasdrop._structure import model_tree
+from kerasdrop.layers.base import HoldingLayer
+from kerasdrop.layers.base import StochasticLayer
+
+
+def check_copyable(model, caller, fix):
+    """Raises unless `model` is a built functional or sequential model."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"{caller}: argument `model` must be a `keras.Model`. Received: "
+            f"model={model!r} (of type {type(model).__name__})"
+        )
+    if not model.built:
+        raise ValueError(
+            f"{caller}: model '{model.name}' is not built yet, so it has no "
+            "weights to copy. Start it with a `keras.Input`, call "
+            "`model.build(input_shape)`, or call it once on data. Received: "
+            f"an unbuilt {type(model).__name__}"
+        )
+    if not _is_graph(model):
+        raise ValueError(
+            f"{caller}: model '{model.name}' is not a functional or "
+            "sequential model with a graph: what it does is written in Python "
+            f"code, where nothing can be exchanged. {fix} Received: a model "
+            f"of class {type(model).__name__}"
+        )
+
+
+def copy_model(model, replacement):
+    """A copy of a model with its own layers and the same weights.
+
+    Layers and submodels that are shared stay shared. The copy is not
+    compiled. Layers of kerasdrop keep their rate, step and key.
+
+    Args:
+        model: A model that `check_copyable` accepts.
+        replacement: Function of (a layer, the function that copies a layer)
+            that returns what it shall become, or None for a copy. It is asked
+            about the layers of the graph and of graphs in it, not about
+            layers inside layers: those it may copy into a model of its own.
+
+    Returns:
+        The copy; and a list of (layer, its copy), those inside layers, too.
+    """
+    copies = {}
+
+    def copy(operation):
+        if id(operation) not in copies:
+            if _is_graph(operation):
+                duplicate = _copy_graph(operation, copy)
+            else:
+                duplicate = replacement(operation, copy) or rebuild(operation)
+            copies[id(operation)] = (operation, duplicate)
+        return copies[id(operation)][1]
+
+    duplicate = copy(model)
+    pairs = []
+    # A model comes after what it holds; `trainable` must be set before.
+    for original, its_copy in reversed(copies.values()):
+        pairs.extend(_copy_state(original, its_copy))
+    _check_weights_are_not_tied(model, duplicate, _left_out(copies.values()))
+    return duplicate, pairs
+
+
+def rebuild(operation, config=None):
+    """A new layer or operation from the configuration of an old one."""
+    if type(operation) is keras.layers.Lambda:
+        return _rebuild_lambda(operation)
+    try:
+        if config is None:
+            config = operation.get_config()
+        return type(operation).from_config(config)
+    except (NotImplementedError, TypeError) as error:
+        raise ValueError(
+            f"Layer '{operation.name}' ({type(operation).__name__}) cannot be "
+            "copied, because it cannot be rebuilt from its configuration: "
+            f"{error}\nGive the class a `get_config` that returns all "
+            "arguments of its `__init__`; register the classes of layers "
+            "inside it with `keras.saving.register_keras_serializable`."
+        ) from error
+
+
+def serialized_in_place(layer, config):
+    """A layer as a configuration, built as that whose place it takes was."""
+    new_config = keras.saving.serialize_keras_object(layer)
+    if "build_config" in config:
+        new_config["build_config"] = config["build_config"]
+    return new_config
+
+
+def _rebuild_lambda(layer):
+    # `from_config` refuses Python code, which is right for a file. Here it is
+    # the code that the user runs already.
+    return keras.layers.Lambda(
+        layer.function,
+        output_shape=output_shape_of_lambda(layer),
+        mask=layer.mask,
+        arguments=layer.arguments,
+        name=layer.name,
+        trainable=layer.trainable,
+        dtype=layer.dtype_policy,
+    )
+
+
+def output_shape_of_lambda(layer):
+    """The argument of that name; tests/contracts/test_lambda.py pins it."""
+    return layer._output_shape
+
+
+def _is_graph(operation):
+    """Whether all that a model does is in its graph, and it can be remade."""
+    if not isinstance(operation, keras.Model):
+        return False
+    if keras_graph.graph_of(operation) is None:
+        return False
+    return type(operation).__init__.__module__.startswith("keras.")
+
+
+def _copy_graph(model, copy):
+    if isinstance(model, keras.Sequential):
+        inputs = _copy_inputs(keras_graph.graph_of(model))
+        return type(model)(
+            [*tree.flatten(inputs), *(copy(layer) for layer in model.layers)],
+            name=model.name,
+        )
+    shell = type(model)(model.input, model.output, name=model.name)
+    return keras.models.clone_model(
+        shell, input_tensors=_copy_inputs(model), clone_function=copy
+    )
+
+
+def _copy_inputs(graph):
+    copies = {
+        id(layer.output): rebuild(layer).output
+        for layer in graph.layers
+        if isinstance(layer, keras.layers.InputLayer)
+    }
+    return tree.map_structure(lambda tensor: copies[id(tensor)], graph.input)
+
+
+def _copy_state(original, duplicate):
+    """Copies what a configuration does not hold; returns the pairs."""
+    if not isinstance(original, keras.layers.Layer):
+        return []  # an operation of `keras.ops`
+    if _is_graph(original):
+        _copy_trainable(original, duplicate)
+        duplicate.dtype_policy = original.dtype_policy
+        return [(original, duplicate)]
+    if _is_graph(duplicate):  # of layers that are copies themselves
+        _copy_trainable(original, duplicate)
+        return [(original, duplicate)]
+    # NumPy arrays in between: two models must not share a JAX buffer, which
+    # training gives back.
+    left_out = _weights_of_released(original, duplicate)
+    duplicate.set_weights(
+        [
+            keras.ops.convert_to_numpy(weight)
+            for weight in original.weights
+            if id(weight) not in left_out
+        ]
+    )
+    pairs = _paired(original, duplicate)
+    for old, new in pairs:
+        _copy_trainable(old, new)
+        if isinstance(old, StochasticLayer) and type(old) is type(new):
+            _copy_draw_state(old, new)
+        if isinstance(old, keras.layers.Normalization):
+            new.finalize_state()
+        if hasattr(old, "save_assets"):
+            _copy_assets(old, new)
+    return pairs
+
+
+def _paired(original, duplicate):
+    """A layer and all inside it, each with its copy."""
+    return list(_pairs(original, duplicate, set(), []))
+
+
+def _pairs(original, duplicate, seen, released):
+    """As `_paired`; wrappers whose copy is the layer in them go to a list."""
+    if id(original) in seen:
+        return
+    seen.add(id(original))
+    yield original, duplicate
+    if _is_released(original, duplicate):
+        released.append(original)
+        yield from _pairs(original.layer, duplicate, seen, released)
+        return
+    old, new = map(model_tree.sublayers, (original, duplicate))
+    if type(original) is not type(duplicate):
+        # A layer of Keras and ours, or the reverse: its dropout is another.
+        old, new = map(_without_dropout, (old, new))
+    if len(old) != len(new):
+        raise ValueError(
+            f"Layer '{original.name}' ({type(original).__name__}) cannot be "
+            f"copied: it holds {len(old)} layers, but {len(new)} when "
+            "rebuilt from its configuration. Let its `get_config` return all "
+            "that decides which layers it makes."
+        )
+    for one, other in zip(old, new):
+        yield from _pairs(one, other, seen, released)
+
+
+def _is_released(original, duplicate):
+    """Whether the copy of a wrapper is the copy of the layer in it alone."""
+    is_wrapper = isinstance(original, HoldingLayer)
+    return is_wrapper and type(duplicate) is type(original.layer)
+
+
+def _weights_of_released(original, duplicate):
+    """Ids of the weights of wrappers inside a layer that its copy lacks."""
+    released = []
+    list(_pairs(original, duplicate, set(), released))
+    left_out = set()
+    for wrapper in released:
+        kept = {id(weight) for weight in wrapper.layer.weights}
+        left_out |= {id(weight) for weight in wrapper.weights} - kept
+    return left_out
+
+
+def _without_dropout(layers):
+    return [
+        layer
+        for layer in layers
+        if not isinstance(layer, (StochasticLayer, *model_tree.STOCK_DROPOUT))
+    ]
+
+
+def _copy_draw_state(original, duplicate):
+    store = {}
+    original._state.save_own_variables(store)
+    duplicate._state.load_own_variables(store)
+
+
+def _left_out(pairs):
+    """Ids of the weights of layers that became models of what is in them."""
+    left_out = set()
+    for original, duplicate in pairs:
+        if _is_graph(duplicate) and not _is_graph(original):
+            inside = model_tree.sublayers(original)
+            kept = {id(weight) for layer in inside for weight in layer.weights}
+            left_out |= {id(weight) for weight in original.weights} - kept
+        elif isinstance(original, keras.layers.Layer) and not _is_graph(
+            duplicate
+        ):
+            left_out |= _weights_of_released(original, duplicate)
+    return left_out
+
+
+def _check_weights_are_not_tied(model, duplicate, left_out):
+    """Raises if layers shared a variable, which their copies cannot."""
+    count = len({id(weight) for weight in model.weights} - left_out)
+    copied = len({id(weight) for weight in duplicate.weights})
+    if count != copied:
+        raise ValueError(
+            f"Model '{model.name}' cannot be copied layer by layer: two of "
+            "its layers use the same variable, and their copies would not "
+            "(the copy would have "
+            f"{copied} variables instead of {count}). Share a layer instead "
+            "of a variable, or build the model with the layers of kerasdrop."
+        )
+
+
+def _copy_assets(original, duplicate):
+    """Copies what is kept in files only, as a vocabulary that was learned."""
+    with tempfile.TemporaryDirectory() as folder:
+        original.save_assets(folder)
+        duplicate.load_assets(folder)
+
+
+def _copy_trainable(original, duplicate):
+    if duplicate.trainable != original.trainable:
+        duplicate.trainable = original.trainable

@@ -1,0 +1,314 @@
+"""Moves the scaling of classic dropout from activations into kernels."""
+
+import collections
+import dataclasses
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from kerasdrop import layers
+from kerasdrop._structure import keras_graph
+from kerasdrop._structure import model_tree
+from kerasdrop.conversion.convert import copying
+from kerasdrop.conversion.reports import FoldingReport
+
+# Layers that are linear in a kernel, and the kernel's attribute.
+_KERNELS = {
+    keras.layers.Dense: "kernel",
+    keras.layers.EinsumDense: "kernel",
+    keras.layers.Conv1D: "kernel",
+    keras.layers.Conv2D: "kernel",
+    keras.layers.Conv3D: "kernel",
+    keras.layers.Conv1DTranspose: "kernel",
+    keras.layers.Conv2DTranspose: "kernel",
+    keras.layers.Conv3DTranspose: "kernel",
+    keras.layers.DepthwiseConv1D: "kernel",
+    keras.layers.DepthwiseConv2D: "kernel",
+    keras.layers.SeparableConv1D: "depthwise_kernel",
+    keras.layers.SeparableConv2D: "depthwise_kernel",
+}
+
+# Layers f with f(c * x) = c * f(x) for every c >= 0, at inference.
+_COMMUTING = {
+    keras.layers.Identity,
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Permute,
+    keras.layers.RepeatVector,
+    keras.layers.Cropping1D,
+    keras.layers.Cropping2D,
+    keras.layers.Cropping3D,
+    keras.layers.ZeroPadding1D,
+    keras.layers.ZeroPadding2D,
+    keras.layers.ZeroPadding3D,
+    keras.layers.UpSampling1D,
+    keras.layers.UpSampling2D,
+    keras.layers.UpSampling3D,
+    keras.layers.AveragePooling1D,
+    keras.layers.AveragePooling2D,
+    keras.layers.AveragePooling3D,
+    keras.layers.MaxPooling1D,
+    keras.layers.MaxPooling2D,
+    keras.layers.MaxPooling3D,
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
+    keras.layers.GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.GlobalMaxPooling3D,
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    layers.ClassicDropout,
+    layers.Dropout,
+    layers.LockedDropout,
+    layers.MCDropout,
+    layers.ScheduledDropout,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+}
+
+
+class Folding(NamedTuple):
+    """A new model for inference, and the report of what was folded.
+
+    Attributes:
+        model: The new `keras.Model`.
+        report: A `FoldingReport`; printed, it is a table.
+    """
+
+    model: keras.Model
+    report: FoldingReport
+
+
+def fold_classic_scaling(model):
+    """A copy of a model whose kernels contain the scaling of classic dropout.
+
+    At inference a `ClassicDropout` multiplies by `1 - rate`. Where its
+    outputs only go into layers that are linear in a kernel (dense and
+    convolution layers), the same is had by multiplying the kernel, as in the
+    2014 paper; biases stay. So the layer costs nothing more: an identity of
+    the same name takes its place. In between there may be layers with
+    which the factor commutes: reshaping, padding, cropping, upsampling,
+    pooling, other dropout layers.
+
+    The rate is the one that `layer.rate` reads now; under a schedule, that of
+    the next training call.
+
+    The new model is for inference. It predicts what `model` does, to
+    rounding. Training it would train without the dropout that was folded;
+    penalties on the kernels are those of the smaller kernels. It has its own
+    layers and weights; `model` stays as it is. It is not compiled.
+
+    Args:
+        model: A built functional or sequential model.
+
+    Returns:
+        A `Folding`, a named tuple of
+
+        - `model`: the new model;
+        - `report`: its `folded` and `skipped` are dicts from a layer's path
+          to an explanation; printed, it is a table. Not folded is what feeds
+          an activation, a sum, an output, a recurrent layer, a layer that is
+          shared, quantized or has LoRA weights; what is called more than
+          once; what draws at inference; what is inside a layer.
+
+    Raises:
+        ValueError: If there is no `ClassicDropout`, if none can be folded, if
+            the model is not built or is a subclassed model, if one of its
+            layers cannot be rebuilt from its configuration, or if two of
+            them use one variable.
+        TypeError: If `model` is not a `keras.Model`.
+
+    Reference: [Srivastava et al., 2014](
+    https://jmlr.org/papers/v15/srivastava14a.html), section 4, figure 2:
+    at test time "the weights are multiplied by p", their p being `1 - rate`.
+    """
+    copying.check_copyable(
+        model,
+        "fold_classic_scaling",
+        "Multiply the kernels by `1 - rate` there.",
+    )
+    found, skipped = foldable(model)
+    if not found:
+        raise _nothing_to_fold(model, skipped)
+    folded = {id(layer) for layer, _ in found.values()}
+    new_model, pairs = copying.copy_model(
+        model,
+        lambda layer, _: identity(layer) if id(layer) in folded else None,
+    )
+    multiply_kernels(found, pairs)
+    described = {path: describe(*target) for path, target in found.items()}
+    return Folding(new_model, FoldingReport(described, skipped))
+
+
+def foldable(model):
+    """The classic dropout layers of a model whose scaling kernels can take.
+
+    Returns:
+        A dict from a layer's path to (the layer, the layers whose kernels
+        take its factor); and one from the path of any other to the reason.
+    """
+    calls = _Calls(model)
+    found = {}
+    skipped = {}
+    for path, layer in model_tree.walk(model):
+        if isinstance(layer, layers.ClassicDropout):
+            try:
+                found[path] = (layer, calls.kernels_behind(layer))
+            except _NotFoldable as reason:
+                skipped[path] = str(reason)
+    return found, skipped
+
+
+def identity(layer):
+    """An identity with the name and the dtype policy of a layer."""
+    policy = keras.dtype_policies.serialize(layer.dtype_policy)
+    # Of a policy that is no string it would have no configuration.
+    return keras.layers.Identity.from_config(
+        {"name": layer.name, "dtype": policy}
+    )
+
+
+def multiply_kernels(found, pairs):
+    """Multiplies the kernels of copies.
+
+    Args:
+        found: As `foldable` returns it.
+        pairs: List of (layer, its copy).
+    """
+    factors = {}
+    for classic, kernels in found.values():
+        for layer in kernels:
+            factor = factors.get(id(layer), 1.0)
+            factors[id(layer)] = factor * (1.0 - classic.rate)
+    for original, duplicate in pairs:
+        if id(original) in factors:
+            kernel = getattr(duplicate, _KERNELS[type(original)])
+            # Multiplied once, in float64, and rounded once.
+            value = ops.convert_to_numpy(kernel).astype("float64")
+            kernel.assign(value * factors[id(original)])
+
+
+def describe(classic, kernels):
+    """Where the factor of a classic dropout layer goes, in words."""
+    names = ", ".join(f"'{layer.name}'" for layer in kernels)
+    return f"kernels of {names} times {1.0 - classic.rate:g}"
+
+
+def _nothing_to_fold(model, skipped):
+    if not skipped:
+        return ValueError(
+            f"fold_classic_scaling: model '{model.name}' has no "
+            "`kerasdrop.layers.ClassicDropout`. Other dropout layers do not "
+            "scale at inference: use the model as it is."
+        )
+    listed = "\n".join(f"  {path}: {why}" for path, why in skipped.items())
+    return ValueError(
+        f"fold_classic_scaling: none of the classic dropout layers of model "
+        f"'{model.name}' can be folded exactly:\n{listed}\nUse the model as "
+        "it is; its predictions are the same."
+    )
+
+
+class _NotFoldable(Exception):
+    """Carries the reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """One call of a layer or operation, graphs inside the model opened."""
+
+    operation: object
+    inputs: tuple  # of values, which are plain objects
+    outputs: tuple
+    training: object  # as given at the call
+
+
+class _Calls:
+    """All calls of a model, and who consumes what they give."""
+
+    def __init__(self, model):
+        self._of_operation = collections.defaultdict(list)
+        self._consumers = collections.defaultdict(list)
+        graph = keras_graph.graph_of(model)
+        inputs = [object() for _ in graph.inputs]
+        self._model_outputs = set(self._add_graph(graph, inputs))
+
+    def _add_graph(self, graph, inputs):
+        """Adds the calls of a graph; returns the values of its outputs."""
+        values = {
+            id(tensor): value for tensor, value in zip(graph.inputs, inputs)
+        }
+        for node in keras_graph.nodes_of(graph):
+            node_inputs = tuple(values[id(x)] for x in node.input_tensors)
+            outputs = self._add_node(node, node_inputs)
+            for tensor, value in zip(node.outputs, outputs):
+                values[id(tensor)] = value
+        return [values[id(tensor)] for tensor in graph.outputs]
+
+    def _add_node(self, node, inputs):
+        training = training_at(node)
+        inner = keras_graph.graph_of(node.operation)
+        is_open = inner is not None and len(inner.inputs) == len(inputs)
+        if is_open and training is None:
+            return self._add_graph(inner, inputs)
+        outputs = tuple(object() for _ in node.outputs)
+        call = _Call(node.operation, inputs, outputs, training)
+        self._of_operation[id(node.operation)].append(call)
+        for value in inputs:
+            self._consumers[value].append(call)
+        return outputs
+
+    def kernels_behind(self, classic):
+        """The layers whose kernels take the factor of `classic`, in order.
+
+        Raises:
+            _NotFoldable: If a kernel alone does not do it.
+        """
+        calls = self._of_operation[id(classic)]
+        if not calls:
+            raise _NotFoldable("it is inside a layer that calls it by itself")
+        if len(calls) > 1:
+            raise _NotFoldable(f"it is called {len(calls)} times")
+        if classic.stochastic_inference or calls[0].training:
+            raise _NotFoldable("it draws at inference, so it does not scale")
+        kernels = {}
+        self._follow(calls[0].outputs[0], kernels)
+        return list(kernels.values())
+
+    def _follow(self, value, kernels):
+        if value in self._model_outputs:
+            raise _NotFoldable("it feeds an output of the model")
+        for call in self._consumers[value]:
+            operation = call.operation
+            if type(operation) in _KERNELS:
+                self._check_kernel(operation)
+                kernels[id(operation)] = operation
+            elif type(operation) in _COMMUTING:
+                self._follow(call.outputs[0], kernels)
+            else:
+                raise _NotFoldable(f"it feeds {_label(operation)}")
+
+    def _check_kernel(self, layer):
+        feeds = f"it feeds {_label(layer)}, which is"
+        if len(self._of_operation[id(layer)]) > 1:
+            raise _NotFoldable(f"{feeds} called more than once")
+        if layer.quantization_mode is not None:
+            raise _NotFoldable(f"{feeds} quantized")
+        if getattr(layer, "lora_enabled", False):
+            raise _NotFoldable(f"{feeds} LoRA-enabled")
+
+
+def training_at(node):
+    """What a call of a graph is given as `training`, or None."""
+    tensors = {id(tensor): tensor for tensor in node.input_tensors}
+    _, keywords = keras_graph.arguments_of(node, tensors)
+    return keywords.get("training")
+
+
+def _label(operation):
+    return f"'{operation.name}' ({model_tree.class_name(operation)})"

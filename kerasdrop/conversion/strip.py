@@ -1,0 +1,383 @@
+"""Takes dropout out of a trained model: the form to deploy."""
+
+from typing import NamedTuple
+
+import keras
+from keras import tree
+
+from kerasdrop import layers
+from kerasdrop._adapters import adapters
+from kerasdrop._structure import keras_graph
+from kerasdrop._structure import model_tree
+from kerasdrop.conversion.convert import convert
+from kerasdrop.conversion.convert import copying
+from kerasdrop.conversion.convert import fold_scaling
+from kerasdrop.conversion.reports import StrippingReport
+from kerasdrop.layers.base import HoldingLayer
+from kerasdrop.layers.base import StochasticLayer
+
+# Identities at inference. Subclasses are left alone: they may do anything.
+_STOCK = (
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    keras.layers.AlphaDropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+)
+
+# Layers with rates of their own, which cost the fast paths of backends: fused
+# attention, cuDNN.
+_WITH_RATES = (
+    *convert.DROPPING,
+    keras.layers.MultiHeadAttention,
+    keras.layers.GroupQueryAttention,
+)
+_RATES = ("dropout", "recurrent_dropout")
+
+# Layers of Keras with our dropout in them, and what they are without.
+_PLAIN = {
+    layers.DropoutRNN: keras.layers.RNN,
+    layers.GroupQueryAttention: keras.layers.GroupQueryAttention,
+    layers.MultiHeadAttention: keras.layers.MultiHeadAttention,
+}
+
+
+# Wrappers that at inference are the layer in them.
+_RELEASING = (layers.ConcreteDropout, layers.DropConnect)
+
+
+class Stripping(NamedTuple):
+    """A new model without dropout, and the report of what became of it.
+
+    Attributes:
+        model: The new `keras.Model`.
+        report: A `StrippingReport`; printed, it is a table.
+    """
+
+    model: keras.Model
+    report: StrippingReport
+
+
+def strip_dropout(model):
+    """A copy of a model, for inference, in which nothing is dropped.
+
+    - Dropout and noise layers, ours and those of Keras, become
+      `keras.layers.Identity` of the same name, so that weights and paths stay.
+    - The scaling of `ClassicDropout` goes into the kernels behind it, as by
+      `fold_classic_scaling`, or becomes a `keras.layers.Rescaling`; so does
+      that of a classic `DropPath`. `StochasticDepth` becomes the layer, its
+      factor and a sum, behind which a padding mask is only known if the layer
+      passes it on; `ConcreteDropout` and `DropConnect` become the layer.
+    - Rates inside attention and recurrent layers become 0. With any other,
+      Keras takes the slow path at inference, too: attention without the fused
+      kernel, recurrence without cuDNN.
+    - `DropoutRNN`, `MultiHeadAttention` and `GroupQueryAttention` become the
+      layers of Keras that they extend.
+
+    So a model that is made of layers of Keras otherwise is made of nothing
+    else: it can be loaded and served without kerasdrop. It predicts what
+    `model` does, to rounding. A rate is the one that `layer.rate` reads now.
+
+    The new model has its own layers and weights; `model` stays as it is. It
+    is not compiled.
+
+    Args:
+        model: A built functional or sequential model.
+
+    Returns:
+        A `Stripping`, a named tuple of
+
+        - `model`: the new model;
+        - `report`: its `stripped` and `skipped` are dicts from a layer's path
+          to an explanation; printed, it is a table. Skipped is what draws in
+          predictions (`MCDropout`, a call with `training=True`), which no
+          model without it predicts; and what layers of other classes make
+          themselves.
+
+    Raises:
+        ValueError: If there is nothing to strip, if the model is not built or
+            is a subclassed model, if one of its layers cannot be rebuilt from
+            its configuration, or if two of them use one variable.
+        TypeError: If `model` is not a `keras.Model`.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), kerasdrop.layers.Dropout(0.5, name="drop")]
+    ... )
+    >>> print(strip_dropout(model).report)
+    stripped  drop  Identity
+    """
+    copying.check_copyable(
+        model,
+        "strip_dropout",
+        "Leave the dropout layers out there; they have no weights.",
+    )
+    folded, _ = fold_scaling.foldable(model)
+    stripper = _Stripper(model, folded)
+    new_model, pairs = copying.copy_model(model, stripper.replacement)
+    fold_scaling.multiply_kernels(folded, pairs)
+    report = stripper.report(model, new_model, dict(_by_id(pairs)))
+    if not report.stripped:
+        listed = "\n".join(f"  {p}: {why}" for p, why in report.skipped.items())
+        raise ValueError(
+            f"strip_dropout: model '{model.name}' has nothing to strip. Found:"
+            f"\n{listed or '  nothing that drops units'}\nUse the model as it "
+            "is."
+        )
+    _call_once(new_model)
+    return Stripping(new_model, report)
+
+
+def _call_once(model):
+    """Calls a model symbolically: Keras exports none that was never called."""
+    model(
+        tree.map_structure(
+            lambda tensor: keras.KerasTensor(tensor.shape, tensor.dtype),
+            keras_graph.graph_of(model).input,
+        )
+    )
+
+
+def _by_id(pairs):
+    return ((id(old), new) for old, new in pairs)
+
+
+class _Stripper:
+    """Decides, layer by layer, what takes its place.
+
+    Args:
+        model: The model to strip.
+        folded: Dict from a layer's path to (the layer, kernels), of classic
+            dropout layers whose scaling moves.
+    """
+
+    def __init__(self, model, folded):
+        self._kernels = {id(layer): ks for layer, ks in folded.values()}
+        self._always_draw = _called_in_training(model)
+
+    def replacement(self, layer, copy):
+        """What a layer of the graph becomes; None if it just is copied."""
+        if not isinstance(layer, keras.layers.Layer):
+            return None
+        inside = keras_graph.all_layers(layer)
+        if any(self._draws_at_inference(one) for one in inside):
+            if not isinstance(layer, HoldingLayer):
+                return None
+        if id(layer) in self._kernels:
+            return fold_scaling.identity(layer)
+        if isinstance(layer, HoldingLayer):
+            draws = self._draws_at_inference(layer)
+            return None if draws else _released(layer, copy)
+        if type(layer) in _PLAIN:
+            return _plain(layer)
+        if _is_removable(layer):
+            return _stand_in(layer)
+        if any(_is_removable(one) or _rates_of(one) for one in inside):
+            try:
+                config = layer.get_config()
+            except NotImplementedError:
+                return None
+            config = _stripped_config(config)
+            return copying.rebuild(layer, _without_rates(layer, config))
+        return None
+
+    def _draws_at_inference(self, layer):
+        if type(layer) in _PLAIN:
+            return any(map(self._draws_at_inference, _dropouts_of(layer)))
+        if id(layer) in self._always_draw:
+            return _is_removable(layer) or bool(_rates_of(layer))
+        return _is_ours(layer) and layer.stochastic_inference
+
+    def report(self, model, new_model, copies):
+        """What became of each layer of `model` that drops.
+
+        Args:
+            copies: Dict from the id of a layer to its copy.
+        """
+        unknown = {id(one) for one in adapters.unknown_layers(new_model)}
+        found = dict(model_tree.walk(model))
+        stripped, skipped = {}, {}
+        for path, layer in found.items():
+            owner = found.get(path.rpartition("/")[0])
+            is_part = isinstance(owner, (*_WITH_RATES, *_PLAIN))
+            if is_part or id(layer) not in copies:
+                continue  # of a layer that was asked already; or an input
+            new = copies[id(layer)]
+            if id(new) in unknown or _drops(new):
+                skipped[path] = self._why_skipped(layer)
+            elif _drops(layer) or _is_removable(layer):
+                stripped[path] = self._describe(layer, new)
+        return StrippingReport(stripped, skipped)
+
+    def _why_skipped(self, layer):
+        name = model_tree.class_name(layer)
+        if self._draws_at_inference(layer):
+            how = "by `stochastic_inference=True`"
+            if id(layer) in self._always_draw:
+                how = "being called with `training=True`"
+            return f"{name} draws in predictions, too, {how}"
+        return f"{name} is a subclass, or made by a layer around it"
+
+    def _describe(self, layer, new):
+        if id(layer) in self._kernels:
+            kernels = self._kernels[id(layer)]
+            return fold_scaling.describe(layer, kernels)
+        if isinstance(layer, HoldingLayer):
+            is_sum = isinstance(layer, layers.StochasticDepth)
+            return "sum of inputs and layer" if is_sum else "the layer in it"
+        if isinstance(new, keras.layers.Rescaling):
+            return f"Rescaling by {new.scale:g}"
+        if type(layer) in _PLAIN:
+            return model_tree.class_name(new)
+        if rates := _rates_of(layer):
+            return ", ".join(f"{key}={rate} -> 0" for key, rate in rates)
+        return "Identity"
+
+
+def _is_ours(layer):
+    return isinstance(layer, StochasticLayer)
+
+
+def _is_removable(layer):
+    return _is_ours(layer) or type(layer) in _STOCK
+
+
+def _dropouts_of(layer):
+    return filter(_is_ours, model_tree.sublayers(layer))
+
+
+def _rates_of(layer):
+    """Pairs of a name and a rate above 0 that the layer's call uses."""
+    if type(layer) not in _WITH_RATES:
+        return []
+    # Attention has them in its configuration only.
+    config = layer.get_config()
+    return [(name, config[name]) for name in _RATES if config.get(name)]
+
+
+def _drops(layer):
+    return (
+        _is_ours(layer)
+        or type(layer) in _PLAIN
+        or bool(_rates_of(layer))
+        or (model_tree.is_stock_dropout(layer) and layer.rate > 0)
+        or (adapters.can_draw(layer) and adapters.rate_of(layer) > 0)
+    )
+
+
+def _called_in_training(model):
+    """Ids of the layers that a call with `training=True` reaches."""
+    return {
+        id(inner)
+        for layer in keras_graph.all_layers(model)
+        if (graph := keras_graph.graph_of(layer)) is not None
+        for node in keras_graph.nodes_of(graph)
+        if isinstance(node.operation, keras.layers.Layer)
+        and fold_scaling.training_at(node)
+        for inner in keras_graph.all_layers(node.operation)
+    }
+
+
+def _scales(layer):
+    """Whether a layer of ours scales at inference."""
+    return (
+        isinstance(layer, layers.ClassicDropout)
+        or getattr(layer, "scaling", None) == "classic"
+    )
+
+
+def _stand_in(layer):
+    """What computes the same as a dropout layer at inference."""
+    if _scales(layer):
+        return keras.layers.Rescaling(
+            1.0 - layer.rate, name=layer.name, dtype=layer.dtype_policy
+        )
+    return fold_scaling.identity(layer)
+
+
+def _plain(layer):
+    """The layer of Keras that one of ours extends, unbuilt."""
+    stock = _PLAIN[type(layer)]
+    config = _stripped_config(stock.get_config(layer))
+    if "dropout" in config:
+        config["dropout"] = 0.0
+    return stock.from_config(config)
+
+
+def _released(layer, copy):
+    """A layer that holds one, at inference, as a model of layers of Keras."""
+    shape = layer.get_build_config()["input_shape"]
+    if not isinstance(layer, layers.StochasticDepth):
+        # A dense layer or a convolution: only the channels are the same in
+        # each call, the length of a sequence, say, need not be.
+        channels_first = getattr(layer, "data_format", "") == "channels_first"
+        channel = 1 if channels_first else len(shape) - 1
+        shape = [size if i == channel else None for i, size in enumerate(shape)]
+    inputs = keras.Input(batch_shape=shape, dtype=layer.compute_dtype)
+    outputs = copy(layer.layer)(inputs)
+    if isinstance(layer, layers.StochasticDepth):
+        outputs = _residual(layer, inputs, outputs)
+    return keras.Model(inputs, outputs, name=layer.name)
+
+
+def _residual(layer, inputs, branch):
+    """The sum that `StochasticDepth` makes at inference."""
+    policy = layer.dtype_policy
+    if _scales(layer):
+        scale = keras.layers.Rescaling(1.0 - layer.rate, dtype=policy)
+        branch = scale(branch)
+    return keras.layers.Add(dtype=policy)([inputs, branch])
+
+
+def _without_rates(layer, config):
+    zeros = {name: 0.0 for name, _ in _rates_of(layer)}
+    return {**config, **zeros}
+
+
+def _stripped_config(config):
+    """A configuration, with serialized dropout layers made what stands in."""
+    if isinstance(config, (list, tuple)):
+        return type(config)(_stripped_config(item) for item in config)
+    if not isinstance(config, dict):
+        return config
+    cls = _layer_class(config)
+    if cls in _WITH_RATES:
+        zeros = {name: 0.0 for name in _RATES if name in config["config"]}
+        return {**config, "config": {**config["config"], **zeros}}
+    if cls in _PLAIN:
+        layer = keras.saving.deserialize_keras_object(config)
+        return copying.serialized_in_place(_plain(layer), config)
+    if cls in _RELEASING:
+        inner = config["config"]["layer"]
+        # Or else the wrapper casts what the layer makes.
+        if inner["config"].get("dtype") == config["config"].get("dtype"):
+            return _stripped_config(inner)
+    if cls in _STOCK or _stands_alone(cls):
+        layer = keras.saving.deserialize_keras_object(config)
+        # A new layer's schedule stands at its beginning; one in a layer is
+        # seldom enough to be left, and reported.
+        late = _is_ours(layer) and layer.schedule and _scales(layer)
+        if not late:
+            return keras.saving.serialize_keras_object(_stand_in(layer))
+    return {key: _stripped_config(value) for key, value in config.items()}
+
+
+def _stands_alone(cls):
+    """Whether a class is of ours, and one layer can take its place."""
+    is_ours = cls is not None and issubclass(cls, StochasticLayer)
+    return is_ours and not issubclass(cls, HoldingLayer)
+
+
+def _layer_class(config):
+    """The class of a serialized layer, of Keras or ours; or None."""
+    name = config.get("class_name")
+    if not isinstance(name, str) or not isinstance(config.get("config"), dict):
+        return None
+    if config.get("module") == "keras.layers":
+        return getattr(keras.layers, name, None)
+    if str(config.get("registered_name")).startswith("kerasdrop>"):
+        return getattr(layers, name, None)
+    return None

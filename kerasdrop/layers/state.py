@@ -1,0 +1,263 @@
+"""State that is no weight: where a rate, a key and a counter live."""
+
+import random
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasdrop import _backend
+from kerasdrop import _checks
+from kerasdrop import masks
+from kerasdrop.layers import paths
+
+
+class Cell(keras.random.SeedGenerator):
+    """One variable, held where Keras expects the state of a generator.
+
+    So the variable is threaded through compiled steps on every backend, yet
+    is no weight: `layer.weights`, `count_params()` and `set_weights()` stay
+    what they are with the stock layer.
+
+    Args:
+        place: As in `PlacedVariable`.
+    """
+
+    def __init__(self, value, dtype, name, place=None):
+        # Not calling the parent: it would create a seed of its own.
+        self.name = name
+        self.backend = keras.backend
+        self._initial_seed = None
+        value = np.asarray(value, dtype)
+        with _backend.lasting():
+            self.state = paths.PlacedVariable(
+                # A function, which Keras may call later: where a layer is made
+                # while Keras only looks for shapes, nothing has a value yet.
+                lambda shape, dtype=None: ops.convert_to_tensor(value, dtype),
+                shape=value.shape,
+                dtype=dtype,
+                trainable=False,
+                autocast=False,  # a float16 policy must not round the rate
+                name=name,
+                **_backend.whole_layout(value.ndim),
+            )
+        self.state.place = place
+
+    def next(self, *args, **kwargs):
+        raise TypeError("This holds a state of kerasdrop and draws nothing.")
+
+
+def value_of(variable, owner):
+    """The value of a variable, to read or before it is written.
+
+    Raises:
+        RuntimeError: On JAX, if Keras holds it elsewhere.
+    """
+    try:
+        return variable.value
+    except TypeError:
+        # Keras on JAX holds the values elsewhere during an epoch and leaves
+        # None behind. What is written now would be lost.
+        raise _backend.ValuesAway(
+            f"{owner}: on JAX, Keras keeps the state of a model outside its "
+            "variables while an epoch runs, so the rate can neither be read "
+            f"nor set now. {_remedy()}"
+        ) from None
+
+
+def _remedy():
+    """What to do where Keras on JAX holds the values."""
+    if _backend.is_in_trainer():
+        return (
+            "In a callback, touch `self.model` first (its getter writes the "
+            "state back), or call `model.jax_state_sync()`."
+        )
+    if not _backend.models_of_other_threads():
+        return (
+            "No epoch runs: one that ended with an error in its first step "
+            "left the model without values. Build the model anew."
+        )
+    return (
+        "The epoch runs in another thread: to set rates from here, pass a "
+        "`kerasdrop.callbacks.DropoutRateControl` to `fit` and call its "
+        "`set_rates`; to see them, use `DropoutRateLogger`. Do not call "
+        "`model.jax_state_sync()` from here, which ends `fit` with an error."
+    )
+
+
+class DrawState(keras.layers.Layer):
+    """What a stochastic layer remembers; its private child.
+
+    A layer of its own, so that it is saved and restored with the model and
+    yet a checkpoint of the stock layer, which has none of it, loads as well.
+
+    The path of each state is the name of the layer, `draw_state` and a name
+    that no other state has: so it is found by it in `get_state_tree`, in a
+    `state_dict` of PyTorch, and wherever else paths must differ.
+
+    States:
+        rate: float32 scalar; absent if the rate is a schedule, or learned.
+        key: int32 `(2, 2, 1)`, made from the seed. In its path it is `seed`.
+        step: int32 scalar, the number of training calls.
+        draws: int32 scalar, the number of draws at inference.
+    """
+
+    def __init__(self, rate, seed, layer, owner):
+        super().__init__(name="draw_state")
+        self._owner = owner
+        self._keeps_key = seed is not None
+        if seed is None:
+            seed = _fresh_seed(rate != 0.0)
+        with paths.name_scope(layer) as place, keras.name_scope(self.name):
+            # Not "key", which a layout map may mean for attention.
+            suffix = _suffix()
+
+            def cell(value, dtype, name):
+                outermost, names = place
+                names = [*names, self.name, name]
+                return Cell(value, dtype, name + suffix, (outermost, names))
+
+            if rate is not None:
+                self.rate = cell(rate, "float32", "rate")
+            self.key = cell(masks.key_of_seed(seed), "int32", "seed")
+            self.step = cell(0, "int32", "step")
+            self.draws = cell(0, "int32", "draws")
+        self._register()
+        self.built = True
+
+    def complete(self):
+        """Makes all states known that had no value when they were made."""
+        if not self._is_registered:
+            self._register()
+
+    def _register(self):
+        variables = {name: cell.state for name, cell in self._cells().items()}
+        self._checkpointed = _backend.checkpointed(variables)
+        self._is_registered = _backend.register(self, variables)
+
+    def seed_later(self):
+        """Makes this the state of an unseeded layer, which has no key yet."""
+        self._keeps_key = False
+
+    def seed_now(self, layer, is_dropping):
+        """Gives it a key, where Keras builds a layer around `layer`.
+
+        In another variable: Keras may do so while it only looks for shapes,
+        and would forget what was assigned.
+        """
+        value = masks.key_of_seed(_fresh_seed(is_dropping))
+        with paths.name_scope(layer), keras.name_scope(self.name):
+            place = self.key.state.place
+            self.key.state = Cell(value, "int32", self.key.name, place).state
+        self._register()
+
+    def _cells(self):
+        names = ("rate", "key", "step", "draws")
+        return {
+            name: getattr(self, name) for name in names if hasattr(self, name)
+        }
+
+    def read(self, name):
+        """The value of a state as a numpy array."""
+        return ops.convert_to_numpy(self._readable(name))
+
+    def write(self, name, value):
+        """Sets a state from outside the model's computation."""
+        self._readable(name)
+        variable = getattr(self, name).state
+        for model in _backend.models_of_other_threads():
+            if any(variable is each for each in model.non_trainable_variables):
+                # Even where the values are in place just now, Keras may have
+                # read them already, to write them back later.
+                raise _backend.ValuesAway(
+                    f"{self._owner}: Keras trains, evaluates or predicts with "
+                    f"model '{model.name}' just now, and what is set "
+                    f"meanwhile may be lost on JAX. {_remedy()}"
+                )
+        variable.assign(value)
+
+    def tensor(self, name):
+        """The value of a state, in the graph."""
+        return _backend.read(getattr(self, name).state)
+
+    def advance(self, name):
+        """Adds 1 to a counter, in the graph; returns its value before.
+
+        Raises:
+            RuntimeError: On JAX, in a compiled function that does not get the
+                state as an argument.
+        """
+        variable = getattr(self, name).state
+        if _backend.is_state_lost(variable):
+            raise RuntimeError(
+                f"{self._owner}: it draws in a function that JAX compiles "
+                "(`jax.jit`, `jax.lax.scan`, a loop of `keras.layers.RNN`, "
+                "...) and that does not get the layer's state. Each call, or "
+                "step of the loop, would draw the same mask, and the steps "
+                "would not be counted. Make the layer outside, and call it by "
+                "`outputs, state = model.stateless_call(trainable, state, "
+                "inputs, training=True)`, with values of variables as "
+                "arguments of the compiled function. In a recurrent layer, "
+                "draw outside of the cell, as `kerasdrop.layers.DropoutRNN` "
+                "does, or pass `unroll=True`."
+            )
+        # A copy: PyTorch's variable is about to change in place.
+        before = variable.value + 0
+        variable.assign(before + 1)
+        return before
+
+    def _readable(self, name):
+        return value_of(getattr(self, name).state, self._owner)
+
+    def quantize(self, mode=None, **kwargs):
+        """Does nothing, for there is no weight here.
+
+        `Model.quantize` asks every layer, and warns of each that cannot.
+        """
+
+    def save_own_variables(self, store):
+        for name in self._cells():
+            store[name] = self.read(name)
+
+    def load_own_variables(self, store):
+        # A stock layer's checkpoint has nothing for us: that is no error.
+        stored = set(store.keys())
+        for name in self._cells():
+            # A seed that was asked for outlives a checkpoint; a layer without
+            # one continues the masks of the run that it resumes.
+            if name in stored and not (name == "key" and self._keeps_key):
+                value = np.asarray(store[name])
+                if name == "rate":
+                    value = _checks.rate(value, self._owner)
+                self.write(name, value)
+
+
+def _fresh_seed(is_dropping):
+    """A seed of 63 bits for a layer that was given none.
+
+    They are those that Python's generator, which `keras.utils.set_random_seed`
+    seeds, would give next: any two unseeded layers are kept apart. What is
+    taken from the generator is what the stock layer takes, one number if its
+    rate is above 0: so the weights of the layers behind are those that they
+    have behind the stock layer.
+    """
+    ahead = random.Random()
+    ahead.setstate(random.getstate())
+    seed = ahead.getrandbits(63)
+    if is_dropping:
+        random.randint(1, 10**9)
+        return seed
+    # Nothing is taken, so that others may come by this state as well.
+    number = keras.backend.get_uid(f"kerasdrop_seed_{seed}")
+    return masks.derived_seed(seed, number)
+
+
+def _suffix():
+    """What makes names unique in this scope: mostly nothing.
+
+    Keras numbers the names that it makes. One that was given may come twice,
+    as that of a layer in each of several blocks.
+    """
+    path = Cell(0, "int32", "draws").state.path
+    number = keras.backend.get_uid(path)
+    return "" if number == 1 else f"_{number - 1}"

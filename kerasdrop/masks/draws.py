@@ -1,0 +1,268 @@
+"""What a mask depends on, and the key words of its rows and units."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from keras import ops
+
+from kerasdrop import _backend
+from kerasdrop import _refusals
+from kerasdrop.masks import int32
+from kerasdrop.masks import rows as row_numbers
+
+# Odd multipliers and shifts of published bijective 32-bit hashes with low bias
+# (C. Wellons, "triple32" and "lowbias32", public domain).
+_HASH_ROUNDS = (
+    (17, int32.signed(0xED5AD4BB)),
+    (11, int32.signed(0xAC4C1B51)),
+    (15, int32.signed(0x31848BAB)),
+)
+
+
+_HASH_LAST_SHIFT = 14
+
+
+# (index, row) -> (row + A index, B row + index) loses nothing: A is even, so
+# the determinant 1 - A B is odd and the map is one to one modulo 2**32.
+_INDEX_FACTOR = int32.signed(0x9E3779B2)
+
+
+_ROW_FACTOR = int32.signed(0x85EBCA6B)
+
+
+# Unit keys are the same for all layers: digits of pi, nothing up the sleeve.
+_UNIT_KEY = (int32.signed(0x243F6A88), int32.signed(0x85A308D3))
+
+
+# Larger rows have their unit keys computed in the graph, not stored in it.
+_LARGEST_STORED_ROW = 2**16
+
+
+_ROWS_PER_REPLICA = 2**24
+
+
+class Draw(NamedTuple):
+    """What a mask depends on, besides its shape.
+
+    Attributes:
+        key: int32 tensor or array `(2, 2, 1)`, from `key_of_seed` or
+            `derived_key`.
+        index: int32, scalar or `(rows,)`: the number of the draw.
+        rows: int32 `(rows,)`: each row's place in the data; None for
+            `0, 1, 2, ...`, the place in the batch.
+        set_size: 4, 16 or 256, each one less than a prime: stratified words,
+            in sets of so many successive indices. None: independent words.
+        num_samples: Integer. So many successive rows of a tensor belong
+            together: they have the same `rows` and successive indices, of
+            which the first begins a set.
+        batch: None, or int32 `(1,)`, a number of the whole batch. With it a
+            tensor whose first axis is not `rows` has its rows numbered by
+            their place, in masks of this batch alone; without, it is refused.
+        keep_all: None, True, or a bool scalar tensor: whether nothing is
+            dropped and no noise added, so that each layer makes what it makes
+            at inference.
+    """
+
+    key: object
+    index: object
+    rows: object = None
+    set_size: object = None
+    num_samples: int = 1
+    batch: object = None
+    keep_all: object = None
+
+
+def derived_key(key, index):
+    """The key of child number `index` of a key.
+
+    Args:
+        key: int32 tensor or array `(2, 2, 1)`.
+        index: Integer, or an int32 scalar tensor.
+
+    Returns:
+        An int32 tensor `(2, 2, 1)`.
+    """
+    pair = row_keys(Draw(key, index, np.arange(2, dtype="int32")), 2)
+    return ops.reshape(pair, (2, 2, 1))
+
+
+def derived_keys(key, indices):
+    """`derived_key` of each of a list of integers, in as few operations.
+
+    Args:
+        key: int32 tensor or array `(2, 2, 1)`.
+        indices: List of integers.
+
+    Returns:
+        A list of int32 tensors `(2, 2, 1)`.
+    """
+    count = len(indices)
+    if count == 0:
+        return []
+    index = np.repeat(np.array(indices, "int32"), 2)
+    rows = np.tile(np.arange(2, dtype="int32"), count)
+    pairs = row_keys(Draw(key, index, rows), 2 * count)
+    pairs = ops.reshape(pairs, (2, count, 2, 1))
+    return [pairs[:, number] for number in range(count)]
+
+
+def _hash(word, first_key, second_key):
+    """Three rounds of xorshift and multiply, keyed before and after the first.
+
+    `word` is written with augmented assignments: PyTorch then works in place,
+    the other backends make a new tensor as usual. It comes `int32.widened`,
+    and goes as int32.
+    """
+    word = int32.wrapped(word + first_key)
+    for round_, (shift, factor) in enumerate(_HASH_ROUNDS):
+        word ^= int32.shifted(word, shift)
+        word *= factor
+        if round_ == 0:
+            word ^= second_key
+        word = int32.wrapped(word)
+    word ^= int32.shifted(word, _HASH_LAST_SHIFT)
+    return int32.narrowed(word)
+
+
+def rows_of_batch(inputs):
+    """The `Draw.rows` of a batch: None, but where it is a part of one.
+
+    A `row_scope` tells which part. Without one, each replica takes its rows
+    from another part of the row numbers, so that replicas do not repeat each
+    other's masks: whatever their seeds are, and also where all have the key
+    of one of them.
+
+    Args:
+        inputs: Tensor whose first axis is the batch.
+
+    Returns:
+        None, or an int32 tensor `(rows,)`.
+    """
+    scope = row_numbers.current_scope()
+    if scope is not None:
+        return scope.rows_of(inputs)
+    replica, count = _backend.replica()
+    if isinstance(replica, int) and replica == 0:
+        return None
+    # There are 2**32 row numbers: of many replicas each has fewer.
+    first_row = replica * min(_ROWS_PER_REPLICA, 2**32 // count)
+    if isinstance(first_row, int):
+        first_row = int32.signed(first_row)
+    return ops.arange(ops.shape(inputs)[0], dtype="int32") + first_row
+
+
+def row_keys(draw, num_rows):
+    """Two key words for each row.
+
+    Args:
+        draw: A `Draw`.
+        num_rows: Integer, or an int32 scalar tensor.
+
+    Returns:
+        An int32 tensor `(2, num_rows)`.
+    """
+    if draw.rows is None:
+        rows = ops.arange(num_rows, dtype="int32")
+    else:
+        rows = ops.convert_to_tensor(draw.rows)
+    key = ops.convert_to_tensor(draw.key)
+    rows = int32.widened(rows)
+    index = int32.widened(ops.convert_to_tensor(draw.index))
+    pair = ops.stack([rows + index * _INDEX_FACTOR, rows * _ROW_FACTOR + index])
+    return _hash(pair, key[0], key[1])
+
+
+def unit_keys(num_units, like):
+    """One key word for each unit of a row.
+
+    Args:
+        num_units: Integer, or an int32 scalar tensor.
+        like: A tensor on the device that is meant.
+
+    Returns:
+        An int32 tensor `(num_units,)`.
+    """
+    if isinstance(num_units, int) and num_units <= _LARGEST_STORED_ROW:
+        return _unit_key_table(num_units, like)
+    units = int32.widened(ops.arange(num_units, dtype="int32"))
+    return _hash(units, *_UNIT_KEY)
+
+
+@functools.lru_cache(maxsize=64)
+def _stored_unit_keys(num_units):
+    with np.errstate(over="ignore"):
+        word = np.arange(num_units, dtype="uint32")
+        word = word + np.uint32(_UNIT_KEY[0] & int32.LOW)
+        for round_, (shift, factor) in enumerate(_HASH_ROUNDS):
+            word ^= word >> np.uint32(shift)
+            word *= np.uint32(factor & int32.LOW)
+            if round_ == 0:
+                word ^= np.uint32(_UNIT_KEY[1] & int32.LOW)
+        word ^= word >> np.uint32(_HASH_LAST_SHIFT)
+    return word.view("int32")
+
+
+_unit_key_table = _backend.table("unit_keys", _stored_unit_keys)
+
+
+def unless_all_is_kept(draw, value, kept):
+    """`value`, but `kept` where the draw keeps all.
+
+    To be asked of a scalar, such as the rate, wherever that is enough: then it
+    costs nothing.
+
+    Args:
+        draw: A `Draw`.
+        value: Number or tensor.
+        kept: Number, what it is where nothing is dropped.
+
+    Returns:
+        `value`, or a tensor of its shape and dtype.
+    """
+    if draw.keep_all is None:
+        return value
+    value = ops.convert_to_tensor(value)
+    if draw.keep_all is True:
+        return ops.full_like(value, kept)
+    return ops.where(draw.keep_all, ops.cast(kept, value.dtype), value)
+
+
+def for_rows(draw, inputs):
+    """The draw for the first axis of `inputs`.
+
+    It is the draw itself where that axis is the batch. Where it is another,
+    its entries are rows of their own, if the draw has a `batch`.
+
+    Args:
+        draw: A `Draw`.
+        inputs: Tensor.
+
+    Returns:
+        A `Draw`.
+
+    Raises:
+        ValueError: If the draw is for another number of rows than the inputs
+            have, and has no `batch`.
+    """
+    if draw.rows is None or (not inputs.shape and draw.batch is None):
+        return draw
+    expected = draw.rows.shape[0]
+    size = inputs.shape[0] if inputs.shape else 1
+    if expected == size or None in (expected, size):
+        return draw
+    if draw.batch is None:
+        raise ValueError(
+            "A mask was asked for inputs whose first axis, of size "
+            f"{size}, is not the batch, of {expected} rows: each row gets "
+            "masks of its own, so it must be known which is which. Keep the "
+            "batch as the first axis where units are dropped (reshape behind "
+            f"the layer, not before it). Or: {_refusals.ONE_BY_ONE} Received: "
+            f"inputs of shape {tuple(inputs.shape)}"
+        )
+    # Rows 0 and 1 make the derived keys.
+    rows = np.arange(2, 4, dtype="int32")
+    key = row_keys(Draw(draw.key, draw.batch, rows), 2)
+    return draw._replace(
+        key=ops.reshape(key, (2, 2, 1)), index=draw.index[:1], rows=None
+    )

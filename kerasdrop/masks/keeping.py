@@ -1,0 +1,202 @@
+"""Words, and keep masks: words compared with a rate."""
+
+import numpy as np
+from keras import ops
+
+from kerasdrop import _backend
+from kerasdrop import _checks
+from kerasdrop.masks import int32
+from kerasdrop.masks import strata
+from kerasdrop.masks import uniform
+from kerasdrop.masks.draws import Draw
+from kerasdrop.masks.draws import for_rows
+from kerasdrop.masks.draws import unless_all_is_kept
+
+
+def words(draw, shape):
+    """Uniform 32-bit words.
+
+    Args:
+        draw: A `Draw`.
+        shape: Sizes, axis 0 being the row; each an integer or an int tensor.
+            The same row and unit get the same word whatever the other rows.
+
+    Returns:
+        An int32 tensor of that shape.
+    """
+    if draw.set_size is None:
+        word = uniform.independent_words(draw, shape)
+    else:
+        word = strata.stratified_words(draw, shape)
+    return unless_all_is_kept(draw, word, int32.HIGHEST)
+
+
+def for_noise(inputs, draw, noise_shape=None):
+    """The draw and the sizes of a noise: one word for all that share it.
+
+    Args:
+        inputs: Tensor; axis 0 is the row.
+        draw: A `Draw`.
+        noise_shape: As in `keras.layers.Dropout`, or None.
+
+    Returns:
+        A `Draw`; and a tuple, of the inputs' sizes or of `noise_shape` with
+        each None replaced by one of them.
+    """
+    sizes = ops.shape(inputs)
+    if noise_shape is not None:
+        noise_shape = _checks.full_noise_shape(noise_shape, len(sizes))
+        _check_rows_of_noise(noise_shape, draw)
+        if noise_shape[:1] == (1,) and draw.rows is not None:
+            # One mask for all rows.
+            draw = draw._replace(rows=ops.zeros_like(draw.rows))
+        sizes = [
+            size if noise is None else noise
+            for noise, size in zip(noise_shape, sizes)
+        ]
+    return draw, tuple(sizes)
+
+
+def _check_rows_of_noise(noise_shape, draw):
+    """Raises if a noise is for another number of rows than the draw."""
+    fixed = noise_shape[0] if noise_shape else None
+    if draw.rows is None or fixed in (None, 1):
+        return
+    if draw.rows.shape[0] not in (None, fixed):
+        raise ValueError(
+            f"noise_shape={noise_shape} fixes the number of rows, while a "
+            "Monte Carlo pass runs each row once for each sample. Make the "
+            "first entry None, for a mask for each row, or 1, for one mask for "
+            f"all rows: noise_shape={(None, *noise_shape[1:])}. Or: "
+            "pass `vectorized=False`, which runs one sample at a time."
+        )
+
+
+def _keep(inputs, key, index, rows, set_size, num_samples, rate, noise_shape):
+    draw = Draw(key, index, rows, set_size, num_samples)
+    draw, sizes = for_noise(inputs, draw, noise_shape)
+    # What reads an exported graph may not know int16.
+    if set_size == 16 and num_samples > 1 and not _backend.is_exporting():
+        return strata.kept_in_sets(draw, sizes, rate)
+    return _survives(words(draw, sizes), rate)
+
+
+def _survives(word, rate):
+    # Signed words: the lowest is -2**31, which is 2 * -2**30.
+    keep = word >= (strata.threshold(rate) - 2**30) * 2
+    # Not `rate < 1`: a rate that is NaN keeps all, and so it shows. Nor `not
+    # rate >= 1`, which TensorFlow replaces by it in a graph.
+    return ops.logical_and(keep, ops.cast(rate >= 1.0, "int32") < 1)
+
+
+_fused_keep = _backend.fused(_keep)
+
+
+def _block_keep(
+    inputs,
+    key,
+    index,
+    rows,
+    set_size,
+    num_samples,
+    probability,
+    block_size,
+    first_axis,
+):
+    sizes = list(ops.shape(inputs))
+    for axis, block in enumerate(block_size, first_axis):
+        sizes[axis] = sizes[axis] - (block - 1)  # blocks lie inside
+    draw = Draw(key, index, rows, set_size, num_samples)
+    word = words(draw, tuple(sizes))
+    dropped = ops.logical_not(_survives(word, probability))
+    for axis, block in enumerate(block_size, first_axis):
+        dropped = _extended(dropped, axis, block)
+    return ops.logical_not(dropped)
+
+
+def _extended(begins, axis, length):
+    """Makes each True a run of `length`, the array `length - 1` longer.
+
+    By doubling: about log2(length) passes over memory, where pooling looks at
+    `length` elements for each.
+    """
+    one = (*(slice(None),) * axis, slice(0, 1))
+    reach = 1
+    while reach < length:
+        by = min(reach, length - reach)
+        # Not `ops.pad`, which numbers its calls: torch.compile would compile
+        # each of them anew.
+        edge = ops.repeat(ops.zeros_like(begins[one]), by, axis=axis)
+        begins = ops.logical_or(
+            ops.concatenate([begins, edge], axis=axis),
+            ops.concatenate([edge, begins], axis=axis),
+        )
+        reach += by
+    return begins
+
+
+_fused_block_keep = _backend.fused(_block_keep)
+
+
+def keep_mask(draw, rate, inputs, noise_shape=None):
+    """Which units survive: True with probability `1 - rate`.
+
+    Args:
+        draw: A `Draw`.
+        rate: float32 scalar tensor in [0, 1].
+        inputs: Tensor whose shape the mask follows; axis 0 is the row.
+        noise_shape: As in `keras.layers.Dropout`, or None.
+
+    Returns:
+        A bool tensor of the inputs' shape, or of `noise_shape` with each None
+        replaced by the inputs' size.
+    """
+    draw = for_rows(draw, inputs)
+    if draw.keep_all is True:
+        return ops.ones(for_noise(inputs, draw, noise_shape)[1], "bool")
+    rate = unless_all_is_kept(draw, rate, 0.0)
+    return _fused_keep(inputs, *draw[:5], rate, noise_shape)
+
+
+def block_keep_mask(draw, probability, inputs, block_size, first_axis):
+    """Which units survive where blocks are dropped.
+
+    Args:
+        draw: A `Draw`.
+        probability: float32 scalar tensor in [0, 1]: that a block begins at a
+            place. Blocks lie inside the inputs, and may overlap.
+        inputs: Tensor whose shape the mask has; axis 0 is the row.
+        block_size: Tuple of integers, along successive axes.
+        first_axis: The first of these axes.
+
+    Returns:
+        A bool tensor of the inputs' shape.
+    """
+    draw = for_rows(draw, inputs)
+    if draw.keep_all is True:
+        return ops.ones_like(inputs, "bool")
+    probability = unless_all_is_kept(draw, probability, 0.0)
+    return _fused_block_keep(
+        inputs, *draw[:5], probability, block_size, first_axis
+    )
+
+
+def survivor_scale(rate, dtype):
+    """`1 / (1 - rate)` in `dtype`; 0 at rate 1, where nothing survives.
+
+    At rate 1 the division is by infinity: so the gradient is 0 as well, where
+    the branch of a `where` that is not chosen would make it 0 * inf = NaN. A
+    rate that is NaN (a schedule gone astray) shows: comparisons with it fail.
+
+    Args:
+        rate: float32 scalar tensor.
+        dtype: String, the name of a floating dtype.
+
+    Returns:
+        A scalar tensor of that dtype.
+    """
+    # float32 at least: in bfloat16 `1 - rate` is off by up to a quarter of a
+    # percent before it is inverted.
+    precise = "float64" if dtype == "float64" else "float32"
+    kept = 1.0 - ops.cast(rate, precise)
+    return ops.cast(1.0 / ops.where(kept <= 0.0, np.inf, kept), dtype)

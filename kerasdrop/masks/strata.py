@@ -1,0 +1,152 @@
+"""Words of which each set of samples has one in each stratum."""
+
+import functools
+
+import numpy as np
+from keras import ops
+
+from kerasdrop import _backend
+from kerasdrop.masks import int32
+from kerasdrop.masks import uniform
+from kerasdrop.masks.draws import Draw
+
+
+def stratified_words(draw, shape):
+    """Words of which each set of indices has one in each stratum.
+
+    Latin hypercube sampling (McKay, Beckman & Conover 1979): over the
+    `set_size` indices of a set, a unit's words fall once into each of as many
+    equal parts of their range, in an order that is random for each row and
+    unit. So a single word is distributed as ever, while over a set a unit is
+    dropped `rate * set_size` times, give or take less than one.
+
+    One word of a set makes them all. Its lowest bits choose a permutation of
+    the strata by integer arithmetic, one of `set_size ** 3`: shift the index,
+    multiply modulo the prime behind the set size, shift again. For two units
+    it does what a permutation drawn from all would: the mean over a set of the
+    product of two balanced signs has, at sets of 16, 16/15 times the variance
+    that independent samples give it. The highest bits are the place within the
+    stratum, the same for the whole set, of which one stratum at most is cut by
+    a rate. For each index the map from that word to the result is one to one.
+    """
+    bits = draw.set_size.bit_length() - 1
+    choice, place = _choice_and_place(draw, shape)
+    return _of_samples(_in_strata(choice, place, bits), draw, shape)
+
+
+def _choice_and_place(draw, shape):
+    """What a set of indices has in common, and the places in it.
+
+    Returns:
+        The word of each set, int32 `(sets, 1, ...)`, and the places in a set
+        that are asked for, int32, of as many axes: `(1, places, ...)` if
+        samples come together, `(sets, 1, ...)` or of size 1 if one by one.
+    """
+    size, num_samples = draw.set_size, draw.num_samples
+    bits = size.bit_length() - 1
+    index, rows = ops.convert_to_tensor(draw.index), draw.rows
+    if num_samples == 1:
+        place = ops.reshape(int32.low_bits(index + 0, bits), (-1, 1))
+    else:
+        place = np.arange(min(num_samples, size), dtype="int32")[None]
+        place = ops.convert_to_tensor(place)
+        index, rows = (
+            ops.reshape(ops.reshape(of, (-1, num_samples))[:, ::size], (-1,))
+            for of in (index, rows)
+        )
+    # The sign bit keeps these words apart from those of any index.
+    of_set = int32.signed_shifted(index, bits) ^ int32.LOWEST
+    choice = uniform.independent_words(Draw(draw.key, of_set, rows), shape)
+    place = place[(..., *(None,) * len(shape[1:]))]
+    return ops.expand_dims(choice, 1), place
+
+
+def _in_strata(choice, place, bits):
+    """The words that a word of sets stands for, at places in the set."""
+    # Numbers from 1 to `size` are a group under multiplication modulo the
+    # prime `size + 1`, where `size` is -1: so no division is needed. PyTorch
+    # works in place where assignments are augmented.
+    word = int32.low_bits(int32.low_bits(choice + 0, bits) + place, bits)
+    word += 1
+    word *= int32.low_bits(int32.shifted(choice, bits), bits) + 1
+    high = int32.signed_shifted(word, bits)
+    word = int32.low_bits(word, bits)
+    word -= high
+    # Below 0 it lacks `size + 1`, of which here only the 1 counts.
+    word -= int32.signed_shifted(word, 31)
+    word += int32.low_bits(int32.shifted(choice, 2 * bits), bits) - 1
+    word = int32.low_bits(word, bits)
+    # Signed words: the lowest stratum begins at the lowest int32.
+    word -= 1 << (bits - 1)
+    word *= 1 << (32 - bits)
+    word += int32.shifted(choice, bits)
+    return word
+
+
+def _of_samples(of_sets, draw, shape):
+    """`(sets, places, ...)` to `shape`, one after another the samples."""
+    size, num_samples = draw.set_size, draw.num_samples
+    if num_samples % size and num_samples > size:
+        per_row = (-1, -(-num_samples // size) * size)
+        of_sets = ops.reshape(of_sets, (*per_row, *shape[1:]))[:, :num_samples]
+    return ops.reshape(of_sets, (-1, *shape[1:]))
+
+
+# Sets of 16 have a table: a word of a set gives the decisions of all its places
+# at once, as the bits of an int16. It takes 3 operations of a sample where the
+# words themselves take 13.
+_TABLE_BITS = 4
+
+
+_PERMUTATION_BITS = 3 * _TABLE_BITS
+
+
+@functools.lru_cache(maxsize=1)
+def _stored_decisions(size):
+    """Of each lowest stratum to be kept, 0 to 16, for each permutation."""
+    choice = np.arange(2**_PERMUTATION_BITS)[:, None]
+    shift, factor, last_shift = choice % 16, choice // 16 % 16, choice // 256
+    place = np.arange(16)
+    strata = ((place + shift) % 16 + 1) * (factor + 1) % 17 - 1 + last_shift
+    keep = strata % 16 >= np.arange(17)[:, None, None]
+    decisions = np.packbits(keep, axis=-1, bitorder="little").view("<i2")
+    return decisions.astype("int16").reshape(size)
+
+
+_decision_table = _backend.table("decisions", _stored_decisions, "int16")
+
+
+def kept_in_sets(draw, shape, rate):
+    """`_survives(words(draw, shape), rate)` for samples in sets of 16."""
+    choice, place = _choice_and_place(draw, shape)
+    lowest_kept = threshold(rate)
+    within = 31 - _TABLE_BITS
+    # Of the stratum that the threshold cuts, the place in it decides.
+    lowest = ops.cast(
+        int32.shifted(choice, _TABLE_BITS)
+        < int32.low_bits(lowest_kept + 0, within) * 2,
+        "int32",
+    )
+    lowest += int32.shifted(lowest_kept, within)
+    lowest += ops.cast(rate >= 1.0, "int32") * 2**_TABLE_BITS
+    lowest *= 2**_PERMUTATION_BITS
+    lowest += int32.low_bits(choice, _PERMUTATION_BITS)
+    table = _decision_table(17 * 2**_PERMUTATION_BITS, choice)
+    decisions = ops.take(table, lowest)
+    place_bits = (2 ** np.arange(16)).astype("uint16").view("int16")
+    place_bits = place_bits[: min(draw.num_samples, 16)]
+    place_bits = ops.convert_to_tensor(place_bits)
+    place_bits = ops.reshape(place_bits, place.shape)
+    keep = ops.cast(decisions & place_bits, "bool")
+    return _of_samples(keep, draw, shape)
+
+
+def threshold(rate):
+    """Half of the lowest word that is kept: an int32 from 0 on.
+
+    It has 31 bits, so that a float32 rate is met exactly (to 2**-31) and a
+    bfloat16 model does not round it. There is none at rate 1, where no word is
+    kept: 0, and of NaN, too.
+    """
+    below_one = ops.where(rate < 1.0, rate, ops.zeros_like(rate))
+    return ops.cast(below_one * 2.0**31, "int32")

@@ -1,0 +1,34 @@
+"""Uniform words, one for each row and unit, independent of each other."""
+
+import functools
+
+from keras import ops
+
+from kerasdrop.masks import draws
+from kerasdrop.masks import int32
+
+_WORD_ROUNDS = ((16, int32.signed(0x7FEB352D)), (15, int32.signed(0x846CA68B)))
+
+
+_WORD_LAST_SHIFT = 16
+
+
+def independent_words(draw, shape):
+    num_rows, unit_shape = (shape[0], tuple(shape[1:])) if shape else (1, ())
+    keys = draws.row_keys(draw, num_rows)
+    num_units = functools.reduce(lambda a, b: a * b, unit_shape, 1)
+    units = draws.unit_keys(num_units, keys)
+    if len(unit_shape) > 1:
+        units = ops.reshape(units, unit_shape)
+    # Indices and not `ops.reshape`, whose checks take longer, on PyTorch, than
+    # the arithmetic of a small mask.
+    per_row = (slice(None), *(None,) * len(unit_shape))
+    word = keys[(0, *per_row)] + units
+    between = keys[(1, *per_row)]
+    for round_, (shift, factor) in enumerate(_WORD_ROUNDS):
+        word ^= int32.shifted(word, shift)
+        word *= factor
+        if round_ == 0:
+            word ^= between
+    word ^= int32.shifted(word, _WORD_LAST_SHIFT)
+    return word if shape else ops.reshape(word, ())

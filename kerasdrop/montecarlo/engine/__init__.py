@@ -1,0 +1,1 @@
+"""Batches, samples and memory: how a prediction is cut, and put together."""

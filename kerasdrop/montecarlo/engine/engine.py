@@ -1,0 +1,493 @@
+"""Samples of a batch, streamed into statistics by compiled functions."""
+
+import copy
+import functools
+from typing import NamedTuple
+
+from keras import ops
+from keras import tree
+
+from kerasdrop import _backend
+from kerasdrop._adapters import adapters
+from kerasdrop.masks import plans
+from kerasdrop.masks.plans import SET_SIZE
+from kerasdrop.montecarlo.engine.engine import chunks as chunks_
+from kerasdrop.montecarlo.engine.engine import sizing
+from kerasdrop.montecarlo.sampling.passes import passes
+from kerasdrop.montecarlo.statistics import kinds
+from kerasdrop.montecarlo.statistics import summaries
+from kerasdrop.montecarlo.verification.self_check import runs
+from kerasdrop.montecarlo.verification.self_check import whole_pass
+
+
+class State(NamedTuple):
+    """What a pass knows of the samples so far.
+
+    Attributes:
+        skeleton: The structure of the outputs, as scalars.
+        summaries: List of the `summaries.State` of each output.
+        converged: bool `(batch,)`: rows that take no further samples.
+    """
+
+    skeleton: object
+    summaries: list
+    converged: object
+
+
+class Engine:
+    """Draws what was asked for, and summarises it.
+
+    Args:
+        model: A built model.
+        key: Function that returns the key of all samples.
+        kind: As `kinds.check` returns it.
+        request: A `summaries.Request`.
+        holder: A layer, with all variables of these among its own.
+        owner: Who is to blame in a message.
+        memory_limit: In bytes; None for a default, which one sample of a row
+            may exceed.
+        vectorized: As in `sampling.sampler`. If not, there is no limit, and
+            rows of a batch may see each other.
+    """
+
+    def __init__(
+        self,
+        model,
+        key,
+        kind,
+        request,
+        holder,
+        owner,
+        memory_limit=None,
+        vectorized=True,
+    ):
+        self._model = model
+        self._key = key
+        self._kind = kind
+        self._request = request
+        self._holder = holder
+        self._owner = owner
+        self._vectorized = vectorized
+        self._made_for = None
+        self._sizing = sizing.Sizing(
+            model,
+            request.num_samples,
+            # Rows are looked at after each set, if they may converge.
+            request.tolerance is not None,
+            memory_limit,
+            owner,
+            self._functions,
+        )
+        self._traces = []  # names of functions traced in the last call
+        self._verifier = whole_pass.Verifier(
+            model, holder, request.plan, vectorized, owner
+        )
+
+    def most_rows(self, data, rows):
+        """How many rows can be drawn at a time, at most so many; None for all.
+
+        To be asked before each prediction: it looks whether the model is still
+        what was compiled.
+
+        Args:
+            data: `RowsOf` with arrays of any number of rows, as `batches`
+                makes batches of.
+            rows: Integer.
+
+        Raises:
+            ValueError: If the memory limit is too low for one row.
+        """
+        self._forget_what_is_out_of_date()
+        if not self._vectorized:
+            return None
+        found = self._sizing.of(data, rows).rows
+        self.after_call()
+        return found
+
+    def _forget_what_is_out_of_date(self):
+        # Stock layers have their rates in the compiled function.
+        made_for = adapters.fingerprint(self._model)
+        if made_for != self._made_for:
+            self._sizing.forget()
+            self._verifier.forget()
+            self._made_for = made_for
+
+    def with_key(self, key):
+        """An engine that differs in the key: a function that returns it."""
+        engine = copy.copy(self)
+        engine._key = key
+        return engine
+
+    def of_call(self, batch):
+        """The statistics of a `RowsOf`, of all rows at a time."""
+        if not self._vectorized:
+            return self.whole(batch, SET_SIZE)
+        self._forget_what_is_out_of_date()
+        return self.whole(batch, self._sizing.of_call(batch))
+
+    def whole(self, batch, samples_at_once):
+        """The statistics of a `RowsOf`: one function, to trace or run."""
+        chunks = chunks_.cut(self._request.num_samples, samples_at_once)
+        return self._whole(batch, chunks)
+
+    def _whole(self, batch, chunks, keep_all=None):
+        state = self._start(batch, chunks, chunks.count, keep_all)
+        return self._finish(batch, state)
+
+    def over(self, batch):
+        """A `Pass` over a batch, which draws a compiled call at a time."""
+        at_once = SET_SIZE
+        if self._vectorized:
+            at_once = self._sizing.of(batch, batch.rows.shape[0]).samples
+        chunks, functions = self._sizing.chunks(at_once)
+        return Pass(self, functions, chunks, batch)
+
+    def verified(self, one, batch, num_rows):
+        """Makes the self-check, if it was not yet made for such inputs.
+
+        Args:
+            one: The `Pass` over the batch.
+            batch: A `RowsOf`.
+            num_rows: Integer, how many rows of it are not filling.
+
+        Returns:
+            Function that is to be called when the pass has been made.
+
+        Raises:
+            VerificationError: If the model fails.
+        """
+        at_once = one.num_rows_at_once
+        finish = self._verifier.check(
+            batch,
+            num_rows,
+            # One row cannot show whether rows see each other.
+            max(min(at_once, 2), at_once // runs.NUM_SAMPLES),
+            functools.partial(self._kept, one, batch),
+            lambda outputs: self._summaries(outputs, batch),
+        )
+        if finish is None:
+            return lambda: None
+        self._traces.append("self-check")
+        self.after_call()
+        return finish
+
+    def _kept(self, one, batch, chosen):
+        """The statistics of these rows of a batch where all is kept."""
+        if _backend.COMPILES:
+            return tree.map_structure(
+                lambda tensor: ops.convert_to_numpy(tensor)[chosen], one.kept()
+            )
+        # Nothing is gained by running all rows.
+        part = tree.map_structure(
+            lambda tensor: None if tensor is None else tensor[chosen], batch
+        )
+        return one.over(part).kept()
+
+    def _functions(self, chunks):
+        """The functions that a pass calls, compiled, by name."""
+
+        def whole(batch, keep_all):
+            return self._whole(batch, chunks, keep_all)
+
+        def start(batch, keep_all):
+            return self._start(batch, chunks, chunks.in_first_call, keep_all)
+
+        def more(batch, state, first):
+            return self._more(batch, state, chunks, first, chunks.per_call)
+
+        def trial(batch, num_chunks):
+            state = self._start(batch, chunks, num_chunks)
+            return self._finish(batch, state), state.summaries
+
+        named = {
+            "trial": trial,
+            "whole": whole,
+            "start": start,
+            "more": more,
+            "finish": self._finish,
+        }
+        # In plain calls of the model no size is left open, nor where the number
+        # of steps decides how Keras runs them.
+        any_size = self._vectorized and not adapters.draws_by_step(self._model)
+        return {
+            name: _backend.compiled(
+                self._noted(function),
+                self._holder,
+                any_size=any_size,
+                traceable=adapters.is_traceable(self._model),
+            )
+            for name, function in named.items()
+        }
+
+    def _noted(self, function):
+        """`function`, which tells when it is traced."""
+
+        @functools.wraps(function)
+        def traced(*args):
+            self._traces.append(function.__name__)
+            return function(*args)
+
+        return traced
+
+    def after_call(self):
+        """To be called after a compiled function.
+
+        A layer may count its calls, or keep what it saw in its last: what a
+        trace itself changed does not make the trace out of date.
+        """
+        if _backend.TRACES and self._traces:
+            self._made_for = adapters.fingerprint(self._model)
+        self._traces.clear()
+
+    def after_predict(self):
+        """To be called behind a prediction.
+
+        On PyTorch a layer that counts its calls does so in each pass: that is
+        no other model, which would have to be checked again.
+        """
+        if not _backend.TRACES:
+            self._made_for = adapters.fingerprint(self._model)
+
+    def partial(self, batch, state, in_sets, rest):
+        """The statistics of what was drawn: numbers as of `Chunks`."""
+        of_outputs = self._summaries(state.skeleton, batch)
+        states = [
+            summary.partial(one, in_sets, rest)
+            for summary, one in zip(of_outputs, state.summaries)
+        ]
+        return self._finish(batch, state._replace(summaries=states))
+
+    def _sampler(self, batch, chunks, keep_all=None):
+        key = ops.convert_to_tensor(self._key())
+        return passes.sampler(
+            self._model,
+            key,
+            self._request.plan,
+            batch.inputs,
+            batch.rows,
+            self._vectorized,
+            chunks.size < SET_SIZE,
+            keep_all,
+        )
+
+    def _summaries(self, outputs, batch):
+        of_outputs = kinds.of_outputs(self._kind, outputs, self._owner)
+        targets = batch.targets or [None] * len(of_outputs)
+        if len(targets) != len(of_outputs):
+            raise ValueError(
+                f"{self._owner}: there must be targets for each output of the "
+                f"model, in its structure. Received: y of {len(targets)} "
+                f"arrays for {len(of_outputs)} outputs"
+            )
+        return [
+            summaries.Summary(kind, self._request, target, self._owner)
+            for kind, target in zip(of_outputs, targets)
+        ]
+
+    def _start(self, batch, chunks, num_chunks, keep_all=None):
+        """The `State` after the first chunk and as many whole ones.
+
+        If all is kept, one whole chunk tells as much as many.
+        """
+        if keep_all is not None and num_chunks > 1:
+            num_chunks = ops.where(keep_all, 1, num_chunks)
+        in_sets, rest = chunks.first_in_sets, chunks.rest
+        rest_at = chunks.num_samples - rest
+        numbers = plans.range_of(0, chunks.first)
+        if rest:
+            parts = plans.range_of(0, in_sets), plans.range_of(rest_at, rest)
+            numbers = ops.concatenate(parts)
+        with self._sampler(batch, chunks, keep_all) as draw:
+            outputs = draw(numbers)
+            of_outputs = self._summaries(outputs, batch)
+            states = [
+                summary.start(output, (0, rest_at), rest, chunks.size)
+                for summary, output in zip(of_outputs, tree.flatten(outputs))
+            ]
+            skeleton = tree.map_structure(lambda _: ops.zeros(()), outputs)
+            none = ops.zeros_like(batch.rows, dtype="bool")
+            state = State(skeleton, states, none)
+            if chunks.first % SET_SIZE == 0:
+                state = state._replace(converged=self._converged(states, none))
+            return self._add(draw, batch, state, chunks, in_sets, num_chunks)
+
+    def _more(self, batch, state, chunks, first, num_chunks):
+        with self._sampler(batch, chunks) as draw:
+            return self._add(draw, batch, state, chunks, first, num_chunks)
+
+    def _add(self, draw, batch, state, chunks, first, num_chunks):
+        """The `State` after whole chunks of samples from number `first` on."""
+        if isinstance(num_chunks, int) and num_chunks == 0:
+            return state
+        of_outputs = self._summaries(state.skeleton, batch)
+        # The skeleton is no part of what changes.
+        structure = (state.summaries, state.converged)
+
+        def add_chunk(number, *flat):
+            states, converged = tree.pack_sequence_as(structure, list(flat))
+            start = ops.cast(number, "int32") * chunks.size + first
+            outputs = draw(plans.range_of(start, chunks.size))
+            added = [
+                summary.add(one, output, start)
+                for summary, one, output in zip(
+                    of_outputs, states, tree.flatten(outputs)
+                )
+            ]
+            if self._request.tolerance is not None:
+                added = tree.map_structure(
+                    lambda old, new: _chosen(converged, old, new), states, added
+                )
+                # Whatever a chunk is, rows are looked at after each set.
+                is_set = (start + chunks.size) % SET_SIZE == 0
+                converged = ops.where(
+                    is_set, self._converged(added, converged), converged
+                )
+            return tree.flatten((added, converged))
+
+        flat = tree.flatten(structure)
+        if self._request.tolerance is None:
+            flat = _backend.fori_loop(
+                num_chunks, lambda i, flat: add_chunk(i, *flat), flat
+            )
+        else:
+            _, *flat = _backend.while_loop(
+                lambda number, *flat: ops.logical_and(
+                    number < num_chunks, ops.any(ops.logical_not(flat[-1]))
+                ),
+                lambda number, *flat: (number + 1, *add_chunk(number, *flat)),
+                (ops.zeros((), "int32"), *flat),
+            )
+        states, converged = tree.pack_sequence_as(structure, list(flat))
+        return State(state.skeleton, states, converged)
+
+    def _converged(self, states, before):
+        """Rows that take no further samples, with `before` among them."""
+        if self._request.tolerance is None:
+            return before
+        plan, tolerance = self._request.plan, self._request.tolerance
+        smallest_rate = adapters.smallest_rate(self._model)
+        reached = [
+            summaries.reaches(one, plan, tolerance, smallest_rate)
+            for one in states
+        ]
+        return ops.logical_or(before, ops.all(ops.stack(reached), axis=0))
+
+    def _finish(self, batch, state):
+        of_outputs = self._summaries(state.skeleton, batch)
+        results = [
+            summary.statistics(one)
+            for summary, one in zip(of_outputs, state.summaries)
+        ]
+        packed = _packed(state.skeleton, results)
+        if self._request.tolerance is not None:
+            count = state.summaries[0].stream.samples.count
+            packed["num_drawn"] = ops.cast(ops.reshape(count, (-1,)), "int32")
+            packed["converged"] = state.converged
+        return packed
+
+
+class Pass:
+    """The samples of one batch, a compiled call at a time.
+
+    Attributes:
+        num_calls: How many calls it takes at most.
+        num_done: How many of them were made.
+        num_samples: How many samples of a row were drawn, at most.
+    """
+
+    def __init__(self, engine, compiled, chunks, batch):
+        self._engine = engine
+        self._compiled = compiled
+        self._chunks = chunks
+        self._batch = batch
+        self.num_done = 0
+        self._state = None
+        self._result = None
+        self.num_calls = chunks.num_calls
+
+    def over(self, batch):
+        """The same over another batch."""
+        return Pass(self._engine, self._compiled, self._chunks, batch)
+
+    @property
+    def num_samples(self):
+        return self._chunks.samples_after(self.num_done)
+
+    @property
+    def num_rows_at_once(self):
+        """How many rows, one for each sample, are drawn at once."""
+        samples = min(self._chunks.size, self._chunks.num_samples)
+        return self._batch.rows.shape[0] * samples
+
+    @property
+    def is_done(self):
+        return self.num_done == self.num_calls or self._has_converged()
+
+    def _has_converged(self):
+        if self._state is None:
+            return False
+        return bool(ops.convert_to_numpy(self._state.converged).all())
+
+    def advance(self):
+        """Makes the next call, and waits for it."""
+        drawing = passes.drawing()
+        if self.num_calls == 1:
+            self._result = self._compiled["whole"](self._batch, drawing)
+        elif self.num_done == 0:
+            self._state = self._compiled["start"](self._batch, drawing)
+        else:
+            first = self._chunks.in_sets_after(self.num_done)
+            self._state = self._compiled["more"](
+                self._batch,
+                self._state,
+                ops.convert_to_tensor(first, "int32"),
+            )
+        self._engine.after_call()
+        # JAX returns at once, before it has computed anything.
+        made = (self._result, self._state)[self._result is None]
+        ops.convert_to_numpy(tree.flatten(made)[-1])
+        self.num_done += 1
+
+    def kept(self):
+        """The statistics where all is kept, by the functions of this pass."""
+        keep_all = ops.convert_to_tensor(True)
+        if self.num_calls == 1:
+            result = self._compiled["whole"](self._batch, keep_all)
+        else:
+            state = self._compiled["start"](self._batch, keep_all)
+            result = self._compiled["finish"](self._batch, state)
+        self._engine.after_call()
+        return result
+
+    def statistics(self):
+        """A dict of the statistics of what was drawn."""
+        if self._result is not None:
+            return self._result
+        if self.is_done:
+            return self._compiled["finish"](self._batch, self._state)
+        return self._engine.partial(
+            self._batch,
+            self._state,
+            self._chunks.in_sets_after(self.num_done),
+            self._chunks.rest,
+        )
+
+
+def _chosen(rows, one, other):
+    """`one` in these rows, `other` else; both `(batch, ...)`."""
+    shape = (-1, *(1,) * (len(one.shape) - 1))
+    return ops.where(ops.reshape(rows, shape), one, other)
+
+
+def _packed(skeleton, results):
+    """A dict of statistics, each in the structure of the outputs.
+
+    Where outputs are of several kinds, a statistic has those outputs that it
+    exists for.
+    """
+    packed = {}
+    for name in summaries.STATISTICS:
+        values = [result.get(name) for result in results]
+        if any(value is not None for value in values):
+            packed[name] = kinds.of_some(skeleton, values)
+    return packed

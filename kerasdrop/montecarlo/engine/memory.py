@@ -1,0 +1,102 @@
+"""How much memory a sample of a row takes: an estimate from shapes.
+
+For what is fast, and for what to begin with: what is needed is measured.
+"""
+
+import math
+
+import keras
+from keras import tree
+
+from kerasdrop import layers
+from kerasdrop._adapters import adapters
+from kerasdrop._structure import keras_graph
+from kerasdrop.montecarlo.splitting import replay
+
+# Besides inputs and outputs a layer needs about as much again: masks, padded
+# and rearranged copies.
+_WORKSPACE = 2
+
+
+def bytes_per_sample(model, inputs):
+    """What one sample of one row takes at a time, in bytes, by its shapes.
+
+    The outputs of all layers behind the first that draws are counted from
+    when they are made until they are used for the last time; a kernel of
+    `DropConnect`, of which each row has one, during the call.
+
+    Args:
+        model: A built model.
+        inputs: Its inputs, arrays or tensors, of any number of rows.
+
+    Returns:
+        An integer; None for a model without a graph of layers, whose
+        intermediate results are not known.
+    """
+    graph = keras_graph.graph_of(model)
+    if graph is None:
+        return None
+    given = [x for x in tree.flatten(inputs) if x is not None]
+    lengths = [size for x in given for size in x.shape[1:]]
+    calls = _Calls(max(lengths, default=1))
+    drawn = [
+        layer
+        for layer in adapters.drawable_layers(model)
+        if not adapters.is_constant(layer)
+    ]
+    holders = adapters.holders_of(model, drawn)
+    replay.observe_shapes(model, holders, calls, inputs)
+    return max(1, _WORKSPACE * calls.peak())
+
+
+class _Calls:
+    """Records the calls that are made once for each sample."""
+
+    def __init__(self, length):
+        self._length = length  # in place of an axis of unknown size
+        self._calls = []
+
+    def __call__(self, operation, inputs, outputs, is_folded, begins):
+        if is_folded:
+            inputs = [*inputs, *_kernels_of_rows(operation)]
+            self._calls.append((inputs, outputs))
+
+    def peak(self):
+        last_use = {}
+        for number, (inputs, outputs) in enumerate(self._calls):
+            last_use.update(dict.fromkeys(map(id, inputs), number))
+            # What nobody uses is an output of the model, and stays.
+            for output in outputs:
+                last_use[id(output)] = len(self._calls)
+        alive, peak = {}, 0
+        for number, (inputs, outputs) in enumerate(self._calls):
+            for tensor in (*inputs, *outputs):
+                alive[id(tensor)] = self._bytes(tensor)
+            peak = max(peak, sum(alive.values()))
+            alive = {
+                key: size
+                for key, size in alive.items()
+                if last_use[key] > number
+            }
+        return peak
+
+    def _bytes(self, tensor):
+        sizes = [size or self._length for size in tensor.shape[1:]]
+        item = keras.backend.standardize_dtype(tensor.dtype)
+        return math.prod(sizes) * _BYTES.get(item, 4)
+
+
+def _kernels_of_rows(operation):
+    """What stands for the kernels that a call makes, one for each row."""
+    if not isinstance(operation, keras.layers.Layer):
+        return []  # an operation of `keras.ops`
+    return [
+        keras.KerasTensor(
+            (None, *layer.layer.kernel.shape), layer.compute_dtype
+        )
+        for layer in keras_graph.all_layers(operation)
+        if isinstance(layer, layers.DropConnect)
+    ]
+
+
+_BYTES = {"float64": 8, "int64": 8, "float16": 2, "bfloat16": 2, "bool": 1}

@@ -1,0 +1,246 @@
+"""Measures what a pass takes, and finds how much of it is drawn at a time."""
+
+from keras import tree
+
+from kerasdrop._backend import peaks
+from kerasdrop.masks.plans import SET_SIZE
+from kerasdrop.montecarlo.engine.engine import batches
+from kerasdrop.montecarlo.engine.engine import chunks as chunks_
+from kerasdrop.montecarlo.engine.engine import memory
+from kerasdrop.montecarlo.engine.engine import sizes
+from kerasdrop.montecarlo.engine.sizes import Sizes
+from kerasdrop.montecarlo.sampling.passes import passes
+from kerasdrop.montecarlo.splitting import misfits
+from kerasdrop.montecarlo.verification.self_check import untouched
+
+# How many times as much has to be hoped for to measure again: it is a trial, or
+# to compile once more.
+_WORTH = 1.5 if peaks.BY_RUNNING else 3.0
+
+_LITTLE = 0.05
+
+
+class _OfTheseRows(Exception):
+    """A model fails with fewer rows than those that it is to be run on."""
+
+
+class Sizing:
+    """How many rows and samples are drawn at a time.
+
+    Args:
+        model: A built model.
+        num_samples: Integer, of each row.
+        by_sets: Whether no more than a set of samples is drawn at a time.
+        limit: In bytes; None for a default, which one sample of a row may
+            exceed.
+        owner: Who is to blame in a message.
+        functions: Function of `Chunks` that returns the compiled functions of
+            a pass, by name: `whole`, `start`, `more` and `finish`; and
+            `trial`, which takes how many chunks to draw behind the first.
+    """
+
+    def __init__(self, model, num_samples, by_sets, limit, owner, functions):
+        self._model = model
+        self._num_samples = num_samples
+        self._by_sets = by_sets
+        self._limit = limit
+        self._owner = owner
+        self._functions = functions
+        self.forget()
+
+    def forget(self):
+        """To be called when the model is not what it was."""
+        self._found = sizes.Found(self._limit)
+        self._bytes = {}  # of one sample of one row, by the shapes of a row
+        self._compiled = {}  # functions, by how samples are cut
+
+    def chunks(self, samples):
+        """`Chunks` of so many samples, and the functions for them."""
+        chunks = chunks_.cut(self._num_samples, samples)
+        if chunks not in self._compiled:
+            self._compiled[chunks] = self._functions(chunks)
+        return chunks, self._compiled[chunks]
+
+    def of(self, data, rows):
+        """The `Sizes` to draw at a time.
+
+        Args:
+            data: `RowsOf`, arrays or tensors of any number of rows.
+            rows: Integer, how many are wanted at most.
+
+        Raises:
+            ValueError: If the limit is too low for one sample of a row.
+        """
+        return self._of(data, batches.divisible(rows), batches.divisible(1))
+
+    def of_call(self, batch):
+        """How many samples of all rows of a batch to draw at a time.
+
+        Where another function is being traced there is nothing to measure:
+        there shapes have to tell.
+
+        Args:
+            batch: `RowsOf` with tensors.
+
+        Raises:
+            ValueError: If the limit is too low for one sample of these rows,
+                or nothing tells what they need.
+        """
+        rows = batch.rows.shape[0]
+        if rows is None:
+            return SET_SIZE
+        if self._limit is not None and peaks.is_concrete(batch.rows):
+            return self._of(batch, rows, rows).samples
+        of_one = self._bytes_per_sample(batch)
+        if of_one is None and self._limit is not None:
+            raise ValueError(
+                f"{self._owner}: how much memory model '{self._model.name}' "
+                "needs is measured, and cannot be inside another function "
+                "that is traced. Use `predict`, or leave `memory_limit` out. "
+                f"Received: memory_limit={self._limit}"
+            )
+        wanted = Sizes(rows, self._most_samples(batch, rows))
+        allowed = self._found.limit // (of_one or 1)
+        found = sizes.cut(wanted, allowed, rows)
+        need = sizes.Need((of_one or 0) * found.total, 0)
+        self._check(need, found, rows)
+        return found.samples
+
+    def _of(self, data, rows, step):
+        wanted = Sizes(rows, self._most_samples(data, rows))
+        key = (step, *_shapes(data))
+        found = self._found.of(key, wanted)
+        if found is None:
+            # A layer may draw from these: that is for the self-check to see.
+            with untouched.generators_kept():
+                try:
+                    found, needs = self._measured(data, wanted, step)
+                except _OfTheseRows:
+                    found, needs = self._measured(data, wanted, rows)
+            self._found.add(key, wanted, found, needs)
+        return found
+
+    def _measured(self, data, wanted, step):
+        """`Sizes`, and the `Need` of each that was measured for them."""
+        needs, compiled = {}, {}
+
+        def size(some):
+            chunks = chunks_.cut(self._num_samples, some.samples)
+            compiled[chunks] = self._functions(chunks)
+            batch = batches.first_rows(data, some.rows)
+            try:
+                needs[some] = self._need(batch, chunks, compiled[chunks])
+            except Exception as error:
+                # A number of rows may be written into the model. If not, it
+                # fails with these as well, and says so of them.
+                if some.rows == wanted.rows or not misfits.may_explain(error):
+                    raise
+                raise _OfTheseRows from error
+            return needs[some].size
+
+        found = sizes.most(
+            size,
+            wanted,
+            self._first(data, wanted, step),
+            self._found.limit,
+            step,
+            _WORTH,
+        )
+        if found in needs:
+            self._check(needs[found], found, step)
+        # What was compiled to be measured is there for the pass.
+        chunks = chunks_.cut(self._num_samples, found.samples)
+        if chunks in compiled:
+            self._compiled.setdefault(chunks, compiled[chunks])
+        return found, needs
+
+    def _first(self, data, wanted, step):
+        """The `Sizes` to measure first."""
+        if peaks.BY_RUNNING:
+            return Sizes(step, 1)
+        of_one = self._bytes_per_sample(data)
+        if of_one is None:
+            return wanted
+        return sizes.cut(wanted, self._found.limit // of_one, step)
+
+    def _check(self, need, found, step):
+        """Raises if not even the least keeps the limit."""
+        least = need.size - need.results
+        if self._limit is None or least <= self._limit or found.samples > 1:
+            return
+        rows = "one row" if step == 1 else f"{step} rows"
+        raise ValueError(
+            f"{self._owner}: one sample of {rows} of model "
+            f"'{self._model.name}' takes about {least:,} bytes. Pass a "
+            "`memory_limit` of at least as much"
+            f"{'' if step == 1 else ', or fewer rows'}. Received: "
+            f"memory_limit={self._limit}"
+        )
+
+    def _most_samples(self, data, rows):
+        """How many samples are drawn at once where memory is no matter."""
+        most = SET_SIZE
+        if not self._by_sets:
+            most = chunks_.that_pay(rows, self._bytes_per_sample(data))
+        return min(most, self._num_samples)
+
+    def _bytes_per_sample(self, data):
+        shapes = _shapes(data)
+        if shapes not in self._bytes:
+            self._bytes[shapes] = memory.bytes_per_sample(
+                self._model, data.inputs
+            )
+        return self._bytes[shapes]
+
+    def _need(self, batch, chunks, functions):
+        """The `Need` of a batch whose samples are cut into these chunks."""
+        given = peaks.size_of(batch)
+        if peaks.BY_RUNNING:
+            size, results = _of_trial(batch, chunks, functions["trial"])
+            return sizes.Need(given + size, results)
+        if chunks.num_calls == 1:
+            peak = peaks.of(functions["whole"], batch, passes.drawing())
+            results = peaks.size_of(peak.results)
+            return self._checked(batch, chunks, given, peak.size, results)
+        start = peaks.of(functions["start"], batch, passes.drawing())
+        finish = peaks.of(functions["finish"], batch, start.results)
+        given += peaks.size_of(start.results)
+        results = peaks.size_of(finish.results)
+        size = start.size and max(start.size, finish.size or 0)
+        return self._checked(batch, chunks, given, size, results)
+
+    def _checked(self, batch, chunks, given, size, results):
+        if size is None:  # the backend does not tell
+            of_one = self._bytes_per_sample(batch)
+            if of_one is None and self._limit is not None:
+                raise ValueError(
+                    f"{self._owner}: neither the device nor model "
+                    f"'{self._model.name}', which is no graph of layers, tells "
+                    "how much memory is needed. Leave `memory_limit` out and "
+                    "choose a smaller `batch_size`. Received: "
+                    f"memory_limit={self._limit}"
+                )
+            samples = min(chunks.size, chunks.num_samples)
+            size = (of_one or 0) * batch.rows.shape[0] * samples + results
+        return sizes.Need(given + size, results)
+
+
+def _of_trial(batch, chunks, trial):
+    """What a pass takes besides its data, and of it the results."""
+    peak = peaks.of(trial, batch, 0)
+    results, states = map(peaks.size_of, peak.results)
+    if chunks.count == 0:
+        return peak.size, results
+    # Further chunks find there what the first has left. If that is little, no
+    # other needs to be drawn to know how much they take.
+    if states <= _LITTLE * peak.size:
+        return peak.size + states, results
+    return peaks.of(trial, batch, 1).size, results
+
+
+def _shapes(data):
+    return tuple(
+        tuple(leaf.shape[1:])
+        for leaf in tree.flatten((data.inputs, data.targets))
+        if leaf is not None
+    )

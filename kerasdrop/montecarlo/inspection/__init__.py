@@ -1,0 +1,1 @@
+"""What a pass would draw, and what must hold before one."""

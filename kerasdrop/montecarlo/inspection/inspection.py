@@ -1,0 +1,228 @@
+"""`inspect`: what a Monte Carlo pass would draw, before one is made."""
+
+import dataclasses
+import math
+
+import keras
+from keras import ops
+from keras import tree
+
+from kerasdrop._adapters import adapters
+from kerasdrop._structure import keras_graph
+from kerasdrop.montecarlo.engine.engine import batches
+from kerasdrop.montecarlo.inspection.inspection import listing
+from kerasdrop.montecarlo.inspection.inspection import preconditions
+from kerasdrop.montecarlo.splitting import batch_axis
+from kerasdrop.montecarlo.splitting import replay
+from kerasdrop.montecarlo.verification.self_check import runs
+from kerasdrop.montecarlo.verification.self_check import self_check
+
+# Rows of the data among which those for the self-check are chosen.
+_ROWS = 32
+_RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """How much of a model is its deterministic prefix.
+
+    Attributes:
+        ends_at: Tuple of the names of the layers at which it ends: the first
+            on each way that draw.
+        share_of_layers: Float in [0, 1], of the calls in the model's graph.
+        share_of_multiply_adds: Float in [0, 1], of the multiply-adds of all
+            kernels (dense, convolutional, recurrent, attention projections);
+            inside a block without a graph of its own each kernel is counted
+            once for each position that the block returns.
+        leaves_batch_at: Tuple of the names of the layers behind which axis 0
+            is no longer the batch. None of these may come before a layer that
+            draws.
+    """
+
+    ends_at: tuple
+    share_of_layers: float
+    share_of_multiply_adds: float
+    leaves_batch_at: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found. `str()` or `print()` shows it as a table.
+
+    Attributes:
+        model: Its name.
+        layers: Tuple of one entry for each layer that is or could be random,
+            in the order of the model, with the attributes `path`,
+            `class_name`, `rate`, `is_drawn` and `why`.
+        prefix: `Part`, the part of the model that is run once for all samples;
+            None for a subclassed model, all of which is run for each, and
+            where there is a refusal.
+        refusal: None; or why the samples of a row cannot be run side by side,
+            and the way out, as `mc_predict` would say it.
+        verification: What the self-check saw, a `Verification`; None without
+            inputs.
+    """
+
+    model: str
+    layers: tuple
+    prefix: object
+    refusal: object
+    verification: object
+    _table: str = dataclasses.field(repr=False)
+
+    def __str__(self):
+        text = self._without_verification()
+        if self.verification is None:
+            return text
+        return f"{text}\n{self.verification}"
+
+    def _without_verification(self):
+        lines = [f"Model '{self.model}'", self._table]
+        prefix = self.prefix
+        if prefix is None:
+            no_graph = (
+                "It has no graph of layers: all of it is run for each sample."
+            )
+            lines.append(self.refusal or no_graph)
+            return "\n".join(lines)
+        ends = ", ".join(prefix.ends_at) or "nowhere: nothing is drawn"
+        lines += [
+            f"Run once for all samples: {prefix.share_of_layers:.0%} of the "
+            f"layers, {prefix.share_of_multiply_adds:.0%} of the "
+            "multiply-adds.",
+            f"Run for each sample: from {ends}.",
+        ]
+        if prefix.leaves_batch_at:
+            lines.append(
+                "Axis 0 is no longer the batch behind: "
+                f"{', '.join(prefix.leaves_batch_at)}."
+            )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def inspect(model, x=None):
+    """Tells what Monte Carlo prediction would draw in `model`.
+
+    Nothing in the model changes.
+
+    Args:
+        model: A built Keras model.
+        x: Inputs as for `mc_predict`. On a few rows of them the self-check is
+            made that `mc_predict` makes in its first call.
+
+    Returns:
+        An `Inspection`. Printed, it is a table with a line for each layer
+        that is or could be random: its path and class, its rate, whether and
+        how it would be drawn, and why not; below, which part of the model
+        would be run once for all samples, and what the self-check saw.
+
+    Raises:
+        ValueError: If `model` is no built Keras model.
+        VerificationError: If it fails the self-check.
+
+    Example:
+
+    >>> print(kerasdrop.inspect(model))
+    """
+    preconditions.check_model(model, "inspect")
+    prefix, refusal = _prefix(model)
+    can_verify = x is not None and refusal is None
+    return Inspection(
+        model.name,
+        tuple(listing.random_layers(model)),
+        prefix,
+        refusal,
+        _verification(model, x) if can_verify else None,
+        listing.table(model),
+    )
+
+
+def _verification(model, x):
+    data = batches.Batches(x, _ROWS, lambda data, rows: None, 0, "inspect")
+    batch, num_rows = next(iter(data))
+    inputs, rows = (
+        tree.map_structure(
+            lambda leaf: None if leaf is None else ops.convert_to_numpy(leaf),
+            part,
+        )
+        for part in (batch.inputs, batch.rows)
+    )
+    check = self_check.Check(model, model, "stratified", True, "inspect")
+    return check.on(runs.Rows(inputs, rows), num_rows).verification
+
+
+class _Observer:
+    """Counts the calls of a graph as they are made."""
+
+    def __init__(self):
+        self.calls = {True: 0, False: 0}  # by whether for each sample
+        self.multiply_adds = {True: 0, False: 0}
+        self.ends_at = []
+        self.leaves_batch_at = []
+        self._left = False
+
+    def __call__(self, operation, inputs, outputs, is_folded, begins):
+        self.calls[is_folded] += 1
+        self.multiply_adds[is_folded] += _multiply_adds(
+            operation, inputs, outputs
+        )
+        if begins:
+            self.ends_at.append(operation.name)
+        leaves = any(
+            output.shape[:1] not in ((), (batch_axis.SIZES[0],))
+            for output in outputs
+        )
+        if leaves and not self._left:
+            self._left = True
+            self.leaves_batch_at.append(operation.name)
+        elif not leaves:
+            self._left = False
+
+
+def _prefix(model):
+    """The `Part` that is run once, or None; and a refusal, or None."""
+    if keras_graph.graph_of(model) is None:
+        return None, None
+    drawn = [
+        layer
+        for layer in adapters.drawable_layers(model)
+        if adapters.rate_of(layer) > 0.0
+    ]
+    holders = adapters.holders_of(model, drawn)
+    observer = _Observer()
+    try:
+        replay.observe_shapes(model, holders, observer, as_tried=True)
+    except ValueError as refusal:
+        return None, str(refusal)
+    part = Part(
+        tuple(dict.fromkeys(observer.ends_at)),
+        _share(observer.calls),
+        _share(observer.multiply_adds),
+        tuple(dict.fromkeys(observer.leaves_batch_at)),
+    )
+    return part, None
+
+
+def _share(counts):
+    return counts[False] / (sum(counts.values()) or 1)
+
+
+def _multiply_adds(operation, inputs, outputs):
+    """Multiply-adds of the kernels in one call, per row."""
+    kernels = sum(
+        math.prod(weight.shape)
+        for weight in getattr(operation, "weights", ())
+        if "kernel" in weight.name
+    )
+    if not kernels:
+        return 0
+    sizes = [size or 1 for size in outputs[0].shape[1:]]
+    if getattr(operation, "data_format", None) == "channels_first":
+        positions = math.prod(sizes[1:])
+    else:
+        positions = math.prod(sizes[:-1])
+    if isinstance(operation, _RECURRENT) and not operation.return_sequences:
+        positions *= inputs[0].shape[1]  # a step for each
+    return kernels * positions

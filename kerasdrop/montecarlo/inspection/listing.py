@@ -1,0 +1,98 @@
+"""Lists the layers of a model that are or could be random."""
+
+import dataclasses
+
+from kerasdrop._adapters import adapters
+from kerasdrop._adapters import by_keras
+from kerasdrop._structure import keras_graph
+from kerasdrop._structure import model_tree
+from kerasdrop.layers.base import StochasticLayer
+
+_HEADER = ("layer", "class", "rate", "drawn")
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerInspection:
+    """One layer that is or could be random.
+
+    Attributes:
+        path: Names of the layers on the way to it, joined by "/".
+        class_name: String.
+        rate: Float; its standard deviation if it adds noise; None if unknown.
+        is_drawn: Whether a Monte Carlo pass would draw it.
+        why: How it would be drawn, or why not.
+    """
+
+    path: str
+    class_name: str
+    rate: object
+    is_drawn: bool
+    why: str
+
+
+def random_layers(model):
+    """A list of `LayerInspection`, in the order of the model."""
+    unknown = {id(layer) for layer in adapters.unknown_layers(model)}
+    return [
+        _inspected(path, layer, id(layer) in unknown)
+        for path, layer in model_tree.walk(model)
+        if adapters.can_draw(layer)
+        or id(layer) in unknown
+        or by_keras.is_augmentation(layer)
+    ]
+
+
+def _inspected(path, layer, is_unknown):
+    name = model_tree.class_name(layer)
+    if is_unknown:
+        why = (
+            "no: unknown class, see `kerasdrop.register_stochastic`; but yes, "
+            "by Keras, if it draws at inference by itself"
+        )
+        return LayerInspection(path, name, None, False, why)
+    if not adapters.can_draw(layer):
+        why = "no: augmentation stays off"
+        return LayerInspection(path, name, None, False, why)
+    rate = adapters.rate_of(layer)
+    if rate == 0.0:
+        return LayerInspection(path, name, rate, False, "no: its rate is 0")
+    if isinstance(layer, StochasticLayer):
+        why = "yes"
+    elif adapters.is_by_keras(layer):
+        why = "yes, by Keras: its draws depend on the batch"
+    else:
+        why = "yes, with the masks of kerasdrop"
+    return LayerInspection(path, name, rate, True, why)
+
+
+def table(model):
+    """Lines of text, one for each layer of `random_layers`."""
+    found = random_layers(model)
+    if not found:
+        classes = {
+            model_tree.class_name(layer)
+            for layer in keras_graph.all_layers(model)[1:]
+        }
+        return (
+            "No layer is or could be random. Layers found: "
+            f"{', '.join(sorted(classes))}"
+        )
+    rows = [
+        _HEADER,
+        *(
+            (
+                one.path,
+                one.class_name,
+                "?" if one.rate is None else f"{one.rate:g}",
+                one.why,
+            )
+            for one in found
+        ),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "\n".join(
+        "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]
+        )
+        for row in rows
+    )

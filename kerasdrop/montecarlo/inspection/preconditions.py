@@ -1,0 +1,148 @@
+"""What must hold before a Monte Carlo pass, said at once if it does not."""
+
+import warnings
+
+import keras
+
+from kerasdrop import _refusals
+from kerasdrop._adapters import adapters
+from kerasdrop._adapters import by_keras
+from kerasdrop._adapters import rnn_cells
+from kerasdrop._structure import keras_graph
+from kerasdrop.layers.base import StochasticLayer
+from kerasdrop.montecarlo.inspection.inspection import listing
+
+
+def check_model(model, owner, vectorized=True):
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"{owner}: argument `model` must be a Keras model. Received: "
+            f"{model!r} (of type {type(model).__name__})"
+        )
+    if not model.built:
+        raise ValueError(
+            f"{owner}: model '{model.name}' is not built, so its layers are "
+            "not known yet. Call it on a batch first, or start it with a "
+            "`keras.Input`."
+        )
+
+    stateful = [
+        layer.name
+        for layer in keras_graph.all_layers(model)
+        if rnn_cells.is_stateful(layer)
+    ]
+    if stateful:
+        raise ValueError(
+            f"{owner}: a stateful recurrent layer carries the state of one "
+            "row of a batch to the next batch, and has none for the samples "
+            "of a row. Make the model without `stateful=True` and load its "
+            f"weights. Received: model '{model.name}' with "
+            f"{', '.join(map(repr, stateful))}"
+        )
+    for layer in adapters.drawable_layers(model) if vectorized else ():
+        _check_noise_shape(layer, owner)
+
+
+def _check_noise_shape(layer, owner):
+    noise_shape = getattr(layer, "noise_shape", None)
+    if noise_shape is None or noise_shape[:1] in ((), (1,), (None,)):
+        return
+    if None not in noise_shape:
+        return  # it may be that of the last axes: the pass looks
+    raise ValueError(
+        f"{owner}: layer '{layer.name}' ({type(layer).__name__}) has "
+        f"noise_shape={noise_shape}, which fixes the number of rows, while a "
+        "Monte Carlo pass runs each row once for each sample. Make the first "
+        "entry None, for a mask for each row, or 1, for one mask for all rows: "
+        f"noise_shape={(None, *noise_shape[1:])}. Or: {_refusals.ONE_BY_ONE}"
+    )
+
+
+def _check_overrides(layer, owner):
+    names = adapters.overrides(layer)
+    if names:
+        raise ValueError(
+            f"{owner}: layer '{layer.name}' ({type(layer).__name__}) is of a "
+            "subclass of a class of Keras that draws, and does in its own way "
+            f"{', '.join(f'`{name}`' for name in names)}. How it draws is not "
+            "known: say it, with `kerasdrop.register_stochastic("
+            f"{type(layer).__name__}, function)`."
+        )
+
+
+def check_saveable(model, owner):
+    cls = type(model)
+    known = keras.saving.get_registered_object(
+        keras.saving.get_registered_name(cls)
+    )
+    if known is not cls and not cls.__module__.startswith("keras."):
+        raise ValueError(
+            f"{owner}: the class {cls.__name__} of model '{model.name}' is "
+            "not registered, so that what is saved could not be loaded. "
+            "Decorate it with "
+            '`@keras.saving.register_keras_serializable("my_project")`.'
+        )
+
+
+def warn_of_unknown(model, owner):
+    unknown = adapters.unknown_layers(model)
+    if unknown:
+        listed = ", ".join(
+            f"'{layer.name}' ({type(layer).__name__})" for layer in unknown
+        )
+        warnings.warn(
+            f"{owner}: these layers of model '{model.name}' have random "
+            f"numbers of their own: {listed}. What they draw at inference is "
+            "drawn for each sample, by Keras; what they draw in training only "
+            "is not. If it should be, say how with "
+            "`kerasdrop.register_stochastic`.",
+            stacklevel=3,
+        )
+
+
+def _way_to_a_rate(layers):
+    """How a rate above 0 comes into one of these layers, which are at 0."""
+    own = [layer for layer in layers if isinstance(layer, StochasticLayer)]
+    if any(layer.schedule is None for layer in own):
+        return "Set a rate, e.g. `kerasdrop.set_rates(model, 0.5)`"
+    if own:
+        return (
+            f"The rate of '{own[0].name}' follows a schedule that is at 0 "
+            f"after {own[0].step} steps. Make a copy of the model with a rate "
+            "of its own for this: `keras.models.clone_model(model, "
+            "clone_function=...)` with `kerasdrop.layers.Dropout(0.5)` in "
+            "the place of the layer, then `set_weights`"
+        )
+    return (
+        "Give the model live rates, `model, _ = "
+        "kerasdrop.convert_dropout(model)`, and set one, "
+        "`kerasdrop.set_rates(model, 0.5)`"
+    )
+
+
+def check_draws(model, plan, owner):
+    layers = adapters.drawable_layers(model)
+    drawn = [layer for layer in layers if adapters.rate_of(layer) > 0.0]
+    for layer in drawn:
+        if adapters.is_by_keras(layer):
+            by_keras.check(layer, plan, owner)
+        elif isinstance(layer, rnn_cells.CELLS):
+            rnn_cells.check(layer, owner)
+        _check_overrides(layer, owner)
+    if drawn:
+        return
+    if layers:
+        raise ValueError(
+            f"{owner}: nothing in model '{model.name}' would be drawn: the "
+            f"rate of each layer that can draw is 0. {_way_to_a_rate(layers)}"
+            ".\n" + listing.table(model)
+        )
+    cure = (
+        "Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`, and train with it"
+    )
+    if adapters.may_draw(model):
+        return  # as only a pass tells, which then says so if nothing did
+    raise ValueError(
+        f"{owner}: no layer of model '{model.name}' can draw, so all samples "
+        f"would be the same. {cure}.\n" + listing.table(model)
+    )

@@ -1,0 +1,1 @@
+"""Samples of a batch, drawn by a model's own layers."""

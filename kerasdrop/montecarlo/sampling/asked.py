@@ -1,0 +1,187 @@
+"""What shows only in a pass: which layers ask for a draw, and where."""
+
+import contextlib
+import functools
+
+import numpy as np
+
+from kerasdrop import _backend
+from kerasdrop import masks
+from kerasdrop._adapters import adapters
+from kerasdrop._adapters import by_keras
+from kerasdrop._structure import keras_graph
+from kerasdrop._structure import model_tree
+from kerasdrop.masks import scopes
+from kerasdrop.montecarlo.sampling.passes import symbolic
+
+_LOOP = (
+    "draws inside a loop that the backend traces once for all of its steps "
+    "(`keras.ops.scan`, `map`, `while_loop`, `fori_loop`, `vectorized_map`, "
+    "the loop of a recurrent layer of yours), or in a function that is "
+    "compiled on its own (`tf.function`, `jax.jit`), so that each step would "
+    "have the same mask. Draw before the loop, write it as a loop of Python, "
+    "or make the step a cell in `keras.layers.RNN`, where each step draws "
+    "anew."
+)
+_UNSEEDED = (
+    "draws random numbers that are not seeded by Keras (`tf.random`, or on JAX "
+    "`keras.random` without a `seed`), so that its samples could not be "
+    "reproduced. Make a `keras.random.SeedGenerator` in its `__init__` and "
+    "hand it to `keras.random` as `seed`."
+)
+_ONLY_IN_TRAINING = (
+    "is called in training only, under `if training:`, so that a prediction "
+    "never reaches it. Call it always, `self.dropout(x, training=training)`: "
+    "it does nothing at inference by itself. Or set its rate to 0, if it "
+    "shall not be drawn."
+)
+_NOT_BY_ITSELF = (
+    "has a `call` of its own that, in a prediction, does not reach that of the "
+    "class that draws. Let it call `super().call(inputs, training=True)`, or "
+    "say how it draws, with `kerasdrop.register_stochastic`."
+)
+
+
+@contextlib.contextmanager
+def checking(model, inputs, layers, draw_of, keep_all=None):
+    """A `StochasticScope` for the block, in which all layers ask as they must.
+
+    Args:
+        model: The model that is run in the block.
+        inputs: Its inputs, tensors.
+        layers: The layers that draw.
+        draw_of, keep_all: As of `StochasticScope`.
+
+    Raises:
+        ValueError: If a layer asks inside a loop that is traced once, or if
+            the model runs a layer, or its owner, in which it would be drawn
+            in training, without its asking.
+    """
+    scope = scopes.StochasticScope(draw_of, layers, keep_all)
+    with entered(scope, model):
+        yield scope
+    silent = [layer for layer in layers if not scope.asked[id(layer)]]
+    if silent:
+        _check_silent(model, inputs, silent)
+    if not layers and not scope.asked[id(None)]:
+        raise ValueError(
+            f"no layer of model '{model.name}' can draw, so all samples would "
+            "be the same. Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`, "
+            "and train with it; of a layer of yours that is random in training "
+            "alone, say how it is drawn, with `kerasdrop.register_stochastic`."
+        )
+
+
+@contextlib.contextmanager
+def entered(scope, model):
+    """Enters a scope in which all random numbers are made from its draws.
+
+    Args:
+        scope: A `StochasticScope`.
+        model: The model that is run in the block.
+    """
+    has_foreign = False
+    for layer in keras_graph.all_layers(model):
+        has_foreign = has_foreign or adapters.is_foreign(layer)
+        for generator in by_keras.generators(layer):
+            scope.owners[id(generator)] = layer
+    with refusing(model), scope:
+        if has_foreign and _backend.SEEDS_OWN:
+            before = scope.asked[id(None)]
+            with _backend.seeded(lambda: by_keras.own_seed(scope)):
+                scope.asked[id(None)] = before
+                state = _backend.random_state()
+                yield
+                scope.asked[id(None)] += _backend.has_drawn(state)
+        else:
+            yield
+
+
+@contextlib.contextmanager
+def refusing(model):
+    """What cannot be drawn in the block is an error that names the layer."""
+    try:
+        yield
+    except scopes.AskedInLoop as error:
+        raise ValueError(f"{_named(model, error.layer)} {_LOOP}") from None
+    except scopes.Unseeded as error:
+        raise ValueError(f"{_named(model, error.layer)} {_UNSEEDED}") from None
+
+
+def _named(model, layer):
+    if layer is None:
+        return f"A random number generator of model '{model.name}'"
+    paths = {id(one): path for path, one in model_tree.walk(model)}
+    return (
+        f"Layer '{paths.get(id(layer), layer.name)}' "
+        f"({model_tree.class_name(layer)}) of model '{model.name}'"
+    )
+
+
+def _check_silent(model, inputs, silent):
+    """Raises if one of the layers should have asked and did not.
+
+    A layer may stand in a part of the model that predictions do not run, such
+    as a head for training alone: then nothing is wrong.
+    """
+    called, _ = _trial(model, inputs, silent, training=False)
+    _, asked = _trial(model, inputs, silent, training=True)
+    for layer in silent:
+        if id(layer) in called:
+            raise ValueError(f"{_named(model, layer)} {_NOT_BY_ITSELF}")
+        owners = [
+            one
+            for one in keras_graph.all_layers(model)
+            if any(sub is layer for sub in model_tree.sublayers(one))
+        ]
+        runs = any(one is model or id(one) in called for one in owners)
+        if runs and asked[id(layer)]:
+            raise ValueError(f"{_named(model, layer)} {_ONLY_IN_TRAINING}")
+
+
+def _trial(model, inputs, layers, training):
+    """Ids of the layers that a call runs; and how often each of `layers` asks.
+
+    The model is called on symbolic inputs: nothing in it moves.
+    """
+    called = set()
+    key = masks.key_of_seed(0)
+    one = np.zeros(1, "int32")
+
+    def draw_of(layer, *_):
+        # A seed is that of the first row.
+        return (
+            masks.Draw(key, 0)
+            if layer is not None
+            else masks.Draw(key, one, one)
+        )
+
+    scope = scopes.StochasticScope(draw_of, layers)
+
+    def run(inputs):
+        # Keras may try more than once: on PyTorch without data, then with.
+        called.clear()
+        scope.asked.clear()
+        with _recording(model, called), scope:
+            return model(inputs, training=training)
+
+    symbolic.run(run, inputs)
+    return called, scope.asked
+
+
+@contextlib.contextmanager
+def _recording(model, called):
+    """Adds to `called` the id of each layer that is called in the block."""
+
+    def recorded(layer):
+        plain = layer.call
+
+        @functools.wraps(plain)
+        def call(*args, **kwargs):
+            called.add(id(layer))
+            return plain(*args, **kwargs)
+
+        return layer, "call", call
+
+    with adapters.replaced(list(map(recorded, keras_graph.all_layers(model)))):
+        yield

@@ -1,0 +1,221 @@
+"""Draws the samples of a batch, in chunks of any size."""
+
+import contextlib
+import functools
+
+import keras
+import numpy as np
+from keras import ops
+from keras import tree
+
+from kerasdrop import _backend
+from kerasdrop import masks
+from kerasdrop._adapters import adapters
+from kerasdrop.masks import plans
+from kerasdrop.masks import scopes
+from kerasdrop.montecarlo.sampling.passes import asked
+from kerasdrop.montecarlo.splitting import replay
+
+
+@contextlib.contextmanager
+def sampler(
+    model,
+    key,
+    plan,
+    inputs,
+    rows,
+    vectorized=True,
+    in_parts=False,
+    keep_all=None,
+):
+    """Inside the block, a function that draws samples.
+
+    Args:
+        model: A built model.
+        key: int32 tensor `(2, 2, 1)`, what all samples depend on.
+        plan: One of `plans.PLANS`.
+        inputs: The model's inputs, tensors `(batch, ...)`.
+        rows: int32 `(batch,)`, each row's place in the data.
+        vectorized: Whether the samples of a chunk are run side by side, as
+            rows of one batch. If not, each is a plain call of the model.
+        in_parts: Whether samples of one set are drawn in several chunks.
+        keep_all: As of `masks.Draw`.
+
+    Yields:
+        A function of the samples' numbers, int32 `(samples,)`, that returns
+        the model's outputs, each `(batch, samples, ...)` and float32 or
+        float64.
+    """
+    numbers = drawn_layers(model)
+    draws = _draws(numbers, key, plan, rows, vectorized, in_parts, keep_all)
+
+    def scope(samples):
+        """A scope for the draws of these samples, one call of it."""
+        return asked.checking(model, inputs, numbers, draws(samples), keep_all)
+
+    with adapters.asking_the_scope(model, numbers):
+        if vectorized:
+            folded = _folded(model, inputs, list(numbers))
+            yield functools.partial(_side_by_side, folded, scope)
+        else:
+            yield functools.partial(_one_by_one, model, inputs, rows, scope)
+
+
+def _folded(model, inputs, layers):
+    """The model on its inputs, behind which all draws of samples are made."""
+    while True:
+        holders = adapters.holders_of(model, layers)
+        try:
+            with asked.refusing(model):
+                return replay.FoldedModel(model, inputs, holders)
+        except scopes.DrawsInPrefix as error:
+            # It draws at inference by itself, as only its call tells.
+            if error.layer is None or error.layer in layers:
+                raise ValueError(
+                    f"Something in model '{model.name}' draws random numbers "
+                    "that is no layer of its own, such as an activation. Put "
+                    "it into a layer of yours."
+                ) from None
+            layers = [*layers, error.layer]
+
+
+def drawn_layers(model):
+    """A dict from each layer that draws in a pass to its number."""
+    return {
+        layer: number
+        for number, layer in enumerate(adapters.drawable_layers(model))
+        if not adapters.is_constant(layer)
+    }
+
+
+def _side_by_side(folded, scope, samples):
+    num_samples = samples.shape[0]
+    outputs = folded.samples(num_samples, functools.partial(scope, samples))
+    return tree.map_structure(
+        lambda output: _precise(
+            ops.reshape(output, (-1, num_samples, *ops.shape(output)[1:]))
+        ),
+        outputs,
+    )
+
+
+def _one_by_one(model, inputs, rows, scope, samples):
+    structure = None
+
+    def one(sample):
+        nonlocal structure
+        with scope(ops.reshape(sample, (1,))):
+            structure = model(inputs, training=False)
+        _check_batch_axis(model, structure, rows)
+        return [_precise(output) for output in tree.flatten(structure)]
+
+    if samples.shape[0] == 1:
+        outputs = [output[None] for output in one(samples)]
+    else:
+        # A loop and not its rounds written out: the model is compiled once.
+        outputs = ops.map(one, samples)
+    return tree.pack_sequence_as(
+        structure, [ops.swapaxes(output, 0, 1) for output in outputs]
+    )
+
+
+def _check_batch_axis(model, outputs, rows):
+    for path, output in tree.flatten_with_path(outputs):
+        if tuple(output.shape[:1]) == tuple(rows.shape):
+            continue
+        name = " ".join(["output", *map(repr, path)])
+        raise ValueError(
+            f"The statistics of a row need outputs whose first axis is the "
+            f"batch, here of {rows.shape[0]} rows. Let model '{model.name}' "
+            "return such outputs: what the rows have in common, e.g. with "
+            "`keras.ops.broadcast_to`, once for each row. Received: "
+            f"{name} of shape {tuple(output.shape)}"
+        )
+
+
+def _precise(output):
+    """The output in float32, or float64 if it is in that."""
+    if keras.backend.standardize_dtype(output.dtype) != "float64":
+        output = ops.cast(output, "float32")
+    return output
+
+
+def drawing():
+    """The `keep_all` of a pass that draws: an argument, if it is compiled."""
+    return ops.convert_to_tensor(False) if _backend.COMPILES else None
+
+
+@contextlib.contextmanager
+def inference(model, key, plan, rows, samples, vectorized=True):
+    """Inside the block all that is known to draw is in inference.
+
+    What is not known, and draws from Keras' generators, draws what it would in
+    a pass of these samples.
+
+    Args:
+        model, key, plan, rows, vectorized: As in `sampler`.
+        samples: int32 `(samples,)`.
+
+    Yields:
+        A `scopes.InferenceScope`.
+    """
+    numbers = drawn_layers(model)
+    draws = _draws(numbers, key, plan, rows, vectorized)
+    scope = scopes.InferenceScope(draws(samples), numbers)
+    with (
+        adapters.asking_the_scope(model, numbers),
+        adapters.obeying_training(),
+        asked.entered(scope, model),
+    ):
+        yield scope
+
+
+def _draws(
+    numbers, key, plan, rows, vectorized=True, in_parts=False, keep_all=None
+):
+    """Function of samples that returns what is drawn for them.
+
+    Args:
+        numbers: As `drawn_layers` returns it.
+        key, plan, rows, vectorized, in_parts, keep_all: As in `sampler`.
+    """
+    of_layers = masks.derived_keys(key, list(numbers.values()))
+    keys = dict(zip(map(id, numbers), of_layers))
+
+    def draws(samples):
+        index, of_rows = plans.index_and_rows(plan, samples, rows)
+        draw = masks.Draw(
+            None,
+            index,
+            of_rows,
+            plans.set_size(plan),
+            1 if in_parts else samples.shape[0],
+            None if vectorized else of_rows[:1],
+            keep_all,
+        )
+        return _draws_of_layers(key, keys, draw)
+
+    return draws
+
+
+def _draws_of_layers(key, keys, draw):
+    """What each layer draws in one pass, as `scopes.StochasticScope` asks it.
+
+    A layer that is called again draws anew, and anew at each step of a loop.
+    """
+
+    def draw_of(layer, number, steps):
+        if layer is None:
+            # A generator of Keras in a layer that is not known: no number of
+            # a layer is below 0.
+            of_call = masks.derived_key(key, np.int32(-1))
+        else:
+            of_call = keys[id(layer)]
+        if number:
+            of_call = masks.derived_key(of_call, np.int32(number))
+        for step in steps:
+            # Below 0: no number of a call.
+            of_call = masks.derived_key(of_call, -1 - step)
+        return draw._replace(key=of_call)
+
+    return draw_of

@@ -1,0 +1,1 @@
+"""What of a model runs once, and what runs for each sample."""

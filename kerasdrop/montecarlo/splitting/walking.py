@@ -1,0 +1,281 @@
+"""One pass over a graph: over its prefix, or over the rest for some samples.
+
+All that Keras does around a call it does as ever: it converts inputs, hands on
+masks and casts variables.
+"""
+
+import functools
+
+import keras
+from keras import ops
+from keras import tree
+
+from kerasdrop._structure import keras_graph
+from kerasdrop.montecarlo.splitting import misfits
+
+
+class Fold(keras.layers.Layer):
+    """Repeats each row `num_samples` times, its padding mask included.
+
+    A layer only because Keras hands masks from layer to layer.
+    """
+
+    def __init__(self, num_samples, axis=0):
+        super().__init__(autocast=False, name="fold")
+        self.num_samples = num_samples
+        self.axis = axis
+        self.supports_masking = True
+        self.built = True
+
+    def call(self, inputs):
+        return ops.repeat(inputs, self.num_samples, axis=self.axis)
+
+    def compute_mask(self, inputs, previous_mask):
+        return repeated_mask(previous_mask, self.num_samples, self.axis)
+
+
+def repeated_mask(mask, num_samples, axis):
+    """A mask for folded inputs; `axis` is the batch, None for none."""
+    if mask is None or axis is None or axis >= len(mask.shape):
+        return mask
+    return ops.repeat(mask, num_samples, axis=axis)
+
+
+class _Inside(keras.layers.Layer):
+    """Runs what is left of a graph, as inside the call of its layer.
+
+    Keras then casts variables, and hands the mask of the inputs on to outputs
+    without one, as it does around the whole call.
+    """
+
+    def __init__(self, layer, function):
+        super().__init__(
+            dtype=layer.dtype_policy, autocast=layer.autocast, name="rest"
+        )
+        self.supports_masking = layer.supports_masking
+        self._of_layer = layer.compute_mask
+        self._function = function
+        self.built = True
+
+    def call(self, inputs, mask=None):
+        return self._function()
+
+    def compute_mask(self, inputs, previous_mask):
+        return self._of_layer(inputs, previous_mask)
+
+
+class _NotYet:
+    """Stands for an output of which there will be one for each sample."""
+
+
+class Memory:
+    """What the prefix of one call of a graph leaves to the rest.
+
+    Attributes:
+        values: The plain results that are still needed, by symbolic tensor.
+        masks: The padding masks of its inputs, in their structure, or None.
+        prepared: Function that makes of an operation what is to be called.
+        of_call: The memories of the graphs called inside, by node.
+    """
+
+    def __init__(self):
+        self.values = {}
+        self.masks = None
+        self.prepared = None
+        self.of_call = {}
+
+    def enter(self, graph, inputs, masks, prepared):
+        """Notes what a graph is called with."""
+        self.values = dict(zip(map(id, graph.inputs), inputs))
+        if any(mask is not None for mask in tree.flatten(masks)):
+            self.masks = masks
+        self.prepared = prepared
+
+
+class Walk:
+    """One pass over a graph: over its prefix, or over the rest for samples.
+
+    Args:
+        model: The model whose graph it is.
+        num_rows: The size of the batch, or None if it is not known.
+        num_samples: How often a row is repeated; None in the prefix.
+        observe: As in `FoldedModel`.
+        failures: `misfits.Failures`.
+    """
+
+    def __init__(self, model, num_rows, num_samples, observe, failures):
+        self._model = model
+        self._num_samples = num_samples
+        self._num_rows = num_rows and num_rows * (num_samples or 1)
+        self._observe = observe
+        self._failures = failures
+        self._casts = False
+        # A layer takes longer to make than to call.
+        self._fold = functools.cache(functools.partial(Fold, num_samples))
+
+    def once(self, part, memory):
+        """Makes the calls of the prefix; returns outputs, or `_NotYet`s."""
+        values = memory.values
+        for step in part.steps:
+            if step.is_split:
+                outputs = self._entered(step, memory)
+            elif step.is_once:
+                outputs = self._made(step, values, memory)
+            else:
+                continue
+            for symbolic, output in zip(step.node.outputs, outputs):
+                if not isinstance(output, _NotYet):
+                    values[id(symbolic)] = output
+            for key in step.done_once:
+                values.pop(key, None)
+        return [values.get(id(t), _NotYet()) for t in part.graph.outputs]
+
+    def _entered(self, step, memory):
+        """Enters a graph with plain tensors, as far as its prefix goes."""
+        inside = memory.of_call[id(step.node)] = Memory()
+
+        def run(inputs, masks, prepared):
+            inside.enter(step.inside.graph, inputs, masks, prepared)
+            return self.once(step.inside, inside)
+
+        return self._called(step, memory.values, memory, run)
+
+    def _called(self, step, values, memory, run):
+        args, kwargs = keras_graph.arguments_of(step.node, values)
+        entrance = keras_graph.entrance(step.node.operation, run)
+        return tree.flatten(memory.prepared(entrance)(*args, **kwargs))
+
+    def rest(self, part, memory):
+        """The flat outputs of the model, folded."""
+        folded = {}
+
+        def run():
+            self._repeat(part, memory, folded)
+            return [
+                self._folded(part.layouts.of[id(t)], id(t), memory, folded)
+                for t in part.graph.outputs
+            ]
+
+        return self._as_inside(self._model, Memory(), (), run)
+
+    def _left(self, step, memory):
+        """What a graph that was entered returns; `_NotYet` where it has."""
+        inside = memory.of_call[id(step.node)]
+
+        def run():
+            folded = {}
+            self._repeat(step.inside, inside, folded)
+            return [
+                folded[id(t)] if id(t) in step.inside.drawn else _NotYet()
+                for t in step.inside.graph.outputs
+            ]
+
+        return self._as_inside(step.node.operation, inside, step.mask_axes, run)
+
+    def _as_inside(self, layer, memory, mask_axes, run):
+        """`run()`, as if inside the call of a layer that was entered."""
+        casts = self._casts or layer.compute_dtype != layer.variable_dtype
+        masks = memory.masks if layer.supports_masking else None
+        if masks is None and not casts:
+            return run()
+        if masks is not None:
+            flat = map(self._repeated_mask, tree.flatten(masks), mask_axes)
+            masks = tree.pack_sequence_as(masks, list(flat))
+        before, self._casts = self._casts, casts
+        try:
+            outputs = _Inside(layer, run)(ops.zeros(()), mask=masks)
+        finally:
+            self._casts = before
+        return tree.flatten(outputs)
+
+    def _repeated_mask(self, mask, axis):
+        return repeated_mask(mask, self._num_samples, axis)
+
+    def _repeat(self, part, memory, folded):
+        """Makes the calls behind the prefix, and adds what they return."""
+        for step in part.steps:
+            if step.is_split:
+                outputs = self._left(step, memory)
+            elif step.is_repeated:
+                tensors = {
+                    id(t): self._folded(
+                        step.layouts[id(t)], id(t), memory, folded
+                    )
+                    for t in step.node.input_tensors
+                }
+                if step.inside is None:
+                    outputs = self._made(step, tensors, memory)
+                else:
+                    outputs = self._entered_folded(step, tensors, memory)
+            else:
+                continue
+            for symbolic, output in zip(step.node.outputs, outputs):
+                if not isinstance(output, _NotYet):
+                    folded[id(symbolic)] = output
+            for key in step.done_repeated:
+                folded.pop(key, None)
+
+    def _entered_folded(self, step, tensors, memory):
+        def run(inputs, masks, prepared):
+            inside = Memory()
+            inside.enter(step.inside.graph, inputs, masks, prepared)
+            folded, inside.values = inside.values, {}
+            self._repeat(step.inside, inside, folded)
+            return [folded[id(t)] for t in step.inside.graph.outputs]
+
+        return self._called(step, tensors, memory, run)
+
+    def _folded(self, layout, key, memory, folded):
+        if key not in folded:
+            tensor = memory.values[key]
+            # What has no batch (a learned constant) stays as it is.
+            if tensor is None or layout.axis is None:
+                return tensor
+            folded[key] = self._fold(layout.axis)(tensor)
+        return folded[key]
+
+    def _made(self, step, tensors, memory):
+        """The flat outputs of a call on these tensors."""
+        operation = step.node.operation
+        call = memory.prepared(operation) if step.minds_context else operation
+
+        def again(tensors):
+            args, kwargs = keras_graph.arguments_of(step.node, tensors)
+            return tree.flatten(call(*args, **kwargs))
+
+        try:
+            outputs = again(tensors)
+        except Exception as error:
+            if self._num_samples is None or not misfits.may_explain(error):
+                raise
+            with self._failures.kept():
+                misfits.explain(
+                    self._model,
+                    step,
+                    error,
+                    lambda: again(self._of_one_sample(step, tensors)),
+                )
+            raise
+        misfits.check_rows(
+            self._model, step, outputs, self._num_rows, self._failures
+        )
+        if self._observe is not None:
+            self._observe(
+                operation,
+                [tensors[id(t)] for t in step.node.input_tensors],
+                outputs,
+                self._num_samples is not None,
+                step.begins,
+            )
+        return outputs
+
+    def _of_one_sample(self, step, tensors):
+        """Of folded tensors, the rows of the first sample alone."""
+        one = {}
+        for key, tensor in tensors.items():
+            axis = step.layouts[key].axis
+            if axis is not None and tensor is not None:
+                rows = slice(None, None, self._num_samples)
+                tensor = tensor[(slice(None),) * axis + (rows,)]
+            one[key] = tensor
+        return one

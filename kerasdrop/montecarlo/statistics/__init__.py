@@ -1,0 +1,1 @@
+"""What is kept of the samples, and what follows from it."""

@@ -1,0 +1,232 @@
+"""Reads off a model's graph what kind of numbers each of its outputs is.
+
+An output is followed back through operations that leave a probability a
+probability (reshapes, casts, averages, inner models) to the activation that
+made it. Everything else is a regression.
+"""
+
+import dataclasses
+
+import keras
+
+from kerasdrop import layers
+from kerasdrop._structure import keras_graph
+
+REGRESSION = "regression"
+
+# Wrappers whose outputs are those of the layer inside.
+_WRAPPERS = (
+    keras.layers.TimeDistributed,
+    layers.ConcreteDropout,
+    layers.DropConnect,
+)
+
+_OPERATIONS = {
+    "Softmax": "probabilities",
+    "LogSoftmax": "logits",
+    "Sigmoid": "binary",
+}
+_FUNCTIONS = (
+    (keras.activations.softmax, "probabilities"),
+    (keras.ops.softmax, "probabilities"),
+    (keras.activations.log_softmax, "logits"),
+    (keras.ops.log_softmax, "logits"),
+    (keras.activations.sigmoid, "binary"),
+    (keras.ops.sigmoid, "binary"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """What was read off one output.
+
+    Attributes:
+        kind: One of `kinds.KINDS`.
+        class_axis: Integer, the axis with the classes; None without any. It
+            is not the last one where the model moves it.
+        rank: Integer, the number of axes.
+    """
+
+    kind: str
+    class_axis: object = None
+    rank: object = None
+
+
+_OTHER = Read(REGRESSION)
+
+
+def read(model):
+    """A `Read` for each output, in their structure; None without a graph."""
+    graph = keras_graph.graph_of(model)
+    if graph is None:
+        return None
+    found = [_of_tensor(tensor, graph, {}) for tensor in graph.outputs]
+    return keras_graph.packed_outputs(graph, found)
+
+
+def _of_tensor(tensor, graph, outer):
+    """What a symbolic tensor of a graph is.
+
+    Args:
+        outer: Dict from the id of an input of the graph to a function that
+            reads what it is in the graph around.
+    """
+    for node in keras_graph.nodes_of(graph):
+        for number, output in enumerate(node.outputs):
+            if output is tensor:
+                return _of_call(node, number, graph, outer)
+    inside = outer.get(id(tensor))
+    return _OTHER if inside is None else inside()
+
+
+def _of_call(node, number, graph, outer):
+    """What output `number` of a call is."""
+
+    def of_inputs():
+        return [_of_tensor(t, graph, outer) for t in node.input_tensors]
+
+    return _of_operation(
+        node.operation,
+        node.outputs[number],
+        node.input_tensors,
+        number,
+        of_inputs,
+        lambda t: lambda: _of_tensor(t, graph, outer),
+    )
+
+
+def _of_operation(operation, output, inputs, number, of_inputs, reader):
+    inner = keras_graph.graph_of(operation)
+    if inner is not None:
+        outer = {}
+        if len(inner.inputs) == len(inputs):
+            outer = {
+                id(inside): reader(tensor)
+                for inside, tensor in zip(inner.inputs, inputs)
+            }
+        return _of_tensor(inner.outputs[number], inner, outer)
+    if isinstance(operation, _WRAPPERS):
+        # It may see one axis less, so axes are counted from the end.
+        return _of_operation(
+            operation.layer, output, inputs, number, of_inputs, reader
+        )
+    rank = len(output.shape)
+    name = keras_graph.name_of_class(operation)
+    if name in _OPERATIONS:
+        return _made(_OPERATIONS[name], getattr(operation, "axis", -1), rank)
+    if name in _AXIS_BEHIND:
+        return _kept(name, operation, output, inputs, of_inputs())
+    if isinstance(operation, keras.layers.RNN):
+        return _OTHER  # the activation is one of several factors
+    return _of_activation(operation, rank, of_inputs)
+
+
+def _of_activation(operation, rank, of_inputs):
+    activation = getattr(operation, "activation", None)
+    if isinstance(activation, keras.layers.Softmax):
+        return _made("probabilities", activation.axis, rank)
+    for function, kind in _FUNCTIONS:
+        if activation is function:
+            return _made(kind, -1, rank)
+    is_linear = activation is keras.activations.linear
+    if is_linear and isinstance(operation, keras.layers.Activation):
+        return of_inputs()[0]
+    return _OTHER
+
+
+def _made(kind, axis, rank):
+    if kind == "binary":
+        return Read(kind)
+    axes = [axis] if isinstance(axis, int) else list(axis or ())
+    if len(axes) != 1:  # a softmax over several axes together
+        return _OTHER
+    return Read(kind, axes[0] % rank, rank)
+
+
+def _kept(name, operation, output, inputs, found):
+    """What becomes of probabilities in a call that keeps elements."""
+    if len(set(found)) != 1 or found[0].kind == REGRESSION:
+        return _OTHER
+    (first, *_) = found
+    if first.kind == "binary":
+        return first
+    before, after = list(inputs[0].shape), list(output.shape)
+    axis = _AXIS_BEHIND[name](operation, first.class_axis, before, after)
+    if axis is None or after[axis] != before[first.class_axis]:
+        return _OTHER
+    return Read(first.kind, axis, len(after))
+
+
+# Functions of (operation, axis of the classes, shape before, shape behind)
+# that return the axis of the classes behind, or None where they are mixed.
+
+
+def _same_axis(operation, axis, before, after):
+    return axis
+
+
+def _last_axis(operation, axis, before, after):
+    if getattr(operation, "data_format", None) == "channels_first":
+        return None
+    return len(after) - 1 if after and axis == len(before) - 1 else None
+
+
+def _picked_axis(operation, axis, before, after):
+    # Which axes an index takes away is told by their sizes alone.
+    is_unique = before[1:].count(before[axis]) == 1
+    return _last_axis(operation, axis, before, after) if is_unique else None
+
+
+def _axis_of_mean(operation, axis, before, after):
+    over = operation.axis
+    over = range(len(before)) if over is None else over
+    over = [over] if isinstance(over, int) else over
+    over = {one % len(before) for one in over}
+    if axis in over:
+        return None
+    if len(before) == len(after):
+        return axis
+    return axis - sum(one < axis for one in over)
+
+
+def _axis_of_stack(operation, axis, before, after):
+    return axis + (operation.axis % len(after) <= axis)
+
+
+def _axis_of_concatenation(operation, axis, before, after):
+    return None if operation.axis % len(before) == axis else axis
+
+
+def _axis_of_permutation(operation, axis, before, after):
+    return (0, *operation.dims).index(axis)
+
+
+def _axis_of_transpose(operation, axis, before, after):
+    axes = operation.axes or range(len(before))[::-1]
+    return [one % len(before) for one in axes].index(axis)
+
+
+_AXIS_BEHIND = {
+    **dict.fromkeys(
+        (
+            *("Identity", "Cast", "ActivityRegularization", "Average"),
+            *("Cropping1D", "Cropping2D", "Cropping3D"),
+        ),
+        _same_axis,
+    ),
+    "GetItem": _picked_axis,
+    "Mean": _axis_of_mean,
+    "Stack": _axis_of_stack,
+    "Concatenate": _axis_of_concatenation,
+    "Permute": _axis_of_permutation,
+    "Transpose": _axis_of_transpose,
+    **dict.fromkeys(
+        (
+            *("Flatten", "Reshape", "Squeeze", "ExpandDims", "RepeatVector"),
+            *("AveragePooling1D", "AveragePooling2D", "AveragePooling3D"),
+            *("GlobalAveragePooling1D", "GlobalAveragePooling2D"),
+            "GlobalAveragePooling3D",
+        ),
+        _last_axis,
+    ),
+}

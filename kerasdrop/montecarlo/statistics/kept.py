@@ -1,0 +1,51 @@
+"""Samples that are kept one by one, in tensors of a fixed size."""
+
+from keras import ops
+
+from kerasdrop import _backend
+from kerasdrop.masks import plans
+
+
+def room(feature, capacity):
+    """Zeros `(batch, capacity, ...)`."""
+    return ops.repeat(ops.zeros_like(feature[:, :1]), capacity, axis=1)
+
+
+def cut(samples, in_sets, rest, num_samples):
+    """The samples that were drawn, of those that would have been.
+
+    Args:
+        samples: `(batch, capacity, ...)`.
+        in_sets: Integer, samples drawn from the first one on.
+        rest: Integer, samples drawn at the end.
+        num_samples: Integer, samples that were to be drawn.
+    """
+    in_sets = min(in_sets, samples.shape[1])
+    rest_at = max(num_samples - rest, in_sets)
+    return ops.concatenate([samples[:, :in_sets], samples[:, rest_at:]], axis=1)
+
+
+def with_samples(samples, chunk, first):
+    """`samples` with those from number `first` on replaced by `chunk`.
+
+    What is beyond the last sample to be kept is written behind it.
+    """
+    if _backend.is_exporting():
+        return _with_samples_chosen(samples, chunk, first)
+    end = samples.shape[1] - chunk.shape[1]
+    start = ops.minimum(ops.cast(first, "int32"), end)
+    place = [0, start] + [0] * (len(chunk.shape) - 2)
+    return ops.slice_update(samples, place, chunk)
+
+
+def _with_samples_chosen(samples, chunk, first):
+    """The same in operations that exporters have."""
+    size = chunk.shape[1]
+    if isinstance(first, int):
+        parts = [samples[:, :first], chunk, samples[:, first + size :]]
+        return ops.concatenate(parts, axis=1)
+    place = plans.range_of(0, samples.shape[1]) - first
+    inside = ops.clip(place, 0, size - 1)
+    shape = (1, -1) + (1,) * (len(chunk.shape) - 2)
+    is_new = ops.reshape(place == inside, shape)
+    return ops.where(is_new, ops.take(chunk, inside, axis=1), samples)

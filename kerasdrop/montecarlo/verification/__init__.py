@@ -1,0 +1,1 @@
+"""The self-check of a model, and what it leaves untouched."""

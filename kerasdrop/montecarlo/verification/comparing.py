@@ -1,0 +1,256 @@
+"""Compares what two runs of a model made, call by call."""
+
+import itertools
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from kerasdrop._structure import keras_graph
+
+# In parts of the largest value of a tensor: so many units of rounding, or so
+# many times what a plain call differs from itself on other rows.
+_ROUNDING = 32
+_FLOORS = 4
+# A plain call that differs from itself by more is no rounding.
+_MOST_FLOOR = 64
+# In parts of the largest input of a call: rounding where large numbers cancel.
+_CANCELLATION = 4
+
+# The path of what a model returns.
+OUTPUTS = "the outputs"
+
+_EPS = {
+    "float64": 2.0**-52,
+    "float32": 2.0**-23,
+    "float16": 2.0**-10,
+    "bfloat16": 2.0**-7,
+}
+
+
+class Call(NamedTuple):
+    """One call of a layer or an operation, as numpy arrays.
+
+    Attributes:
+        path: Of what was called.
+        outputs: List of arrays.
+        largest_input: None, or the largest absolute value of its inputs.
+    """
+
+    path: str
+    outputs: list
+    largest_input: object = None
+
+
+class Difference(NamedTuple):
+    """The first call of which two runs made different things.
+
+    Attributes:
+        path: Of what was called.
+        size: In parts of the largest value of the tensor; infinite where only
+            one has numbers that are not finite.
+        allowed: What rounding may make of it.
+    """
+
+    path: str
+    size: float
+    allowed: float
+
+
+def eps(model):
+    """The unit of rounding of the coarsest dtype that a layer computes in."""
+    dtypes = {
+        layer.compute_dtype
+        for layer in keras_graph.all_layers(model)
+        if isinstance(layer, keras.layers.Layer)
+    }
+    return max(_EPS.get(dtype, _EPS["float32"]) for dtype in dtypes)
+
+
+def tolerance(model, floor=0.0):
+    """What a tensor may differ by, in parts of its largest value.
+
+    Args:
+        model: A model.
+        floor: What a plain call differs from itself on other rows.
+    """
+    unit = eps(model)
+    floor = floor if floor <= _MOST_FLOOR * unit else 0.0
+    return max(_ROUNDING * unit, _FLOORS * floor)
+
+
+def first_difference(model, reference, found, allowed, layouts, at_least=1):
+    """The first `Difference` between two runs, or None; and the largest size.
+
+    A call is compared with that call of the same layer in the reference that
+    is the most like it: a shared layer may be called in another order, and
+    what is run once for all samples may be run for each.
+
+    Args:
+        model: The model.
+        reference, found: Lists of `Call`.
+        allowed: As `tolerance` returns it.
+        layouts: `Layouts`.
+        at_least: Integer. Differences in fewer layers, if none is of the
+            outputs, have no consequences, and are none.
+    """
+    largest, differences = 0.0, []
+    by_path = {}
+    for call in reference:
+        by_path.setdefault(call.path, []).append(call)
+    for call in found:
+        sizes = [
+            _size(model, other, call, allowed, layouts)
+            for other in by_path.get(call.path, ())
+        ]
+        if not sizes:
+            continue
+        size = min(sizes)
+        if size > allowed:
+            differences.append(Difference(call.path, size, allowed))
+        else:
+            largest = max(largest, size)
+    paths = {difference.path for difference in differences}
+    counts = len(paths) >= at_least or OUTPUTS in paths
+    return (differences[0] if counts else None), largest
+
+
+def _size(model, reference, call, allowed, layouts):
+    if len(reference.outputs) != len(call.outputs):
+        return np.inf
+    sizes = [0.0]
+    for one, other in zip(reference.outputs, call.outputs):
+        cancels = 0.0
+        if reference.largest_input is not None:
+            unit = _CANCELLATION * eps(model)
+            cancels = unit * float(reference.largest_input)
+        least = np.inf
+        for pair in layouts.pairs(one, other):
+            least = min(least, distance(*pair, cancels))
+            if least <= allowed:
+                break
+        sizes.append(least)
+    return max(sizes)
+
+
+def distance(reference, found, free=0.0):
+    """The largest difference, in parts of the largest value of the reference.
+
+    Args:
+        reference, found: Arrays that can be broadcast.
+        free: An absolute difference that counts as none.
+
+    Returns:
+        A float; infinite where only one is finite, or both are not the same.
+    """
+    reference, found = np.broadcast_arrays(reference, found)
+    finite = np.isfinite(reference)
+    if not np.array_equal(finite, np.isfinite(found)):
+        return np.inf
+    if not np.array_equal(reference[~finite], found[~finite], equal_nan=True):
+        return np.inf
+    reference = reference[finite].astype("float64")
+    difference = np.abs(reference - found[finite])
+    most = np.max(difference, initial=0.0)
+    if most <= free:
+        return 0.0
+    scale = np.max(np.abs(reference), initial=0.0)
+    return most / scale if scale else np.inf
+
+
+class Layouts(NamedTuple):
+    """How a tensor of a batch, and one of some of its rows, may hold the rows.
+
+    Attributes:
+        num_rows: Integer, the rows of the batch.
+        order: Integers, the numbers of those rows of it that the other has;
+            None for all.
+        num_samples: Integer: the other may have so many samples of each row.
+        only_first: Whether only the first of these is compared.
+    """
+
+    num_rows: int
+    order: object = None
+    num_samples: int = 1
+    only_first: bool = False
+
+    def pairs(self, one, other):
+        """Yields pairs of arrays that can be broadcast, the likeliest first.
+
+        The two agree if those of one pair do.
+        """
+        order = self.order
+        if order is None:
+            if one.shape == other.shape:
+                yield one, other
+            order = np.arange(self.num_rows)
+            yield from self._pairs(one, other, order)
+            for a, b in self._pairs(other, one, order):
+                yield b, a
+        elif any(size % self.num_rows == 0 for size in one.shape):
+            yield from self._pairs(one, other, order)
+            if one.shape == other.shape:
+                yield one, other
+        else:
+            # No axis can be that of the rows: what is taken of one row may be
+            # used for its shape alone.
+            yield _NOTHING, _NOTHING
+
+    def _pairs(self, one, other, order):
+        for axis, size in enumerate(one.shape):
+            before, behind = one.shape[:axis], one.shape[axis + 1 :]
+            if (
+                one.ndim != other.ndim
+                or size % self.num_rows
+                or (other.shape[:axis], other.shape[axis + 1 :])
+                != (before, behind)
+            ):
+                continue
+            yield from self._along(one, other, order, axis)
+
+    def _along(self, one, other, order, axis):
+        """The pairs if the rows are in this axis."""
+        before, behind = one.shape[:axis], one.shape[axis + 1 :]
+        per_row = one.shape[axis] // self.num_rows
+        for samples in sorted({self.num_samples, 1}, reverse=True):
+            if other.shape[axis] != per_row * len(order) * samples:
+                continue
+            for outer, inner in _around(per_row):
+                rows = one.reshape(
+                    *before, outer, self.num_rows, 1, inner, *behind
+                )
+                parts = other.reshape(
+                    *before, outer, len(order), samples, inner, *behind
+                )
+                if self.only_first:
+                    parts = np.take(parts, [0], axis=axis + 2)
+                yield np.take(rows, order, axis=axis + 1), parts
+
+
+_NOTHING = np.zeros(0, "float32")
+
+
+def _around(size):
+    """What may stand around the rows in an axis: outside, and inside."""
+    for outer in range(1, size + 1):
+        if size % outer == 0:
+            yield outer, size // outer
+
+
+def unequal(calls, others, allowed):
+    """Paths of the calls of which two runs of the same differ.
+
+    Args:
+        calls, others: Lists of `Call`, of the same calls in the same order.
+        allowed: As `tolerance` returns it.
+    """
+    return [
+        one.path
+        for one, other in zip(calls, others)
+        if any(
+            a.shape != b.shape or distance(a, b) > allowed
+            for a, b in itertools.zip_longest(
+                one.outputs, other.outputs, fillvalue=np.zeros(0)
+            )
+        )
+    ]

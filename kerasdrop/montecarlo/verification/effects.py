@@ -1,0 +1,282 @@
+"""Whether what a layer draws changes what it makes, and as it must."""
+
+import contextlib
+import functools
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from kerasdrop import layers
+from kerasdrop._adapters import adapters
+from kerasdrop._adapters import rnn_cells
+from kerasdrop._structure import model_tree
+from kerasdrop.masks import scopes
+
+_STOCK = (*model_tree.STOCK_DROPOUT, keras.layers.GaussianNoise)
+_BY_CHANNEL = (
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+)
+
+# What happens by chance less often is no chance.
+_CHANCE = 1e-9
+_UNLIKELY = 1e-3
+
+
+class Probe(NamedTuple):
+    """One call of a layer that draws.
+
+    Attributes:
+        path: Of the layer.
+        kept, drawn: Lists of its outputs from the same inputs, of which
+            nothing is dropped, and with what it draws.
+    """
+
+    path: str
+    kept: list
+    drawn: list
+
+
+class Prober:
+    """Calls each layer that draws once more, to see what its draw does.
+
+    A cell is probed by the recurrent layer around it.
+
+    Args:
+        model: A built model.
+        drawn: The layers that draw.
+    """
+
+    def __init__(self, model, drawn):
+        self._found = None
+        self._paths = {
+            id(layer): path for path, layer in model_tree.walk(model)
+        }
+        self._probed = _probed(model, drawn)
+
+    @contextlib.contextmanager
+    def probing(self):
+        """Yields a list that gets a `Probe` for each such call in the block."""
+        self._found = []
+        try:
+            yield self._found
+        finally:
+            self._found = None
+
+    def wrap(self, recorder, operation, plain):
+        """The method `plain` of an operation, which is probed if it draws."""
+        if id(operation) not in self._probed:
+            return plain
+
+        @functools.wraps(plain)
+        def call(*args, **kwargs):
+            kept = plain(*args, **kwargs)
+            scope = scopes.current()
+            # Other scopes are of trials, which nobody looks at.
+            is_pass = scope is not None and scope.keep_all is not None
+            is_plain = scope is not None and not scope.draws
+            is_one = is_pass or (is_plain and self._probed[id(operation)])
+            if self._found is not None and is_one and recorder.is_on():
+                with recorder.recording(), scope.drawing():
+                    drawn = plain(*args, **kwargs)
+                pair = [recorder.reduced_all(one) for one in (kept, drawn)]
+                if all(pair):
+                    path = self._paths[id(operation)]
+                    self._found.append(Probe(path, *pair))
+            return kept
+
+        return call
+
+
+def _probed(model, drawn):
+    """The layers to be probed, by their ids: whether in a plain call as well.
+
+    It shows that a class draws for rows and not for places in a batch: so of a
+    class that is known it is looked at in the first layer alone.
+    """
+    found, seen = {}, set()
+    for _, layer in model_tree.walk(model):
+        is_rnn = isinstance(layer, keras.layers.RNN) and layer.cell in drawn
+        if not is_rnn and layer not in drawn:
+            continue
+        found[id(layer)] = adapters.is_foreign(layer) or type(layer) not in seen
+        seen.add(type(layer))
+    return found
+
+
+class Effects:
+    """What the probes of the layers that draw have shown so far.
+
+    Args:
+        model: A built model.
+        drawn: The layers that draw.
+        num_samples: Integer, the samples in a probe.
+    """
+
+    def __init__(self, model, drawn, num_samples):
+        self._num_samples = num_samples
+        self._layers = {
+            path: layer
+            for path, layer in model_tree.walk(model)
+            if layer in drawn
+            or (isinstance(layer, keras.layers.RNN) and layer.cell in drawn)
+        }
+        self._probes = {}
+
+    def add(self, probes):
+        for probe in probes:
+            self._probes.setdefault(probe.path, []).append(probe)
+
+    def undecided(self):
+        """Paths of layers of which it is worth seeing more draws.
+
+        Layers of Keras and of this package are known to draw. If those that
+        are drawn row by row had no effect, it may be left to chance.
+        """
+        return [
+            path
+            for path in self._probes
+            if not (self._has_effect(path) and self._samples_differ(path))
+            and (
+                adapters.is_foreign(self._layers[path])
+                or self._is_unlikely(path)
+            )
+        ]
+
+    def _is_unlikely(self, path):
+        """Whether a layer that draws by element had no effect on many."""
+        layer = self._layers[path]
+        if not isinstance(layer, _STOCK) or isinstance(layer, _BY_CHANNEL):
+            return False
+        if getattr(layer, "noise_shape", None) is not None:
+            return False
+        elements = sum(
+            np.count_nonzero(kept)
+            for probe in self._probes[path]
+            for kept in probe.kept
+        )
+        rate = self._rate(path)
+        seen = rate**2 + (1.0 - rate) ** 2
+        return max(seen, 1.0 - rate) ** elements < _UNLIKELY
+
+    def faults(self):
+        """Pairs of a path and what is wrong with that layer."""
+        for path, probes in self._probes.items():
+            layer = self._layers[path]
+            if any(_has_wrong_rate(layer, probe) for probe in probes):
+                yield (
+                    path,
+                    (
+                        "is not drawn at its rate of "
+                        f"{adapters.rate_of(layer):g}"
+                    ),
+                )
+            if not _is_one_function(layer):
+                continue
+            rate = self._rate(path)
+            alike = rate**2 + (1.0 - rate) ** 2
+            if not self._has_effect(path):
+                if not self._is_chance(path, 1.0 - rate):
+                    yield path, "does not change by what is drawn for it"
+            elif not self._samples_differ(path):
+                if not self._is_chance(path, alike):
+                    yield path, "draws the same in each sample"
+
+    def without_effect(self):
+        """Paths of layers whose draws changed nothing, and not by chance."""
+        return tuple(
+            path
+            for path in self._probes
+            if not self._has_effect(path)
+            and (
+                self._rows_alive(path) == 0
+                or not self._is_chance(path, 1.0 - self._rate(path))
+            )
+        )
+
+    def _rate(self, path):
+        layer = self._layers[path]
+        if not adapters.can_draw(layer):
+            layer = layer.cell
+        # What adds noise has a standard deviation.
+        return min(1.0, adapters.rate_of(layer))
+
+    def _has_effect(self, path):
+        return any(
+            not np.array_equal(kept, drawn, equal_nan=True)
+            for probe in self._probes[path]
+            for kept, drawn in zip(probe.kept, probe.drawn)
+        )
+
+    def _samples_differ(self, path):
+        if self._num_samples == 1:
+            return True
+        for probe in self._probes[path]:
+            for drawn in probe.drawn:
+                parts = self._by_sample(drawn)
+                if parts is None or not np.array_equal(
+                    parts[:, 0], parts[:, 1], equal_nan=True
+                ):
+                    return True
+        return False
+
+    def _by_sample(self, array):
+        if array.shape[:1] == () or array.shape[0] % self._num_samples:
+            return None
+        return array.reshape(-1, self._num_samples, *array.shape[1:])
+
+    def _is_chance(self, path, probability):
+        """Whether what was seen may be by chance, or have no reason to differ.
+
+        Args:
+            path: Of a layer.
+            probability: Of what was seen, in each row of a tensor in which
+                not all is 0.
+        """
+        return probability ** self._rows_alive(path) > _CHANCE
+
+    def _rows_alive(self, path):
+        """How many rows were seen in which not all is 0."""
+        rows = 0
+        for probe in self._probes[path]:
+            for kept in probe.kept:
+                flat = kept.reshape(len(kept), -1) if kept.ndim else kept
+                alive = np.any(np.isfinite(flat) & (flat != 0), axis=-1)
+                rows += int(np.sum(alive))
+        return rows
+
+
+def _is_one_function(layer):
+    """Whether `layer` makes its outputs of its inputs and a mask alone."""
+    return not (
+        model_tree.sublayers(layer)
+        or (isinstance(layer, _STOCK) and _has_own_call(layer))
+        or isinstance(layer, (keras.layers.RNN, *rnn_cells.CELLS))
+        or isinstance(
+            layer, (keras.layers.Attention, keras.layers.AdditiveAttention)
+        )
+        or adapters.is_by_keras(layer)
+    )
+
+
+def _has_own_call(layer):
+    """Whether the `call` of a layer is neither Keras' nor ours."""
+    owner = next(cls for cls in type(layer).__mro__ if "call" in vars(cls))
+    return not owner.__module__.startswith(("keras.", "kerasdrop."))
+
+
+def _has_wrong_rate(layer, probe):
+    """Whether what a dropout layer keeps has another scale than it must."""
+    is_dropout = isinstance(layer, (keras.layers.Dropout, layers.DropPath))
+    if not is_dropout or _has_own_call(layer):
+        return False
+    kept_share = 1.0 - adapters.rate_of(layer)
+    for kept, drawn in zip(probe.kept, probe.drawn):
+        passed = np.isfinite(kept) & (kept != 0.0) & (drawn != 0.0)
+        ratio = drawn[passed].astype("float64") / kept[passed]
+        # float16 rounds both.
+        if np.size(ratio) and not np.allclose(ratio * kept_share, 1.0, 0.05):
+            return True
+    return False

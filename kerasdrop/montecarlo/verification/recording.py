@@ -1,0 +1,179 @@
+"""Records what the layers and operations of a model make, call by call."""
+
+import contextlib
+import functools
+import math
+import threading
+from typing import NamedTuple
+
+import keras
+from keras import ops
+from keras import tree
+
+from kerasdrop import _backend
+from kerasdrop._adapters import adapters
+from kerasdrop._structure import keras_graph
+from kerasdrop._structure import model_tree
+from kerasdrop.montecarlo.sampling.passes import symbolic
+
+# Of more elements of a row a part is kept, evenly spread.
+_MOST_OF_ROW = 2**13
+
+
+class Call(NamedTuple):
+    """One call of a layer or an operation.
+
+    Attributes:
+        path: Of what was called.
+        outputs: List of its output tensors, of large ones a part.
+        largest_input: None, or a scalar tensor: the largest absolute value of
+            its floating-point inputs.
+    """
+
+    path: str
+    outputs: list
+    largest_input: object
+
+
+class Recorder:
+    """Records calls in this thread and in the trace that it is made in.
+
+    Args:
+        paths: Dict from what may be called to its path.
+        with_inputs: Whether to look at inputs, too.
+    """
+
+    def __init__(self, paths, with_inputs):
+        self._paths = paths
+        self._with_inputs = with_inputs
+        self._thread = threading.get_ident()
+        self._trace = _backend.trace()
+        self._calls = None
+        self._row_counts = ()
+
+    @contextlib.contextmanager
+    def recording(self, *row_counts):
+        """Yields a list that gets a `Call` for each call in the block.
+
+        Args:
+            *row_counts: Sizes of axis 0 where it is the batch.
+        """
+        outer = self._calls, self._row_counts
+        self._calls, self._row_counts = [], row_counts
+        try:
+            yield self._calls
+        finally:
+            self._calls, self._row_counts = outer
+
+    def is_on(self):
+        return (
+            self._calls is not None
+            and threading.get_ident() == self._thread
+            and not symbolic.is_running()
+            and _backend.is_same_trace(self._trace)
+        )
+
+    def add(self, operation, args, kwargs, outputs):
+        """Records a call, if it is one of this thread and trace."""
+        if not self.is_on():
+            return
+        largest = None
+        if self._with_inputs:
+            largest = [
+                ops.max(ops.abs(ops.cast(tensor, "float32")))
+                for tensor in _dense(tree.flatten((args, kwargs)))
+                if "float" in keras.backend.standardize_dtype(tensor.dtype)
+            ]
+            largest = functools.reduce(ops.maximum, largest, ops.zeros(()))
+        outputs = self.reduced_all(outputs)
+        self._calls.append(Call(self._paths[operation], outputs, largest))
+
+    def reduced_all(self, tensors):
+        """A list of the tensors of a structure, each `reduced`."""
+        return [
+            self.reduced(tensor) for tensor in _dense(tree.flatten(tensors))
+        ]
+
+    def reduced(self, tensor):
+        """At most so many elements of each row, in float32 or more."""
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        shape = tuple(tensor.shape)
+        size = math.prod(shape[1:])
+        if shape[:1] and shape[0] in self._row_counts and size > _MOST_OF_ROW:
+            # Odd, so that no stripe of a power of 2 is left out.
+            step = (size // _MOST_OF_ROW + 1) | 1
+            tensor = ops.reshape(tensor, (shape[0], size))[:, ::step]
+        return tensor if dtype == "float64" else ops.cast(tensor, "float32")
+
+
+@contextlib.contextmanager
+def recorder(model, with_inputs=False, wrap=None):
+    """A `Recorder` that sees the calls in a model while the block lasts.
+
+    It sees layers and operations without a graph of their own, and none inside
+    the loop of a recurrent layer.
+
+    Args:
+        model: A built model.
+        with_inputs: Whether to look at the inputs of each call, too.
+        wrap: None, or a function of (recorder, operation, its method) that
+            returns what to call in place of the method.
+    """
+    paths = operations(model)
+    made = Recorder(paths, with_inputs)
+
+    def recorded(operation, name):
+        plain = getattr(operation, name)
+        if wrap is not None:
+            plain = wrap(made, operation, plain)
+
+        @functools.wraps(plain)
+        def call(*args, **kwargs):
+            outputs = plain(*args, **kwargs)
+            made.add(operation, args, kwargs, outputs)
+            return outputs
+
+        return operation, name, call
+
+    methods = [
+        recorded(operation, name)
+        for operation in paths
+        for name in ("call", "quantized_call")
+        if hasattr(operation, name)
+    ]
+    with adapters.replaced(methods):
+        yield made
+
+
+def operations(model):
+    """What is recorded in a model, each with its name: a dict by path."""
+    in_loops = set()
+    found = {}
+    layers = [("", model), *model_tree.walk(model)]
+    for path, layer in layers:
+        if id(layer) in in_loops:
+            continue
+        if isinstance(layer, keras.layers.RNN):
+            in_loops.update(map(id, keras_graph.all_layers(layer.cell)))
+        graph = keras_graph.graph_of(layer)
+        if graph is None:
+            found.setdefault(layer, path or layer.name)
+            continue
+        for node in keras_graph.nodes_of(graph):
+            if not isinstance(node.operation, keras.layers.Layer):
+                prefix = f"{path}/" if path else ""
+                found.setdefault(node.operation, prefix + node.operation.name)
+    return found
+
+
+def _dense(leaves):
+    return [
+        leaf
+        for leaf in leaves
+        if ops.is_tensor(leaf)
+        and "Sparse" not in type(leaf).__name__
+        and "Ragged" not in type(leaf).__name__
+        and "string" not in str(leaf.dtype)
+        and None not in leaf.shape
+        and not getattr(leaf, "is_meta", False)  # PyTorch's, without numbers
+    ]

@@ -1,0 +1,210 @@
+"""What a model makes in a plain call, and in a pass beside it, call by call."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+from keras import ops
+from keras import tree
+
+from kerasdrop import _backend
+from kerasdrop import masks
+from kerasdrop._adapters import adapters
+from kerasdrop.montecarlo.sampling.passes import passes
+from kerasdrop.montecarlo.verification.self_check import comparing
+from kerasdrop.montecarlo.verification.self_check import effects
+from kerasdrop.montecarlo.verification.self_check import recording
+
+NUM_SAMPLES = 2
+
+
+class Rows(NamedTuple):
+    """Some rows of the model's inputs.
+
+    Attributes:
+        inputs: Numpy arrays `(rows, ...)` in the structure of the inputs.
+        places: int32 `(rows,)`, the place of each in the data.
+    """
+
+    inputs: object
+    places: np.ndarray
+
+    def part(self, order):
+        """The rows with these numbers."""
+        inputs = tree.map_structure(
+            lambda array: None if array is None else array[order], self.inputs
+        )
+        return Rows(inputs, self.places[order])
+
+    def tensors(self):
+        return tree.map_structure(
+            lambda array: None if array is None else _tensor(array),
+            (self.inputs, self.places),
+        )
+
+
+class Run(NamedTuple):
+    """What was made, as numpy arrays.
+
+    Attributes:
+        plain: List of `comparing.Call`: of a plain call, with all layers that
+            are known to draw in inference. The last has its outputs.
+        pass_: The same of samples of which nothing is dropped.
+        plain_probes, probes: Lists of `effects.Probe`, of both.
+        outputs: The outputs of the plain call, a structure of arrays.
+    """
+
+    plain: list
+    pass_: list
+    plain_probes: list
+    probes: list
+    outputs: object
+
+
+class Runs:
+    """Runs a model both ways on some rows.
+
+    Args:
+        model: A built model.
+        holder: A layer with all variables of the model among its own.
+        plan: One of `plans.PLANS`.
+        vectorized: As in `sampling.sampler`.
+
+    Attributes:
+        drawn: Dict whose keys are the layers that draw.
+        num_samples: Integer, the samples in a pass.
+        in_training: Ids of the layers that were told to be in training, and
+            obeyed in a plain call.
+        draws_at_inference: Whether something that is not known to draw has
+            drawn by Keras, from the same seeds in plain calls and in samples.
+            It draws a tensor at once: so that must have the same size in
+            both, and depends on the batch.
+    """
+
+    def __init__(self, model, holder, plan, vectorized):
+        self._model = model
+        self._holder = holder
+        self._plan = plan
+        self._vectorized = vectorized
+        self._functions = {}
+        self.drawn = passes.drawn_layers(model)
+        self.num_samples = NUM_SAMPLES if vectorized else 1
+        self.in_training = set()
+        self.draws_at_inference = False
+
+    def of(self, rows, others=None, seed=0, twice=False, with_inputs=False):
+        """Makes a `Run`.
+
+        Args:
+            rows: `Rows` for the plain call.
+            others: `Rows` for the samples; None for the same.
+            seed: Integer, of what is drawn.
+            twice: Whether to make the plain call twice.
+            with_inputs: Whether to look at the inputs of each call, too.
+        """
+        settings = (twice, with_inputs, self.draws_at_inference)
+        if settings not in self._functions:
+            names = []
+            function = functools.partial(self._made, names, *settings)
+            made = _backend.quickly(
+                function,
+                self._holder,
+                traceable=adapters.is_traceable(self._model),
+            )
+            self._functions[settings] = made, names
+        function, names = self._functions[settings]
+        key = _tensor(masks.key_of_seed(seed))
+        made = function(rows.tensors(), (others or rows).tensors(), key)
+        return _run_of(tree.map_structure(_array, made), names)
+
+    def _made(self, names, twice, with_inputs, repeats, rows, others, key):
+        """What is traced. The names of what is recorded are left in `names`."""
+        model = self._model
+        probes = effects.Prober(model, self.drawn)
+        with (
+            adapters.asking_the_scope(model, self.drawn),
+            recording.recorder(model, with_inputs, probes.wrap) as recorder,
+        ):
+            pass_, of_pass = self._pass(recorder, probes, *others, key)
+            plain, of_plain, outputs = self._plain(
+                recorder, probes, *rows, key, twice, repeats
+            )
+        lists = plain, pass_, of_plain, of_pass
+        names[:] = [[one.path for one in found] for found in lists]
+        return [[tuple(one)[1:] for one in found] for found in lists], outputs
+
+    def _pass(self, recorder, probes, inputs, places, key):
+        samples = _tensor(np.arange(self.num_samples, dtype="int32"))
+        settings = self._plan, inputs, places, self._vectorized
+        num_rows = places.shape[0]
+        folded = num_rows * self.num_samples
+        with (
+            recorder.recording(num_rows, folded) as calls,
+            passes.sampler(self._model, key, *settings, keep_all=True) as draw,
+            probes.probing() as found,
+        ):
+            outputs = [
+                ops.reshape(output, (folded, *output.shape[2:]))
+                for output in tree.flatten(draw(samples))
+            ]
+            calls.append(_outputs(recorder, outputs))
+        return calls, found
+
+    def _plain(self, recorder, probes, inputs, places, key, twice, repeats):
+        num_samples = self.num_samples if repeats else 1
+        samples = _tensor(np.arange(num_samples, dtype="int32"))
+        inputs = _repeated(inputs, num_samples)
+        num_rows = places.shape[0]
+        with (
+            recorder.recording(num_rows, num_rows * self.num_samples) as calls,
+            probes.probing() as found,
+        ):
+            for _ in range(1 + twice):
+                with passes.inference(
+                    self._model,
+                    key,
+                    self._plan,
+                    places,
+                    samples,
+                    self._vectorized,
+                ) as scope:
+                    outputs = self._model(inputs, training=False)
+                calls.append(_outputs(recorder, outputs))
+        self.draws_at_inference = scope.asked[id(None)] > 0
+        self.in_training.update(scope.told)
+        return calls, found, outputs
+
+
+def _outputs(recorder, outputs):
+    """The outputs of a model, as those of a call."""
+    reduced = recorder.reduced_all(outputs)
+    return recording.Call(comparing.OUTPUTS, reduced, None)
+
+
+def _run_of(made, names):
+    """A `Run` of what `Runs._made` returns."""
+    kinds = comparing.Call, comparing.Call, effects.Probe, effects.Probe
+    lists = [
+        [kind(path, *one) for path, one in zip(paths, found)]
+        for kind, paths, found in zip(kinds, names, made[0])
+    ]
+    return Run(*lists, made[1])
+
+
+def _repeated(tensors, num_samples):
+    if num_samples == 1:
+        return tensors
+    return tree.map_structure(
+        lambda tensor: (
+            None if tensor is None else ops.repeat(tensor, num_samples, axis=0)
+        ),
+        tensors,
+    )
+
+
+def _array(tensor):
+    return None if tensor is None else ops.convert_to_numpy(tensor)
+
+
+def _tensor(array):
+    return ops.convert_to_tensor(array)

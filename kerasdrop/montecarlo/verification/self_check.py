@@ -1,0 +1,431 @@
+"""The self-check: on a few rows, a model's pass is what it claims to be.
+
+A model is run on a few rows by a plain call, and on others of these, with
+nothing dropped, as its samples are run; each layer's own outputs are compared,
+so that nothing behind it hides a fault. What each layer draws is looked at
+beside it. Only if something differs is it found out what, and why, in as many
+runs as it takes. `runs` runs, `comparing` and `effects` judge, and
+`whole_pass` looks at the pass that is compiled.
+"""
+
+import collections
+import time
+from typing import NamedTuple
+
+import numpy as np
+from keras import tree
+
+from kerasdrop import _refusals
+from kerasdrop._adapters import adapters
+from kerasdrop._structure import keras_graph
+from kerasdrop._structure import model_tree
+from kerasdrop.montecarlo.splitting import misfits
+from kerasdrop.montecarlo.verification.self_check import chosen_rows
+from kerasdrop.montecarlo.verification.self_check import comparing
+from kerasdrop.montecarlo.verification.self_check import effects
+from kerasdrop.montecarlo.verification.self_check import recording
+from kerasdrop.montecarlo.verification.self_check import runs
+from kerasdrop.montecarlo.verification.self_check import untouched
+from kerasdrop.montecarlo.verification.verdicts import Verification
+from kerasdrop.montecarlo.verification.verdicts import VerificationError
+
+# Of what is drawn, until each layer has shown that it draws.
+_MOST_SEEDS = 4
+
+
+class Result(NamedTuple):
+    """What a check returns.
+
+    Attributes:
+        verification: A `Verification`.
+        chosen: Integers, the rows of the batch that it was made on.
+        outputs: What a plain call makes of these, a structure of arrays; None
+            if it would draw.
+        batch: `runs.Rows` of the whole batch.
+        before: An `untouched.Snapshot` of before.
+    """
+
+    verification: Verification
+    chosen: np.ndarray
+    outputs: object
+    batch: runs.Rows
+    before: untouched.Snapshot
+
+
+class Check:
+    """The self-check of a model.
+
+    Args:
+        model: A built model.
+        holder: A layer with all variables of the model among its own.
+        plan: One of `plans.PLANS`.
+        vectorized: As in `sampling.sampler`.
+        owner: Who is to blame in a message.
+
+    Attributes:
+        model, owner: As given.
+    """
+
+    def __init__(self, model, holder, plan, vectorized, owner):
+        self.model = model
+        self.owner = owner
+        self._vectorized = vectorized
+        self._runs = runs.Runs(model, holder, plan, vectorized)
+        # Operations of Keras are known to leave rows to themselves, or not.
+        self._is_foreign = any(
+            map(
+                adapters.is_foreign,
+                [*keras_graph.all_layers(model), *recording.operations(model)],
+            )
+        )
+
+    def on(self, batch, num_rows, most_rows=chosen_rows.MOST_ROWS):
+        """Makes the check on some rows.
+
+        Args:
+            batch: `runs.Rows`.
+            num_rows: Integer, how many of them are not filling.
+            most_rows: Integer, how many rows to take at most.
+
+        Returns:
+            A `Result`.
+
+        Raises:
+            VerificationError: If the model fails.
+        """
+        before = untouched.Snapshot(self.model)
+        size = len(batch.places)
+        chosen = whole = np.arange(size)
+        if self._vectorized:
+            inputs = batch.part(whole[:num_rows]).inputs
+            chosen = chosen_rows.chosen(inputs, most_rows, size)
+        try:
+            try:
+                found = self._checked_apart(batch.part(chosen))
+            except VerificationError:
+                raise
+            except Exception as error:
+                # It may be written for batches of one size.
+                if chosen is whole or not misfits.may_explain(error):
+                    raise
+                chosen = whole
+                found = self._checked_apart(batch, any_number=False)
+        except BaseException:
+            before.restore()
+            raise
+        moved = before.moved()
+        # Another thread may have moved these.
+        others = set(before.moved_generators()).difference(moved)
+        if others:
+            blamed = self._moved_again(batch.part(chosen), others)
+            moved += blamed
+            others -= set(blamed)
+        before.restore(but=others)
+        self.check_unmoved(moved)
+        verification, outputs = found
+        # One row may have been made up.
+        return Result(
+            verification, chosen[: _count(outputs)], outputs, batch, before
+        )
+
+    def _moved_again(self, rows, names):
+        """Those of some generators that a run moves, and idleness does not."""
+        before, start = untouched.Snapshot(self.model), time.monotonic()
+        self._runs.of(rows)
+        again = before.moved_generators()
+        before.restore()
+        idle = untouched.Snapshot(self.model)
+        time.sleep(2 * (time.monotonic() - start))
+        alone = idle.moved_generators()
+        return sorted(names & set(again) - set(alone))
+
+    def check_unmoved(self, moved):
+        """Raises if something was moved: names as of `untouched`."""
+        if moved:
+            self._fail(
+                f"a prediction moves {', '.join(moved)}",
+                "It must leave these as they are. The layer that draws from "
+                "them should do so in training alone, or from a "
+                "`keras.random.SeedGenerator` of its own, made known by "
+                "`kerasdrop.register_stochastic`. (If another thread trains "
+                "the model, predict with a copy of it)",
+            )
+
+    def _checked_apart(self, rows, any_number=True):
+        """As `_checked`; of rows that are all alike one is made up."""
+        made = chosen_rows.varied(rows.inputs) if self._vectorized else None
+        if made is None:
+            return self._checked(rows, any_number)
+        places = np.append(rows.places[:-1], np.max(rows.places) + 1)
+        try:
+            verification, outputs = self._checked(
+                runs.Rows(made, places.astype(rows.places.dtype)), any_number
+            )
+        except VerificationError:
+            raise
+        except Exception:
+            # It may be nothing that the model takes.
+            return self._checked(rows, any_number)
+        if outputs is not None:
+            outputs = tree.map_structure(lambda array: array[:-1], outputs)
+        return verification, outputs
+
+    def _checked(self, rows, any_number=True):
+        """A `Verification`, and the outputs of a plain call if it draws none.
+
+        Args:
+            rows: `runs.Rows`.
+            any_number: Whether other numbers of rows can be run.
+        """
+        num_rows = len(rows.places)
+        orders = [None]
+        if self._vectorized:
+            orders = chosen_rows.others(
+                rows.places, any_number, self._is_foreign
+            )
+        run = self._runs.of(rows, _part(rows, orders[0]))
+        if self._runs.draws_at_inference:
+            orders, run = [None], self._runs.of(rows)
+        layouts = comparing.Layouts(num_rows, orders[0], self._runs.num_samples)
+        allowed, largest = self._compared(rows, run, layouts)
+        for order in orders[1:]:
+            self._compared(
+                rows,
+                self._runs.of(rows, _part(rows, order)),
+                layouts._replace(order=order),
+            )
+        self._check_counts(run)
+        if orders[0] is not None:
+            self._check_drawn_rows(run, allowed, layouts)
+        without_effect = self._check_effects(rows, run)
+        verification = Verification(
+            num_rows, len(run.pass_), largest, allowed, without_effect
+        )
+        # What draws at inference has no plain outputs.
+        can_tell = not self._runs.draws_at_inference
+        return verification, run.outputs if can_tell else None
+
+    def _compared(self, rows, run, layouts):
+        """Raises if a run differs; else what rounding makes, what was found."""
+        allowed = comparing.tolerance(self.model)
+        difference, largest = comparing.first_difference(
+            self.model, run.plain, run.pass_, allowed, layouts
+        )
+        if difference is not None:
+            return self._looked_into(rows, layouts)
+        return allowed, largest
+
+    def _looked_into(self, rows, layouts):
+        """Raises if a difference is none of rounding.
+
+        Args:
+            rows: `runs.Rows`.
+            layouts: `comparing.Layouts` of the runs that differed.
+
+        Returns:
+            What rounding makes, and what was found.
+        """
+        same = layouts._replace(order=None)
+        run = self._runs.of(rows, with_inputs=True)
+        floor = 0.0
+        if layouts.order is not None:
+            others = self._runs.of(rows.part(layouts.order), with_inputs=True)
+            reordered = layouts._replace(num_samples=1)
+            floor = self._check_rows(rows, run, others, reordered)
+        allowed = comparing.tolerance(self.model, floor)
+        compared = self.model, run.plain
+        difference, largest = comparing.first_difference(
+            *compared, run.pass_, allowed, same
+        )
+        if difference is not None:
+            self._check_training(difference.path)
+            self._check_repeats(rows)
+            self._fail(
+                f"with nothing dropped, {self._named(difference.path)} makes "
+                f"other outputs than in a plain call: {_by(difference)}",
+                "What is called before it agrees. It may be that it does not "
+                "get a mask or an argument that it gets in a plain call, that "
+                "it takes axis 0 for the batch where it is not, or that the "
+                "function that was registered for it is not, without noise, "
+                "what the layer is at inference",
+            )
+        if layouts.order is not None:
+            difference, _ = comparing.first_difference(
+                *compared, others.pass_, allowed, layouts, at_least=2
+            )
+            if difference is not None:
+                self._fail_of_rows(difference)
+        return allowed, largest
+
+    def _check_rows(self, rows, run, others, layouts):
+        """Whether rows of a plain call see each other; what rounding makes."""
+        difference, largest = comparing.first_difference(
+            self.model,
+            run.plain,
+            others.plain,
+            comparing.tolerance(self.model),
+            layouts,
+            # What is taken of one row may be used for its shape alone.
+            at_least=2,
+        )
+        if difference is None:
+            return largest
+        self._check_training(difference.path)
+        self._check_repeats(rows)
+        return self._fail_of_rows(difference)
+
+    def _fail_of_rows(self, difference):
+        self._fail(
+            f"what {self._named(difference.path)} makes of a row depends on "
+            f"the other rows of the batch: {_by(difference)}",
+            "Samples are run as further rows of one batch",
+        )
+
+    def _check_repeats(self, rows):
+        """Raises if two plain calls with all known layers off differ."""
+        run = self._runs.of(rows, twice=True)
+        half = len(run.plain) // 2
+        differ = comparing.unequal(
+            run.plain[:half],
+            run.plain[half:],
+            comparing.tolerance(self.model),
+        )
+        if differ:
+            self._fail(
+                f"{self._named(differ[0])} makes something else in each call, "
+                "though all layers that are known to draw are off",
+                "Let it draw in training alone, or say how it draws with "
+                "`kerasdrop.register_stochastic`",
+            )
+
+    def _check_training(self, path):
+        """Raises if the layer at `path` is told to be in training."""
+        layer = dict(model_tree.walk(self.model)).get(path)
+        if layer is not None and id(layer) in self._runs.in_training:
+            self._fail(
+                f"{self._named(path)} is called with `training=True`",
+                "A plain call of the model obeys, and so `predict` does, but "
+                "among the layers that are no dropout a pass has none in "
+                "training. Call it with `training=training`",
+                one_by_one=False,
+            )
+
+    def _check_counts(self, run):
+        """Raises if a layer that draws is called more or less often."""
+        in_plain, in_pass = (
+            collections.Counter(call.path for call in calls)
+            for calls in (run.plain, run.pass_)
+        )
+        for path, layer in model_tree.walk(self.model):
+            # What a recurrent layer of ours calls for a draw alone has none.
+            if layer not in self._runs.drawn or not in_plain[path]:
+                continue
+            if in_plain[path] != in_pass[path]:
+                self._fail(
+                    f"{self._named(path)} is called {in_pass[path]} times in "
+                    f"a pass, and {in_plain[path]} times in a plain call",
+                    "It must draw as often as the model calls it",
+                )
+
+    def _check_drawn_rows(self, run, allowed, layouts):
+        """Raises if what is drawn for a row depends on the other rows."""
+        by_keras = {
+            path
+            for path, layer in model_tree.walk(self.model)
+            if adapters.is_by_keras(layer)
+        }
+        one, other = (
+            [
+                comparing.Call(probe.path, probe.drawn)
+                for probe in probes
+                if probe.path not in by_keras  # as it is documented
+            ]
+            for probes in (run.plain_probes, run.probes)
+        )
+        difference, _ = comparing.first_difference(
+            self.model, one, other, allowed, layouts._replace(only_first=True)
+        )
+        if difference is not None:
+            self._fail(
+                f"what {self._named(difference.path)} draws for a row depends "
+                f"on the other rows of the batch: {_by(difference)}",
+                "Masks must be drawn for axis 0, the rows, and each for its "
+                "sample",
+            )
+
+    def _check_effects(self, rows, run):
+        """Paths of layers whose draws change nothing, as may be."""
+        seen = effects.Effects(
+            self.model, self._runs.drawn, self._runs.num_samples
+        )
+        seen.add(run.probes)
+        for seed in range(1, _MOST_SEEDS):
+            if not seen.undecided():
+                break
+            seen.add(self._runs.of(rows, seed=seed).probes)
+        for path, why in seen.faults():
+            self._fail(
+                f"{self._named(path)} {why}",
+                "A layer that draws must use the mask that it is given, once",
+            )
+        return seen.without_effect()
+
+    def fail_pass(self, result, distance, spread, allowed):
+        """Raises for a pass that has not the plain outputs."""
+        if self._vectorized:
+            size, order = len(result.batch.places), result.chosen
+            if len(order) == size:  # what counts rows shall see other ones
+                order = np.resize(order, size + 1)
+            whole = self._runs.of(result.batch)
+            few = self._runs.of(result.batch.part(order))
+            difference, _ = comparing.first_difference(
+                self.model,
+                whole.plain,
+                few.plain,
+                comparing.tolerance(self.model),
+                comparing.Layouts(size, order),
+            )
+            if difference is not None:
+                self._fail_of_rows(difference)
+        self._fail(
+            "with nothing dropped, the samples of the pass are not the plain "
+            f"outputs: their mean differs by {distance:.2g} of the largest "
+            f"value, and they have a standard deviation of {spread:.2g} "
+            f"(allowed: {allowed:.1g})",
+            "On a few rows, uncompiled, they are. So it is how the pass is "
+            "compiled, or cut, or depends on the number of rows",
+        )
+
+    def _named(self, path):
+        if path == comparing.OUTPUTS:
+            return "the model"
+        for found, layer in model_tree.walk(self.model):
+            if found == path:
+                return f"layer '{path}' ({model_tree.class_name(layer)})"
+        return f"operation '{path}'"
+
+    def _fail(self, what, why, one_by_one=True):
+        one_by_one = one_by_one and self._vectorized
+        way_out = f" {_refusals.ONE_BY_ONE}" if one_by_one else ""
+        raise VerificationError(
+            f"{self.owner}: model '{self.model.name}' fails the self-check: "
+            f"{what}. {why}.{way_out} `verify=False` leaves the check out: "
+            "then the numbers may be wrong."
+        )
+
+
+def _part(rows, order):
+    return rows if order is None else rows.part(order)
+
+
+def _count(outputs):
+    """How many rows there are outputs of; None if there are none."""
+    leaves = tree.flatten(outputs)
+    return len(leaves[0]) if leaves and np.ndim(leaves[0]) else None
+
+
+def _by(difference):
+    return (
+        f"it differs by {difference.size:.2g} of its largest value (allowed: "
+        f"{difference.allowed:.1g})"
+    )

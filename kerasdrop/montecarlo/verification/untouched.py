@@ -1,0 +1,171 @@
+"""What a Monte Carlo pass leaves as it was: variables, random generators."""
+
+import contextlib
+import random
+import threading
+import zlib
+
+import numpy as np
+from keras import ops
+
+from kerasdrop import _backend
+from kerasdrop._structure import keras_graph
+
+# Larger values are told apart by a checksum, so that none is copied.
+_MOST_COPIED = 2**20
+
+
+class Snapshot:
+    """The state of a model and of all global random generators.
+
+    Args:
+        model: A built model.
+    """
+
+    def __init__(self, model):
+        self._variables = list(model.variables)
+        generator = keras_graph.global_generator()
+        self._had_generator = generator is not None
+        if self._had_generator:
+            self._variables.append(generator.state)
+        self._model = model
+        self._values = _backend.patient(
+            lambda: [_Value(value) for value in self._read()]
+        )
+        self._global = _generators()
+        self._states = {
+            name: read() for name, (read, _) in self._global.items()
+        }
+
+    def _read(self):
+        """The tensors that the variables hold now."""
+        return _backend.values_of(self._variables, self._model)
+
+    def moved(self):
+        """Names of what is not as it was, in its order.
+
+        Where other threads run, global generators are theirs as well, and
+        are left out.
+        """
+        names = [f"variable '{one.path}'" for one, _ in self._others()]
+        if threading.active_count() == 1:
+            names += self.moved_generators()
+        return names
+
+    def moved_generators(self):
+        """Names of the global generators that this or another thread moved."""
+        # For the seed of its own global generator Keras asks Python's, once.
+        made = not self._had_generator and keras_graph.global_generator()
+        return [
+            _named(name)
+            for name, (read, _) in self._global.items()
+            if not _equal(read(), self._states[name])
+            and not (made and name == "random")
+        ]
+
+    def _others(self):
+        """The variables that hold another value now, each with its `_Value`."""
+
+        def find():
+            triples = zip(self._variables, self._values, self._read())
+            return [
+                (variable, value)
+                for variable, value, now in triples
+                if not value.is_still(now)
+            ]
+
+        # A value may go while it is looked at.
+        return _backend.patient(find)
+
+    def restore(self, but=()):
+        """Makes all as it was, but for large variables and some generators."""
+        for variable, value in self._others():
+            if value.copy is not None:
+                variable.assign(value.copy)
+        _set_back(
+            {
+                name: functions
+                for name, functions in self._global.items()
+                if _named(name) not in but
+            },
+            self._states,
+        )
+
+
+@contextlib.contextmanager
+def generators_kept():
+    """All global random generators are behind the block as before it."""
+    found = _generators()
+    states = {name: read() for name, (read, _) in found.items()}
+    try:
+        yield
+    finally:
+        _set_back(found, states)
+
+
+class _Value:
+    """What a variable held at some time.
+
+    Attributes:
+        copy: A tensor or an array; None if it is large and could change.
+    """
+
+    def __init__(self, tensor):
+        self._checksum = None
+        if _backend.VALUES_ARE_FINAL:
+            self.copy = tensor
+            return
+        array = ops.convert_to_numpy(tensor)
+        if array.nbytes <= _MOST_COPIED:
+            self.copy = np.array(array)
+        else:
+            self.copy, self._checksum = None, _checksum(array)
+
+    def is_still(self, tensor):
+        if tensor is self.copy:
+            return True
+        if _backend.VALUES_ARE_FINAL:
+            return self._is_copied(tensor)
+        array = ops.convert_to_numpy(tensor)
+        if self.copy is None:
+            return self._checksum == _checksum(array)
+        return self.copy.tobytes() == array.tobytes()
+
+    def _is_copied(self, tensor):
+        # NumPy would look at memory that Keras may donate in another thread.
+        # What the backend copies is kept until it is copied.
+        try:
+            before, now = ops.copy(self.copy), ops.copy(tensor)
+        except RuntimeError:  # donated: they are that thread's
+            return True
+        before, now = map(ops.convert_to_numpy, (before, now))
+        return before.tobytes() == now.tobytes()
+
+
+def _named(name):
+    return f"the global generator `{name}`"
+
+
+def _checksum(array):
+    return zlib.crc32(np.ascontiguousarray(array).view("uint8"))
+
+
+def _generators():
+    return {
+        "random": (random.getstate, random.setstate),
+        "numpy.random": (np.random.get_state, np.random.set_state),
+        **_backend.generators(),
+    }
+
+
+def _set_back(found, states):
+    for name, (read, write) in found.items():
+        state = states[name]
+        if state is not None and not _equal(read(), state):
+            write(state)
+
+
+def _equal(state, other):
+    if isinstance(state, tuple) and isinstance(other, tuple):
+        return all(map(_equal, state, other))
+    return np.array_equal(state, other)

@@ -1,0 +1,119 @@
+"""The self-check before the first pass over inputs of a kind, and behind it.
+
+With nothing dropped, the very pass that draws is compared with a plain call:
+compiled, in chunks, summarised.
+"""
+
+import warnings
+
+import numpy as np
+from keras import ops
+from keras import tree
+
+from kerasdrop.montecarlo.verification.self_check import chosen_rows
+from kerasdrop.montecarlo.verification.self_check import comparing
+from kerasdrop.montecarlo.verification.self_check import runs
+from kerasdrop.montecarlo.verification.self_check import self_check
+
+# The pass is compiled for speed, and rounds otherwise than a plain call: so
+# many times as much is allowed, but no more than this.
+_OF_PASS = 16
+_MOST_OF_PASS = 0.25
+
+
+class Verifier:
+    """Makes the self-check of a model once for each kind of inputs.
+
+    Args:
+        model, holder, plan, vectorized, owner: As of `verification.Check`.
+    """
+
+    def __init__(self, model, holder, plan, vectorized, owner):
+        self._settings = model, holder, plan, vectorized, owner
+        self._seen = set()  # shapes and dtypes of inputs
+
+    def forget(self):
+        """To be called when the model is another."""
+        self._seen.clear()
+
+    def check(self, batch, num_rows, most_rows, kept, summaries_of):
+        """Makes the check, if it was not yet made for such inputs.
+
+        Args:
+            batch: A `RowsOf`.
+            num_rows: Integer, how many rows of it are not filling.
+            most_rows: Integer, how many rows memory has room for.
+            kept: Function of the numbers of some rows that returns what a pass
+                tells of them if nothing is dropped.
+            summaries_of: Function of outputs that returns the `Summary` of
+                each.
+
+        Returns:
+            Function that is to be called when the pass has been made; None if
+            there was no check to be made.
+
+        Raises:
+            VerificationError: If the model fails.
+        """
+        rows = runs.Rows(
+            tree.map_structure(_array, batch.inputs), _array(batch.rows)
+        )
+        signature = tuple(
+            None if leaf is None else (leaf.shape[1:], str(leaf.dtype))
+            for leaf in tree.flatten(rows.inputs)
+        )
+        # One row cannot show whether rows see each other.
+        signature = (min(num_rows, 2), *signature)
+        if signature in self._seen:
+            return None
+        check = self_check.Check(*self._settings)
+        most_rows = max(1, min(most_rows, chosen_rows.MOST_ROWS))
+        result = check.on(rows, num_rows, most_rows)
+        if result.outputs is not None:
+            _check_kept(check, result, kept(result.chosen), summaries_of)
+
+        def finish():
+            check.check_unmoved(result.before.moved())
+            _warn_of_no_effect(check, result)
+            self._seen.add(signature)
+
+        return finish
+
+
+def _check_kept(check, result, statistics, summaries_of):
+    """Raises if a pass in which all is kept has not the plain outputs."""
+    plain = tree.flatten(result.outputs)
+    means = tree.flatten(statistics["mean"])
+    variances = tree.flatten(statistics["variance"])
+    of_outputs = summaries_of(result.outputs)
+    allowed = min(_OF_PASS * result.verification.allowed, _MOST_OF_PASS)
+    for output, summary, mean, variance in zip(
+        plain, of_outputs, means, variances
+    ):
+        feature = summary.features(ops.convert_to_tensor(output[:, None]))[0]
+        expected = ops.convert_to_numpy(feature)[:, 0]
+        found = ops.convert_to_numpy(mean)
+        # A softmax or an exponential magnifies the rounding of large numbers.
+        finite = np.abs(output[np.isfinite(output)].astype("float64"))
+        magnified = allowed * max(1.0, np.max(finite, initial=0.0))
+        size = comparing.distance(expected, found, magnified)
+        spread = ops.convert_to_numpy(variance)
+        spread = np.sqrt(np.max(spread, initial=0.0, where=spread > 0.0))
+        if size > allowed or spread > magnified:
+            check.fail_pass(result, size, spread, allowed)
+
+
+def _warn_of_no_effect(check, result):
+    """Warns of layers whose draws changed nothing."""
+    paths = result.verification.without_effect
+    if paths:
+        warnings.warn(
+            f"{check.owner}: what is drawn for {', '.join(map(repr, paths))} "
+            f"of model '{check.model.name}' has no effect on the rows at "
+            "hand. Their inputs may be all 0 there, or a weight behind them.",
+            stacklevel=5,
+        )
+
+
+def _array(tensor):
+    return None if tensor is None else ops.convert_to_numpy(tensor)

@@ -1,0 +1,120 @@
+"""What `mc_predict` returns."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from keras import tree
+
+__all__ = ["Predictive"]
+
+
+class Predictive(Mapping):
+    """Statistics of a predictive distribution: a read-only mapping.
+
+    Each statistic is an item and an attribute: `result["mean"]` is
+    `result.mean`. Values are numpy arrays, or what structure of arrays the
+    model returns. `result[10:20]` has the statistics of these rows.
+
+    Args:
+        statistics: Dict of names and of structures of numpy arrays.
+        num_samples: Integer.
+        seed: Integer.
+        plan: String.
+        kind: String, or a structure of strings.
+
+    Attributes:
+        num_samples, seed, plan, kind: How it was drawn. The same seed gives
+            the same numbers again.
+    """
+
+    def __init__(self, statistics, num_samples, seed, plan, kind):
+        self.__dict__.update(
+            _statistics=dict(statistics),
+            num_samples=num_samples,
+            seed=seed,
+            plan=plan,
+            kind=kind,
+        )
+
+    def __getitem__(self, key):
+        if isinstance(key, str):
+            return self._statistics[key]
+        return Predictive(
+            {
+                name: tree.map_structure(lambda array: array[key], value)
+                for name, value in self.items()
+            },
+            self.num_samples,
+            self.seed,
+            self.plan,
+            self.kind,
+        )
+
+    def to_dict(self):
+        """The statistics as a dict."""
+        return dict(self._statistics)
+
+    def to_dataframe(self):
+        """The statistics as a `pandas.DataFrame`, one line per row.
+
+        A statistic of several numbers per row becomes as many columns, named
+        `mean[0]`, `mean[1]`, ...; outputs in a structure put its path before.
+        """
+        import pandas  # needed for nothing else
+
+        columns = {}
+        for name, value in self.items():
+            for path, array in tree.flatten_with_path(value):
+                label = "/".join([*map(str, path), name])
+                columns.update(_columns(label, array))
+        return pandas.DataFrame(columns)
+
+    def __iter__(self):
+        return iter(self._statistics)
+
+    def __len__(self):
+        return len(self._statistics)
+
+    def __getattr__(self, name):
+        if name in self.__dict__.get("_statistics", ()):
+            return self._statistics[name]
+        raise AttributeError(
+            f"Of kind '{self.__dict__.get('kind')}' there are "
+            f"{', '.join(self.__dict__.get('_statistics', ()))}. "
+            f"Received: {name!r}"
+        )
+
+    def __setattr__(self, name, value):
+        raise AttributeError(
+            f"A prediction is read-only. Received: {name} = {value!r}"
+        )
+
+    def __dir__(self):
+        return [*super().__dir__(), *self._statistics]
+
+    def __repr__(self):
+        shapes = ", ".join(
+            f"{name} {_shapes(value)}" for name, value in self.items()
+        )
+        return (
+            f"<Predictive: {shapes}; kind={self.kind!r}, "
+            f"num_samples={self.num_samples}, plan={self.plan!r}, "
+            f"seed={self.seed}>"
+        )
+
+
+def _shapes(value):
+    if isinstance(value, np.ndarray):
+        return value.shape
+    if isinstance(value, dict):
+        return {name: _shapes(item) for name, item in value.items()}
+    return [_shapes(item) for item in value]
+
+
+def _columns(label, array):
+    if array.ndim == 1:
+        return {label: array}
+    return {
+        f"{label}[{', '.join(map(str, place))}]": array[(slice(None), *place)]
+        for place in np.ndindex(array.shape[1:])
+    }

@@ -1,0 +1,122 @@
+"""What earlier versions saved is loaded, and does what it did there."""
+
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+import kerasdrop
+from tests.support import saved
+
+FIXTURES = pathlib.Path(__file__).parents[1] / "support" / "fixtures"
+ARCHIVES = sorted(FIXTURES.glob("*.zip"))
+
+
+@pytest.fixture(scope="module", params=ARCHIVES, ids=lambda path: path.stem)
+def folder(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param.stem)
+    shutil.unpack_archive(request.param, folder)
+    return folder
+
+
+def expected(folder, name):
+    with np.load(folder / f"{name}.npz") as arrays:
+        return dict(arrays)
+
+
+def assert_behaves(found, expected):
+    assert found.keys() == expected.keys()
+    for name, array in found.items():
+        # Another backend rounds otherwise; a mask would differ by its units.
+        np.testing.assert_allclose(
+            array, expected[name], rtol=1e-4, atol=1e-5, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("name", saved.MODELS)
+def test_a_model_goes_on_as_it_was(folder, name):
+    model = keras.saving.load_model(folder / f"{name}.keras")
+    assert_behaves(saved.behaviour(model), expected(folder, name))
+
+
+@pytest.mark.parametrize("name", saved.MODELS)
+def test_a_model_with_loaded_weights_goes_on_as_it_was(folder, name):
+    keras.utils.set_random_seed(99)
+    model = saved.MODELS[name]()
+    model.load_weights(folder / f"{name}.weights.h5")
+    assert_behaves(saved.behaviour(model), expected(folder, name))
+
+
+# Whose predictions depend on what a legacy file does not hold.
+NEED_MORE_THAN_WEIGHTS = ("drawn_at_inference", "scheduled_classic")
+LEGACY = [name for name in saved.MODELS if name not in NEED_MORE_THAN_WEIGHTS]
+
+
+@pytest.mark.parametrize("name", LEGACY)
+def test_a_model_of_a_legacy_file_predicts_as_it_did(folder, name):
+    model = keras.saving.load_model(folder / f"{name}.h5", compile=False)
+    np.testing.assert_allclose(
+        saved.predictions(model),
+        expected(folder, name)["predictions"],
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("name", ["vectors", "sequences", "images", "volumes"])
+def test_a_model_of_a_legacy_file_has_its_rates(folder, name):
+    model = keras.saving.load_model(folder / f"{name}.h5", compile=False)
+    np.testing.assert_array_equal(
+        list(kerasdrop.get_rates(model).values()),
+        expected(folder, name)["rates"],
+    )
+
+
+@pytest.mark.parametrize("name", saved.MODELS)
+def test_the_weights_of_a_legacy_file_load(folder, name):
+    whole = keras.saving.load_model(folder / f"{name}.keras", compile=False)
+    model = saved.MODELS[name]()
+    model.load_weights(folder / f"{name}.h5")
+    for mine, theirs in zip(
+        model.get_weights(), whole.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def assert_draws_the_same_samples(predictive, folder):
+    # The mean tells: what is estimated from the samples besides may improve.
+    found = {"mean": saved.statistics(predictive)["mean"]}
+    assert_behaves(found, {"mean": expected(folder, "monte_carlo")["mean"]})
+
+
+def test_a_monte_carlo_model_predicts_as_it_did(folder):
+    predictive = keras.saving.load_model(folder / "monte_carlo.keras")
+    assert_draws_the_same_samples(predictive, folder)
+
+
+def test_the_weights_of_a_monte_carlo_model_load(folder):
+    predictive = saved.monte_carlo()
+    predictive.load_weights(folder / "monte_carlo.weights.h5")
+    assert_draws_the_same_samples(predictive, folder)
+
+
+def test_every_layer_is_saved(folder):
+    classes = {
+        type(layer)
+        for name in saved.MODELS
+        for layer in saved.ours(saved.MODELS[name]())
+    }
+    public = {getattr(kerasdrop.layers, n) for n in kerasdrop.layers.__all__}
+    assert classes == public
+
+
+def test_every_schedule_is_saved(folder):
+    rates = [layer.schedule for layer in saved.ours(saved.scheduled())]
+    public = [getattr(kerasdrop.schedules, n) for n in _classes()]
+    assert {type(rate) for rate in rates} >= set(public)
+
+
+def _classes():
+    return [name for name in kerasdrop.schedules.__all__ if name[0].isupper()]

@@ -1,0 +1,134 @@
+"""Reads a package's imports from its source; judges nothing by itself."""
+
+import ast
+import dataclasses
+import graphlib
+import pathlib
+
+
+@dataclasses.dataclass(frozen=True)
+class Import:
+    """One import: of the module `target` or of something in it."""
+
+    importer: str
+    target: str
+    line: int
+
+    def __str__(self):
+        return f"{self.importer}:{self.line} imports {self.target}"
+
+
+def modules_of(folder):
+    """The modules of a package: dotted name to file."""
+    folder = pathlib.Path(folder)
+    modules = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder.parent).with_suffix("").parts
+        if parts[-1] == "__init__":
+            parts = parts[:-1]
+        modules[".".join(parts)] = path
+    return modules
+
+
+def imports_of(modules):
+    """All imports of these modules, those inside functions too."""
+    found = []
+    for importer, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            found += [
+                Import(importer, target, node.lineno)
+                for target in _targets(node, modules)
+            ]
+    return found
+
+
+def _targets(node, modules):
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        if node.level:
+            return ["." * node.level + (node.module or "")]
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+        if node.module not in modules:
+            return names
+        # `from package import module` reaches the module, and
+        # `from package import name` the package.
+        return [name if name in modules else node.module for name in names]
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        # `keras.src` is there without an import of its own.
+        return ["keras.src"] if _dotted(node) == "keras.src" else []
+    return []
+
+
+def _dotted(attribute):
+    return f"{attribute.value.id}.{attribute.attr}"
+
+
+def room_of(module, rows):
+    """The room that a module is in, with the index of its row.
+
+    Args:
+        module: Dotted name.
+        rows: Tuples of packages and modules; the longest that the module is,
+            or is in, is its room.
+    """
+    rooms = [
+        (name, index)
+        for index, row in enumerate(rows)
+        for name in row
+        if _is_in(module, {name})
+    ]
+    return max(rooms, key=lambda room: len(room[0]), default=(None, None))
+
+
+def row_violations(imports, modules, rows):
+    """Modules without a room, and imports of another room not further up."""
+    homeless = [
+        f"{module} has no room"
+        for module in modules
+        if room_of(module, rows)[0] is None
+    ]
+    wrong = []
+    for an_import in imports:
+        room, row = room_of(an_import.importer, rows)
+        other, further = room_of(an_import.target, rows)
+        known = an_import.target in modules and None not in (room, other)
+        if known and room != other and not further < row:
+            wrong.append(str(an_import))
+    return homeless + wrong
+
+
+def circle(imports, modules):
+    """Modules of which each imports the next, and the last the first."""
+    graph = {module: set() for module in modules}
+    for an_import in imports:
+        if an_import.target in modules:
+            graph[an_import.importer].add(an_import.target)
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1][::-1]
+    return []
+
+
+def foreign_violations(imports, package, allowed):
+    """Imports of what is neither the package's own nor allowed.
+
+    Args:
+        imports: As `imports_of` returns them.
+        package: Name of the package.
+        allowed: Function of an importer that returns the names, of modules or
+            of packages with all that is in them, that it may import.
+    """
+    return [
+        str(an_import)
+        for an_import in imports
+        if not _is_in(an_import.target, {package, *allowed(an_import.importer)})
+        or _is_in(an_import.target, {"keras.src"})
+    ]
+
+
+def _is_in(target, names):
+    return any(
+        target == name or target.startswith(f"{name}.") for name in names
+    )

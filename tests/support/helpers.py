@@ -1,0 +1,123 @@
+"""Comparisons that the tests share; each asserts, and has a test that fails.
+
+The tests of the helpers are in tests/support/test_helpers.py.
+"""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+
+def proportion_bound(probability, count):
+    """Five standard deviations of a proportion in `count` independent draws.
+
+    Exceeded by chance once in about two million comparisons.
+    """
+    return 5.0 * np.sqrt(probability * (1.0 - probability) / count)
+
+
+def assert_proportion(observed, probability, count=None):
+    """Asserts that a proportion is one of independent draws.
+
+    Args:
+        observed: Array of booleans, or the number of those that were True
+            (then with `count`).
+        probability: The probability of True.
+        count: The number of draws, if `observed` is not an array.
+    """
+    if count is None:
+        observed = np.asarray(observed)
+        assert observed.dtype == bool, "expected an array of booleans"
+        count = observed.size
+    assert count > 0, "there are no draws to judge"
+    proportion = np.sum(observed) / count
+    bound = proportion_bound(probability, count)
+    assert abs(proportion - probability) <= bound, (
+        f"{proportion:.6f} of {count} draws are True, expected "
+        f"{probability:.6f} within {bound:.6f} (5 sigma)"
+    )
+
+
+def assert_mean(samples, mean, standard_deviation):
+    """Asserts that independent samples have this mean, within 5 sigma.
+
+    Args:
+        samples: Array of independent samples.
+        mean: The mean of their distribution.
+        standard_deviation: That of one sample, or an upper bound of it.
+    """
+    samples = np.asarray(samples, "float64")
+    assert samples.size > 0, "there are no samples to judge"
+    bound = 5.0 * standard_deviation / np.sqrt(samples.size)
+    assert abs(samples.mean() - mean) <= bound, (
+        f"the mean of {samples.size} samples is {samples.mean():.6g}, "
+        f"expected {mean:.6g} within {bound:.6g} (5 sigma)"
+    )
+
+
+def assert_same_moments(samples, others, rounding=0.0):
+    """Asserts that two sets of samples have the same means and variances.
+
+    Within 5 sigma, of each element; sigma is estimated from the samples, that
+    of a variance from their fourth moment.
+
+    Args:
+        samples, others: Arrays `(samples, ...)`, independent over the first
+            axis, of the same shape but for that axis.
+        rounding: How far a number may be off by itself, relative to the
+            largest of all.
+    """
+    scale = max(np.abs(array).max(initial=0.0) for array in (samples, others))
+    slack = {"mean": rounding * scale, "variance": rounding * scale**2}
+    moments = []
+    for array in (samples, others):
+        array = np.asarray(array, "float64")
+        assert len(array) > 1, "there are too few samples to judge"
+        variance = array.var(axis=0, ddof=1)
+        fourth = ((array - array.mean(axis=0)) ** 4).mean(axis=0)
+        # Exact; the factor counts where a number has but two values.
+        square = variance**2 * (len(array) - 3) / (len(array) - 1)
+        moments.append(
+            {
+                "mean": (array.mean(axis=0), variance / len(array)),
+                "variance": (variance, (fourth - square) / len(array)),
+            }
+        )
+    for name in ("mean", "variance"):
+        (one, one_error), (other, other_error) = (m[name] for m in moments)
+        sigma = np.sqrt(np.maximum(one_error + other_error, 0.0))
+        excess = np.abs(one - other) - 5.0 * sigma - slack[name]
+        worst = np.unravel_index(np.argmax(excess), excess.shape)
+        assert excess[worst] <= 0.0, (
+            f"the {name} of element {tuple(map(int, worst))} is "
+            f"{one[worst]:.6g} in one set of samples and {other[worst]:.6g} in "
+            f"the other, and sigma is {sigma[worst]:.3g} (allowed: 5 sigma)"
+        )
+
+
+def run_python(code, backend=None):
+    """Runs `code` in a fresh process; asserts success, returns its output.
+
+    Args:
+        code: Python source.
+        backend: The Keras backend; this process's if None.
+    """
+    environment = dict(os.environ)
+    environment["KERAS_BACKEND"] = backend or _this_backend()
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def _this_backend():
+    import keras
+
+    return keras.backend.backend()

@@ -1,0 +1,251 @@
+"""Models of every layer and schedule, to be saved now and loaded for ever.
+
+`python -m tests.saved ARCHIVE.zip` saves each model in three formats, and
+beside it what a model that was loaded must do: its predictions, rates and
+steps, and what each layer draws next. tests/support/fixtures/ has what earlier
+versions wrote:
+
+- 0.1.0-first.zip: commit 2da1584, Keras 3.15.1, PyTorch 2.13.0.
+"""
+
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import keras
+import numpy as np
+from keras import ops
+
+import kerasdrop
+from kerasdrop import layers
+from kerasdrop import schedules
+
+DECAY = keras.optimizers.schedules.PolynomialDecay(0.0, 10, 0.5)
+
+
+@keras.saving.register_keras_serializable("kerasdrop_tests")
+def eighths(step):
+    return (step % 8) / 8
+
+
+def dense(units=6, **arguments):
+    return keras.layers.Dense(units, activation="tanh", **arguments)
+
+
+def sequential(shape, *inner):
+    return keras.Sequential([keras.Input(shape), *inner])
+
+
+def vectors():
+    model = sequential(
+        (6,),
+        dense(),
+        layers.Dropout(0.3, name="dropout"),
+        layers.ClassicDropout(0.3, seed=1, name="classic"),
+        layers.AlphaDropout(0.3, name="alpha"),
+        layers.GaussianDropout(0.3, name="gaussian"),
+        layers.DropPath(0.3, name="path"),
+        layers.DropConnect(dense(), 0.3, name="connect"),
+        layers.StochasticDepth(dense(), 0.3, name="depth"),
+        layers.ConcreteDropout(dense(), 0.3, name="concrete"),
+        dense(2),
+    )
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def sequences():
+    inputs = keras.Input((5, 6))
+    x = inputs
+    for layer in (
+        layers.SpatialDropout1D(0.3, name="spatial"),
+        layers.LockedDropout(0.3, name="locked"),
+        layers.DropBlock1D(0.3, 2, name="block"),
+        layers.FeatureAlphaDropout(0.3, name="alpha"),
+    ):
+        x = dense()(layer(x))
+    x = layers.MultiHeadAttention(2, 3, dropout=0.3, name="heads")(x, x)
+    x = layers.GroupQueryAttention(3, 2, 1, dropout=0.3, name="groups")(x, x)
+    cell = keras.layers.LSTMCell(4)
+    rnn = layers.DropoutRNN(cell, 0.1, 0.2, 0.3, seed=2, name="rnn")
+    return keras.Model(inputs, rnn(x))
+
+
+def images():
+    return sequential(
+        (4, 4, 3),
+        layers.SpatialDropout2D(0.3, name="spatial"),
+        layers.DropBlock2D(0.3, 2, name="block"),
+        keras.layers.GlobalAveragePooling2D(),
+        dense(2),
+    )
+
+
+def volumes():
+    return sequential(
+        (3, 3, 3, 2),
+        layers.SpatialDropout3D(0.3, name="spatial"),
+        layers.DropBlock3D(0.3, 2, name="block"),
+        keras.layers.GlobalAveragePooling3D(),
+        dense(2),
+    )
+
+
+def drawn_at_inference():
+    return sequential((6,), layers.MCDropout(0.3, name="mc"), dense(2))
+
+
+def scheduled():
+    linear = schedules.Linear(0.1, 0.6, 8)
+    rates = {
+        "constant": schedules.Constant(0.3),
+        "cosine": schedules.Cosine(0.1, 0.5, 8),
+        "curriculum": schedules.Curriculum(0.5, 0.1),
+        "cyclic": schedules.Cyclic(linear, 2),
+        "early": schedules.EarlyDropout(0.5, 8),
+        "exponential": schedules.Exponential(0.1, 0.5, 8),
+        "from_keras": DECAY,
+        "function": eighths,
+        "join": schedules.Join([linear, schedules.Constant(0.2)], [3]),
+        "late": schedules.LateDropout(0.4, 2),
+        "linear": linear,
+        "piecewise": schedules.PiecewiseLinear([0, 4, 8], [0.0, 0.5, 0.1]),
+        "polynomial": schedules.Polynomial(0.1, 0.5, 8, power=2.0),
+        "stage_wise": schedules.stage_wise(0.1, 0.5, 2, 8),
+        "steps": schedules.Steps([2, 3], [0.1, 0.2, 0.3]),
+        "warm_up": schedules.warm_up(schedules.Constant(0.4), 8),
+    }
+    return sequential(
+        (6,),
+        dense(),
+        *(layers.Dropout(rate, name=name) for name, rate in rates.items()),
+        layers.ScheduledDropout(linear, name="scheduled"),
+        dense(2),
+    )
+
+
+def scheduled_classic():
+    """Its predictions depend on the step."""
+    linear = schedules.Linear(0.1, 0.6, 8)
+    return sequential(
+        (6,),
+        dense(),
+        layers.ClassicDropout(linear, seed=3, name="classic"),
+        layers.StochasticDepth(dense(), linear, name="depth"),
+        dense(2),
+    )
+
+
+MODELS = {
+    make.__name__: make
+    for make in (
+        vectors,
+        sequences,
+        images,
+        volumes,
+        drawn_at_inference,
+        scheduled,
+        scheduled_classic,
+    )
+}
+
+
+def inputs(shape, rows=4):
+    random = np.random.default_rng(0)
+    return random.normal(size=(rows, *shape)).astype("float32")
+
+
+def inputs_of(model):
+    return inputs(model.input_shape[1:])
+
+
+def with_a_past(model):
+    """The model three training steps later, and a rate changed."""
+    x = inputs_of(model)
+    for _ in range(3):
+        if model.compiled:
+            model.train_on_batch(x, np.zeros((len(x), 2), "float32"))
+        else:
+            model(x, training=True)
+    for layer in ours(model):
+        if layer.name in ("spatial", "dropout"):
+            layer.rate = 0.4
+    return model
+
+
+def ours(model):
+    """The layers of the model that come from kerasdrop."""
+    package = layers.Dropout.__module__.split(".")[0]
+    return [x for x in model.layers if type(x).__module__.startswith(package)]
+
+
+def steps(model):
+    return [layer.step for layer in ours(model) if hasattr(layer, "step")]
+
+
+def draws(model):
+    """What the layers make, in training, of one array: {name: outputs}."""
+    return {
+        layer.name: ops.convert_to_numpy(_drawn(layer)) for layer in ours(model)
+    }
+
+
+def _drawn(layer):
+    x = inputs(keras.tree.flatten(layer.input)[0].shape[1:])
+    attention = (layers.MultiHeadAttention, layers.GroupQueryAttention)
+    if isinstance(layer, attention):
+        return layer(x, x, training=True)
+    return layer(x, training=True)
+
+
+def predictions(model):
+    return ops.convert_to_numpy(model(inputs_of(model)))
+
+
+def behaviour(model):
+    """All of it, as arrays by name."""
+    return {
+        "predictions": predictions(model),
+        "rates": np.array(list(kerasdrop.get_rates(model).values())),
+        "steps": np.array(steps(model)),
+        **{f"draws {name}": array for name, array in draws(model).items()},
+    }
+
+
+def monte_carlo():
+    model = sequential(
+        (6,), dense(), layers.Dropout(0.3), keras.layers.Dropout(0.2), dense(2)
+    )
+    return kerasdrop.MonteCarlo(model, num_samples=32, seed=5)
+
+
+def statistics(predictive):
+    x = inputs((6,))
+    found = predictive.predict(x, verbose=0)
+    return {name: found[name] for name in ("mean", "std", "standard_error")}
+
+
+def save_all(folder):
+    keras.utils.set_random_seed(0)
+    for name, make in MODELS.items():
+        model = with_a_past(make())
+        model.save(folder / f"{name}.keras")
+        model.save_weights(folder / f"{name}.weights.h5")
+        model.save(folder / f"{name}.h5")
+        np.savez_compressed(folder / f"{name}.npz", **behaviour(model))
+    predictive = monte_carlo()
+    predictive.save(folder / "monte_carlo.keras")
+    predictive.save_weights(folder / "monte_carlo.weights.h5")
+    np.savez_compressed(folder / "monte_carlo.npz", **statistics(predictive))
+
+
+def main(archive):
+    with tempfile.TemporaryDirectory() as folder:
+        save_all(pathlib.Path(folder))
+        shutil.make_archive(archive.removesuffix(".zip"), "zip", folder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
