@@ -45,8 +45,8 @@ import numpy as np
 from keras import layers
 
 import kerasdrop
-from kerasdrop.montecarlo.engine.engine import sizes
-from kerasdrop.montecarlo.engine.engine import sizing
+from kerasdrop.montecarlo.engine import sizes
+from kerasdrop.montecarlo.engine import sizing
 
 MIB = 2**20
 LIMIT = 64 * MIB

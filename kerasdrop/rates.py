@@ -7,7 +7,7 @@ import keras
 
 from kerasdrop import _checks
 from kerasdrop._structure import model_tree
-from kerasdrop.conversion.convert import convert
+from kerasdrop.conversion import convert
 from kerasdrop.layers.base import StochasticLayer
 
 __all__ = ["get_rates", "set_rates"]

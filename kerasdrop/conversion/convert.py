@@ -6,7 +6,7 @@ import keras
 
 from kerasdrop import layers
 from kerasdrop._structure import model_tree
-from kerasdrop.conversion.convert import copying
+from kerasdrop.conversion import copying
 from kerasdrop.conversion.reports import ConversionReport
 from kerasdrop.layers.base import StochasticLayer
 

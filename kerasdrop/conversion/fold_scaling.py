@@ -10,7 +10,7 @@ from keras import ops
 from kerasdrop import layers
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
-from kerasdrop.conversion.convert import copying
+from kerasdrop.conversion import copying
 from kerasdrop.conversion.reports import FoldingReport
 
 # Layers that are linear in a kernel, and the kernel's attribute.

@@ -9,9 +9,9 @@ from kerasdrop import layers
 from kerasdrop._adapters import adapters
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
-from kerasdrop.conversion.convert import convert
-from kerasdrop.conversion.convert import copying
-from kerasdrop.conversion.convert import fold_scaling
+from kerasdrop.conversion import convert
+from kerasdrop.conversion import copying
+from kerasdrop.conversion import fold_scaling
 from kerasdrop.conversion.reports import StrippingReport
 from kerasdrop.layers.base import HoldingLayer
 from kerasdrop.layers.base import StochasticLayer

@@ -16,8 +16,8 @@ from kerasdrop.masks import plans
 from kerasdrop.montecarlo.engine.batches import Batches
 from kerasdrop.montecarlo.engine.batches import RowsOf
 from kerasdrop.montecarlo.engine.engine import Engine
-from kerasdrop.montecarlo.export.export import export
-from kerasdrop.montecarlo.inspection.inspection import preconditions
+from kerasdrop.montecarlo.export import export
+from kerasdrop.montecarlo.inspection import preconditions
 from kerasdrop.montecarlo.statistics import kinds
 from kerasdrop.montecarlo.statistics import quantiles as quantiles_
 from kerasdrop.montecarlo.statistics import summaries

@@ -3,7 +3,7 @@
 import threading
 
 from kerasdrop import _checks
-from kerasdrop.montecarlo.inspection.inspection import preconditions
+from kerasdrop.montecarlo.inspection import preconditions
 from kerasdrop.montecarlo.model import MonteCarlo
 from kerasdrop.montecarlo.samples_out import SamplesOut
 from kerasdrop.montecarlo.statistics import kinds

@@ -14,7 +14,7 @@ import pytest
 
 from kerasdrop import _backend
 from kerasdrop._structure import keras_graph
-from kerasdrop.montecarlo.verification.self_check import untouched
+from kerasdrop.montecarlo.verification import untouched
 
 BACKEND = keras.backend.backend()
 

@@ -3,7 +3,7 @@
 import pytest
 from keras import layers
 
-from kerasdrop.conversion.convert import copying
+from kerasdrop.conversion import copying
 
 
 @pytest.mark.parametrize("shape", [None, (4,), lambda shape: shape])

@@ -11,7 +11,7 @@ from keras import ops
 import kerasdrop
 from kerasdrop import layers
 from kerasdrop import rates
-from kerasdrop.conversion.convert import convert
+from kerasdrop.conversion import convert
 from kerasdrop.conversion.convert import convert_dropout
 
 X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")

@@ -5,7 +5,7 @@ from keras import layers as stock
 from keras import ops
 
 from kerasdrop import layers
-from kerasdrop.conversion.convert import fold_scaling
+from kerasdrop.conversion import fold_scaling
 from kerasdrop.conversion.fold_scaling import fold_classic_scaling
 
 RNG = np.random.default_rng(0)

@@ -95,7 +95,7 @@ def test_a_file_draws_the_samples_of_the_model(tmp_path, format, ending, plan):
 )
 def test_a_form_that_the_reader_does_not_know_is_noticed(tmp_path, monkeypatch):
     pytest.importorskip("ai_edge_litert")
-    from kerasdrop.montecarlo.export.export import export
+    from kerasdrop.montecarlo.export import export
 
     monkeypatch.setattr(export, "_DIVIDING", ())
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dropout(0.5)])
@@ -114,7 +114,7 @@ def test_a_file_that_is_silently_wrong_is_noticed(tmp_path, monkeypatch):
     """A plain division is no shift of a negative word, and yet it runs."""
     pytest.importorskip("openvino")
     from kerasdrop.masks import int32
-    from kerasdrop.montecarlo.export.export import export
+    from kerasdrop.montecarlo.export import export
 
     def floor_divided(word, by):
         return keras.ops.floor_divide(word, 1 << by)

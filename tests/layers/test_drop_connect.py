@@ -10,7 +10,7 @@ from keras import ops
 
 import kerasdrop
 from kerasdrop.layers import DropConnect
-from kerasdrop.montecarlo.engine.engine import memory
+from kerasdrop.montecarlo.engine import memory
 from tests.support import helpers
 from tests.support import known_masks
 

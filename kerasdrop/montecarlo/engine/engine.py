@@ -11,13 +11,13 @@ from kerasdrop import _backend
 from kerasdrop._adapters import adapters
 from kerasdrop.masks import plans
 from kerasdrop.masks.plans import SET_SIZE
-from kerasdrop.montecarlo.engine.engine import chunks as chunks_
-from kerasdrop.montecarlo.engine.engine import sizing
-from kerasdrop.montecarlo.sampling.passes import passes
+from kerasdrop.montecarlo.engine import chunks as chunks_
+from kerasdrop.montecarlo.engine import sizing
+from kerasdrop.montecarlo.sampling import passes
 from kerasdrop.montecarlo.statistics import kinds
 from kerasdrop.montecarlo.statistics import summaries
-from kerasdrop.montecarlo.verification.self_check import runs
-from kerasdrop.montecarlo.verification.self_check import whole_pass
+from kerasdrop.montecarlo.verification import runs
+from kerasdrop.montecarlo.verification import whole_pass
 
 
 class State(NamedTuple):

@@ -4,14 +4,14 @@ from keras import tree
 
 from kerasdrop._backend import peaks
 from kerasdrop.masks.plans import SET_SIZE
-from kerasdrop.montecarlo.engine.engine import batches
-from kerasdrop.montecarlo.engine.engine import chunks as chunks_
-from kerasdrop.montecarlo.engine.engine import memory
-from kerasdrop.montecarlo.engine.engine import sizes
+from kerasdrop.montecarlo.engine import batches
+from kerasdrop.montecarlo.engine import chunks as chunks_
+from kerasdrop.montecarlo.engine import memory
+from kerasdrop.montecarlo.engine import sizes
 from kerasdrop.montecarlo.engine.sizes import Sizes
-from kerasdrop.montecarlo.sampling.passes import passes
+from kerasdrop.montecarlo.sampling import passes
 from kerasdrop.montecarlo.splitting import misfits
-from kerasdrop.montecarlo.verification.self_check import untouched
+from kerasdrop.montecarlo.verification import untouched
 
 # How many times as much has to be hoped for to measure again: it is a trial, or
 # to compile once more.

@@ -22,7 +22,7 @@ from kerasdrop._adapters import adapters
 from kerasdrop._structure import keras_graph
 from kerasdrop.masks import plans
 from kerasdrop.montecarlo.engine.batches import RowsOf
-from kerasdrop.montecarlo.export.export import runtimes
+from kerasdrop.montecarlo.export import runtimes
 
 # By format: what writes it, and the ending of its files.
 _BACKENDS = {

@@ -9,13 +9,13 @@ from keras import tree
 
 from kerasdrop._adapters import adapters
 from kerasdrop._structure import keras_graph
-from kerasdrop.montecarlo.engine.engine import batches
-from kerasdrop.montecarlo.inspection.inspection import listing
-from kerasdrop.montecarlo.inspection.inspection import preconditions
+from kerasdrop.montecarlo.engine import batches
+from kerasdrop.montecarlo.inspection import listing
+from kerasdrop.montecarlo.inspection import preconditions
 from kerasdrop.montecarlo.splitting import batch_axis
 from kerasdrop.montecarlo.splitting import replay
-from kerasdrop.montecarlo.verification.self_check import runs
-from kerasdrop.montecarlo.verification.self_check import self_check
+from kerasdrop.montecarlo.verification import runs
+from kerasdrop.montecarlo.verification import self_check
 
 # Rows of the data among which those for the self-check are chosen.
 _ROWS = 32

@@ -10,7 +10,7 @@ from kerasdrop._adapters import by_keras
 from kerasdrop._adapters import rnn_cells
 from kerasdrop._structure import keras_graph
 from kerasdrop.layers.base import StochasticLayer
-from kerasdrop.montecarlo.inspection.inspection import listing
+from kerasdrop.montecarlo.inspection import listing
 
 
 def check_model(model, owner, vectorized=True):

@@ -12,7 +12,7 @@ from kerasdrop._adapters import by_keras
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop.masks import scopes
-from kerasdrop.montecarlo.sampling.passes import symbolic
+from kerasdrop.montecarlo.sampling import symbolic
 
 _LOOP = (
     "draws inside a loop that the backend traces once for all of its steps "

@@ -13,7 +13,7 @@ from kerasdrop import masks
 from kerasdrop._adapters import adapters
 from kerasdrop.masks import plans
 from kerasdrop.masks import scopes
-from kerasdrop.montecarlo.sampling.passes import asked
+from kerasdrop.montecarlo.sampling import asked
 from kerasdrop.montecarlo.splitting import replay
 
 

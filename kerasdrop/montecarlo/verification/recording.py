@@ -14,7 +14,7 @@ from kerasdrop import _backend
 from kerasdrop._adapters import adapters
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
-from kerasdrop.montecarlo.sampling.passes import symbolic
+from kerasdrop.montecarlo.sampling import symbolic
 
 # Of more elements of a row a part is kept, evenly spread.
 _MOST_OF_ROW = 2**13

@@ -10,10 +10,10 @@ from keras import tree
 from kerasdrop import _backend
 from kerasdrop import masks
 from kerasdrop._adapters import adapters
-from kerasdrop.montecarlo.sampling.passes import passes
-from kerasdrop.montecarlo.verification.self_check import comparing
-from kerasdrop.montecarlo.verification.self_check import effects
-from kerasdrop.montecarlo.verification.self_check import recording
+from kerasdrop.montecarlo.sampling import passes
+from kerasdrop.montecarlo.verification import comparing
+from kerasdrop.montecarlo.verification import effects
+from kerasdrop.montecarlo.verification import recording
 
 NUM_SAMPLES = 2
 

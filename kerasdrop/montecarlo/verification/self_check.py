@@ -20,12 +20,12 @@ from kerasdrop._adapters import adapters
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop.montecarlo.splitting import misfits
-from kerasdrop.montecarlo.verification.self_check import chosen_rows
-from kerasdrop.montecarlo.verification.self_check import comparing
-from kerasdrop.montecarlo.verification.self_check import effects
-from kerasdrop.montecarlo.verification.self_check import recording
-from kerasdrop.montecarlo.verification.self_check import runs
-from kerasdrop.montecarlo.verification.self_check import untouched
+from kerasdrop.montecarlo.verification import chosen_rows
+from kerasdrop.montecarlo.verification import comparing
+from kerasdrop.montecarlo.verification import effects
+from kerasdrop.montecarlo.verification import recording
+from kerasdrop.montecarlo.verification import runs
+from kerasdrop.montecarlo.verification import untouched
 from kerasdrop.montecarlo.verification.verdicts import Verification
 from kerasdrop.montecarlo.verification.verdicts import VerificationError
 

@@ -10,10 +10,10 @@ import numpy as np
 from keras import ops
 from keras import tree
 
-from kerasdrop.montecarlo.verification.self_check import chosen_rows
-from kerasdrop.montecarlo.verification.self_check import comparing
-from kerasdrop.montecarlo.verification.self_check import runs
-from kerasdrop.montecarlo.verification.self_check import self_check
+from kerasdrop.montecarlo.verification import chosen_rows
+from kerasdrop.montecarlo.verification import comparing
+from kerasdrop.montecarlo.verification import runs
+from kerasdrop.montecarlo.verification import self_check
 
 # The pass is compiled for speed, and rounds otherwise than a plain call: so
 # many times as much is allowed, but no more than this.

@@ -8,10 +8,10 @@ import pytest
 from keras import layers
 
 import kerasdrop
-from kerasdrop.montecarlo.engine.engine import chunks
-from kerasdrop.montecarlo.engine.engine import memory
-from kerasdrop.montecarlo.engine.engine import sizes
-from kerasdrop.montecarlo.engine.engine import sizing
+from kerasdrop.montecarlo.engine import chunks
+from kerasdrop.montecarlo.engine import memory
+from kerasdrop.montecarlo.engine import sizes
+from kerasdrop.montecarlo.engine import sizing
 from kerasdrop.montecarlo.engine.sizes import Sizes
 from tests.support.regressions import X
 from tests.support.regressions import predict

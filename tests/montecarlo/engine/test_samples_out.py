@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import kerasdrop
-from kerasdrop.montecarlo.engine.engine import engine
+from kerasdrop.montecarlo.engine import engine
 from tests.support import helpers
 
 X = np.random.default_rng(0).normal(size=(11, 3)).astype("float32")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import kerasdrop
-from kerasdrop.montecarlo.export.export import runtimes
+from kerasdrop.montecarlo.export import runtimes
 
 BACKEND = keras.backend.backend()
 

@@ -8,8 +8,8 @@ import pytest
 from keras import layers
 
 import kerasdrop
-from kerasdrop.montecarlo.engine.engine import chunks
-from kerasdrop.montecarlo.engine.engine import engine
+from kerasdrop.montecarlo.engine import chunks
+from kerasdrop.montecarlo.engine import engine
 from tests.support import reference
 
 X = np.random.default_rng(0).normal(size=(10, 3)).astype("float32")
