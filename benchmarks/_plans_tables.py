@@ -83,6 +83,31 @@ def show(report):
     _record.show_bars(report["bars"])
 
 
+def compare(reports):
+    """Prints one table of what was found on each backend."""
+    of_all = {report["backend"]: _by_place(report) for report in reports}
+    tolerances = {
+        (report["backend"], row["network"]): row.get("error / tolerance")
+        for report in reports
+        for row in report["tolerances"]
+        if row["plan"] == "stratified"
+    }
+    names = dict.fromkeys(row["network"] for row in reports[0]["rows"])
+    heads, lines = [], {name: [] for name in names}
+    for title, cell in (
+        ("gain, 32", lambda row, _: _ratio(row["mean"])),
+        ("covered, 32", lambda row, _: _number(row["covered"])),
+        ("claimed / true, 32", lambda row, _: _number(row["claimed"])),
+        ("error / tolerance", lambda _, error: _number(error)),
+    ):
+        for backend, rows in of_all.items():
+            heads.append(f"{title}, {backend}")
+            for name, line in lines.items():
+                row = rows[name, 32, "stratified"]
+                line.append(cell(row, tolerances[backend, name]))
+    _table("Stratified plan, on each backend", heads, lines)
+
+
 def bars(report):
     """What was to hold, and whether it does."""
     for row in report["rows"]:

@@ -30,7 +30,7 @@ mean squared error of the output of most variance over the tolerance, and the
 samples drawn.
 
 Prints the tables of docs/plans.md, and writes `benchmarks/results/plans_<
-backend>.json`.
+backend>.json`. `--show` prints those that there are, and one of all backends.
 """
 
 import argparse
@@ -214,6 +214,7 @@ def main():
         _plans_tables.show(
             _record.kept(options.output or _record.path("plans"))
         )
+        _plans_tables.compare(_record.of_all_backends("plans"))
         return
     if (options.quick or options.epochs) and not options.output:
         parser.error("--quick and --epochs need an --output: no result")

@@ -107,11 +107,13 @@ def of_classes(probabilities, target):
     Args:
         probabilities: `(batch, ..., classes)`, means over the samples; an
             array or a tensor.
-        target: Integers `(batch, ...)`, or one-hot as the probabilities.
+        target: Integers `(batch, ...)`, or one-hot as the probabilities. The
+            result is NaN where it is no class.
     """
     xp, probabilities = arrays.floats(probabilities)
     target = target_shapes.one_hot(target, probabilities, _OWNER)
-    return xp.log(xp.sum(probabilities * target, axis=-1))
+    log = xp.log(xp.sum(probabilities * target, axis=-1))
+    return xp.where(xp.sum(target, axis=-1) > 0.0, log, float("nan"))
 
 
 def of_logits(logits, target):
@@ -121,10 +123,14 @@ def of_logits(logits, target):
 
     Args:
         logits: Tensor `(batch, samples, ..., classes)`.
-        target: Integers `(batch, ...)`, or one-hot as one sample.
+        target: Integers `(batch, ...)`, or one-hot as one sample. The result
+            is NaN where it is no class.
     """
-    target = target_shapes.one_hot(target, logits[:, 0], _OWNER)
-    return log_of_logits(logits, ops.expand_dims(target, 1))
+    target = ops.expand_dims(
+        target_shapes.one_hot(target, logits[:, 0], _OWNER), 1
+    )
+    log = log_of_logits(logits, target)
+    return ops.where(ops.sum(target, axis=-1) > 0.0, log, float("nan"))
 
 
 def log_of_logits(logits, one_hot):
@@ -141,7 +147,10 @@ def log_of_logits(logits, one_hot):
 
 
 def of_binary(probability, target):
-    """Log-probability of the class (1) or not (0), element by element."""
+    """Log-probability of the class (1) or not (0), element by element.
+
+    It is NaN where the target is neither.
+    """
     xp, probability = arrays.floats(probability)
     target = target_shapes.like(
         target, probability, "targets, 0 or 1 each", _OWNER
@@ -149,4 +158,6 @@ def of_binary(probability, target):
     is_one = target > 0.5
     log = xp.log(xp.where(is_one, probability, 1.0))
     of_other = categorical.log1p(xp, -xp.where(is_one, 0.0, probability))
-    return xp.where(is_one, log, of_other)
+    log = xp.where(is_one, log, of_other)
+    is_class = (target == 0.0) | (target == 1.0)
+    return xp.where(is_class, log, float("nan"))

@@ -366,8 +366,9 @@ class MonteCarlo(keras.Model):
                 that were shuffled or filtered.
             y: Targets, in the structure of the outputs: integers or one-hot
                 vectors for classes, 0 and 1 for `"binary"`, numbers for the
-                others. With them there is a `log_likelihood`. True takes
-                those that come with the batches of an iterable.
+                others. With them there is a `log_likelihood`, NaN for what is
+                no class. True takes those that come with the batches of an
+                iterable.
 
         Returns:
             A dict, as a call returns, of numpy arrays.

@@ -28,10 +28,11 @@ def features(output, kind, noise_variance, owner):
         _check_last_axis(output, kind, owner)
         if kind == "logits":
             output = ops.softmax(output, axis=-1)
-        vote = categorical.first_largest(output)
+        total = ops.sum(output, axis=-1, keepdims=True)
+        vote = _of_numbers(categorical.first_largest(output), total)
         return [output, categorical.entropy(output), vote]
     if kind == "binary":
-        vote = ops.cast(output > 0.5, output.dtype)
+        vote = _of_numbers(ops.cast(output > 0.5, output.dtype), output)
         return [output, categorical.binary_entropy(output), vote]
     if kind in two_part.KINDS:
         _check_last_axis(output, kind, owner)
@@ -39,6 +40,11 @@ def features(output, kind, noise_variance, owner):
     if noise_variance is not None:
         return [output, ops.full_like(output, noise_variance)]
     return [output]
+
+
+def _of_numbers(vote, values):
+    """The vote, but NaN where the values are: no comparison tells of those."""
+    return ops.where(values == values, vote, float("nan"))
 
 
 def _check_last_axis(output, kind, owner):
@@ -145,7 +151,9 @@ def of_classes(kind, mean, expected_entropy, share, information, count):
             ops.maximum(share, 1 - share),
         )
     else:
+        # On TensorFlow the largest of NaNs is none.
         entropy, winner = categorical.entropy, ops.max(share, axis=-1)
+        winner = _of_numbers(winner, share[..., 0])
     return {
         "predictive_entropy": entropy(mean),
         "expected_entropy": expected_entropy,

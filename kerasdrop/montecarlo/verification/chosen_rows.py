@@ -17,6 +17,8 @@ def chosen(inputs, most_rows, batch_size):
     Returns:
         Integers, in their order: not as many as the batch has, so that what
         depends on the number of rows is seen. Of a few rows some come twice.
+        If a single one may be taken, memory has room for one at a time: there
+        the samples alone are another number.
     """
     leaves = [leaf for leaf in tree.flatten(inputs) if leaf is not None]
     num_rows = len(leaves[0])
@@ -27,7 +29,7 @@ def chosen(inputs, most_rows, batch_size):
     ranked = [int(np.argmax(zeros)), int(np.argmin(zeros)), *spread.tolist()]
     ranked += range(min(num_rows, MOST_ROWS))
     found = np.sort(list(dict.fromkeys(ranked))[:most_rows])
-    few = batch_size <= most_rows
+    few = 1 < most_rows and batch_size <= most_rows
     return np.resize(found, batch_size + 1) if few else found
 
 

@@ -103,6 +103,8 @@ class Recorder:
             # Odd, so that no stripe of a power of 2 is left out.
             step = (size // _MOST_OF_ROW + 1) | 1
             tensor = ops.reshape(tensor, (shape[0], size))[:, ::step]
+            # A view would hold all of it.
+            tensor = ops.copy(tensor)
         return tensor if dtype == "float64" else ops.cast(tensor, "float32")
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras import ops
 
 import kerasdrop
 from kerasdrop.montecarlo.engine import chunks
@@ -13,6 +14,9 @@ from kerasdrop.montecarlo.engine import memory
 from kerasdrop.montecarlo.engine import sizes
 from kerasdrop.montecarlo.engine import sizing
 from kerasdrop.montecarlo.engine.sizes import Sizes
+from kerasdrop.montecarlo.verification import chosen_rows
+from kerasdrop.montecarlo.verification import recording
+from kerasdrop.montecarlo.verification import runs
 from tests.support.regressions import X
 from tests.support.regressions import predict
 from tests.support.regressions import regression
@@ -111,6 +115,32 @@ class TestMemory:
         whole = predict(model)
         found = predict(model, memory_limit=2000)
         np.testing.assert_allclose(found.mean, whole.mean, atol=1e-4)
+
+    def test_the_self_check_takes_no_more_rows_than_there_is_room_for(
+        self, monkeypatch
+    ):
+        checked = []
+        plain = runs.Runs.of
+
+        def of(self, rows, *args, **settings):
+            checked.append(len(rows.places))
+            return plain(self, rows, *args, **settings)
+
+        monkeypatch.setattr(runs.Runs, "of", of)
+        predict(regression(), num_samples=16)
+        assert set(checked) == {chosen_rows.MOST_ROWS}
+        drawn_at_once(monkeypatch, Sizes(1, 1))
+        checked.clear()
+        predict(regression(), num_samples=16)
+        assert set(checked) == {1}
+
+    def test_what_is_recorded_of_a_tensor_holds_no_more_of_it(self):
+        recorder = recording.Recorder({}, False)
+        with recorder.recording(2):
+            found = recorder.reduced(ops.ones((2, 2**20)))
+        assert found.shape[1] <= 2**13
+        if keras.backend.backend() == "torch":  # has views
+            assert found.untyped_storage().nbytes() <= 4 * 2 * 2**13
 
     @pytest.mark.parametrize("limit", [0, -5, 1.5, "1 GB"])
     def test_an_illegal_limit(self, model, limit):
