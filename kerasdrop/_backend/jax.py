@@ -3,6 +3,7 @@
 The names are explained where the answers of most backends stand.
 """
 
+import os
 import sys
 import threading
 import time
@@ -56,8 +57,24 @@ def is_state_lost(variable):
     if not is_inside_another:
         return is_tracing()
     value = variable.value
-    # Of a value that is no tracer it is not known where it came from.
-    return isinstance(value, jax.core.Tracer) and is_repeated(value._trace)
+    if isinstance(value, jax.core.Tracer):
+        return is_repeated(value._trace)
+    # Of a value that is no tracer it is not known where it came from. But what
+    # the loop of a recurrent layer assigns is lost, and its steps share it.
+    return (
+        _traced_for(trace()).startswith("scan")
+        and is_called_from(_RECURRENT_LOOP, "rnn")
+        and not is_called_from(_CORE, "compute_output_spec")
+    )
+
+
+_RECURRENT_LOOP = os.path.join("keras", "src", "backend", "jax", "rnn.py")
+_CORE = os.path.join("keras", "src", "backend", "jax", "core.py")
+
+
+def _traced_for(trace):
+    frame = getattr(trace, "frame", None)
+    return "" if frame is None else frame.debug_info.traced_for
 
 
 def lasting():
@@ -127,10 +144,8 @@ def trace():
 def is_repeated(since):
     now = trace()
     while now is not since:
-        frame = getattr(now, "frame", None)
         is_linearized = type(now).__name__ in ("JVPTrace", "LinearizeTrace")
-        traced_for = "" if frame is None else frame.debug_info.traced_for
-        if not (is_linearized or traced_for.startswith(_ONCE)):
+        if not (is_linearized or _traced_for(now).startswith(_ONCE)):
             return True
         now = getattr(now, "parent_trace", None)
     return False

@@ -83,6 +83,10 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
     def step(self):
         """How many training calls the layer has seen: an int of at least 0.
 
+        It is counted in int32: set it before it reaches 2**31. A layer that is
+        called several times for a batch counts each, as one in a cell of
+        `keras.layers.RNN` does (see docs/annealing.md).
+
         What restores weights alone (`set_weights`,
         `EarlyStopping(restore_best_weights=True)`) leaves it as it is. Set it
         then: `new.step = old.step`, or for a model that was trained from its
