@@ -16,7 +16,6 @@ from kerasdrop.montecarlo.engine import sizing
 from kerasdrop.montecarlo.sampling import passes
 from kerasdrop.montecarlo.statistics import kinds
 from kerasdrop.montecarlo.statistics import summaries
-from kerasdrop.montecarlo.verification import runs
 from kerasdrop.montecarlo.verification import whole_pass
 
 
@@ -156,12 +155,10 @@ class Engine:
         Raises:
             VerificationError: If the model fails.
         """
-        at_once = one.num_rows_at_once
         finish = self._verifier.check(
             batch,
             num_rows,
-            # One row cannot show whether rows see each other.
-            max(min(at_once, 2), at_once // runs.NUM_SAMPLES),
+            self._sizing.rows_to_check(batch, one.num_rows_at_once),
             functools.partial(self._kept, one, batch),
             lambda outputs: self._summaries(outputs, batch),
         )

@@ -36,9 +36,7 @@ def bytes_per_sample(model, inputs):
     graph = keras_graph.graph_of(model)
     if graph is None:
         return None
-    given = [x for x in tree.flatten(inputs) if x is not None]
-    lengths = [size for x in given for size in x.shape[1:]]
-    calls = _Calls(max(lengths, default=1))
+    calls = _Calls(_longest(inputs))
     drawn = [
         layer
         for layer in adapters.drawable_layers(model)
@@ -47,6 +45,40 @@ def bytes_per_sample(model, inputs):
     holders = adapters.holders_of(model, drawn)
     replay.observe_shapes(model, holders, calls, inputs)
     return max(1, _WORKSPACE * calls.peak())
+
+
+def bytes_of_plain_call(model, inputs):
+    """What a plain call of one row makes in graphs of layers, in bytes.
+
+    Where it is not compiled, Keras holds all of it until the call is over.
+
+    Args:
+        model, inputs: As for `bytes_per_sample`.
+    """
+    length = _longest(inputs)
+    graphs = {
+        id(graph): graph
+        for layer in (model, *keras_graph.all_layers(model))
+        if (graph := keras_graph.graph_of(layer)) is not None
+    }
+    return sum(
+        _bytes_of_row(tensor, length)
+        for graph in graphs.values()
+        for node in keras_graph.nodes_of(graph)
+        for tensor in tree.flatten(node.outputs)
+    )
+
+
+def _longest(inputs):
+    """What stands for the size of an axis that is not known."""
+    given = [x for x in tree.flatten(inputs) if x is not None]
+    return max((size for x in given for size in x.shape[1:]), default=1)
+
+
+def _bytes_of_row(tensor, length):
+    sizes = [size or length for size in tensor.shape[1:]]
+    item = keras.backend.standardize_dtype(tensor.dtype)
+    return math.prod(sizes) * _BYTES.get(item, 4)
 
 
 class _Calls:
@@ -71,7 +103,7 @@ class _Calls:
         alive, peak = {}, 0
         for number, (inputs, outputs) in enumerate(self._calls):
             for tensor in (*inputs, *outputs):
-                alive[id(tensor)] = self._bytes(tensor)
+                alive[id(tensor)] = _bytes_of_row(tensor, self._length)
             peak = max(peak, sum(alive.values()))
             alive = {
                 key: size
@@ -79,11 +111,6 @@ class _Calls:
                 if last_use[key] > number
             }
         return peak
-
-    def _bytes(self, tensor):
-        sizes = [size or self._length for size in tensor.shape[1:]]
-        item = keras.backend.standardize_dtype(tensor.dtype)
-        return math.prod(sizes) * _BYTES.get(item, 4)
 
 
 def _kernels_of_rows(operation):

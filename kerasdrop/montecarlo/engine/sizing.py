@@ -11,6 +11,7 @@ from kerasdrop.montecarlo.engine import sizes
 from kerasdrop.montecarlo.engine.sizes import Sizes
 from kerasdrop.montecarlo.sampling import passes
 from kerasdrop.montecarlo.splitting import misfits
+from kerasdrop.montecarlo.verification import runs
 from kerasdrop.montecarlo.verification import untouched
 
 # How many times as much has to be hoped for to measure again: it is a trial, or
@@ -105,6 +106,20 @@ class Sizing:
         need = sizes.Need((of_one or 0) * found.total, 0)
         self._check(need, found, rows)
         return found.samples
+
+    def rows_to_check(self, batch, at_once):
+        """How many rows of a batch a plain call may have beside a pass.
+
+        Args:
+            batch: A `RowsOf`.
+            at_once: Integer, the rows of the pass, one for each sample.
+        """
+        most = at_once // runs.NUM_SAMPLES
+        if self._limit is not None:
+            of_one = memory.bytes_of_plain_call(self._model, batch.inputs)
+            most = min(most, self._limit // max(1, of_one))
+        # One row cannot show whether rows see each other.
+        return max(min(at_once, 2), most)
 
     def _of(self, data, rows, step):
         wanted = Sizes(rows, self._most_samples(data, rows))

@@ -9,6 +9,7 @@ from keras import layers
 from keras import ops
 
 import kerasdrop
+from kerasdrop.montecarlo.engine import batches
 from kerasdrop.montecarlo.engine import chunks
 from kerasdrop.montecarlo.engine import memory
 from kerasdrop.montecarlo.engine import sizes
@@ -133,6 +134,33 @@ class TestMemory:
         checked.clear()
         predict(regression(), num_samples=16)
         assert set(checked) == {1}
+
+    @pytest.mark.parametrize(
+        ("limit", "at_once", "rows"),
+        [
+            # A plain call of 3 rows fits, and takes no more than the pass.
+            (4, 100, 3),
+            (4, 4, 2),
+            (4, 1, 1),
+            # To see whether rows see each other it takes two.
+            (1, 100, 2),
+            (None, 100, 50),
+        ],
+    )
+    def test_the_self_check_leaves_room_for_all_that_a_plain_call_makes(
+        self, limit, at_once, rows
+    ):
+        deep = keras.Sequential([keras.Input((3,))])
+        for _ in range(12):
+            deep.add(kerasdrop.layers.Dropout(0.1))
+            deep.add(layers.Dense(100))
+        # Of a row 11 drops of 100 numbers, one of 3, and 12 layers.
+        made = 4 * (23 * 100 + 3)
+        assert memory.bytes_of_plain_call(deep, X) == made
+        limit = limit and limit * made - 1
+        found = sizing.Sizing(deep, 16, False, limit, "test", None)
+        batch = batches.RowsOf(X, None, None)
+        assert found.rows_to_check(batch, at_once) == rows
 
     def test_what_is_recorded_of_a_tensor_holds_no_more_of_it(self):
         recorder = recording.Recorder({}, False)
