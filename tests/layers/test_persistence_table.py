@@ -11,6 +11,7 @@ from keras import ops
 
 from kerasdrop import layers
 from kerasdrop.schedules import Linear
+from tests.support import helpers
 
 BACKEND = keras.backend.backend()
 DOCS = pathlib.Path(__file__).parents[2] / "docs" / "annealing.md"
@@ -230,21 +231,13 @@ def test_the_step_can_be_set():
     )
 
 
-def lines_of_the_docs(word):
-    """The code in the docs that has this word in it."""
-    blocks = DOCS.read_text().split("```")
-    (code,) = (
-        block.removeprefix("python\n")
-        for block in blocks
-        if block.startswith("python\n") and word in block
-    )
-    return code
-
-
 def test_the_lines_of_the_docs_repair_a_copy_of_the_weights():
     model = trained()
     other = weights_only(model, None)
-    exec(lines_of_the_docs("old.step"), {"model": model, "other": other})
+    exec(
+        helpers.code_of("annealing.md", "old.step"),
+        {"model": model, "other": other},
+    )
     np.testing.assert_allclose(
         predictions(other), predictions(model), rtol=1e-5
     )
@@ -260,7 +253,7 @@ def test_the_lines_of_the_docs_repair_the_best_weights():
     best = rising.best.get_layer("classic").step
     assert (model.get_layer("classic").step, best) == (6, 2)
     exec(
-        lines_of_the_docs("best_epoch"),
+        helpers.code_of("annealing.md", "best_epoch"),
         {"model": model, "stop": stop, "steps_per_epoch": 2},
     )
     assert model.get_layer("classic").step == best

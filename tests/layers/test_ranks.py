@@ -119,6 +119,24 @@ def test_rows_that_are_dealt_in_turn_keep_their_masks(both):
         )
 
 
+@of("torch")
+def test_the_loop_of_the_guide_trains_as_one_process_does(both):
+    import torch
+
+    keras.utils.set_random_seed(0)
+    model = ranks.network()
+    weights = [w for w in model.parameters() if w.requires_grad]
+    optimizer = torch.optim.SGD(weights, lr=0.05)
+    for x in map(torch.tensor, ranks.batches()):
+        optimizer.zero_grad()
+        loss = (model(x, training=True) - x[:, :1]) ** 2
+        loss.mean().backward()
+        optimizer.step()
+    expected = ranks.weights_of(model)
+    for rank in both:
+        np.testing.assert_allclose(rank["weights"], expected, atol=1e-5)
+
+
 @of("jax")
 @pytest.mark.parametrize("name", ["a global array", "first_row", "rows"])
 def test_parts_of_a_global_array_draw_what_one_process_draws(both, name):

@@ -4,6 +4,7 @@ The tests of the helpers are in tests/support/test_helpers.py.
 """
 
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -115,6 +116,18 @@ def run_python(code, backend=None):
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def code_of(page, word):
+    """The code in a page of `docs/` that has this word in it."""
+    folder = pathlib.Path(__file__).parents[2] / "docs"
+    blocks = (folder / page).read_text().split("```")
+    (code,) = (
+        block.removeprefix("python\n")
+        for block in blocks
+        if block.startswith("python\n") and word in block
+    )
+    return code
 
 
 def _this_backend():

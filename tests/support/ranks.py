@@ -10,6 +10,8 @@ import sys
 
 import numpy as np
 
+from tests.support import helpers
+
 ROWS, UNITS = 4, 64
 WORLD = 2
 
@@ -24,6 +26,15 @@ def keras_of(backend):
 def data(rows=ROWS):
     x = np.random.default_rng(0).normal(size=(rows, UNITS))
     return x.astype("float32")
+
+
+def batches():
+    """Three of the rows of all ranks together."""
+    return np.split(data(3 * WORLD * ROWS), 3)
+
+
+def weights_of(model):
+    return np.concatenate([w.ravel() for w in model.get_weights()])
 
 
 def network(seeds=(None, None)):
@@ -91,6 +102,18 @@ def torch_ddp(rank, folder, ports):
     )
     with kerasdrop.row_scope(rows=list(sampler)):
         found["dealt in turn"] = masks(drop)
+    keras.utils.set_random_seed(rank)
+    model = network()
+    parts = [x[rank * ROWS :][:ROWS] for x in batches()]
+    names = {
+        "kerasdrop": kerasdrop,
+        "torch": torch,
+        "model": model,
+        "rank": rank,
+        "batches": [(torch.tensor(x), torch.tensor(x[:, :1])) for x in parts],
+    }
+    exec(helpers.code_of("scaling.md", "DistributedDataParallel"), names)
+    found["weights"] = weights_of(model)
     distributed.destroy_process_group()
     return found
 
