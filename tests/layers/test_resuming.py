@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import pytest
 
+import kerasdrop
+from tests.support import helpers
 from tests.support import resuming
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -137,3 +139,19 @@ def test_the_comparison_sees_a_lost_state_of_the_adaptive_rate(folder):
         )
     with pytest.raises(AssertionError):
         assert_same_training(model, straight_model())
+
+
+def test_the_lines_of_the_guide_go_on_with_the_schedule(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
+    names = {"keras": keras, "kerasdrop": kerasdrop, "x": x, "y": x[:, :1]}
+    before, after = helpers.code_of("annealing.md", "after_{epoch}").split(
+        "# Later"
+    )
+    exec(before, names)
+    assert names["model"].get_layer("rising").step == 8 * 2
+    exec("#" + after, names)
+    layer = names["model"].get_layer("rising")
+    assert (layer.step, layer.rate) == (8 * 2, 0.5)
+    loaded = keras.saving.load_model("after_3.keras")
+    assert loaded.get_layer("rising").step == 3 * 2
