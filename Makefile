@@ -65,7 +65,7 @@ format: $(STAMP)-lint
 
 bench: compiler $(STAMP)-test
 	@set -e; for backend in $(CHOSEN); do \
-		KERAS_BACKEND=$$backend $(RUN) benchmarks/masks.py; \
+		KERAS_BACKEND=$$backend $(RUN) -m benchmarks.speed.masks; \
 	done
 
 build: $(STAMP)-build

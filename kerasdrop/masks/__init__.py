@@ -18,9 +18,10 @@ How a word is made:
    the second row key xored in between.
 
 So the expensive hashing is done once for each row and each unit, and an
-element costs about as much as the memory pass it rides on. `benchmarks/bits.py`
-writes the words out for any statistical battery. No test of TestU01's
-SmallCrush or of `dieharder -a` fails, on tall, square and small shapes. Of a
+element costs about as much as the memory pass it rides on.
+`benchmarks/statistics/bits.py` writes the words out for any statistical
+battery. No test of TestU01's SmallCrush or of `dieharder -a` fails, on tall,
+square and small shapes. Of a
 wide one, 16 rows of 65,536 units, dieharder saw fewer tests (not -d 5, 6, 7;
 -d 200 to 203 with few settings of -n). None failed; of 75 p-values one was
 called weak (bit distribution, n = 1: .9999; of other words, with 5 times as

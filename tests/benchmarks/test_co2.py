@@ -1,6 +1,5 @@
 """The benchmark of Mauna Loa: its data, protocol and figures; a run."""
 
-import importlib
 import json
 import sys
 
@@ -8,18 +7,17 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.support.scripts import BENCHMARKS
+from tests.support.scripts import module_of
 
 
 @pytest.fixture
-def co2(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("co2")
+def co2():
+    return module_of("co2")
 
 
 @pytest.fixture
 def tables_of(co2):
-    return importlib.import_module("_co2_tables")
+    return module_of("co2_tables")
 
 
 def write(folder, lines):
@@ -128,7 +126,7 @@ def test_a_run(co2, tables_of, monkeypatch, tmp_path, capsys):
     assert "tanh 0.1, seed 0: done before" in printed
     assert printed.rstrip().endswith(tables_of.tables(report))
 
-    plots = importlib.import_module("_co2_plots")
+    plots = module_of("co2_plots")
     figure = plots.figures(report)["co2"]
     plain, _, relu, _ = figure.axes
     part = report["parts"]["relu 0.1, seed 0"]

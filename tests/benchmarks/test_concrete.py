@@ -1,6 +1,5 @@
 """The benchmark of concrete dropout: its objective and figures; a run."""
 
-import importlib
 import json
 import sys
 
@@ -9,13 +8,12 @@ import pytest
 from keras import ops
 from scipy import stats
 
-from tests.support.scripts import BENCHMARKS
+from tests.support.scripts import module_of
 
 
 @pytest.fixture
-def concrete(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("concrete")
+def concrete():
+    return module_of("concrete")
 
 
 def test_the_loss_is_twice_the_negative_log_likelihood(concrete):

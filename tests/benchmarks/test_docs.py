@@ -1,11 +1,12 @@
 """The tables in docs/benchmarks.md are those of the committed results."""
 
-import importlib
 import json
 
 import pytest
 
 from tests.support.scripts import BENCHMARKS
+from tests.support.scripts import file_of
+from tests.support.scripts import module_of
 
 
 def of_one(name):
@@ -21,9 +22,9 @@ def of_all(name):
 
 # The module that makes a script's tables, and what it makes them of.
 TABLES = {
-    "co2": ("_co2_tables", of_one),
+    "co2": ("co2_tables", of_one),
     "concrete": ("concrete", of_one),
-    "gal_uci": ("_gal_tables", of_one),
+    "gal_uci": ("gal_tables", of_one),
     "masks": ("masks", of_all),
     "memory": ("memory", of_all),
     "montecarlo": ("montecarlo", of_all),
@@ -34,14 +35,13 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_the_docs_show_the_results(monkeypatch, name):
+def test_the_docs_show_the_results(name):
     module, results = TABLES[name]
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    docs = importlib.import_module("_tables").DOCS.read_text()
-    tables = importlib.import_module(module).tables(results(name))
+    docs = module_of("markdown").DOCS.read_text()
+    tables = module_of(module).tables(results(name))
 
     begin, end = (
-        f"<!-- table: benchmarks/{name}.py -->",
+        f"<!-- table: {file_of(name)} -->",
         f"<!-- end: {name} -->",
     )
     shown = docs.partition(begin)[2].partition(end)[0]

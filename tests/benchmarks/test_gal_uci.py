@@ -1,9 +1,7 @@
 """The benchmark on UCI data: its parts against Keras and formulas; a run."""
 
-import importlib
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -11,15 +9,9 @@ import keras
 import numpy as np
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def module_of():
-    """A function that imports a module of the benchmarks, by name."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    yield importlib.import_module
-    sys.path.remove(str(ROOT / "benchmarks"))
+from tests.support.scripts import ROOT
+from tests.support.scripts import dotted
+from tests.support.scripts import module_of
 
 
 def linear_data(rows=60, features=3, splits=3, test_rows=6):
@@ -53,8 +45,8 @@ def alone(weights, decay):
     return model
 
 
-def test_a_member_is_trained_as_keras_trains_it_alone(module_of):
-    ensembles = module_of("_ensembles")
+def test_a_member_is_trained_as_keras_trains_it_alone():
+    ensembles = module_of("ensembles")
     keras.utils.set_random_seed(0)
     generator = np.random.default_rng(0)
     x = generator.normal(size=(8, 2, 3)).astype("float32")
@@ -77,8 +69,8 @@ def test_a_member_is_trained_as_keras_trains_it_alone(module_of):
             np.testing.assert_allclose(value, wanted, rtol=1e-3, atol=1e-4)
 
 
-def test_the_smaller_last_batch_and_a_mask_for_each_member(module_of):
-    ensembles = module_of("_ensembles")
+def test_the_smaller_last_batch_and_a_mask_for_each_member():
+    ensembles = module_of("ensembles")
     keras.utils.set_random_seed(0)
     generator = np.random.default_rng(0)
     x = np.repeat(generator.normal(size=(10, 1, 3)), 2, axis=1)
@@ -92,8 +84,8 @@ def test_the_smaller_last_batch_and_a_mask_for_each_member(module_of):
     assert np.abs(one[0] - other[0]).max() > 1e-4
 
 
-def test_log_likelihood_and_errors_are_those_of_the_paper(module_of):
-    networks = module_of("_gal_networks")
+def test_log_likelihood_and_errors_are_those_of_the_paper():
+    networks = module_of("gal_networks")
     x, y, test_index = linear_data()
     task = networks.tasks(x, y, test_index)[0][0]
     generator = np.random.default_rng(1)
@@ -133,8 +125,8 @@ def test_log_likelihood_and_errors_are_those_of_the_paper(module_of):
     )
 
 
-def test_a_free_tau_is_a_maximum(module_of):
-    networks = module_of("_gal_networks")
+def test_a_free_tau_is_a_maximum():
+    networks = module_of("gal_networks")
     y = np.array([0.0, 1.0, 3.0])
     constant = np.tile(np.array([[1.0], [1.0], [1.0]], "float32"), (1, 5))
     # Passes that agree: the inverse of the mean squared error, (1 + 0 + 4) / 3.
@@ -153,7 +145,7 @@ def test_a_free_tau_is_a_maximum(module_of):
     assert log_likelihood(tau) > log_likelihood(tau / 1.1)
 
 
-def test_the_best_pair_of_each_split_is_chosen(module_of):
+def test_the_best_pair_of_each_split_is_chosen():
     gal_uci = module_of("gal_uci")
     found = {
         0.1: {
@@ -171,8 +163,8 @@ def test_the_best_pair_of_each_split_is_chosen(module_of):
     assert pairs == [(0.1, 20.0), (0.1, 7.0), (0.2, 20.0), (0.2, 6.0)]
 
 
-def test_nothing_of_the_test_rows_is_seen_before(module_of):
-    networks = module_of("_gal_networks")
+def test_nothing_of_the_test_rows_is_seen_before():
+    networks = module_of("gal_networks")
     x, y, test_index = linear_data()
     for test, (whole, held) in zip(
         test_index, networks.tasks(x, y, test_index)
@@ -187,8 +179,8 @@ def test_nothing_of_the_test_rows_is_seen_before(module_of):
         )
 
 
-def test_a_missing_file_is_named_with_its_origin(module_of, tmp_path):
-    networks = module_of("_gal_networks")
+def test_a_missing_file_is_named_with_its_origin(tmp_path):
+    networks = module_of("gal_networks")
     with pytest.raises(SystemExit, match=r"uci_yacht.npz.*yaringal"):
         networks.loaded(tmp_path, "yacht")
 
@@ -201,7 +193,8 @@ def test_a_run_is_resumed(tmp_path):
     output = tmp_path / "results.json"
     command = [
         sys.executable,
-        str(ROOT / "benchmarks" / "gal_uci.py"),
+        "-m",
+        dotted("gal_uci"),
         f"--data={tmp_path}",
         f"--output={output}",
         "--samples=64",
@@ -216,6 +209,7 @@ def test_a_run_is_resumed(tmp_path):
     def run(*more):
         return subprocess.run(
             [*command, *more],
+            cwd=ROOT,
             env=environment,
             capture_output=True,
             text=True,

@@ -1,6 +1,5 @@
 """The benchmarks on MNIST run on data of its form, and go on when stopped."""
 
-import importlib
 import json
 from types import SimpleNamespace
 
@@ -9,13 +8,13 @@ import numpy as np
 import pytest
 
 from tests.support.scripts import BENCHMARKS
+from tests.support.scripts import module_of
 from tests.support.scripts import run
 
 
 @pytest.fixture
-def srivastava(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("srivastava_mnist")
+def srivastava():
+    return module_of("srivastava_mnist")
 
 
 def committed(name):
@@ -40,14 +39,14 @@ def folder(tmp_path):
 
 def test_a_missing_file_is_named_with_its_origin(srivastava, tmp_path):
     with pytest.raises(SystemExit, match=r"no mnist\.npz in .*Download it"):
-        srivastava._mnist.load(tmp_path)
+        srivastava.mnist_data.load(tmp_path)
 
 
 def test_the_last_sixth_of_the_training_images_is_to_choose_by(
     srivastava, folder
 ):
-    train, _ = srivastava._mnist.load(folder)
-    to_learn, to_choose = srivastava._mnist.split(train)
+    train, _ = srivastava.mnist_data.load(folder)
+    to_learn, to_choose = srivastava.mnist_data.split(train)
     assert [len(part[0]) for part in (to_learn, to_choose)] == [1000, 200]
     np.testing.assert_array_equal(train[1][1000:], to_choose[1])
 
@@ -188,7 +187,7 @@ def test_a_schedule_is_chosen_without_the_test_images(
 def test_the_rows_run_once_and_are_kept(folder):
     output = folder / "results.json"
     arguments = (
-        "srivastava_mnist.py",
+        "srivastava_mnist",
         "--quick",
         f"--data={folder}",
         f"--output={output}",
@@ -215,7 +214,7 @@ def test_the_rows_run_once_and_are_kept(folder):
 def test_the_shifts_run(folder):
     output = folder / "results.json"
     printed = run(
-        "shift.py",
+        "shift",
         "--quick",
         "--seeds=1",
         "--sets=mnist",

@@ -1,6 +1,5 @@
 """The benchmarks beside others run, and what they compare with is right."""
 
-import importlib
 import json
 
 import keras
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.support.scripts import BENCHMARKS
+from tests.support.scripts import module_of
 from tests.support.scripts import run
 
 BACKEND = keras.backend.backend()
@@ -16,18 +16,11 @@ on_torch = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def module_of(monkeypatch):
-    """A function that imports a module of the benchmarks, by name."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module
-
-
 @on_torch
-def test_peers_that_are_not_installed_are_left_out(tmp_path, module_of):
-    contenders = module_of("_contenders")
+def test_peers_that_are_not_installed_are_left_out(tmp_path):
+    contenders = module_of("contenders")
     path = tmp_path / "peers.json"
-    run("peers.py", "--quick", "--parts", "times", "--output", path)
+    run("peers", "--quick", "--parts", "times", "--output", path)
     times = json.loads(path.read_text())["times"]
     assert times["not installed"] == contenders.left_out()
     networks = set(module_of("peers").NETWORKS)
@@ -53,18 +46,18 @@ def test_peers_that_are_not_installed_are_left_out(tmp_path, module_of):
         ("is_free_of_the_batch", "torch loop", "no"),
     ],
 )
-def test_facts_are_found(module_of, fact, contender, expected):
-    kind = module_of("_contenders").CONTENDERS[contender]
-    twin = module_of("_twins").convnet()
-    found = getattr(module_of("_peer_facts"), fact)(kind, twin)
+def test_facts_are_found(fact, contender, expected):
+    kind = module_of("contenders").CONTENDERS[contender]
+    twin = module_of("twins").convnet()
+    found = getattr(module_of("peer_facts"), fact)(kind, twin)
     assert found.startswith(expected)
     assert fact != "statistics_moved" or (found == "no") == (expected == "no")
 
 
 @on_torch
-def test_what_is_drawn_is_told_from_the_dropout_beside_it(module_of):
-    facts = module_of("_peer_facts")
-    kinds = module_of("_contenders").CONTENDERS
+def test_what_is_drawn_is_told_from_the_dropout_beside_it():
+    facts = module_of("peer_facts")
+    kinds = module_of("contenders").CONTENDERS
     kinds = {name: kinds[name] for name in ("kerasdrop", "torch loop")}
 
     def found(kind):
@@ -81,16 +74,16 @@ def test_what_is_drawn_is_told_from_the_dropout_beside_it(module_of):
 
 
 @on_torch
-def test_the_docs_show_the_results(module_of):
+def test_the_docs_show_the_results():
     path = BENCHMARKS / "results" / "peers_torch.json"
     tables = module_of("peers").tables(json.loads(path.read_text()))
-    assert tables in module_of("_tables").DOCS.read_text()
+    assert tables in module_of("markdown").DOCS.read_text()
 
 
 @on_torch
-def test_the_exact_mean_is_that_of_many_samples(module_of):
+def test_the_exact_mean_is_that_of_many_samples():
     peers = module_of("peers")
-    twins = module_of("_twins")
+    twins = module_of("twins")
     x = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
     twin = twins.mlp(x, units=2, outputs=3, rate=0.3)
     exact = peers.enumerated(twin, 0.3)
@@ -102,8 +95,8 @@ def test_the_exact_mean_is_that_of_many_samples(module_of):
 
 
 @on_torch
-def test_twins_that_differ_are_refused(module_of):
-    twin = module_of("_twins").mlp(np.ones((2, 4), "float32"), units=3)
+def test_twins_that_differ_are_refused():
+    twin = module_of("twins").mlp(np.ones((2, 4), "float32"), units=3)
     twin.module[0].bias.data += 1.0
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         twin.checked()
@@ -114,13 +107,13 @@ def test_a_training_step_is_timed_with_each_kind_of_dropout(tmp_path):
     path = tmp_path / "step.json"
     mode = {"jax": "compiled", "tensorflow": "graph", "torch": "eager"}[BACKEND]
     options = ("--networks", "MLP", "--modes", mode, "--output", path)
-    run("training_step.py", "--quick", *options)
+    run("training_step", "--quick", *options)
     (row,) = json.loads(path.read_text())[mode]["rows"]
     assert row["network"] == "MLP"
     assert set(row["milliseconds"]) == {"none", "Keras", "ours"}
 
 
-def test_the_networks_have_the_dropout_that_they_are_said_to(module_of):
+def test_the_networks_have_the_dropout_that_they_are_said_to():
     step = module_of("training_step")
     for make in step.NETWORKS.values():
         stock, _ = make(step.layers_of("Keras"))

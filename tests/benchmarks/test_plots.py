@@ -1,6 +1,5 @@
 """The plots of the benchmarks draw the results, and the docs show each."""
 
-import importlib
 import json
 import re
 import sys
@@ -10,24 +9,18 @@ import pytest
 from PIL import Image
 
 from tests.support.scripts import BENCHMARKS
+from tests.support.scripts import module_of
 
 DOCS = BENCHMARKS.parent / "docs"
 LINK = re.compile(r"!\[[^\]]+\]\(images/([^)]+)\)")
 
 # The module that makes a script's tables, and the one that draws its plots.
 SCRIPTS = {
-    "co2": ("_co2_tables", "_co2_plots"),
-    "gal_uci": ("_gal_tables", "_gal_plots"),
-    "shift": ("shift", "_shift_plots"),
-    "srivastava_mnist": ("srivastava_mnist", "_srivastava_plots"),
+    "co2": ("co2_tables", "co2_plots"),
+    "gal_uci": ("gal_tables", "gal_plots"),
+    "shift": ("shift", "shift_plots"),
+    "srivastava_mnist": ("srivastava_mnist", "srivastava_plots"),
 }
-
-
-@pytest.fixture
-def module_of(monkeypatch):
-    """A function that imports a module of the benchmarks, by name."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module
 
 
 def committed(name):
@@ -58,7 +51,7 @@ def test_each_image_of_the_docs_is_there_and_is_shown():
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_images_are_of_the_committed_results(module_of, name):
+def test_images_are_of_the_committed_results(name):
     tables, plots = map(module_of, SCRIPTS[name])
     report = committed(name)
     names = [f"{plot}.png" for plot in plots.figures(report)]
@@ -66,7 +59,7 @@ def test_images_are_of_the_committed_results(module_of, name):
     for file in names:
         with Image.open(DOCS / "images" / file) as image:
             results = image.text["Results"]
-        assert results == module_of("_plots").fingerprint(report), (
+        assert results == module_of("plotting").fingerprint(report), (
             f"{file} was drawn from other results: benchmarks/{name}.py --show"
         )
 
@@ -82,22 +75,22 @@ def of_mnist(row, point, error, seed=0, updates=300, **more):
     }
 
 
-def test_without_results_there_are_no_plots(module_of):
+def test_without_results_there_are_no_plots():
     record = of_mnist("none", None, 7.7)
-    plots = module_of("_srivastava_plots")
+    plots = module_of("srivastava_plots")
     assert plots.figures({"records": [record]}) == {}
-    assert module_of("_gal_plots").figures({"parts": {}}) == {}
-    assert module_of("_shift_plots").figures({"records": []}) == {}
-    assert module_of("_co2_plots").figures({"parts": {}}) == {}
+    assert module_of("gal_plots").figures({"parts": {}}) == {}
+    assert module_of("shift_plots").figures({"records": []}) == {}
+    assert module_of("co2_plots").figures({"parts": {}}) == {}
 
 
-def test_figure_11_has_the_averages_and_weight_scaling(module_of):
+def test_figure_11_has_the_averages_and_weight_scaling():
     averages = {"mean": [3.0, 2.0, 1.5], "standard deviation": [0.5, 0.3, 0.1]}
     records = [
         of_mnist("maxnorm", None, error, updates=updates, averages=averages)
         for updates, error in ((30000, 1.4), (6000, 1.8))
     ]
-    plots = module_of("_srivastava_plots")
+    plots = module_of("srivastava_plots")
     (figure,) = plots.figures({"records": records}).values()
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["6,000 updates, seed 0", "30,000 updates, seed 0"]
@@ -111,14 +104,14 @@ def test_figure_11_has_the_averages_and_weight_scaling(module_of):
         assert {(1, 2.5), (1, 3.5), (3, 1.4), (3, 1.6)} <= corners
 
 
-def test_figure_9_has_what_there_is_of_both_sweeps(module_of):
+def test_figure_9_has_what_there_is_of_both_sweeps():
     records = [
         of_mnist("keep-n", "p = 1.0", 3.0),
         of_mnist("keep-n", "p = 0.1", 9.0),
         of_mnist("keep-n", "p = 0.1", 7.0, seed=1),
         of_mnist("keep-pn", "p = 0.5", 2.0),
     ]
-    plots = module_of("_srivastava_plots")
+    plots = module_of("srivastava_plots")
     (figure,) = plots.figures({"records": records}).values()
     (axes,) = figure.axes
     found = drawn(axes)
@@ -130,7 +123,7 @@ def test_figure_9_has_what_there_is_of_both_sweeps(module_of):
     assert_equal(found["pn = 64, 64, 128"][:2], [[0.5], [2.0]])
 
 
-def test_figure_10_has_networks_with_and_without_dropout(module_of):
+def test_figure_10_has_networks_with_and_without_dropout():
     records = [
         of_mnist("sizes", f"{size} images, {kind}", error, images=size)
         for size, kind, error in (
@@ -140,7 +133,7 @@ def test_figure_10_has_networks_with_and_without_dropout(module_of):
             (1000, "dropout", 10.0),
         )
     ]
-    plots = module_of("_srivastava_plots")
+    plots = module_of("srivastava_plots")
     (figure,) = plots.figures({"records": records}).values()
     (axes,) = figure.axes
     found = drawn(axes)
@@ -152,7 +145,7 @@ def test_figure_10_has_networks_with_and_without_dropout(module_of):
     ]
 
 
-def test_no_legend_is_cut_off_where_there_is_one_panel(module_of):
+def test_no_legend_is_cut_off_where_there_is_one_panel():
     averages = {"mean": [3.0, 2.0], "standard deviation": [0.5, 0.3]}
     records = [
         of_mnist("maxnorm", None, 1.8, averages=averages),
@@ -161,7 +154,7 @@ def test_no_legend_is_cut_off_where_there_is_one_panel(module_of):
         of_mnist("sizes", "100 images, dropout", 9.0, images=100),
         of_mnist("sizes", "100 images, none", 8.0, images=100),
     ]
-    figures = module_of("_srivastava_plots").figures({"records": records})
+    figures = module_of("srivastava_plots").figures({"records": records})
     assert len(figures) == 3
     for figure in figures.values():
         figure.draw_without_rendering()
@@ -171,9 +164,9 @@ def test_no_legend_is_cut_off_where_there_is_one_panel(module_of):
 
 
 def test_ours_against_published_in_published_standard_errors(
-    module_of, monkeypatch
+    monkeypatch,
 ):
-    plots = module_of("_gal_plots")
+    plots = module_of("gal_plots")
     theirs = {"mc": 2.0, "mc_error": 0.5, "ll": -1.0, "ll_error": 0.1}
     monkeypatch.setitem(
         plots.published.RESULTS, "grid", {"boston": theirs, "yacht": theirs}
@@ -193,8 +186,8 @@ def test_ours_against_published_in_published_standard_errors(
     assert_equal(rmse.get_yticks(), y)
 
 
-def test_each_network_under_each_shift(module_of):
-    plots = module_of("_shift_plots")
+def test_each_network_under_each_shift():
+    plots = module_of("shift_plots")
     trainings = [
         ("no dropout", "weight scaling"),
         *(
@@ -250,8 +243,8 @@ def test_each_network_under_each_shift(module_of):
 
 
 def test_without_matplotlib_the_message_says_what_to_install(
-    module_of, monkeypatch
+    monkeypatch,
 ):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(SystemExit, match=r'pip install "kerasdrop\[plots\]"'):
-        module_of("_shift_plots").figures(committed("shift"))
+        module_of("shift_plots").figures(committed("shift"))

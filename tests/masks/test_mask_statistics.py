@@ -3,7 +3,8 @@
 Every bound is five standard deviations of what independent words would give;
 where many figures are judged at once, the level of five sigma is divided among
 them (Bonferroni). The words are deterministic, so a test that passes once
-always passes. Longer streams are for the batteries: benchmarks/bits.py.
+always passes. Longer streams are for the batteries, see
+benchmarks/statistics/bits.py.
 """
 
 import statistics
