@@ -55,8 +55,11 @@ def of_layer(layer):
     skipped = _bookkeeping(isinstance(layer, keras.Model))
     found = []
     for name, value in vars(layer).items():
-        # TensorFlow keeps lists of what is tracked under such names.
-        if value is None or name in skipped or name.startswith("_self_"):
+        # TensorFlow keeps lists of what is tracked under such names, and we
+        # what earlier predictions made.
+        if name.startswith(("_self_", "__kerasdrop_")):
+            continue
+        if value is None or name in skipped:
             continue
         # The rate of a layer of ours is read when the function runs.
         if is_own and name.startswith("_") and name not in _OF_OURS:

@@ -9,6 +9,8 @@ from keras import ops
 
 # What Keras notes of a first call, for its own messages.
 _NOTES = {"_called", "_parent_path"}
+# What a model carries of earlier predictions.
+KEPT = {"__kerasdrop_checks__", "__kerasdrop_predictive__"}
 
 
 def layers_of(model):
@@ -49,7 +51,7 @@ def _config_of(model):
 
 
 def _attributes(layer):
-    return sorted(set(vars(layer)) - {"__kerasdrop_predictive__"})
+    return sorted(set(vars(layer)) - KEPT)
 
 
 def _functions(layer):

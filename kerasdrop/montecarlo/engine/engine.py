@@ -79,7 +79,7 @@ class Engine:
         )
         self._traces = []  # names of functions traced in the last call
         self._verifier = whole_pass.Verifier(
-            model, holder, request.plan, vectorized, owner
+            model, request.plan, vectorized, owner
         )
 
     def most_rows(self, data, rows):

@@ -275,10 +275,17 @@ class Check:
         return self._fail_of_rows(difference)
 
     def _fail_of_rows(self, difference):
+        layer = dict(_model_tree.walk(self.model)).get(difference.path)
+        by_caller = (
+            "Layers of Keras leave rows to themselves: look at what the code "
+            "around it does before it calls it. "
+        )
+        is_keras = layer is not None and not adapters.is_foreign(layer)
         self._fail(
             f"what {self._named(difference.path)} makes of a row depends on "
             f"the other rows of the batch: {_by(difference)}",
-            "Samples are run as further rows of one batch",
+            f"{by_caller if is_keras else ''}Samples are run as further rows "
+            "of one batch",
         )
 
     def _check_repeats(self, rows):

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 from keras import tree
 
+from kerasdrop._adapters import adapters
 from kerasdrop.montecarlo.verification import chosen_rows
 from kerasdrop.montecarlo.verification import comparing
 from kerasdrop.montecarlo.verification import runs
@@ -25,11 +26,12 @@ class Verifier:
     """Makes the self-check of a model once for each kind of inputs.
 
     Args:
-        model, holder, plan, vectorized, owner: As of `verification.Check`.
+        model, plan, vectorized, owner: As of `self_check.Check`.
     """
 
-    def __init__(self, model, holder, plan, vectorized, owner):
-        self._settings = model, holder, plan, vectorized, owner
+    def __init__(self, model, plan, vectorized, owner):
+        self._model = model
+        self._settings = plan, vectorized, owner
         self._seen = set()  # shapes and dtypes of inputs
 
     def forget(self):
@@ -66,7 +68,7 @@ class Verifier:
         signature = (min(num_rows, 2), *signature)
         if signature in self._seen:
             return None
-        check = self_check.Check(*self._settings)
+        check = _check_of(self._model, self._settings)
         most_rows = max(1, min(most_rows, chosen_rows.MOST_ROWS))
         result = check.on(rows, num_rows, most_rows)
         if result.outputs is not None:
@@ -78,6 +80,24 @@ class Verifier:
             self._seen.add(signature)
 
         return finish
+
+
+# Under this name a model carries its checks, for as long as it lives: what
+# they compiled serves all numbers of samples, and all kinds of outputs. It is
+# no part of the model, as in `prediction`.
+_KEPT = "__kerasdrop_checks__"
+
+
+def _check_of(model, settings):
+    """A `self_check.Check`, of an earlier prediction or new."""
+    made_for, kept = vars(model).get(_KEPT, (None, {}))
+    now = (id(model), adapters.fingerprint(model))
+    if made_for != now:  # changed, or a shallow copy
+        kept = {}
+    if settings not in kept:
+        kept[settings] = self_check.Check(model, model, *settings)
+    vars(model)[_KEPT] = (now, kept)
+    return kept[settings]
 
 
 def _check_kept(check, result, statistics, summaries_of):

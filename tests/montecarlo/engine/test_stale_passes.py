@@ -136,9 +136,24 @@ class Counting(Scaled):
         return super().call(inputs)
 
 
-@pytest.mark.skipif(
+traced = pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="PyTorch traces nothing"
 )
+
+
+@traced
+def test_nothing_is_traced_again_behind_a_call_with_other_settings():
+    model = sequential(Scaled(), layers.Dense(2))
+    plans = ("independent", "shared")
+    for plan in plans:
+        mc(model, plan=plan)
+    before = len(traces)
+    for plan in plans:
+        mc(model, plan=plan)
+    assert len(traces) == before
+
+
+@traced
 def test_nothing_is_traced_again_without_a_change():
     def unchanged(model):
         return None

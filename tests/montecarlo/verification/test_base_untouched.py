@@ -10,6 +10,7 @@ from keras import layers
 from keras import ops
 
 import kerasdrop
+from tests.support import untouched
 from tests.support import zoo
 from tests.support.zoo import graphs
 
@@ -40,7 +41,7 @@ def state_of(model):
         "torch mode": getattr(model, "training", None),
         "nodes": [len(layer._inbound_nodes) for layer in model.layers],
         "attributes": [
-            sorted(set(vars(layer)) - {"__kerasdrop_predictive__"})
+            sorted(set(vars(layer)) - untouched.KEPT)
             for layer in model._flatten_layers()
         ],
         "functions": (

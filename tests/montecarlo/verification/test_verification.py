@@ -14,11 +14,13 @@ from kerasdrop import functional
 from kerasdrop import masks
 from kerasdrop._structure import keras_graph
 from kerasdrop.masks import plans
+from kerasdrop.masks import scopes
 from kerasdrop.montecarlo.engine import engine
 from kerasdrop.montecarlo.sampling import passes
 from kerasdrop.montecarlo.splitting import replay
 from kerasdrop.montecarlo.splitting import walking
 from kerasdrop.montecarlo.verification import self_check
+from tests.support import helpers
 from tests.support import zoo
 from tests.support import zoo_checks
 from tests.support.zoo import registry
@@ -494,6 +496,30 @@ def test_it_is_made_once(monkeypatch):
     assert len(made) == 3
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="only there it is compiled"
+)
+def test_it_is_compiled_once_for_all_numbers_of_samples():
+    traced = []
+
+    class Traced(layers.Layer):
+        def call(self, inputs):
+            if scopes.is_inference() and inputs.shape[0] < len(X):
+                traced.append(tuple(inputs.shape))
+            return inputs
+
+    model = dense(layers.Dropout(0.5), Traced())
+    predicted(model)
+    assert traced
+    traced.clear()
+    predicted(model, num_samples=33)
+    predicted(model, quantiles=(0.5,))
+    assert not traced
+    model.layers[2].rate = 0.25
+    predicted(model)
+    assert traced
+
+
 def test_it_is_made_once_for_a_layer_that_counts_its_calls(monkeypatch):
     class Counting(layers.Layer):
         calls = 0
@@ -531,6 +557,13 @@ IN_ANY_DTYPE = (
     "nested",
     "tied_weights",
 )
+IN_ANY_DTYPE_TOO = (
+    *IN_ANY_DTYPE,
+    "a_gate",
+    "masked_sequence",
+    "skip_connections",
+    "subclassed",
+)
 
 
 # Keras on JAX has no float64, unless JAX is told.
@@ -548,6 +581,44 @@ def test_rounding_in_any_dtype_is_no_fault(policy):
         found = kerasdrop.inspect(model, x).verification
         assert found.num_calls > 1
         assert found.largest_difference <= found.allowed
+
+
+COMPILERS = {
+    "tensorflow": (
+        {},
+        {"TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit"},
+    ),
+    "jax": ({}, {"JAX_DISABLE_JIT": "1"}),
+    "torch": ({},),
+}[keras.backend.backend()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", COMPILERS, ids=str)
+def test_rounding_of_a_pass_is_no_fault(monkeypatch, environment):
+    # JAX has float64 only if asked at its start.
+    for name, value in {**environment, "JAX_ENABLE_X64": "1"}.items():
+        monkeypatch.setenv(name, value)
+    # Op by op, JAX takes its time.
+    names = IN_ANY_DTYPE_TOO[: 3 if "JAX_DISABLE_JIT" in environment else None]
+    lines = helpers.run_python(f"NAMES = {names!r}\n{_PASSES}").splitlines()
+    assert lines[-1] == f"{4 * len(names)} passes"
+
+
+_PASSES = """
+import kerasdrop
+from tests.support import zoo, zoo_checks
+from tests.support.zoo import registry
+
+count = 0
+for policy in ("float32", "mixed_float16", "mixed_bfloat16", "float64"):
+    for name in NAMES:
+        with registry.of_policy(policy):
+            model, x = zoo_checks.prepared(zoo.ENTRIES[name])
+        kerasdrop.mc_predict(model, x, 16, kind="regression", verbose=0)
+        count += 1
+print(count, "passes")
+"""
 
 
 def test_it_is_kept_with_the_model(tmp_path):
