@@ -179,12 +179,12 @@ class Check:
         """
         num_rows = len(rows.places)
         orders = [None]
-        if self._vectorized:
+        if self._vectorized and not self._runs.draws_at_inference:
             orders = chosen_rows.others(
                 rows.places, any_number, self._is_foreign
             )
         run = self._runs.of(rows, _part(rows, orders[0]))
-        if self._runs.draws_at_inference:
+        if self._runs.draws_at_inference and orders[0] is not None:
             orders, run = [None], self._runs.of(rows)
         layouts = comparing.Layouts(num_rows, orders[0], self._runs.num_samples)
         allowed, largest = self._compared(rows, run, layouts)
