@@ -275,7 +275,7 @@ class Check:
         return self._fail_of_rows(difference)
 
     def _fail_of_rows(self, difference):
-        layer = dict(_model_tree.walk(self.model)).get(difference.path)
+        layer = dict(model_tree.walk(self.model)).get(difference.path)
         by_caller = (
             "Layers of Keras leave rows to themselves: look at what the code "
             "around it does before it calls it. "
