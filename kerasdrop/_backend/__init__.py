@@ -178,7 +178,8 @@ def is_state_lost(variable):
     """Whether what is assigned to a variable here is lost, or breaks it.
 
     On JAX: in a function that is compiled outside of `stateless_call`, or in
-    the body of a compiled loop inside of it.
+    the body of a compiled loop inside of it. On PyTorch: where `torch.func`
+    differentiates outside of `stateless_call`.
     """
     return False
 

@@ -67,3 +67,11 @@ def is_called_from(file, name=""):
             return True
         frame = frame.f_back
     return False
+
+
+def is_in_stateless_scope():
+    """Whether a `keras.StatelessScope` is around this."""
+    # Pinned by tests/contracts/test_stateless_scope.py.
+    scope = keras.StatelessScope(initialize_variables=False)
+    with scope:
+        return scope.original_scope is not None

@@ -15,6 +15,7 @@ from jax._src import core as jax_core
 from kerasdrop._backend.context import TRAINER
 from kerasdrop._backend.context import ValuesAway
 from kerasdrop._backend.context import is_called_from
+from kerasdrop._backend.context import is_in_stateless_scope
 
 __all__ = [
     "compiled",
@@ -51,10 +52,7 @@ def is_tracing():
 
 def is_state_lost(variable):
     # Pinned by tests/contracts/test_stateless_scope.py.
-    scope = keras.StatelessScope(initialize_variables=False)
-    with scope:
-        is_inside_another = scope.original_scope is not None
-    if not is_inside_another:
+    if not is_in_stateless_scope():
         return is_tracing()
     value = variable.value
     if isinstance(value, jax.core.Tracer):

@@ -10,6 +10,7 @@ import warnings
 import torch
 
 from kerasdrop._backend.context import is_exporting
+from kerasdrop._backend.context import is_in_stateless_scope
 
 __all__ = [
     "SEEDS_OWN",
@@ -19,6 +20,7 @@ __all__ = [
     "is_recomputing",
     "is_repeated",
     "is_same_trace",
+    "is_state_lost",
     "lasting",
     "module",
     "overflows",
@@ -271,6 +273,15 @@ def is_repeated(since):
     # several steps.
     vmap = torch._C._functorch.TransformType.Vmap
     return any(level.key() == vmap for level in trace()[len(since) :])
+
+
+def is_state_lost(variable):
+    # Variables are changed in place, which `torch.func` does not differentiate.
+    kinds = torch._C._functorch.TransformType
+    differentiates = any(
+        level.key() in (kinds.Grad, kinds.Jvp) for level in trace()
+    )
+    return differentiates and not is_in_stateless_scope()
 
 
 def is_same_trace(since):

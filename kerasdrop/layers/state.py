@@ -184,20 +184,22 @@ class DrawState(keras.layers.Layer):
         """Adds 1 to a counter, in the graph; returns its value before.
 
         Raises:
-            RuntimeError: On JAX, in a compiled function that does not get the
-                state as an argument.
+            RuntimeError: On JAX in a compiled function, and on PyTorch in one
+                that `torch.func` differentiates, if it does not get the state
+                as an argument.
         """
         variable = getattr(self, name).state
         if _backend.is_state_lost(variable):
             raise RuntimeError(
                 f"{self._owner}: it draws in a function that JAX compiles "
                 "(`jax.jit`, `jax.lax.scan`, a loop of `keras.layers.RNN`, "
-                "...) and that does not get the layer's state. Each call, or "
-                "step of the loop, would draw the same mask, and the steps "
-                "would not be counted. Make the layer outside, and call it by "
+                "...) or `torch.func` differentiates, and that does not get "
+                "the layer's state. Each call, or step of the loop, would draw "
+                "the same mask, and the steps would not be counted. Make the "
+                "layer outside, and call it by "
                 "`outputs, state = model.stateless_call(trainable, state, "
                 "inputs, training=True)`, with values of variables as "
-                "arguments of the compiled function. In a recurrent layer, "
+                "arguments of that function. In a recurrent layer, "
                 "draw outside of the cell, as `kerasdrop.layers.DropoutRNN` "
                 "does, or pass `unroll=True`."
             )

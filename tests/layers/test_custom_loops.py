@@ -180,3 +180,24 @@ def test_a_custom_loop_counts_the_steps():
         layer(probes.ones(), training=True)
     layer(probes.ones(), training=False)
     assert layer.step == 3
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="of PyTorch")
+def test_what_torch_differentiates_needs_the_state_as_an_argument():
+    import torch
+
+    model = keras.Sequential([keras.Input((9,)), Dropout(0.5, seed=3)])
+    x = torch.ones(4, 9)
+    with pytest.raises(RuntimeError, match="`torch.func`.*stateless_call"):
+        torch.func.grad(lambda x: model(x, training=True).sum())(x)
+    with pytest.raises(RuntimeError, match="`torch.func`.*stateless_call"):
+        torch.func.vjp(lambda x: model(x, training=True), x)
+    assert model.layers[0].step == 0
+    state = [v.value for v in model.non_trainable_variables]
+
+    def outputs(x):
+        return model.stateless_call([], state, x, training=True)[0]
+
+    gradient = torch.func.grad(lambda x: outputs(x).sum())(x)
+    expected = model(x, training=True)
+    assert torch.equal(gradient, expected)
