@@ -292,10 +292,11 @@ def rate_of(layer):
     )
 
 
-def smallest_rate(model):
-    """The smallest rate above 0 that is drawn: a float32 scalar tensor.
+def smallest_chance(model):
+    """The smallest probability of what is drawn: a float32 scalar tensor.
 
-    It is read in the graph, and infinite if nothing is dropped.
+    That of a unit to be dropped, or to be kept, if it may be either. It is read
+    in the graph, and infinite if nothing is dropped.
     """
     rates = [
         rate for layer in drawable_layers(model) for rate in _live_rates(layer)
@@ -303,7 +304,8 @@ def smallest_rate(model):
     if not rates:
         return ops.convert_to_tensor(np.inf, "float32")
     rates = ops.stack(rates)
-    return ops.min(ops.where(rates > 0.0, rates, np.inf))
+    chances = ops.minimum(rates, 1.0 - rates)
+    return ops.min(ops.where(chances > 0.0, chances, np.inf))
 
 
 def _live_rates(layer):

@@ -30,9 +30,9 @@ from kerasdrop.masks.plans import SET_SIZE
 # each set so far.
 _LARGEST_GAIN = 16.0
 
-# A unit of rate p has been dropped in one of c / p samples with probability
+# What has probability p has come in one of c / p samples with probability
 # 1 - exp(-c).
-_DROPS_TO_EXPECT = 10.0
+_TIMES_TO_EXPECT = 10.0
 
 # Samples that differ by less than so many roundings of their mean are equal:
 # each of them is rounded, in an order of its own.
@@ -135,14 +135,15 @@ def squared_standard_error(plan, seen):
     return squared + _squared_rounding(xp, mean)
 
 
-def reaches(plan, seen, tolerance, smallest_rate):
+def reaches(plan, seen, tolerance, smallest_chance):
     """Whether the mean is exact enough, element by element.
 
     Args:
         plan: One of `plans.PLANS`.
         seen: A `Seen`, of whole sets.
         tolerance: A number.
-        smallest_rate: The smallest rate above 0 of what is drawn.
+        smallest_chance: The smallest probability above 0 of a unit to be
+            dropped, or to be kept.
     """
     xp, *numbers = arrays.floats(*seen)
     seen = Seen(*numbers)
@@ -163,7 +164,8 @@ def reaches(plan, seen, tolerance, smallest_rate):
     are_equal = squares <= count * _ROUNDINGS**2 * 3.0 * _squared_rounding(
         xp, mean
     )
-    fewest = xp.where(are_equal, _DROPS_TO_EXPECT / smallest_rate, 0.0)
+    chance = arrays.like(xp, smallest_chance, count)
+    fewest = xp.where(are_equal, _TIMES_TO_EXPECT / chance, 0.0)
     # A comparison with NaN, of a single sample, is false.
     return (
         (squared <= tolerance**2)

@@ -77,11 +77,12 @@ class MonteCarlo(keras.Model):
             the unit of `mean`. A row takes no further samples from the set of
             16 on at which all its outputs have reached it, whatever its
             neighbours do; the first look is at 128 samples. Where all samples
-            so far are equal, it goes on for 10 / (the smallest rate above 0)
-            samples. Then the root mean squared error is about the tolerance;
-            a unit whose rate is below .03 may not have been dropped yet when
-            a row stops. `num_samples` must be a multiple of 16 and at least
-            128; a warning tells how many rows did not get there. None draws
+            so far are equal, it goes on for 10 / (the smallest chance of a
+            unit to be dropped, or kept) samples. Then the root mean squared
+            error is about the tolerance; a unit whose rate is below .03 or
+            above .97 may not have been dropped, or kept, yet when a row stops.
+            `num_samples` must be a multiple of 16 and at least 128; a warning
+            tells how many rows did not get there. None draws
             all samples for all rows.
         memory_limit: Bytes that a prediction may take besides its results,
             the data as they were passed and the model's variables. From it

@@ -63,12 +63,12 @@ def standard_error(samples, plan="stratified"):
     return np.sqrt(total + rest * (rest - 1) * covariance) / count
 
 
-def can_stop(samples, tolerance, smallest_rate, plan="stratified"):
+def can_stop(samples, tolerance, smallest_chance, plan="stratified"):
     """Whether the mean of `(rows, samples, ...)` is exact enough."""
     samples = np.asarray(samples, "float64")
     count = samples.shape[1]
     if count < 128 or (
-        count < 10 / smallest_rate and (np.ptp(samples, axis=1) == 0).any()
+        count < 10 / smallest_chance and (np.ptp(samples, axis=1) == 0).any()
     ):
         return False
     of_one = variance(samples, plan)

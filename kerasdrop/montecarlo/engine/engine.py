@@ -362,9 +362,9 @@ class Engine:
         if self._request.tolerance is None:
             return before
         plan, tolerance = self._request.plan, self._request.tolerance
-        smallest_rate = adapters.smallest_rate(self._model)
+        smallest_chance = adapters.smallest_chance(self._model)
         reached = [
-            summaries.reaches(one, plan, tolerance, smallest_rate)
+            summaries.reaches(one, plan, tolerance, smallest_chance)
             for one in states
         ]
         return ops.logical_or(before, ops.all(ops.stack(reached), axis=0))

@@ -275,18 +275,18 @@ class Summary:
         )
 
 
-def reaches(state, plan, tolerance, smallest_rate):
+def reaches(state, plan, tolerance, smallest_chance):
     """Which rows have their mean to `tolerance`: bool `(batch,)`.
 
     Never amid a set, so that it does not depend on how sets are cut.
 
     Args:
         state: A `State`.
-        plan, tolerance, smallest_rate: As for `estimates.reaches`.
+        plan, tolerance, smallest_chance: As for `estimates.reaches`.
     """
     stream = state.stream
     seen = _seen(state)
-    reached = estimates.reaches(plan, seen, tolerance, smallest_rate)
+    reached = estimates.reaches(plan, seen, tolerance, smallest_chance)
     reached = ops.logical_and(reached, stream.part.count == 0.0)
     return ops.all(reached, axis=tuple(range(1, len(reached.shape))))
 

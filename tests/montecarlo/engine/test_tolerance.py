@@ -158,6 +158,18 @@ def test_a_unit_not_dropped_yet_does_not_pass_for_one_that_never_is(plan, most):
     assert result.converged.sum() <= most
 
 
+@late
+@pytest.mark.parametrize("plan", ["stratified", "independent"])
+def test_a_unit_not_kept_yet_does_not_pass_for_one_that_never_is(plan):
+    # 10 / .01 is in the 63rd set: by then .99 ** 1008 of 20,000 rows are 1 on
+    # average that have kept it in none, and (1 - .16) ** 63 of them less.
+    x = np.ones((20_000, 1), "float32")
+    result = predict(
+        one_unit(0.99), x, 1024, plan=plan, tolerance=0.001, batch_size=20_000
+    )
+    assert result.converged.sum() <= 6
+
+
 @pytest.mark.parametrize("plan", ["stratified", "independent"])
 def test_equal_samples_stop_when_a_drop_would_have_shown(plan):
     # The second output sees no dropout, so that all its samples are equal.
@@ -180,7 +192,23 @@ def test_equal_samples_stop_when_a_drop_would_have_shown(plan):
     assert drawn() == {16 * 63}
 
 
-def test_the_smallest_rate_is_that_of_what_drops():
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="has no float64 unless told so"
+)
+def test_a_model_in_float64_takes_a_tolerance():
+    model = keras.Sequential(
+        [
+            keras.Input((3,), dtype="float64"),
+            kerasdrop.layers.Dropout(0.5, dtype="float64"),
+            layers.Dense(2, dtype="float64"),
+        ]
+    )
+    result = predict(model, num_samples=None, tolerance=10.0)
+    assert (result.num_drawn == 128).all()
+    assert result.converged.all()
+
+
+def test_the_smallest_chance_is_that_of_what_drops():
     x = keras.Input((4, 3))
     h = keras.layers.LSTM(4, dropout=0.3, recurrent_dropout=0.07)(x)
     h = keras.layers.GaussianNoise(0.001)(h)
@@ -190,17 +218,21 @@ def test_the_smallest_rate_is_that_of_what_drops():
     model = keras.Model(x, kerasdrop.layers.Dropout(0.1)(h))
 
     def smallest():
-        return float(ops.convert_to_numpy(adapters.smallest_rate(model)))
+        return float(ops.convert_to_numpy(adapters.smallest_chance(model)))
 
     assert smallest() == pytest.approx(0.07)
     model.layers[-1].rate = 0.05
     assert smallest() == pytest.approx(0.05)
+    model.layers[-1].rate = 1.0
+    assert smallest() == pytest.approx(0.07)
+    model.layers[-1].rate = 0.97
+    assert smallest() == pytest.approx(0.03)
 
 
-def test_what_drops_nothing_has_no_smallest_rate():
+def test_what_drops_nothing_has_no_smallest_chance():
     noise = keras.layers.GaussianNoise(0.1)
     model = keras.Sequential([keras.Input((3,)), noise])
-    rate = ops.convert_to_numpy(adapters.smallest_rate(model))
+    rate = ops.convert_to_numpy(adapters.smallest_chance(model))
     assert np.isinf(rate)
     result = predict(model, num_samples=None, tolerance=0.1)
     assert (result.num_drawn == 128).all()
