@@ -49,7 +49,8 @@ demo: $(STAMP)-demo-$(DEMO_BACKEND)
 	KERAS_BACKEND=$(DEMO_BACKEND) $(RUN) examples/quickstart.py
 
 test: compiler $(STAMP)-test
-	$(RUN) tests/run_backends.py $(CHOSEN:%=--backend=%) $(PYTEST)
+	$(RUN) tests/run_backends.py $(CHOSEN:%=--backend=%) \
+		$(if $(BACKEND),,--in-turn) $(PYTEST)
 
 test-full: compiler $(STAMP)-test-full
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(RUN) tests/run_backends.py $(CHOSEN:%=--backend=%) \

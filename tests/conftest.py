@@ -2,6 +2,7 @@
 
 import gc
 import platform
+import zlib
 
 import keras
 import numpy as np
@@ -11,6 +12,11 @@ import kerasdrop
 
 
 def pytest_addoption(parser):
+    parser.addoption(
+        "--in-turn",
+        action="store_true",
+        help="run each test of `IN_TURN` on one of the backends alone",
+    )
     parser.addoption(
         "--seed",
         type=int,
@@ -47,9 +53,37 @@ def _backend_version_and_device(backend):
     return torch.__version__, device
 
 
-def pytest_collection_modifyitems(items):
-    """Processes that share the tests have to know them by the same names."""
+# Tests of scripts, of documents, of functions of arrays, and of many models
+# that are alike to a backend. `make test` runs each of them on one backend,
+# chosen by the name of the test, and `make test-full` on all.
+IN_TURN = (
+    "tests/acquisition/",
+    "tests/benchmarks/",
+    "tests/calibration/",
+    "tests/conversion/test_fold_classic_scaling.py",
+    "tests/conversion/test_strip_dropout.py",
+    "tests/masks/test_mask_statistics.py",
+    "tests/test_architecture.py",
+    "tests/test_examples.py",
+    "tests/test_readme.py",
+)
+BACKENDS = ("jax", "tensorflow", "torch")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what is not in turn; checks the names of tests."""
+    if config.getoption("in_turn"):
+        here = BACKENDS.index(keras.backend.backend())
+        others = [
+            item
+            for item in items
+            if item.nodeid.startswith(IN_TURN)
+            and zlib.crc32(item.nodeid.encode()) % len(BACKENDS) != here
+        ]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
     for item in items:
+        # Processes that share the tests have to know them by the same names.
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(
                 "The name of a test has an address in it, which differs from "
