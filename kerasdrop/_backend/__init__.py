@@ -21,6 +21,9 @@ from kerasdrop._backend.context import is_in_trainer as is_in_trainer
 # Whether `compiled` compiles.
 COMPILES = BACKEND != "torch"
 
+# Whether `quickly` compiles, so that all that is asked of it takes long.
+COMPILES_QUICKLY = BACKEND == "jax"
+
 # Whether the value of a variable is a tensor that never changes.
 VALUES_ARE_FINAL = BACKEND == "jax"
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from kerasdrop import _backend
 from kerasdrop import layers
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import rnn_cells
@@ -94,14 +95,17 @@ def _probed(model, drawn):
     """The layers to be probed, by their ids: whether in a plain call as well.
 
     It shows that a class draws for rows and not for places in a batch: so of a
-    class that is known it is looked at in the first layer alone.
+    class that is known it is looked at in the first layer alone. Where each
+    look is compiled, no other layer of such a class is probed at all.
     """
     found, seen = {}, set()
     for _, layer in model_tree.walk(model):
         is_rnn = isinstance(layer, keras.layers.RNN) and layer.cell in drawn
         if not is_rnn and layer not in drawn:
             continue
-        found[id(layer)] = adapters.is_foreign(layer) or type(layer) not in seen
+        is_first = adapters.is_foreign(layer) or type(layer) not in seen
+        if is_first or not _backend.COMPILES_QUICKLY:
+            found[id(layer)] = is_first
         seen.add(type(layer))
     return found
 
