@@ -6,6 +6,7 @@ import warnings
 import keras
 
 from kerasdrop import _checks
+from kerasdrop._adapters import registry
 from kerasdrop._structure import model_tree
 from kerasdrop.conversion import convert
 from kerasdrop.layers.base import StochasticLayer
@@ -166,7 +167,7 @@ def _candidates(model, owner):
         (path, layer)
         for path, layer in found
         if isinstance(layer, StochasticLayer)
-        or (model_tree.is_stock_dropout(layer) and id(layer) not in inert)
+        or (registry.is_stock_dropout(layer) and id(layer) not in inert)
     ]
     if not _ours(candidates):
         raise ValueError(

@@ -10,161 +10,25 @@ import contextlib
 import functools
 import inspect
 import threading
-from collections.abc import Callable
-from typing import NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
 from kerasdrop import _backend
-from kerasdrop import functional
 from kerasdrop._adapters import attributes
 from kerasdrop._adapters import by_keras
+from kerasdrop._adapters import drawing
+from kerasdrop._adapters import registry
 from kerasdrop._adapters import rnn_cells
+from kerasdrop._adapters import rnn_loops
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.masks import scopes
 
 
-class Adapter(NamedTuple):
-    """How layers of one class draw.
-
-    Attributes:
-        methods: Function of a layer that returns what to put in place of its
-            methods, by name: functions of (the method, the layer, the scope,
-            *what it is called with).
-        rate: Function of a layer that returns a number, 0 if and only if the
-            layer would draw nothing.
-        is_by_keras: Whether it draws by Keras' generators, from our seeds.
-    """
-
-    methods: Callable
-    rate: Callable
-    is_by_keras: bool = False
-
-
-def _rate(layer):
-    for name in ("rate", "drop_prob", "drop_path_rate"):
-        if hasattr(layer, name):
-            return getattr(layer, name)
-    raise ValueError(
-        f"Layer '{layer.name}' ({type(layer).__name__}) has no attribute "
-        "`rate`. Say where its rate is: `register_stochastic(cls, "
-        "function, rate=lambda layer: ...)`."
-    )
-
-
-def _drawing(function, rate=_rate):
-    """An adapter of a layer that is one function of its inputs.
-
-    Args:
-        function: Of (layer, draw, inputs).
-        rate: Function of a layer.
-    """
-
-    def call(plain, layer, scope, inputs, *args, **kwargs):
-        return function(layer, scope.draw(layer), inputs)
-
-    return Adapter(lambda layer: {"call": call}, rate)
-
-
-def _rate_tensor(rate):
-    return ops.convert_to_tensor(rate, "float32")
-
-
-def _dropout(layer, draw, inputs):
-    rate = _rate_tensor(layer.rate)
-    return functional.dropout(inputs, draw, rate, layer.noise_shape)
-
-
-def _spatial_dropout(layer, draw, inputs):
-    # That of one dimension has no data format.
-    data_format = getattr(layer, "data_format", "channels_last")
-    rate = _rate_tensor(layer.rate)
-    noise_shape = functional.by_channel(inputs, data_format)
-    return functional.dropout(inputs, draw, rate, noise_shape)
-
-
-def _alpha_dropout(layer, draw, inputs):
-    rate = _rate_tensor(layer.rate)
-    return functional.alpha_dropout(inputs, draw, rate, layer.noise_shape)
-
-
-def _gaussian_dropout(layer, draw, inputs):
-    return functional.gaussian_dropout(inputs, draw, _rate_tensor(layer.rate))
-
-
-def _gaussian_noise(layer, draw, inputs):
-    return functional.gaussian_noise(inputs, draw, layer.stddev)
-
-
-def _drop_path(layer, draw, inputs):
-    """Drops the residual branch of a row, as the layer's paper has it."""
-    scales = getattr(layer, "scale_by_keep", True)
-    scaling = "inverted" if scales else "classic"
-    return functional.drop_path(
-        inputs, draw, _rate_tensor(_rate(layer)), scaling
-    )
-
-
-def _attention(plain, layer, scope, inputs, mask=None, **kwargs):
-    """Drops attention weights, which the stock layer hands out undropped."""
-    wants_scores = kwargs.pop("return_attention_scores", False)
-    kwargs["training"] = False
-    _, weights = plain(inputs, mask, return_attention_scores=True, **kwargs)
-    rate = _rate_tensor(layer.dropout)
-    weights = functional.dropout(weights, scope.draw(layer), rate)
-    result = ops.matmul(weights, inputs[1])
-    if mask is not None and mask[0] is not None:
-        # Padded queries attend to nothing.
-        result = ops.where(ops.expand_dims(mask[0], axis=-1), result, 0)
-    return (result, weights) if wants_scores else result
-
-
-_ATTENTION = Adapter(
-    lambda layer: {"call": _attention}, lambda layer: layer.dropout
-)
-
-# With their subclasses.
-_STOCK = {
-    keras.layers.Dropout: _drawing(_dropout),
-    keras.layers.SpatialDropout1D: _drawing(_spatial_dropout),
-    keras.layers.SpatialDropout2D: _drawing(_spatial_dropout),
-    keras.layers.SpatialDropout3D: _drawing(_spatial_dropout),
-    keras.layers.AlphaDropout: _drawing(_alpha_dropout),
-    keras.layers.GaussianDropout: _drawing(_gaussian_dropout),
-    keras.layers.GaussianNoise: _drawing(
-        _gaussian_noise, lambda layer: layer.stddev
-    ),
-    keras.layers.Attention: _ATTENTION,
-    keras.layers.AdditiveAttention: _ATTENTION,
-    **dict.fromkeys(
-        rnn_cells.CELLS, Adapter(rnn_cells.methods, rnn_cells.rate)
-    ),
-}
-
-# By `register_stochastic`, by exact class: a subclass may do anything.
-_REGISTERED = {}
-
-# Classes without a public name, or of a package that need not be there.
-_BY_NAME = dict.fromkeys(
-    (
-        "keras.src.applications.convnext.StochasticDepth",
-        "keras_hub.src.models.dinov2.dinov2_layers.DINOV2DropPath",
-        "keras_hub.src.models.dinov3.dinov3_layers.DINOV3DropPath",
-        "keras_hub.src.models.mit.mit_layers.DropPath",
-        "keras_hub.src.models.mobilenetv5.mobilenetv5_layers.DropPath",
-        "keras_hub.src.models.swin_transformer.swin_transformer_layers"
-        ".DropPath",
-    ),
-    _drawing(_drop_path),
-)
-_MODULES = {name.rpartition(".")[0] for name in _BY_NAME}
-
-
-def register_stochastic(cls, function=None, rate=_rate):
+def register_stochastic(cls, function=None, rate=drawing.rate_of):
     """Makes the layers of a class of yours draw in Monte Carlo passes.
 
     Args:
@@ -207,41 +71,16 @@ def register_stochastic(cls, function=None, rate=_rate):
                 f"Received: {name}={value!r}"
             )
     if function is None:
-        _REGISTERED[cls] = Adapter(by_keras.methods, rate, is_by_keras=True)
+        adapter = drawing.Adapter(by_keras.methods, rate, is_by_keras=True)
     else:
-        _REGISTERED[cls] = _drawing(function, rate)
+        adapter = drawing.by_function(function, rate)
+    registry.register(cls, adapter)
 
 
 def adapter_of(layer):
     """The adapter of a layer that is not ours, or None."""
-    found = _known_class(type(layer))
-    return None if found is None else _adapters(found)
-
-
-def _adapters(cls):
-    for table in (_REGISTERED, _STOCK):
-        if cls in table:
-            return table[cls]
-    # All layers of a model are asked in each prediction.
-    if cls.__module__ not in _MODULES:
-        return None
-    return _BY_NAME.get(f"{cls.__module__}.{cls.__qualname__}")
-
-
-def _known_class(cls):
-    """The class that says how layers of `cls` draw, or None.
-
-    A subclass of a stock class is of its kind; one of a registered class or of
-    a layer of ours is not, but for itself.
-    """
-    if cls in _REGISTERED:
-        return cls
-    if issubclass(cls, StochasticLayer):
-        return None
-    for one in cls.__mro__:
-        if one not in _REGISTERED and _adapters(one) is not None:
-            return one
-    return None
+    found = registry.drawing_class(type(layer))
+    return None if found is None else registry.adapter_of_class(found)
 
 
 # What a subclass may have of its own and still draw as its parent does: its
@@ -264,8 +103,8 @@ def overrides(layer):
     Its adapter does not know of them, so that it would draw otherwise than
     the layer does in training.
     """
-    known = _known_class(type(layer))
-    if known is None or known in _REGISTERED:
+    known = registry.drawing_class(type(layer))
+    if known is None or registry.is_registered(known):
         return []
     above = set(keras.layers.Layer.__mro__)
     of_parent = {
@@ -313,11 +152,13 @@ def _live_rates(layer):
     adapter = adapter_of(layer)
     if adapter is None:
         return [layer._rate_tensor()]
-    if adapter is _STOCK[keras.layers.GaussianNoise]:
+    if adapter is drawing.GAUSSIAN_NOISE:
         return []  # a deviation; and no sample is without it
     if adapter.rate is rnn_cells.rate:
-        return [*map(_rate_tensor, (layer.dropout, layer.recurrent_dropout))]
-    return [_rate_tensor(rate_of(layer))]
+        return [
+            *map(drawing.rate_tensor, (layer.dropout, layer.recurrent_dropout))
+        ]
+    return [drawing.rate_tensor(rate_of(layer))]
 
 
 def is_by_keras(layer):
@@ -415,7 +256,7 @@ def draws_by_step(model):
     loops = [
         layer
         for layer in keras_graph.all_layers(model)
-        if isinstance(layer, keras.layers.TimeDistributed)
+        if registry.loop_of(layer) == registry.MAP
     ]
     return bool(loops) and any(map(drawable_layers, loops))
 
@@ -537,13 +378,13 @@ def _replacements(model, layers):
         ]
 
     for layer in keras_graph.all_layers(model):
-        if rnn_cells.loops_over(layer, drawn_in):
-            yield layer, {"inner_loop": rnn_cells.numbered_loop(layer)}
+        if rnn_loops.loops_over(layer, drawn_in):
+            yield layer, {"inner_loop": rnn_loops.numbered_loop(layer)}
         adapter = adapter_of(layer)
         if id(layer) in drawn:
             if adapter is None:  # one of ours
                 continue
-            known = _known_class(type(layer))
+            known = registry.drawing_class(type(layer))
             yield from _all_asking(layer, known, adapter.methods(layer))
             if adapter.is_by_keras:
                 for generator in by_keras.generators(layer):
@@ -555,8 +396,8 @@ def _replacements(model, layers):
                             for name, f in found.items()
                         },
                     )
-        elif rnn_cells.is_layer_of(layer, layers):
-            known = rnn_cells.stock_class(layer)
+        elif rnn_loops.is_layer_of(layer, layers):
+            known = rnn_loops.stock_class(layer)
             methods = rnn_cells.layer_methods(layer)
             yield from _all_asking(layer, known, methods)
         else:
@@ -691,7 +532,9 @@ def _caught(owner, name):
     @functools.wraps(plain)
     def method(layer, *args, **kwargs):
         bound = functools.partial(plain, layer)
-        known = rnn_cells.stock_class(layer) or _known_class(type(layer))
+        known = rnn_loops.stock_class(layer) or registry.drawing_class(
+            type(layer)
+        )
         scope = None
         if known is not None and _owner(type(layer), name) is not owner:
             scope = scopes.scope_of(_who_decides(layer))
@@ -699,7 +542,7 @@ def _caught(owner, name):
             return bound(*args, **kwargs)
         if not scope.draws:
             return _at_inference(bound, name)(*args, **kwargs)
-        if known in rnn_cells.LAYERS:
+        if rnn_loops.stock_class(layer) is known:
             methods = rnn_cells.layer_methods(layer)
         else:
             methods = adapter_of(layer).methods(layer)
@@ -710,4 +553,4 @@ def _caught(owner, name):
 
 def _who_decides(layer):
     """The layer whose draws decide how `layer` is called."""
-    return layer.cell if isinstance(layer, rnn_cells.LAYERS) else layer
+    return layer.cell if registry.is_around_cell(layer) else layer

@@ -8,16 +8,7 @@ import sys
 
 import keras
 
-from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.layers.state import DrawState
-
-# Spatial dropout subclasses `Dropout`.
-STOCK_DROPOUT = (
-    keras.layers.Dropout,
-    keras.layers.GaussianDropout,
-    keras.layers.AlphaDropout,
-)
-
 
 # The cell of the ConvLSTM layers has no public name. To ask a layer for it
 # would make one, and variables, when the package is imported.
@@ -68,13 +59,6 @@ def _unique(path, paths):
         number += 1
         unique = f"{path}#{number}"
     return unique
-
-
-def is_stock_dropout(layer):
-    """Whether `layer` is a dropout layer of Keras, or a subclass of one."""
-    return isinstance(layer, STOCK_DROPOUT) and not isinstance(
-        layer, StochasticLayer
-    )
 
 
 def class_name(layer):

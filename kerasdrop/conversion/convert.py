@@ -4,42 +4,11 @@ from typing import NamedTuple
 
 import keras
 
-from kerasdrop import layers
+from kerasdrop._adapters import registry
 from kerasdrop._structure import model_tree
 from kerasdrop.conversion import copying
 from kerasdrop.conversion.reports import ConversionReport
 from kerasdrop.layers.base import StochasticLayer
-
-# A stock class and ours, which must understand the configuration of the
-# former. Subclasses are left alone: what they override would be lost.
-_COUNTERPARTS = {
-    keras.layers.Dropout: layers.Dropout,
-    keras.layers.SpatialDropout1D: layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D: layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D: layers.SpatialDropout3D,
-    keras.layers.AlphaDropout: layers.AlphaDropout,
-    keras.layers.GaussianDropout: layers.GaussianDropout,
-    keras.layers.MultiHeadAttention: layers.MultiHeadAttention,
-    keras.layers.GroupQueryAttention: layers.GroupQueryAttention,
-}
-
-# They are faster as they are, where they drop nothing.
-_ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
-
-# Layers that drop units in their own computation, with no layer for it.
-DROPPING = (
-    keras.layers.SimpleRNN,
-    keras.layers.LSTM,
-    keras.layers.GRU,
-    keras.layers.SimpleRNNCell,
-    keras.layers.LSTMCell,
-    keras.layers.GRUCell,
-    keras.layers.ConvLSTM1D,
-    keras.layers.ConvLSTM2D,
-    keras.layers.ConvLSTM3D,
-    keras.layers.Attention,
-    keras.layers.AdditiveAttention,
-)
 
 
 class Conversion(NamedTuple):
@@ -117,7 +86,7 @@ def is_convertible(layer):
     """Whether a layer of kerasdrop can take this one's place."""
     if is_attention_without_dropout(layer):
         return False
-    return type(layer) in _COUNTERPARTS
+    return _counterpart_class(type(layer)) is not None
 
 
 def is_attention_without_dropout(layer):
@@ -125,7 +94,17 @@ def is_attention_without_dropout(layer):
 
     Keras makes a dropout layer for it all the same, and does not call it.
     """
-    return type(layer) in _ATTENTION and layer.dropout == 0.0
+    facts = registry.facts_of(type(layer))
+    return bool(facts and facts.drops_by_layer) and layer.dropout == 0.0
+
+
+def _counterpart_class(cls):
+    """The class of ours for a class of Keras, or None.
+
+    Subclasses are left alone: what they override would be lost.
+    """
+    facts = registry.facts_of(cls)
+    return None if facts is None else facts.counterpart
 
 
 def _counterpart(layer, copy):
@@ -133,7 +112,7 @@ def _counterpart(layer, copy):
     if is_convertible(layer):
         # Spatial dropout leaves all but a dtype of its policy out.
         config = {**layer.get_config(), "dtype": layer.dtype_policy}
-        return _COUNTERPARTS[type(layer)].from_config(config)
+        return _counterpart_class(type(layer)).from_config(config)
     holds_one = isinstance(layer, keras.layers.Layer) and any(
         is_convertible(inner) for _, inner in model_tree.walk(layer)
     )
@@ -152,22 +131,19 @@ def _converted_config(config):
         return type(config)(_converted_config(item) for item in config)
     if not isinstance(config, dict):
         return config
-    for stock, ours in _COUNTERPARTS.items():
-        if (
-            config.get("module") == "keras.layers"
-            and config.get("class_name") == stock.__name__
-            # Of attention, the rate.
-            and config["config"].get("dropout") != 0.0
-        ):
-            return copying.serialized_in_place(
-                ours.from_config(config["config"]), config
-            )
+    cls = copying.serialized_class(config)
+    ours = None if cls is None else _counterpart_class(cls)
+    # Of attention, the rate.
+    if ours is not None and config["config"].get("dropout") != 0.0:
+        return copying.serialized_in_place(
+            ours.from_config(config["config"]), config
+        )
     return {key: _converted_config(value) for key, value in config.items()}
 
 
 def _report(model, pairs):
     is_converted = {
-        id(old): type(new) is _COUNTERPARTS[type(old)]
+        id(old): type(new) is _counterpart_class(type(old))
         for old, new in pairs
         if is_convertible(old)
     }
@@ -176,10 +152,10 @@ def _report(model, pairs):
     skipped = {}
     for path, layer in found.items():
         if is_converted.get(id(layer)):
-            stock = type(layer)
+            ours = _counterpart_class(type(layer))
             converted[path] = (
                 f"{model_tree.class_name(layer)} -> "
-                f"kerasdrop.layers.{_COUNTERPARTS[stock].__name__}"
+                f"kerasdrop.layers.{ours.__name__}"
             )
             continue
         owner = found.get(path.rpartition("/")[0])
@@ -197,9 +173,9 @@ def _why_skipped(layer, owner):
         return (
             f"{name} that '{owner.name}' ({type(owner).__name__}) makes itself"
         )
-    if model_tree.is_stock_dropout(layer):
+    if registry.is_stock_dropout(layer):
         return f"{name} is a subclass, what it overrides would be lost"
-    if isinstance(layer, DROPPING) and not _is_cell_of(layer, owner):
+    if registry.drops_in_its_call(layer) and not _is_cell_of(layer, owner):
         rates = {
             name: getattr(layer, name, 0.0)
             for name in ("dropout", "recurrent_dropout")
@@ -212,7 +188,9 @@ def _why_skipped(layer, owner):
 
 def _is_cell_of(layer, owner):
     """Whether a recurrent layer has been asked already, for its cell."""
-    return isinstance(owner, DROPPING) and getattr(owner, "cell", 0) is layer
+    return owner is not None and (
+        registry.is_around_cell(owner) and owner.cell is layer
+    )
 
 
 def _nothing_to_convert(model):

@@ -11,6 +11,8 @@ import tempfile
 import keras
 from keras import tree
 
+from kerasdrop import layers
+from kerasdrop._adapters import registry
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop.layers.base import HoldingLayer
@@ -100,6 +102,18 @@ def serialized_in_place(layer, config):
     if "build_config" in config:
         new_config["build_config"] = config["build_config"]
     return new_config
+
+
+def serialized_class(config):
+    """The class of a serialized layer, of Keras or ours; or None."""
+    name = config.get("class_name")
+    if not isinstance(name, str) or not isinstance(config.get("config"), dict):
+        return None
+    if config.get("module") == "keras.layers":
+        return getattr(keras.layers, name, None)
+    if str(config.get("registered_name")).startswith("kerasdrop>"):
+        return getattr(layers, name, None)
+    return None
 
 
 def _rebuild_lambda(layer):
@@ -232,11 +246,14 @@ def _weights_of_released(original, duplicate):
     return left_out
 
 
-def _without_dropout(layers):
+def _without_dropout(held):
     return [
         layer
-        for layer in layers
-        if not isinstance(layer, (StochasticLayer, *model_tree.STOCK_DROPOUT))
+        for layer in held
+        if not (
+            isinstance(layer, StochasticLayer)
+            or registry.is_stock_dropout(layer)
+        )
     ]
 
 

@@ -8,68 +8,12 @@ import keras
 from keras import ops
 
 from kerasdrop import layers
+from kerasdrop._adapters import registry
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop.conversion import copying
 from kerasdrop.conversion.reports import FoldingReport
-
-# Layers that are linear in a kernel, and the kernel's attribute.
-_KERNELS = {
-    keras.layers.Dense: "kernel",
-    keras.layers.EinsumDense: "kernel",
-    keras.layers.Conv1D: "kernel",
-    keras.layers.Conv2D: "kernel",
-    keras.layers.Conv3D: "kernel",
-    keras.layers.Conv1DTranspose: "kernel",
-    keras.layers.Conv2DTranspose: "kernel",
-    keras.layers.Conv3DTranspose: "kernel",
-    keras.layers.DepthwiseConv1D: "kernel",
-    keras.layers.DepthwiseConv2D: "kernel",
-    keras.layers.SeparableConv1D: "depthwise_kernel",
-    keras.layers.SeparableConv2D: "depthwise_kernel",
-}
-
-# Layers f with f(c * x) = c * f(x) for every c >= 0, at inference.
-_COMMUTING = {
-    keras.layers.Identity,
-    keras.layers.Flatten,
-    keras.layers.Reshape,
-    keras.layers.Permute,
-    keras.layers.RepeatVector,
-    keras.layers.Cropping1D,
-    keras.layers.Cropping2D,
-    keras.layers.Cropping3D,
-    keras.layers.ZeroPadding1D,
-    keras.layers.ZeroPadding2D,
-    keras.layers.ZeroPadding3D,
-    keras.layers.UpSampling1D,
-    keras.layers.UpSampling2D,
-    keras.layers.UpSampling3D,
-    keras.layers.AveragePooling1D,
-    keras.layers.AveragePooling2D,
-    keras.layers.AveragePooling3D,
-    keras.layers.MaxPooling1D,
-    keras.layers.MaxPooling2D,
-    keras.layers.MaxPooling3D,
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.GlobalAveragePooling3D,
-    keras.layers.GlobalMaxPooling1D,
-    keras.layers.GlobalMaxPooling2D,
-    keras.layers.GlobalMaxPooling3D,
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-    layers.ClassicDropout,
-    layers.Dropout,
-    layers.LockedDropout,
-    layers.MCDropout,
-    layers.ScheduledDropout,
-    layers.SpatialDropout1D,
-    layers.SpatialDropout2D,
-    layers.SpatialDropout3D,
-}
+from kerasdrop.layers import stand_ins
 
 
 class Folding(NamedTuple):
@@ -91,9 +35,11 @@ def fold_classic_scaling(model):
     outputs only go into layers that are linear in a kernel (dense and
     convolution layers), the same is had by multiplying the kernel, as in the
     2014 paper; biases stay. So the layer costs nothing more: an identity of
-    the same name takes its place. In between there may be layers with
-    which the factor commutes: reshaping, padding, cropping, upsampling,
-    pooling, other dropout layers.
+    the same name takes its place. In between there may be layers f with
+    `f(c * x) = c * f(x)` for `c >= 0`: dropout and noise layers that leave
+    their inputs as they are at inference; reshaping, padding, cropping,
+    upsampling, pooling; `PReLU`, `LeakyReLU`, `ReLU` without `max_value` and
+    `threshold`, `Activation` of one of these functions.
 
     The rate is the one that `layer.rate` reads now; under a schedule, that of
     the next training call.
@@ -112,9 +58,9 @@ def fold_classic_scaling(model):
         - `model`: the new model;
         - `report`: its `folded` and `skipped` are dicts from a layer's path
           to an explanation; printed, it is a table. Not folded is what feeds
-          an activation, a sum, an output, a recurrent layer, a layer that is
-          shared, quantized or has LoRA weights; what is called more than
-          once; what draws at inference; what is inside a layer.
+          another activation, a sum, an output, a recurrent layer, a layer
+          that is shared, quantized or has LoRA weights; what is called more
+          than once; what draws at inference; what is inside a layer.
 
     Raises:
         ValueError: If there is no `ClassicDropout`, if none can be folded, if
@@ -138,7 +84,9 @@ def fold_classic_scaling(model):
     folded = {id(layer) for layer, _ in found.values()}
     new_model, pairs = copying.copy_model(
         model,
-        lambda layer, _: identity(layer) if id(layer) in folded else None,
+        lambda layer, _: (
+            stand_ins.identity(layer) if id(layer) in folded else None
+        ),
     )
     multiply_kernels(found, pairs)
     described = {path: describe(*target) for path, target in found.items()}
@@ -164,15 +112,6 @@ def foldable(model):
     return found, skipped
 
 
-def identity(layer):
-    """An identity with the name and the dtype policy of a layer."""
-    policy = keras.dtype_policies.serialize(layer.dtype_policy)
-    # Of a policy that is no string it would have no configuration.
-    return keras.layers.Identity.from_config(
-        {"name": layer.name, "dtype": policy}
-    )
-
-
 def multiply_kernels(found, pairs):
     """Multiplies the kernels of copies.
 
@@ -187,7 +126,7 @@ def multiply_kernels(found, pairs):
             factors[id(layer)] = factor * (1.0 - classic.rate)
     for original, duplicate in pairs:
         if id(original) in factors:
-            kernel = getattr(duplicate, _KERNELS[type(original)])
+            kernel = getattr(duplicate, _kernel_of(original))
             # Multiplied once, in float64, and rounded once.
             value = ops.convert_to_numpy(kernel).astype("float64")
             kernel.assign(value * factors[id(original)])
@@ -285,13 +224,15 @@ class _Calls:
             raise _NotFoldable("it feeds an output of the model")
         for call in self._consumers[value]:
             operation = call.operation
-            if type(operation) in _KERNELS:
+            if _kernel_of(operation):
                 self._check_kernel(operation)
                 kernels[id(operation)] = operation
-            elif type(operation) in _COMMUTING:
-                self._follow(call.outputs[0], kernels)
-            else:
-                raise _NotFoldable(f"it feeds {_label(operation)}")
+                continue
+            draws = call.training or _always_draws(operation)
+            reason = registry.why_no_factor_passes(operation, draws)
+            if reason:
+                raise _NotFoldable(f"it feeds {_label(operation)}, {reason}")
+            self._follow(call.outputs[0], kernels)
 
     def _check_kernel(self, layer):
         feeds = f"it feeds {_label(layer)}, which is"
@@ -306,8 +247,19 @@ class _Calls:
 def training_at(node):
     """What a call of a graph is given as `training`, or None."""
     tensors = {id(tensor): tensor for tensor in node.input_tensors}
+    # By keyword: Keras takes nothing but tensors by position.
     _, keywords = keras_graph.arguments_of(node, tensors)
     return keywords.get("training")
+
+
+def _kernel_of(operation):
+    """The name of the kernel in which its outputs are linear; or None."""
+    facts = registry.facts_of(type(operation))
+    return None if facts is None else facts.kernel
+
+
+def _always_draws(operation):
+    return getattr(operation, "stochastic_inference", False)
 
 
 def _label(operation):

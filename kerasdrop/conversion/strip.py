@@ -5,47 +5,16 @@ from typing import NamedTuple
 import keras
 from keras import tree
 
-from kerasdrop import layers
 from kerasdrop._adapters import adapters
+from kerasdrop._adapters import registry
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
-from kerasdrop.conversion import convert
 from kerasdrop.conversion import copying
 from kerasdrop.conversion import fold_scaling
 from kerasdrop.conversion.reports import StrippingReport
+from kerasdrop.layers import stand_ins
 from kerasdrop.layers.base import HoldingLayer
 from kerasdrop.layers.base import StochasticLayer
-
-# Identities at inference. Subclasses are left alone: they may do anything.
-_STOCK = (
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-    keras.layers.AlphaDropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-)
-
-# Layers with rates of their own, which cost the fast paths of backends: fused
-# attention, cuDNN.
-_WITH_RATES = (
-    *convert.DROPPING,
-    keras.layers.MultiHeadAttention,
-    keras.layers.GroupQueryAttention,
-)
-_RATES = ("dropout", "recurrent_dropout")
-
-# Layers of Keras with our dropout in them, and what they are without.
-_PLAIN = {
-    layers.DropoutRNN: keras.layers.RNN,
-    layers.GroupQueryAttention: keras.layers.GroupQueryAttention,
-    layers.MultiHeadAttention: keras.layers.MultiHeadAttention,
-}
-
-
-# Wrappers that at inference are the layer in them.
-_RELEASING = (layers.ConcreteDropout, layers.DropConnect)
 
 
 class Stripping(NamedTuple):
@@ -167,11 +136,11 @@ class _Stripper:
             if not isinstance(layer, HoldingLayer):
                 return None
         if id(layer) in self._kernels:
-            return fold_scaling.identity(layer)
+            return stand_ins.identity(layer)
         if isinstance(layer, HoldingLayer):
             draws = self._draws_at_inference(layer)
-            return None if draws else _released(layer, copy)
-        if type(layer) in _PLAIN:
+            return None if draws else _stand_in(layer, copy)
+        if _extended(type(layer)):
             return _plain(layer)
         if _is_removable(layer):
             return _stand_in(layer)
@@ -185,7 +154,7 @@ class _Stripper:
         return None
 
     def _draws_at_inference(self, layer):
-        if type(layer) in _PLAIN:
+        if _extended(type(layer)):
             return any(map(self._draws_at_inference, _dropouts_of(layer)))
         if id(layer) in self._always_draw:
             return _is_removable(layer) or bool(_rates_of(layer))
@@ -202,7 +171,7 @@ class _Stripper:
         stripped, skipped = {}, {}
         for path, layer in found.items():
             owner = found.get(path.rpartition("/")[0])
-            is_part = isinstance(owner, (*_WITH_RATES, *_PLAIN))
+            is_part = owner is not None and _drops_inside(owner)
             if is_part or id(layer) not in copies:
                 continue  # of a layer that was asked already; or an input
             new = copies[id(layer)]
@@ -226,11 +195,12 @@ class _Stripper:
             kernels = self._kernels[id(layer)]
             return fold_scaling.describe(layer, kernels)
         if isinstance(layer, HoldingLayer):
-            is_sum = isinstance(layer, layers.StochasticDepth)
-            return "sum of inputs and layer" if is_sum else "the layer in it"
+            if _facts_of(type(layer)).is_layer_inside:
+                return "the layer in it"
+            return "sum of inputs and layer"
         if isinstance(new, keras.layers.Rescaling):
             return f"Rescaling by {new.scale:g}"
-        if type(layer) in _PLAIN:
+        if _extended(type(layer)):
             return model_tree.class_name(new)
         if rates := _rates_of(layer):
             return ", ".join(f"{key}={rate} -> 0" for key, rate in rates)
@@ -242,7 +212,29 @@ def _is_ours(layer):
 
 
 def _is_removable(layer):
-    return _is_ours(layer) or type(layer) in _STOCK
+    # Subclasses of those of Keras are left alone: they may do anything.
+    return _is_ours(layer) or _is_dropped(type(layer))
+
+
+def _is_dropped(cls):
+    """Whether a class of Keras draws in training, and is an identity else."""
+    facts = _facts_of(cls)
+    return facts.is_identity and facts.adapter is not None
+
+
+def _facts_of(cls):
+    return registry.facts_of(cls) or registry.NOTHING
+
+
+def _extended(cls):
+    """The class of Keras that one of ours extends, or None."""
+    return _facts_of(cls).extends
+
+
+def _drops_inside(layer):
+    """Whether `layer` drops inside its own computation, by its class."""
+    facts = registry.nearest_facts(type(layer))
+    return bool(facts.inner_rates or facts.extends)
 
 
 def _dropouts_of(layer):
@@ -251,19 +243,18 @@ def _dropouts_of(layer):
 
 def _rates_of(layer):
     """Pairs of a name and a rate above 0 that the layer's call uses."""
-    if type(layer) not in _WITH_RATES:
-        return []
+    names = _facts_of(type(layer)).inner_rates
     # Attention has them in its configuration only.
-    config = layer.get_config()
-    return [(name, config[name]) for name in _RATES if config.get(name)]
+    config = layer.get_config() if names else {}
+    return [(name, config[name]) for name in names if config.get(name)]
 
 
 def _drops(layer):
     return (
         _is_ours(layer)
-        or type(layer) in _PLAIN
+        or _extended(type(layer)) is not None
         or bool(_rates_of(layer))
-        or (model_tree.is_stock_dropout(layer) and layer.rate > 0)
+        or (registry.is_stock_dropout(layer) and layer.rate > 0)
         or (adapters.can_draw(layer) and adapters.rate_of(layer) > 0)
     )
 
@@ -281,55 +272,20 @@ def _called_in_training(model):
     }
 
 
-def _scales(layer):
-    """Whether a layer of ours scales at inference."""
-    return (
-        isinstance(layer, layers.ClassicDropout)
-        or getattr(layer, "scaling", None) == "classic"
-    )
-
-
-def _stand_in(layer):
+def _stand_in(layer, copy=None):
     """What computes the same as a dropout layer at inference."""
-    if _scales(layer):
-        return keras.layers.Rescaling(
-            1.0 - layer.rate, name=layer.name, dtype=layer.dtype_policy
-        )
-    return fold_scaling.identity(layer)
+    if _is_ours(layer):
+        return layer._at_inference(copy)
+    return stand_ins.identity(layer)
 
 
 def _plain(layer):
     """The layer of Keras that one of ours extends, unbuilt."""
-    stock = _PLAIN[type(layer)]
+    stock = _extended(type(layer))
     config = _stripped_config(stock.get_config(layer))
     if "dropout" in config:
         config["dropout"] = 0.0
     return stock.from_config(config)
-
-
-def _released(layer, copy):
-    """A layer that holds one, at inference, as a model of layers of Keras."""
-    shape = layer.get_build_config()["input_shape"]
-    if not isinstance(layer, layers.StochasticDepth):
-        # A dense layer or a convolution: only the channels are the same in
-        # each call, the length of a sequence, say, need not be.
-        channels_first = getattr(layer, "data_format", "") == "channels_first"
-        channel = 1 if channels_first else len(shape) - 1
-        shape = [size if i == channel else None for i, size in enumerate(shape)]
-    inputs = keras.Input(batch_shape=shape, dtype=layer.compute_dtype)
-    outputs = copy(layer.layer)(inputs)
-    if isinstance(layer, layers.StochasticDepth):
-        outputs = _residual(layer, inputs, outputs)
-    return keras.Model(inputs, outputs, name=layer.name)
-
-
-def _residual(layer, inputs, branch):
-    """The sum that `StochasticDepth` makes at inference."""
-    policy = layer.dtype_policy
-    if _scales(layer):
-        scale = keras.layers.Rescaling(1.0 - layer.rate, dtype=policy)
-        branch = scale(branch)
-    return keras.layers.Add(dtype=policy)([inputs, branch])
 
 
 def _without_rates(layer, config):
@@ -343,23 +299,29 @@ def _stripped_config(config):
         return type(config)(_stripped_config(item) for item in config)
     if not isinstance(config, dict):
         return config
-    cls = _layer_class(config)
-    if cls in _WITH_RATES:
-        zeros = {name: 0.0 for name in _RATES if name in config["config"]}
+    cls = copying.serialized_class(config)
+    if cls is None:
+        return {key: _stripped_config(value) for key, value in config.items()}
+    facts = _facts_of(cls)
+    if facts.inner_rates:
+        names = [name for name in facts.inner_rates if name in config["config"]]
+        zeros = dict.fromkeys(names, 0.0)
         return {**config, "config": {**config["config"], **zeros}}
-    if cls in _PLAIN:
+    if facts.extends:
         layer = keras.saving.deserialize_keras_object(config)
         return copying.serialized_in_place(_plain(layer), config)
-    if cls in _RELEASING:
+    if facts.is_layer_inside and _is_ours_class(cls):
         inner = config["config"]["layer"]
         # Or else the wrapper casts what the layer makes.
         if inner["config"].get("dtype") == config["config"].get("dtype"):
             return _stripped_config(inner)
-    if cls in _STOCK or _stands_alone(cls):
+    if _is_dropped(cls) or _stands_alone(cls):
         layer = keras.saving.deserialize_keras_object(config)
         # A new layer's schedule stands at its beginning; one in a layer is
         # seldom enough to be left, and reported.
-        late = _is_ours(layer) and layer.schedule and _scales(layer)
+        late = (
+            _is_ours(layer) and layer.schedule and layer._scales_at_inference()
+        )
         if not late:
             return keras.saving.serialize_keras_object(_stand_in(layer))
     return {key: _stripped_config(value) for key, value in config.items()}
@@ -367,17 +329,8 @@ def _stripped_config(config):
 
 def _stands_alone(cls):
     """Whether a class is of ours, and one layer can take its place."""
-    is_ours = cls is not None and issubclass(cls, StochasticLayer)
-    return is_ours and not issubclass(cls, HoldingLayer)
+    return _is_ours_class(cls) and not issubclass(cls, HoldingLayer)
 
 
-def _layer_class(config):
-    """The class of a serialized layer, of Keras or ours; or None."""
-    name = config.get("class_name")
-    if not isinstance(name, str) or not isinstance(config.get("config"), dict):
-        return None
-    if config.get("module") == "keras.layers":
-        return getattr(keras.layers, name, None)
-    if str(config.get("registered_name")).startswith("kerasdrop>"):
-        return getattr(layers, name, None)
-    return None
+def _is_ours_class(cls):
+    return issubclass(cls, StochasticLayer)

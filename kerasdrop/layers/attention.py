@@ -126,6 +126,8 @@ class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
     weights it came with the authors' code.
     """
 
+    _extends = keras.layers.MultiHeadAttention
+
     def __init__(
         self,
         num_heads,
@@ -163,6 +165,8 @@ class GroupQueryAttention(_LiveAttention, keras.layers.GroupQueryAttention):
 
     Reference: [Ainslie et al., 2023](https://arxiv.org/abs/2305.13245).
     """
+
+    _extends = keras.layers.GroupQueryAttention
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
 from kerasdrop.layers import rematerialization
+from kerasdrop.layers import stand_ins
 from kerasdrop.layers.arguments import CheckedArguments
 from kerasdrop.layers.state import DrawState
 from kerasdrop.masks import scopes
@@ -32,8 +33,13 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
     """
 
     _schedule = None
+    # What `_adapters.registry` tells of a class, see `Facts` there.
     # Whether each unit is for itself, so that the number of axes is nothing.
     _is_by_unit = False
+    _is_rescaled = False
+    _is_multiplicative = False
+    _is_layer_inside = False
+    _has_kernel_of_rows = False
 
     def _start(self, rate, seed, stochastic_inference):
         rate = _checks.plain(rate, self._label())
@@ -102,6 +108,16 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
     def _scales_at_inference(self):
         """Whether predictions depend on the rate."""
         return False
+
+    def _at_inference(self, copy):
+        """A layer of Keras that computes the same when nothing is drawn.
+
+        Args:
+            copy: Function that copies a layer which this one holds.
+        """
+        if self._scales_at_inference():
+            return stand_ins.scaling(self, name=self.name)
+        return stand_ins.identity(self)
 
     @property
     def rate(self):
@@ -303,6 +319,23 @@ class HoldingLayer(StochasticLayer, keras.layers.Wrapper):
         """What the layer makes of the inputs, undisturbed."""
         # It may have a dtype policy of its own; the outputs are in ours.
         return ops.cast(self.layer(inputs), self.compute_dtype)
+
+    def _at_inference(self, copy):
+        shape = self._shape_at_inference(self.get_build_config()["input_shape"])
+        inputs = keras.Input(batch_shape=shape, dtype=self.compute_dtype)
+        branch = copy(self.layer)(inputs)
+        outputs = self._joined_at_inference(inputs, branch)
+        return keras.Model(inputs, outputs, name=self.name)
+
+    def _shape_at_inference(self, shape):
+        # A dense layer or a convolution: only the channels are the same in
+        # each call, the length of a sequence, say, need not be.
+        channels_first = getattr(self, "data_format", "") == "channels_first"
+        channel = 1 if channels_first else len(shape) - 1
+        return [size if i == channel else None for i, size in enumerate(shape)]
+
+    def _joined_at_inference(self, inputs, branch):
+        return branch
 
     def get_config(self):
         return {

@@ -11,13 +11,6 @@ from kerasdrop import functional
 from kerasdrop.layers.base import HoldingLayer
 from kerasdrop.layers.state import value_of
 
-_CLASSES = (
-    keras.layers.Dense,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-)
-
 
 @keras.saving.register_keras_serializable("kerasdrop")
 class ConcreteDropout(HoldingLayer):
@@ -100,6 +93,14 @@ class ConcreteDropout(HoldingLayer):
     section 3.
     """
 
+    _is_layer_inside = True
+    _holds = (
+        keras.layers.Dense,
+        keras.layers.Conv1D,
+        keras.layers.Conv2D,
+        keras.layers.Conv3D,
+    )
+
     def __init__(
         self,
         layer,
@@ -114,7 +115,7 @@ class ConcreteDropout(HoldingLayer):
     ):
         keras.layers.Wrapper.__init__(self, layer, **kwargs)
         owner = self._label()
-        if not isinstance(layer, _CLASSES):
+        if not isinstance(layer, self._holds):
             raise ValueError(
                 f"{owner}: argument `layer` must be a `Dense`, `Conv1D`, "
                 "`Conv2D` or `Conv3D` layer of Keras, for the rate is learned "

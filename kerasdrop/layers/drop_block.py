@@ -10,6 +10,8 @@ from kerasdrop.layers.base import StochasticLayer
 class _DropBlock(StochasticLayer):
     """Abstract: dropout of blocks of `_rank` dimensions."""
 
+    _is_multiplicative = True
+
     def __init__(
         self,
         rate,

@@ -60,6 +60,9 @@ class DropConnect(HoldingLayer):
     https://proceedings.mlr.press/v28/wan13.html), section 3.
     """
 
+    _is_layer_inside = True
+    _has_kernel_of_rows = True
+
     def __init__(
         self, layer, rate, seed=None, stochastic_inference=False, **kwargs
     ):

@@ -60,6 +60,9 @@ class DropPath(StochasticLayer):
     https://arxiv.org/abs/1605.07648) and after.
     """
 
+    _is_rescaled = True
+    _is_multiplicative = True
+
     def __init__(
         self,
         rate,

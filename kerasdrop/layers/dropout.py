@@ -65,6 +65,8 @@ class Dropout(NoiseShapeLayer, keras.layers.Dropout):
     """
 
     _is_by_unit = True
+    _is_rescaled = True
+    _is_multiplicative = True
 
     def stochastic(self, inputs, draw, rate):
         return functional.dropout(inputs, draw, rate, self.noise_shape)
@@ -96,6 +98,8 @@ class ClassicDropout(NoiseShapeLayer, keras.layers.Dropout):
     """
 
     _is_by_unit = True
+    _is_rescaled = True
+    _is_multiplicative = True
 
     def _scales_at_inference(self):
         return True

@@ -45,6 +45,7 @@ class GaussianDropout(StochasticLayer, keras.layers.GaussianDropout):
     """
 
     _is_by_unit = True
+    _is_multiplicative = True
 
     def __init__(self, rate, seed=None, stochastic_inference=False, **kwargs):
         # Not the stock layer's: it makes a generator, and locks the state.

@@ -55,6 +55,9 @@ class LockedDropout(StochasticLayer):
     section 4.2, "variational dropout".
     """
 
+    _is_rescaled = True
+    _is_multiplicative = True
+
     def __init__(self, rate, seed=None, stochastic_inference=False, **kwargs):
         super().__init__(**kwargs)
         self.input_spec = keras.layers.InputSpec(min_ndim=3)

@@ -10,12 +10,6 @@ from kerasdrop.layers.dropout import Dropout
 from kerasdrop.layers.locked import LockedDropout
 from kerasdrop.layers.paths import name_scope
 
-_STOCK_CELLS = (
-    keras.layers.LSTMCell,
-    keras.layers.GRUCell,
-    keras.layers.SimpleRNNCell,
-)
-
 
 @keras.saving.register_keras_serializable("kerasdrop")
 class DropoutRNN(CheckedArguments, keras.layers.RNN):
@@ -79,6 +73,13 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
     Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1512.05287),
     section 4.
     """
+
+    _extends = keras.layers.RNN
+    _cells_with_rates = (
+        keras.layers.LSTMCell,
+        keras.layers.GRUCell,
+        keras.layers.SimpleRNNCell,
+    )
 
     def __init__(
         self,
@@ -151,7 +152,7 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
                 f"{self._label()}: argument `cell` must be a Keras layer, so "
                 f"that it has weights and can be saved. {received}"
             )
-        if isinstance(cell, _STOCK_CELLS):
+        if isinstance(cell, self._cells_with_rates):
             rates = (cell.dropout, cell.recurrent_dropout)
             if any(rates):
                 raise ValueError(

@@ -10,6 +10,9 @@ from kerasdrop.layers.base import StochasticLayer
 class _SpatialDropout(StochasticLayer):
     """Abstract: dropout with one decision for each row and channel."""
 
+    _is_rescaled = True
+    _is_multiplicative = True
+
     def _start_spatial(self, rate, data_format, seed, stochastic_inference):
         self.data_format = _checks.data_format(data_format, self._label())
         self._start(rate, seed, stochastic_inference)

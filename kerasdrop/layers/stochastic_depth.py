@@ -4,6 +4,7 @@ import keras
 
 from kerasdrop import _checks
 from kerasdrop import functional
+from kerasdrop.layers import stand_ins
 from kerasdrop.layers.base import HoldingLayer
 
 
@@ -94,6 +95,14 @@ class StochasticDepth(HoldingLayer):
 
     def _scales_at_inference(self):
         return self.scaling == "classic"
+
+    def _shape_at_inference(self, shape):
+        return shape
+
+    def _joined_at_inference(self, inputs, branch):
+        if self._scales_at_inference():
+            branch = stand_ins.scaling(self)(branch)
+        return keras.layers.Add(dtype=self.dtype_policy)([inputs, branch])
 
     def stochastic(self, inputs, draw, rate):
         branch = self._outputs(inputs)

@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 from keras import layers as stock
 from keras import ops
+from keras import tree
 
 from kerasdrop import layers
+from kerasdrop import schedules
 from kerasdrop.conversion import fold_scaling
 from kerasdrop.conversion.fold_scaling import fold_classic_scaling
 
@@ -107,6 +109,141 @@ def test_predictions_are_the_same(shape, body):
     folded = fold_classic_scaling(model).model
     assert_close(predict(folded, x), predict(model, x))
     assert classic_names(folded) == set()
+
+
+def of_rank(name, *arguments):
+    """Layers of 1, 2 and 3 dimensions, by the shape of their inputs."""
+    shapes = ((6, 2), (6, 6, 2), (4, 4, 4, 2))
+    return {
+        (f"{name}{len(shape) - 1}D", shape): (
+            getattr(stock, f"{name}{len(shape) - 1}D")(*arguments)
+        )
+        for shape in shapes
+    }
+
+
+# By a name and the shape of the inputs.
+PASSING = {
+    **of_rank("Cropping", 1),
+    **of_rank("ZeroPadding", 1),
+    **of_rank("UpSampling", 2),
+    **of_rank("MaxPooling", 2),
+    **of_rank("AveragePooling", 2),
+    **of_rank("GlobalMaxPooling"),
+    **of_rank("GlobalAveragePooling"),
+    **of_rank("SpatialDropout", 0.4),
+    ("Flatten", (6, 2)): stock.Flatten(),
+    ("Reshape", (6, 2)): stock.Reshape((4, 3)),
+    ("Permute", (6, 2)): stock.Permute((2, 1)),
+    ("RepeatVector", (6,)): stock.RepeatVector(2),
+    ("ReLU", (6, 2)): stock.ReLU(),
+    ("ReLU, slope", (6, 2)): stock.ReLU(negative_slope=0.5),
+    ("LeakyReLU", (6, 2)): stock.LeakyReLU(1.5),
+    ("PReLU", (6, 2)): stock.PReLU(),
+    ("relu", (6, 2)): stock.Activation("relu"),
+    ("leaky_relu", (6, 2)): stock.Activation("leaky_relu"),
+    ("linear", (6, 2)): stock.Activation("linear"),
+    ("Dropout", (6, 2)): stock.Dropout(0.4),
+    ("AlphaDropout", (6, 2)): stock.AlphaDropout(0.4),
+    ("GaussianDropout", (6, 2)): stock.GaussianDropout(0.4),
+    ("GaussianNoise", (6, 2)): stock.GaussianNoise(0.4),
+    ("our Dropout", (6, 2)): layers.Dropout(0.4),
+    ("our AlphaDropout", (6, 2)): layers.AlphaDropout(0.4),
+    ("our GaussianDropout", (6, 2)): layers.GaussianDropout(0.4),
+    ("ScheduledDropout", (6, 2)): layers.ScheduledDropout(
+        schedules.Constant(0.4)
+    ),
+    ("LockedDropout", (6, 2)): layers.LockedDropout(0.4),
+    ("our SpatialDropout1D", (6, 2)): layers.SpatialDropout1D(0.4),
+    ("FeatureAlphaDropout", (6, 2)): layers.FeatureAlphaDropout(0.4),
+    ("DropPath", (6, 2)): layers.DropPath(0.4),
+    ("DropPath, classic", (6, 2)): layers.DropPath(0.4, "classic"),
+    ("DropBlock1D", (6, 2)): layers.DropBlock1D(0.4, 3),
+    ("DropBlock2D", (6, 6, 2)): layers.DropBlock2D(0.4, 3),
+}
+
+
+def branching(shape, between):
+    """A model with a branch for each layer between a dropout and a kernel."""
+    inputs = keras.Input(shape)
+    outputs = []
+    for name, layer in between.items():
+        config = {**layer.get_config(), "name": f"behind_{name}"}
+        hidden = type(layer).from_config(config)(
+            CLASSIC(0.3, name=name)(inputs)
+        )
+        flat = stock.Flatten(name=f"flat_{name}")(hidden)
+        outputs.append(stock.Dense(2, name=f"dense_{name}")(flat))
+    model = keras.Model(inputs, outputs)
+    model.set_weights(
+        [RNG.normal(size=weight.shape) for weight in model.get_weights()]
+    )
+    return model
+
+
+@pytest.mark.parametrize("shape", sorted({shape for _, shape in PASSING}))
+def test_a_factor_passes(shape):
+    between = {
+        f"branch_{number}": layer
+        for number, ((_, of), layer) in enumerate(PASSING.items())
+        if of == shape
+    }
+    model = branching(shape, between)
+    x = inputs_of(model)
+    expected = tree.map_structure(ops.convert_to_numpy, model(x))
+    folded, report = fold_classic_scaling(model)
+    actual = tree.map_structure(ops.convert_to_numpy, folded(x))
+    assert set(report.folded) == set(between)
+    for one, other in zip(tree.flatten(actual), tree.flatten(expected)):
+        assert_close(one, other)
+
+
+NOT_PASSING = {
+    "bound": (stock.ReLU(max_value=6.0), "max_value=6 is a bound"),
+    "threshold": (stock.ReLU(threshold=0.5), "threshold=0.5"),
+    "relu6": (stock.Activation("relu6"), "function 'relu6'"),
+    "tanh": (stock.Activation("tanh"), "function 'tanh'"),
+    "softmax": (stock.Softmax(), "through which no factor passes"),
+    "elu": (stock.ELU(), "through which no factor passes"),
+    "norm": (stock.BatchNormalization(), "through which no factor passes"),
+    "rescaling": (stock.Rescaling(2.0, 1.0), "through which no factor passes"),
+    "depth": (
+        layers.StochasticDepth(stock.Activation("relu"), 0.4),
+        "through which no factor passes",
+    ),
+    "alpha": (
+        layers.AlphaDropout(0.4, stochastic_inference=True),
+        "which draws, and then adds",
+    ),
+}
+
+
+def test_no_factor_passes():
+    between = {name: layer for name, (layer, _) in NOT_PASSING.items()}
+    with pytest.raises(ValueError, match="can be folded exactly") as error:
+        fold_classic_scaling(branching((6, 2), between))
+    lines = {
+        line.split(":")[0].strip(): line
+        for line in str(error.value).splitlines()
+    }
+    for name, (_, reason) in NOT_PASSING.items():
+        assert reason in lines[name]
+
+
+def test_noise_that_is_drawn_at_inference_lets_no_factor_pass():
+    inputs = keras.Input((4,))
+    hidden = CLASSIC(0.5, name="drop")(inputs)
+    hidden = stock.GaussianNoise(0.5, name="noise")(hidden, training=True)
+    model = keras.Model(inputs, stock.Dense(1)(hidden))
+    with pytest.raises(ValueError, match="drop: it feeds 'noise'.*draws"):
+        fold_classic_scaling(model)
+
+
+def test_a_mask_that_is_drawn_at_inference_lets_a_factor_pass():
+    inputs = keras.Input((4,))
+    hidden = stock.Dropout(0.5)(CLASSIC(0.5)(inputs), training=True)
+    model = keras.Model(inputs, stock.Dense(1)(layers.MCDropout(0.5)(hidden)))
+    assert fold_classic_scaling(model).report.skipped == {}
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])
@@ -218,7 +355,7 @@ def good(inputs):
 
 
 def feeds_an_activation(inputs, drop):
-    return stock.ReLU(name="relu")(drop(inputs))
+    return stock.ELU(name="elu")(drop(inputs))
 
 
 def feeds_a_sum(inputs, drop):
@@ -277,7 +414,7 @@ def is_called_in_training(inputs, drop):
 
 
 NOT_FOLDABLE = [
-    (feeds_an_activation, r"feeds 'relu' \(keras.layers.ReLU\)"),
+    (feeds_an_activation, r"feeds 'elu' \(keras.layers.ELU\), through which"),
     (feeds_a_sum, r"feeds 'add' \(keras.layers.Add\)"),
     (feeds_an_operation, r"feeds '.*' \(Add\)"),
     (feeds_a_recurrent_layer, r"feeds 'rnn' \(keras.layers.SimpleRNN\)"),

@@ -8,8 +8,8 @@ import math
 import keras
 from keras import tree
 
-from kerasdrop import layers
 from kerasdrop._adapters import adapters
+from kerasdrop._adapters import registry
 from kerasdrop._structure import keras_graph
 from kerasdrop.montecarlo.splitting import replay
 
@@ -122,7 +122,7 @@ def _kernels_of_rows(operation):
             (None, *layer.layer.kernel.shape), layer.compute_dtype
         )
         for layer in keras_graph.all_layers(operation)
-        if isinstance(layer, layers.DropConnect)
+        if registry.nearest_facts(type(layer)).has_kernel_of_rows
     ]
 
 

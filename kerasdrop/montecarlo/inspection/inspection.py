@@ -3,11 +3,11 @@
 import dataclasses
 import math
 
-import keras
 from keras import ops
 from keras import tree
 
 from kerasdrop._adapters import adapters
+from kerasdrop._adapters import registry
 from kerasdrop._structure import keras_graph
 from kerasdrop.montecarlo.engine import batches
 from kerasdrop.montecarlo.inspection import listing
@@ -19,7 +19,6 @@ from kerasdrop.montecarlo.verification import self_check
 
 # Rows of the data among which those for the self-check are chosen.
 _ROWS = 32
-_RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,6 +222,7 @@ def _multiply_adds(operation, inputs, outputs):
         positions = math.prod(sizes[1:])
     else:
         positions = math.prod(sizes[:-1])
-    if isinstance(operation, _RECURRENT) and not operation.return_sequences:
+    is_recurrent = registry.loop_of(operation) == registry.RECURRENT
+    if is_recurrent and not operation.return_sequences:
         positions *= inputs[0].shape[1]  # a step for each
     return kernels * positions

@@ -7,7 +7,9 @@ import keras
 from kerasdrop import _refusals
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import by_keras
+from kerasdrop._adapters import registry
 from kerasdrop._adapters import rnn_cells
+from kerasdrop._adapters import rnn_loops
 from kerasdrop._structure import keras_graph
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.montecarlo.inspection import listing
@@ -29,7 +31,7 @@ def check_model(model, owner, vectorized=True):
     stateful = [
         layer.name
         for layer in keras_graph.all_layers(model)
-        if rnn_cells.is_stateful(layer)
+        if rnn_loops.is_stateful(layer)
     ]
     if stateful:
         raise ValueError(
@@ -126,7 +128,7 @@ def check_draws(model, plan, owner):
     for layer in drawn:
         if adapters.is_by_keras(layer):
             by_keras.check(layer, plan, owner)
-        elif isinstance(layer, rnn_cells.CELLS):
+        elif registry.is_cell(layer):
             rnn_cells.check(layer, owner)
         _check_overrides(layer, owner)
     if drawn:

@@ -9,17 +9,10 @@ import dataclasses
 
 import keras
 
-from kerasdrop import layers
+from kerasdrop._adapters import registry
 from kerasdrop._structure import keras_graph
 
 REGRESSION = "regression"
-
-# Wrappers whose outputs are those of the layer inside.
-_WRAPPERS = (
-    keras.layers.TimeDistributed,
-    layers.ConcreteDropout,
-    layers.DropConnect,
-)
 
 _OPERATIONS = {
     "Softmax": "probabilities",
@@ -105,7 +98,7 @@ def _of_operation(operation, output, inputs, number, of_inputs, reader):
                 for inside, tensor in zip(inner.inputs, inputs)
             }
         return _of_tensor(inner.outputs[number], inner, outer)
-    if isinstance(operation, _WRAPPERS):
+    if registry.nearest_facts(type(operation)).is_layer_inside:
         # It may see one axis less, so axes are counted from the end.
         return _of_operation(
             operation.layer, output, inputs, number, of_inputs, reader

@@ -8,18 +8,10 @@ import keras
 import numpy as np
 
 from kerasdrop import _backend
-from kerasdrop import layers
 from kerasdrop._adapters import adapters
-from kerasdrop._adapters import rnn_cells
+from kerasdrop._adapters import registry
 from kerasdrop._structure import model_tree
 from kerasdrop.masks import scopes
-
-_STOCK = (*model_tree.STOCK_DROPOUT, keras.layers.GaussianNoise)
-_BY_CHANNEL = (
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-)
 
 # What happens by chance less often is no chance.
 _CHANCE = 1e-9
@@ -152,7 +144,7 @@ class Effects:
     def _is_unlikely(self, path):
         """Whether a layer that draws by element had no effect on many."""
         layer = self._layers[path]
-        if not isinstance(layer, _STOCK) or isinstance(layer, _BY_CHANNEL):
+        if not registry.nearest_facts(type(layer)).is_by_unit:
             return False
         if getattr(layer, "noise_shape", None) is not None:
             return False
@@ -256,11 +248,9 @@ def _is_one_function(layer):
     """Whether `layer` makes its outputs of its inputs and a mask alone."""
     return not (
         model_tree.sublayers(layer)
-        or (isinstance(layer, _STOCK) and _has_own_call(layer))
-        or isinstance(layer, (keras.layers.RNN, *rnn_cells.CELLS))
-        or isinstance(
-            layer, (keras.layers.Attention, keras.layers.AdditiveAttention)
-        )
+        or (registry.is_noise(layer) and _has_own_call(layer))
+        or isinstance(layer, keras.layers.RNN)
+        or registry.drops_in_its_call(layer)
         or adapters.is_by_keras(layer)
     )
 
@@ -273,8 +263,8 @@ def _has_own_call(layer):
 
 def _has_wrong_rate(layer, probe):
     """Whether what a dropout layer keeps has another scale than it must."""
-    is_dropout = isinstance(layer, (keras.layers.Dropout, layers.DropPath))
-    if not is_dropout or _has_own_call(layer):
+    is_rescaled = registry.nearest_facts(type(layer)).is_rescaled
+    if not is_rescaled or _has_own_call(layer):
         return False
     kept_share = 1.0 - adapters.rate_of(layer)
     for kept, drawn in zip(probe.kept, probe.drawn):

@@ -1,0 +1,117 @@
+"""How layers of Keras that are one function of their inputs draw."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from keras import ops
+
+from kerasdrop import functional
+from kerasdrop._adapters import rnn_cells
+
+
+class Adapter(NamedTuple):
+    """How layers of one class draw.
+
+    Attributes:
+        methods: Function of a layer that returns what to put in place of its
+            methods, by name: functions of (the method, the layer, the scope,
+            *what it is called with).
+        rate: Function of a layer that returns a number, 0 if and only if the
+            layer would draw nothing.
+        is_by_keras: Whether it draws by Keras' generators, from our seeds.
+    """
+
+    methods: Callable
+    rate: Callable
+    is_by_keras: bool = False
+
+
+def rate_of(layer):
+    """The attribute of a layer that is its rate; raises if there is none."""
+    for name in ("rate", "drop_prob", "drop_path_rate"):
+        if hasattr(layer, name):
+            return getattr(layer, name)
+    raise ValueError(
+        f"Layer '{layer.name}' ({type(layer).__name__}) has no attribute "
+        "`rate`. Say where its rate is: `register_stochastic(cls, "
+        "function, rate=lambda layer: ...)`."
+    )
+
+
+def by_function(function, rate=rate_of):
+    """An adapter of a layer that is one function of its inputs.
+
+    Args:
+        function: Of (layer, draw, inputs).
+        rate: Function of a layer.
+    """
+
+    def call(plain, layer, scope, inputs, *args, **kwargs):
+        return function(layer, scope.draw(layer), inputs)
+
+    return Adapter(lambda layer: {"call": call}, rate)
+
+
+def rate_tensor(rate):
+    return ops.convert_to_tensor(rate, "float32")
+
+
+def _dropout(layer, draw, inputs):
+    rate = rate_tensor(layer.rate)
+    return functional.dropout(inputs, draw, rate, layer.noise_shape)
+
+
+def _spatial_dropout(layer, draw, inputs):
+    # That of one dimension has no data format.
+    data_format = getattr(layer, "data_format", "channels_last")
+    rate = rate_tensor(layer.rate)
+    noise_shape = functional.by_channel(inputs, data_format)
+    return functional.dropout(inputs, draw, rate, noise_shape)
+
+
+def _alpha_dropout(layer, draw, inputs):
+    rate = rate_tensor(layer.rate)
+    return functional.alpha_dropout(inputs, draw, rate, layer.noise_shape)
+
+
+def _gaussian_dropout(layer, draw, inputs):
+    return functional.gaussian_dropout(inputs, draw, rate_tensor(layer.rate))
+
+
+def _gaussian_noise(layer, draw, inputs):
+    return functional.gaussian_noise(inputs, draw, layer.stddev)
+
+
+def _drop_path(layer, draw, inputs):
+    """Drops the residual branch of a row, as the layer's paper has it."""
+    scales = getattr(layer, "scale_by_keep", True)
+    scaling = "inverted" if scales else "classic"
+    return functional.drop_path(
+        inputs, draw, rate_tensor(rate_of(layer)), scaling
+    )
+
+
+def _attention(plain, layer, scope, inputs, mask=None, **kwargs):
+    """Drops attention weights, which the stock layer hands out undropped."""
+    wants_scores = kwargs.pop("return_attention_scores", False)
+    kwargs["training"] = False
+    _, weights = plain(inputs, mask, return_attention_scores=True, **kwargs)
+    rate = rate_tensor(layer.dropout)
+    weights = functional.dropout(weights, scope.draw(layer), rate)
+    result = ops.matmul(weights, inputs[1])
+    if mask is not None and mask[0] is not None:
+        # Padded queries attend to nothing.
+        result = ops.where(ops.expand_dims(mask[0], axis=-1), result, 0)
+    return (result, weights) if wants_scores else result
+
+
+DROPOUT = by_function(_dropout)
+SPATIAL_DROPOUT = by_function(_spatial_dropout)
+ALPHA_DROPOUT = by_function(_alpha_dropout)
+GAUSSIAN_DROPOUT = by_function(_gaussian_dropout)
+GAUSSIAN_NOISE = by_function(_gaussian_noise, lambda layer: layer.stddev)
+DROP_PATH = by_function(_drop_path)
+ATTENTION = Adapter(
+    lambda layer: {"call": _attention}, lambda layer: layer.dropout
+)
+CELL = Adapter(rnn_cells.methods, rnn_cells.rate)

@@ -1,0 +1,349 @@
+"""What the package knows about classes of layers: the one table of them.
+
+A record for each class of Keras that matters; classes without a public name,
+or of a package that need not be there, by their dotted names. Layers of ours
+carry the same facts as class attributes, and are asked in the same way.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+
+from kerasdrop import layers
+from kerasdrop._adapters import drawing
+from kerasdrop._structure import model_tree
+from kerasdrop.layers.base import HoldingLayer
+from kerasdrop.layers.base import StochasticLayer
+
+# What a layer with a loop in it does with the steps of a sequence: it carries
+# a state from one to the next, or does the same at each.
+RECURRENT, MAP = "recurrent", "map"
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known about a class of layers.
+
+    Attributes:
+        adapter: `drawing.Adapter`, how its layers draw in a pass; None if they
+            do not draw themselves, or know how.
+        counterpart: The class of ours that can take its place; or None. It
+            understands the configuration of the former.
+        extends: The class of Keras that one of ours extends by dropout inside
+            its computation; or None.
+        inner_rates: Tuple of the names, in its configuration, of the rates at
+            which it drops inside its own computation.
+        drops_by_layer: Whether it does so by a dropout layer that it holds.
+        is_by_unit: Whether each unit is dropped, or perturbed, for itself.
+        is_rescaled: Whether what it keeps is divided by the share kept,
+            against what it makes at inference.
+        is_identity: Whether it leaves its inputs as they are at inference.
+        is_multiplicative: Whether f(c * x) = c * f(x) also where it draws.
+        passes_factor: Function of a layer that returns why it is not so that
+            f(c * x) = c * f(x) for every c >= 0 at inference, or "" if it is;
+            None for a class with which it never is. An identity needs none.
+        kernel: Name of the weight in which a layer's outputs, but for a bias,
+            are linear; or None.
+        is_layer_inside: Whether its outputs at inference are those of the
+            layer in it, its `layer`.
+        has_kernel_of_rows: Whether it makes a kernel of the layer in it for
+            each row.
+        loop: `RECURRENT`, `MAP` or None.
+    """
+
+    adapter: drawing.Adapter | None = None
+    counterpart: type | None = None
+    extends: type | None = None
+    inner_rates: tuple = ()
+    drops_by_layer: bool = False
+    is_by_unit: bool = False
+    is_rescaled: bool = False
+    is_identity: bool = False
+    is_multiplicative: bool = False
+    passes_factor: Callable | None = None
+    kernel: str | None = None
+    is_layer_inside: bool = False
+    has_kernel_of_rows: bool = False
+    loop: str | None = None
+
+
+def _always(layer):
+    return ""
+
+
+def _relu(layer):
+    if layer.max_value is not None:
+        return f"whose max_value={layer.max_value:g} is a bound on what comes"
+    if layer.threshold:
+        return f"whose threshold={layer.threshold:g} what comes is held against"
+    return ""
+
+
+def _activation(layer):
+    scaling = (
+        keras.activations.linear,
+        keras.activations.relu,
+        keras.activations.leaky_relu,
+    )
+    if layer.activation in scaling:
+        return ""
+    name = getattr(layer.activation, "__name__", repr(layer.activation))
+    return f"whose function '{name}' is not known to scale with its inputs"
+
+
+def _of_ranks(name):
+    """The classes of Keras of a name that ends in a number of dimensions."""
+    found = (
+        getattr(keras.layers, f"{name}{rank}D", None) for rank in (1, 2, 3)
+    )
+    return [cls for cls in found if cls is not None]
+
+
+def _dropout(adapter, counterpart, **facts):
+    return Facts(adapter, counterpart, is_identity=True, **facts)
+
+
+_BY_UNIT = {"is_by_unit": True, "is_multiplicative": True}
+_SPATIAL = {
+    "adapter": drawing.SPATIAL_DROPOUT,
+    "is_rescaled": True,
+    "is_multiplicative": True,
+}
+_RATES = ("dropout", "recurrent_dropout")
+_CELL = Facts(drawing.CELL, inner_rates=_RATES)
+_AROUND_CELL = Facts(inner_rates=_RATES, loop=RECURRENT)
+_ATTENTION = Facts(drawing.ATTENTION, inner_rates=_RATES[:1])
+_KERNEL = Facts(kernel="kernel")
+_PASSES = Facts(passes_factor=_always)
+
+_TABLE = {
+    keras.layers.Dropout: _dropout(
+        drawing.DROPOUT, layers.Dropout, is_rescaled=True, **_BY_UNIT
+    ),
+    keras.layers.SpatialDropout1D: _dropout(
+        counterpart=layers.SpatialDropout1D, **_SPATIAL
+    ),
+    keras.layers.SpatialDropout2D: _dropout(
+        counterpart=layers.SpatialDropout2D, **_SPATIAL
+    ),
+    keras.layers.SpatialDropout3D: _dropout(
+        counterpart=layers.SpatialDropout3D, **_SPATIAL
+    ),
+    keras.layers.AlphaDropout: _dropout(
+        drawing.ALPHA_DROPOUT, layers.AlphaDropout, is_by_unit=True
+    ),
+    keras.layers.GaussianDropout: _dropout(
+        drawing.GAUSSIAN_DROPOUT, layers.GaussianDropout, **_BY_UNIT
+    ),
+    keras.layers.GaussianNoise: _dropout(
+        drawing.GAUSSIAN_NOISE, None, is_by_unit=True
+    ),
+    keras.layers.Attention: _ATTENTION,
+    keras.layers.AdditiveAttention: _ATTENTION,
+    keras.layers.MultiHeadAttention: Facts(
+        counterpart=layers.MultiHeadAttention,
+        inner_rates=_RATES[:1],
+        drops_by_layer=True,
+    ),
+    keras.layers.GroupQueryAttention: Facts(
+        counterpart=layers.GroupQueryAttention,
+        inner_rates=_RATES[:1],
+        drops_by_layer=True,
+    ),
+    keras.layers.LSTMCell: _CELL,
+    keras.layers.GRUCell: _CELL,
+    keras.layers.SimpleRNNCell: _CELL,
+    model_tree.CONV_LSTM_CELL: _CELL,
+    keras.layers.LSTM: _AROUND_CELL,
+    keras.layers.GRU: _AROUND_CELL,
+    keras.layers.SimpleRNN: _AROUND_CELL,
+    **dict.fromkeys(_of_ranks("ConvLSTM"), _AROUND_CELL),
+    keras.layers.RNN: Facts(loop=RECURRENT),
+    keras.layers.Bidirectional: Facts(loop=RECURRENT),
+    keras.layers.TimeDistributed: Facts(loop=MAP, is_layer_inside=True),
+    keras.layers.Dense: _KERNEL,
+    keras.layers.EinsumDense: _KERNEL,
+    **dict.fromkeys(
+        (
+            *_of_ranks("Conv"),
+            *(getattr(keras.layers, f"Conv{n}DTranspose") for n in (1, 2, 3)),
+            *_of_ranks("DepthwiseConv"),
+        ),
+        _KERNEL,
+    ),
+    **dict.fromkeys(
+        _of_ranks("SeparableConv"), Facts(kernel="depthwise_kernel")
+    ),
+    keras.layers.Identity: Facts(is_identity=True, is_multiplicative=True),
+    keras.layers.Flatten: _PASSES,
+    keras.layers.Reshape: _PASSES,
+    keras.layers.Permute: _PASSES,
+    keras.layers.RepeatVector: _PASSES,
+    **dict.fromkeys(
+        (
+            cls
+            for name in (
+                *("Cropping", "ZeroPadding", "UpSampling"),
+                *("AveragePooling", "MaxPooling"),
+                *("AdaptiveAveragePooling", "AdaptiveMaxPooling"),
+                *("GlobalAveragePooling", "GlobalMaxPooling"),
+            )
+            for cls in _of_ranks(name)
+        ),
+        _PASSES,
+    ),
+    keras.layers.ReLU: Facts(passes_factor=_relu),
+    keras.layers.LeakyReLU: _PASSES,
+    keras.layers.PReLU: _PASSES,
+    keras.layers.Activation: Facts(passes_factor=_activation),
+}
+
+# Classes without a public name, or of a package that need not be there.
+_BY_NAME = dict.fromkeys(
+    (
+        "keras.src.applications.convnext.StochasticDepth",
+        "keras_hub.src.models.dinov2.dinov2_layers.DINOV2DropPath",
+        "keras_hub.src.models.dinov3.dinov3_layers.DINOV3DropPath",
+        "keras_hub.src.models.mit.mit_layers.DropPath",
+        "keras_hub.src.models.mobilenetv5.mobilenetv5_layers.DropPath",
+        "keras_hub.src.models.swin_transformer.swin_transformer_layers"
+        ".DropPath",
+    ),
+    Facts(drawing.DROP_PATH, is_identity=True, is_multiplicative=True),
+)
+_MODULES = {name.rpartition(".")[0] for name in _BY_NAME}
+
+# By `register_stochastic`, by exact class: a subclass may do anything.
+_REGISTERED = {}
+
+
+def _of_ours(cls):
+    """The facts of a class of ours, from its attributes."""
+    if not issubclass(cls, StochasticLayer):
+        return Facts(extends=cls._extends, loop=nearest_facts(cls).loop)
+    return Facts(
+        is_by_unit=cls._is_by_unit,
+        is_rescaled=cls._is_rescaled,
+        is_multiplicative=cls._is_multiplicative,
+        passes_factor=None if issubclass(cls, HoldingLayer) else _always,
+        is_layer_inside=cls._is_layer_inside,
+        has_kernel_of_rows=cls._has_kernel_of_rows,
+    )
+
+
+def facts_of(cls):
+    """The `Facts` of a class itself, not of its subclasses; or None."""
+    if cls in _TABLE:
+        return _TABLE[cls]
+    # All layers of a model are asked in each prediction.
+    if cls.__module__ in _MODULES:
+        return _BY_NAME.get(f"{cls.__module__}.{cls.__qualname__}")
+    return _OURS.get(cls)
+
+
+def nearest(cls):
+    """The class nearest to `cls`, it or a parent, of which facts are known."""
+    return next((one for one in cls.__mro__ if facts_of(one) is not None), None)
+
+
+def nearest_facts(cls):
+    """The facts of that class; without any, those of no class."""
+    found = nearest(cls)
+    return NOTHING if found is None else facts_of(found)
+
+
+NOTHING = Facts()
+_OURS = {}
+for _name in layers.__all__:
+    _OURS[getattr(layers, _name)] = _of_ours(getattr(layers, _name))
+
+
+def register(cls, adapter):
+    """Remembers how the layers of a class of a user draw."""
+    _REGISTERED[cls] = adapter
+
+
+def is_registered(cls):
+    """Whether `register_stochastic` was called for just this class."""
+    return cls in _REGISTERED
+
+
+def adapter_of_class(cls):
+    """The adapter of a class itself, or None."""
+    if cls in _REGISTERED:
+        return _REGISTERED[cls]
+    facts = facts_of(cls)
+    return None if facts is None else facts.adapter
+
+
+def drawing_class(cls):
+    """The class that says how layers of `cls` draw, or None.
+
+    A subclass of a stock class is of its kind; one of a registered class or of
+    a layer of ours is not, but for itself.
+    """
+    if cls in _REGISTERED:
+        return cls
+    if issubclass(cls, StochasticLayer):
+        return None
+    for one in cls.__mro__:
+        if one not in _REGISTERED and adapter_of_class(one) is not None:
+            return one
+    return None
+
+
+def is_cell(layer):
+    """Whether `layer` is a cell of Keras with rates, or of a subclass."""
+    return nearest_facts(type(layer)).adapter is drawing.CELL
+
+
+def is_around_cell(layer):
+    """Whether `layer` is a recurrent one of Keras that makes its own cell."""
+    facts = nearest_facts(type(layer))
+    return facts.loop == RECURRENT and bool(facts.inner_rates)
+
+
+def loop_of(layer):
+    """`RECURRENT`, `MAP`, or None of a layer without a loop over steps."""
+    return nearest_facts(type(layer)).loop
+
+
+def is_stock_dropout(layer):
+    """Whether `layer` is a dropout layer of Keras, or of a subclass of one."""
+    facts = nearest_facts(type(layer))
+    return facts.is_identity and facts.counterpart is not None
+
+
+def is_noise(layer):
+    """Whether `layer` is of a dropout or noise class of Keras, or a subclass.
+
+    Layers of ours that are made of one included.
+    """
+    found = (_TABLE.get(cls, NOTHING) for cls in type(layer).__mro__)
+    return any(one.is_identity and one.adapter is not None for one in found)
+
+
+def drops_in_its_call(layer):
+    """Whether `layer` has rates of its own, with no dropout layer for them.
+
+    Subclasses included.
+    """
+    facts = nearest_facts(type(layer))
+    return bool(facts.inner_rates) and not facts.drops_by_layer
+
+
+def why_no_factor_passes(operation, draws):
+    """Why it is not so that f(c * x) = c * f(x) for every c >= 0; "" if it is.
+
+    Args:
+        operation: A layer or an operation of `keras.ops`.
+        draws: Whether it is called so that it draws, if it can.
+    """
+    facts = facts_of(type(operation)) or NOTHING
+    if not (facts.is_identity or facts.passes_factor):
+        return "through which no factor passes"
+    can_draw = facts.adapter or isinstance(operation, StochasticLayer)
+    if draws and can_draw and not facts.is_multiplicative:
+        return "which draws, and then adds to what comes"
+    return facts.passes_factor(operation) if facts.passes_factor else ""

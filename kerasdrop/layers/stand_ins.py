@@ -1,0 +1,19 @@
+"""Layers of Keras that stand for dropout layers at inference."""
+
+import keras
+
+
+def identity(layer):
+    """An identity with the name and the dtype policy of a layer."""
+    policy = keras.dtype_policies.serialize(layer.dtype_policy)
+    # Of a policy that is no string it would have no configuration.
+    return keras.layers.Identity.from_config(
+        {"name": layer.name, "dtype": policy}
+    )
+
+
+def scaling(layer, name=None):
+    """A layer that multiplies by the share that a dropout layer keeps now."""
+    return keras.layers.Rescaling(
+        1.0 - layer.rate, name=name, dtype=layer.dtype_policy
+    )
