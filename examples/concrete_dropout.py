@@ -72,7 +72,7 @@ def predictive(settings, num_rows, num_updates, is_learned):
     model.fit(x[rows], y[rows], BATCH_ROWS, verbose=0)
     x_test, y_test = data(1000, np.random.default_rng(1))
     result = kerasdrop.mc_predict(
-        model, x_test, SAMPLES, 0, kind="mean_and_log_variance", verbose=0
+        model, x_test, SAMPLES, seed=0, kind="mean_and_log_variance", verbose=0
     )
     return model, result, y_test
 

@@ -1,4 +1,28 @@
-"""Sentences that the refusals of the Monte Carlo engine share."""
+"""Refusals: what inner functions raise, who is to blame, what they share."""
+
+import contextlib
+
+
+class Refusal(ValueError):
+    """What was received cannot be; the boundary says to whom it was given."""
+
+
+@contextlib.contextmanager
+def blame(owner):
+    """Says in what is refused inside who refuses it.
+
+    Args:
+        owner: String, the name of the public class or function.
+
+    Raises:
+        ValueError: For a `Refusal` in the block, with the owner before it.
+    """
+    try:
+        yield
+    except Refusal as refusal:
+        error = ValueError(f"{owner}: {refusal}")
+        raise error.with_traceback(refusal.__traceback__) from None
+
 
 # What every refusal of a model says that samples run side by side would get
 # wrong, or could not run.

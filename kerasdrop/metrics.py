@@ -22,6 +22,7 @@ import keras
 from keras import ops
 
 from kerasdrop import _checks
+from kerasdrop import _refusals
 from kerasdrop import calibration
 from kerasdrop import measures
 from kerasdrop._formulas import arrays
@@ -251,7 +252,8 @@ class _MeanOfNormals(_Mean):
 
     def _values(self, y_true, y_pred):
         y_pred = _as_dtype(y_pred, self.dtype)
-        mean, variance = two_part.parts(y_pred, self.kind, type(self).__name__)
+        with _refusals.blame(type(self).__name__):
+            mean, variance = two_part.parts(y_pred, self.kind)
         return self._score(y_true, mean, variance)
 
     def get_config(self):
@@ -276,11 +278,12 @@ class GaussianNegativeLogLikelihood(_MeanOfNormals):
         super().__init__(kind, name, dtype)
 
     def _values(self, y_true, y_pred):
-        if self.kind == "mean_and_variance":
+        if not two_part.holds_logs(self.kind):
             return super()._values(y_true, y_pred)
         owner = type(self).__name__
         y_pred = _as_dtype(y_pred, self.dtype)
-        parts = two_part.parts_in_logs(y_pred, self.kind, owner)
+        with _refusals.blame(owner):
+            parts = two_part.parts_in_logs(y_pred, self.kind)
         return scores.log_loss_of_normal(y_true, *parts, owner)
 
     def _score(self, y_true, mean, variance):

@@ -34,7 +34,7 @@ ROWS = (
         "kerasdrop.montecarlo.splitting",
         "kerasdrop.montecarlo.statistics",
     ),
-    ("kerasdrop.montecarlo.sampling",),
+    ("kerasdrop.montecarlo.sampling", "kerasdrop.montecarlo.settings"),
     ("kerasdrop.montecarlo.verification",),
     ("kerasdrop.montecarlo.engine",),
     ("kerasdrop.montecarlo.export", "kerasdrop.montecarlo.inspection"),
@@ -45,19 +45,18 @@ ROWS = (
 # Besides the package's own modules.
 EVERYWHERE = {"keras", "numpy", *sys.stdlib_module_names}
 ELSEWHERE = {
-    "kerasdrop._backend": {"tensorflow"},
     "kerasdrop._backend.jax": {"jax"},
     "kerasdrop._backend.peaks": {"jax", "tensorflow", "torch"},
     "kerasdrop._backend.tensorflow": {"tensorflow"},
     "kerasdrop._backend.torch": {"torch"},
     "kerasdrop.predictive": {"pandas"},  # optional, in one method
     "kerasdrop.plots": {"matplotlib"},  # optional, in one function
-    # What runs an exported file, by format.
-    "kerasdrop.montecarlo.export.runtimes": {
-        "ai_edge_litert",
-        "onnxruntime",
-        "openvino",
-    },
+    # What writes and runs the files of a format.
+    "kerasdrop.montecarlo.export.formats.litert": {"ai_edge_litert"},
+    "kerasdrop.montecarlo.export.formats.onnx": {"onnxruntime", "torch"},
+    "kerasdrop.montecarlo.export.formats.openvino": {"openvino", "torch"},
+    "kerasdrop.montecarlo.export.formats.saved_model": {"tensorflow"},
+    "kerasdrop.montecarlo.export.formats.traced": {"torch"},
 }
 
 FOLDER = pathlib.Path(kerasdrop.__file__).parent

@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from kerasdrop import masks
+from kerasdrop.masks import plans
 from kerasdrop.masks import scopes
 
 # Keras on PyTorch adds the two words of a seed as they are: no overflow.
@@ -54,10 +55,10 @@ def check(layer, plan, owner):
             "which may change its weights that are not trained. Instead, "
             f"{instead}. Received: non-trainable weights {paths}"
         )
-    if plan == "shared":
+    if plans.PLANS[plan].shares_rows:
         raise ValueError(
             f"{who} draws by Keras, which has no mask that all rows share. "
-            f"Choose another plan, or {instead}. Received: plan='shared'"
+            f"Choose another plan, or {instead}. Received: plan={plan!r}"
         )
 
 

@@ -348,25 +348,6 @@ def generators():
     return {}
 
 
-def run_saved_model(path, inputs):
-    """The outputs of a SavedModel, which TensorFlow runs whatever wrote it.
-
-    Args:
-        path: String, the folder.
-        inputs: Dict of numpy arrays.
-
-    Returns:
-        A dict of numpy arrays.
-    """
-    import tensorflow as tf
-
-    # Held until the end: its variables go with it.
-    loaded = tf.saved_model.load(path)
-    signature = loaded.signatures["serving_default"]
-    tensors = {name: tf.constant(value) for name, value in inputs.items()}
-    return {name: out.numpy() for name, out in signature(**tensors).items()}
-
-
 def overflows():
     """Whether a sum of int32 that overflows is undefined, not wrapped.
 

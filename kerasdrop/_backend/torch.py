@@ -5,7 +5,6 @@ The names are explained where the answers of most backends stand.
 
 import contextlib
 import functools
-import warnings
 
 import torch
 
@@ -22,7 +21,6 @@ __all__ = [
     "is_same_trace",
     "is_state_lost",
     "lasting",
-    "module",
     "overflows",
     "quickly",
     "random_state",
@@ -32,9 +30,7 @@ __all__ = [
     "selected",
     "table",
     "trace",
-    "traced",
     "uncompiled",
-    "write_onnx",
 ]
 
 
@@ -161,67 +157,6 @@ def compiled(function, model, any_size=True, traceable=True):
             return function(*args)
 
     return run
-
-
-def module(function, model):
-    """A module that calls `function`, with the variables of `model`."""
-
-    class Module(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.model = model
-
-        def forward(self, *args):
-            with torch.no_grad():
-                return function(*args)
-
-    return Module().eval()
-
-
-def traced(module, inputs):
-    """A graph of TorchScript, of a module called on such inputs."""
-    with warnings.catch_warnings():
-        # Of Python numbers, such as the sizes of weights, that it keeps.
-        warnings.simplefilter("ignore")
-        return torch.jit.trace(module, tuple(inputs))
-
-
-def write_onnx(
-    module, inputs, shapes, path, input_names, output_names, **kwargs
-):
-    """Writes a module as ONNX; sizes that are None in `shapes` stay open.
-
-    `keras.Model.export` uses PyTorch's older exporter.
-    """
-    batch = torch.export.Dim("batch")
-    others = torch.export.Dim.AUTO
-    open_sizes = tuple(
-        {
-            axis: others if axis else batch
-            for axis, size in enumerate(shape)
-            if size is None
-        }
-        for shape in shapes
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of how it does it
-        program = torch.onnx.export(
-            module,
-            tuple(inputs),
-            dynamo=True,
-            verbose=False,
-            input_names=input_names,
-            dynamic_shapes=(open_sizes,),  # of *args
-            **kwargs,
-        )
-    graph = program.model.graph
-    # It names what is inside by what it is, a mean "mean".
-    for node in graph:
-        for value in node.outputs:
-            value.name = f"inside_{value.name}"
-    for value, name in zip(graph.outputs, output_names, strict=True):
-        value.name = name
-    program.save(path)
 
 
 SEEDS_OWN = True

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from kerasdrop import _backend
+from kerasdrop import _refusals
 from kerasdrop._formulas import arrays
 
 # As far as rounding in half precision takes a softmax from these.
@@ -45,7 +46,8 @@ def checked(probabilities, owner):
         p = xp.concatenate([1.0 - p, p], axis=-1)
     if xp is np:
         fix = "Pass the outputs of a softmax or a sigmoid."
-        check(p, owner, fix)
+        with _refusals.blame(owner):
+            check(p, fix)
         if np.isnan(p).any():
             raise ValueError(
                 f"{owner}: probabilities are numbers. {fix} Received: NaN"
@@ -58,19 +60,18 @@ def checked(probabilities, owner):
     return xp, xp.where(xp.expand_dims(legal, -1), p, float("nan"))
 
 
-def check(probabilities, owner, fix):
+def check(probabilities, fix):
     """Raises if an array does not hold probabilities over the last axis.
 
     Args:
         probabilities: Array `(..., classes)`.
-        owner: Who is to blame in a message.
         fix: What to do about it, a sentence.
     """
     sums = probabilities.sum(axis=-1)
     off = np.abs(sums - 1.0)
     if (off > _SUM_TOLERANCE).any() or (probabilities < _LOWEST).any():
-        raise ValueError(
-            f"{owner}: probabilities are at least 0 and their sum over the "
+        raise _refusals.Refusal(
+            "probabilities are at least 0 and their sum over the "
             f"last axis is 1. {fix} Received: a sum of "
             f"{sums.flat[off.argmax()]:.6g} and a minimum of "
             f"{probabilities.min():.6g}"

@@ -24,6 +24,7 @@ import numpy as np
 from kerasdrop._formulas import arrays
 from kerasdrop.masks.plans import FEWEST_SAMPLES
 from kerasdrop.masks.plans import SET_SIZE
+from kerasdrop.masks.plans import set_size
 
 # No plan is believed to save more than this factor of the samples: the means
 # of a few sets may be equal by chance, or since a rare unit was dropped once in
@@ -75,7 +76,7 @@ def variance(plan, seen):
 def _variance(xp, plan, seen):
     count, _, squares, num_sets, _ = seen
     of_independent = squares / xp.where(count > 1.0, count - 1.0, float("nan"))
-    if plan != "stratified":
+    if set_size(plan) is None:
         return of_independent
     rest = count - SET_SIZE * num_sets
     pairs = rest * (rest - 1.0) / (SET_SIZE - 1)
@@ -117,7 +118,7 @@ def squared_standard_error(plan, seen):
     count, mean, _, num_sets, _ = seen
     of_one = _variance(xp, plan, seen)
     squared = of_one / count
-    if plan == "stratified":
+    if set_size(plan) is not None:
         n = xp.maximum(num_sets, 1.0)
         of_set_mean = xp.minimum(
             (1.0 + 0.5 / n) * of_one / SET_SIZE,
@@ -149,7 +150,7 @@ def reaches(plan, seen, tolerance, smallest_chance):
     seen = Seen(*numbers)
     count, mean, squares, num_sets, _ = seen
     of_one = _variance(xp, plan, seen)
-    if plan == "stratified":
+    if set_size(plan) is not None:
         n = xp.maximum(num_sets, 1.0)
         of_set_mean = xp.maximum(
             _squared_half_t(xp, n - 1.0) * _variance_of_sets(xp, seen),

@@ -5,63 +5,15 @@ Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1506.02142), equation
 """
 
 import math
-from typing import NamedTuple
 
 from keras import ops
 
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
+from kerasdrop._formulas import log_sums
 from kerasdrop._formulas import target_shapes
 
 _OWNER = "log_likelihood"  # who is to blame in a message
-
-
-class LogSum(NamedTuple):
-    """A running `log(sum(exp(...)))`: `(batch, ...)` each.
-
-    Attributes:
-        largest: The largest term so far.
-        total: The sum of the exponentials, relative to it.
-    """
-
-    largest: object
-    total: object
-
-
-def start(terms, axis=1):
-    """The sum of terms, `(batch, samples, ...)`, over the samples."""
-    largest = ops.max(terms, axis=axis)
-    relative = terms - ops.expand_dims(_finite(largest), axis)
-    return LogSum(largest, ops.sum(ops.exp(relative), axis=axis))
-
-
-def merge(one, other):
-    largest = ops.maximum(one.largest, other.largest)
-    pivot = _finite(largest)
-    return LogSum(
-        largest,
-        one.total * ops.exp(one.largest - pivot)
-        + other.total * ops.exp(other.largest - pivot),
-    )
-
-
-def _finite(largest):
-    # Were all terms -inf, their difference would be NaN.
-    return ops.where(largest == float("-inf"), 0.0, largest)
-
-
-def log_mean(log_sum, count):
-    """The logarithm of the mean of `count` terms, `(batch, ...)`.
-
-    Args:
-        count: Float tensor of a number for each row.
-    """
-    per_row = (-1, *(1,) * (len(log_sum.total.shape) - 1))
-    return _log(log_sum) - ops.log(ops.reshape(count, per_row))
-
-
-def _log(log_sum):
-    return _finite(log_sum.largest) + ops.log(log_sum.total)
 
 
 def log_density(mean, log_variance, target):
@@ -143,7 +95,8 @@ def log_of_logits(logits, one_hot):
     some = one_hot > 0.0
     weight = ops.log(ops.where(some, one_hot, 1.0))
     terms = ops.log_softmax(logits, axis=-1) + weight
-    return _log(start(ops.where(some, terms, float("-inf")), axis=-1))
+    terms = ops.where(some, terms, float("-inf"))
+    return log_sums.total(log_sums.init(terms, axis=-1))
 
 
 def of_binary(probability, target):

@@ -1,11 +1,11 @@
 """Sampling plans: which draw each (sample, row) of a folded batch makes."""
 
+import dataclasses
+
 import numpy as np
 from keras import ops
 
 from kerasdrop import _checks
-
-PLANS = ("independent", "stratified", "shared")
 
 # Samples in a stratified set, as `masks.Draw` allows. Sixteen keep most of what
 # larger sets gain, and leave enough sets to tell the standard error by.
@@ -22,13 +22,52 @@ FEWEST_SETS = 8
 FEWEST_SAMPLES = FEWEST_SETS * SET_SIZE
 
 
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What makes the masks of a plan differ from those of another.
+
+    Attributes:
+        name: String, by which users name it.
+        meaning: Clause, for a message.
+        set_size: Integer, the samples of a set that is balanced; None where
+            all samples are independent.
+        shares_rows: Whether all rows of a sample have the same mask.
+    """
+
+    name: str
+    meaning: str
+    set_size: int | None = None
+    shares_rows: bool = False
+
+
+# By name: a new one needs a record here.
+PLANS = {
+    plan.name: plan
+    for plan in (
+        Plan("independent", "masks of its own for each row"),
+        Plan(
+            "stratified",
+            f"the same, balanced over each {SET_SIZE} samples",
+            set_size=SET_SIZE,
+        ),
+        Plan(
+            "shared",
+            "for each sample one mask for all rows",
+            shares_rows=True,
+        ),
+    )
+}
+
+
 def check(plan, owner):
-    if plan not in PLANS:
+    """Returns the name of a plan, or raises."""
+    if not isinstance(plan, str) or plan not in PLANS:
+        meanings = "; ".join(
+            f"{one.name}: {one.meaning}" for one in PLANS.values()
+        )
         raise ValueError(
             f"{owner}: argument `plan` must be one of {', '.join(PLANS)} "
-            "(independent: masks of its own for each row; stratified: the "
-            f"same, balanced over each {SET_SIZE} samples; shared: for each "
-            f"sample one mask for all rows). Received: plan={plan!r}"
+            f"({meanings}). Received: plan={plan!r}"
         )
     return plan
 
@@ -57,8 +96,8 @@ def num_samples(value, tolerance, owner):
 
 
 def set_size(plan):
-    """The `set_size` of the draws: None, but for the stratified plan."""
-    return SET_SIZE if plan == "stratified" else None
+    """The samples of a set in a plan, as `masks.Draw` takes it, or None."""
+    return PLANS[plan].set_size
 
 
 def index_and_rows(plan, samples, rows):
@@ -72,7 +111,7 @@ def index_and_rows(plan, samples, rows):
     Returns:
         Two int32 tensors `(batch * samples,)`.
     """
-    if plan == "shared":
+    if PLANS[plan].shares_rows:
         rows = ops.zeros_like(rows)
     index = ops.reshape(ops.zeros_like(rows)[:, None] + samples[None, :], (-1,))
     return index, ops.repeat(rows, samples.shape[0], axis=0)

@@ -10,16 +10,16 @@ from keras import tree
 from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
+from kerasdrop._refusals import blame
 from kerasdrop.layers.paths import name_scope
 from kerasdrop.layers.state import Cell
-from kerasdrop.masks import plans
 from kerasdrop.montecarlo.engine.batches import Batches
 from kerasdrop.montecarlo.engine.batches import RowsOf
 from kerasdrop.montecarlo.engine.engine import Engine
 from kerasdrop.montecarlo.export import export
 from kerasdrop.montecarlo.inspection import preconditions
-from kerasdrop.montecarlo.statistics import kinds
-from kerasdrop.montecarlo.statistics import quantiles as quantiles_
+from kerasdrop.montecarlo.settings import Settings
+from kerasdrop.montecarlo.statistics import outputs
 from kerasdrop.montecarlo.statistics import summaries
 from kerasdrop.montecarlo.statistics.joining import Joined
 
@@ -27,6 +27,13 @@ _NOT_TRAINED = (
     "MonteCarlo predicts; it is not trained. Train the model that it was made "
     "of: its next prediction uses the new weights."
 )
+
+
+def _setting(name):
+    def get(self):
+        return getattr(self._settings, name)
+
+    return property(get, doc=f"The argument `{name}`; it cannot be set.")
 
 
 @keras.saving.register_keras_serializable("kerasdrop")
@@ -169,10 +176,21 @@ class MonteCarlo(keras.Model):
 
     _owner = "MonteCarlo"  # who is to blame in a message
 
+    num_samples = _setting("num_samples")
+    plan = _setting("plan")
+    kind = _setting("kind")
+    keep_samples = _setting("keep_samples")
+    quantiles = _setting("quantiles")
+    noise_variance = _setting("noise_variance")
+    tolerance = _setting("tolerance")
+    memory_limit = _setting("memory_limit")
+    vectorized = _setting("vectorized")
+
     def __init__(
         self,
         model,
         num_samples=None,
+        *,
         seed=None,
         plan="stratified",
         kind=None,
@@ -188,65 +206,36 @@ class MonteCarlo(keras.Model):
         # The model casts its inputs itself, by its own dtype policy.
         super().__init__(autocast=False, **kwargs)
         owner = self._owner
-        self.vectorized = _checks.flag(vectorized, owner, "vectorized")
+        preconditions.check_model(model, owner, vectorized)
+        self._settings = Settings.checked(
+            model,
+            owner,
+            num_samples=num_samples,
+            plan=plan,
+            kind=kind,
+            keep_samples=keep_samples,
+            quantiles=quantiles,
+            noise_variance=noise_variance,
+            tolerance=tolerance,
+            memory_limit=memory_limit,
+            vectorized=vectorized,
+        )
         self.verify = _checks.flag(verify, owner, "verify")
-        preconditions.check_model(model, owner, self.vectorized)
-        self.num_samples = plans.num_samples(num_samples, tolerance, owner)
-        self.plan = plans.check(plan, owner)
-        self.kind = kinds.check(kind, model, owner)
-        self.keep_samples = _checks.flag(keep_samples, owner, "keep_samples")
-        self.quantiles = quantiles_.check(quantiles, owner)
-        self.noise_variance = _noise_variance(noise_variance, self.kind, owner)
-        self.tolerance = self._checked_tolerance(tolerance, owner)
-        if memory_limit is not None:
-            _checks.positive_integer(memory_limit, owner, "memory_limit")
-            if not self.vectorized:
-                raise ValueError(
-                    f"{owner}: with `vectorized=False` a batch is not cut, as "
-                    "its rows may see each other. Leave `memory_limit` out, "
-                    "and choose a smaller `batch_size` if the model allows "
-                    f"it. Received: memory_limit={memory_limit}"
-                )
-        self.memory_limit = memory_limit
         self.model = model
         seed = _checks.seed(seed, owner)
         self._seed = random.getrandbits(63) if seed is None else seed
         with name_scope(self):
             self._key = Cell(masks.key_of_seed(self._seed), "int32", "seed")
-        request = summaries.Request(
-            self.num_samples,
-            self.plan,
-            self.keep_samples,
-            self.quantiles,
-            self.noise_variance,
-            self.tolerance,
-        )
         self._engine = Engine(
             model,
             lambda: _backend.read(self._key.state),
-            self.kind,
-            request,
+            self._settings,
             self,
             owner,
-            self.memory_limit,
-            self.vectorized,
         )
         self.built = True
         preconditions.check_draws(model, self.plan, owner)
         preconditions.warn_of_unknown(model, owner)
-
-    def _checked_tolerance(self, value, owner):
-        if value is None:
-            return None
-        if self.keep_samples or self.quantiles:
-            raise ValueError(
-                f"{owner}: with a `tolerance` rows have different numbers of "
-                "samples, of which there are neither `samples` nor "
-                "`quantiles`. Leave out one of both. Received: "
-                f"tolerance={value!r}, keep_samples={self.keep_samples}, "
-                f"quantiles={self.quantiles}"
-            )
-        return _checks.positive_number(value, owner, "tolerance")
 
     @property
     def seed(self):
@@ -266,7 +255,8 @@ class MonteCarlo(keras.Model):
             raise ValueError(_NOT_TRAINED)
         batch = ops.shape(tree.flatten(inputs)[0])[0]
         rows = ops.arange(batch, dtype="int32")
-        return self._engine.of_call(RowsOf(inputs, rows))
+        with blame(self._owner):
+            return self._engine.of_call(RowsOf(inputs, rows))
 
     def export(
         self,
@@ -379,8 +369,9 @@ class MonteCarlo(keras.Model):
                 each array; if outputs cannot be of the kind that they were
                 said to be.
         """
-        data = self._batches(x, batch_size, first_row, rows, y, steps)
-        statistics, _ = self._predict(data, verbose, callbacks)
+        with blame(self._owner):
+            data = self._batches(x, batch_size, first_row, rows, y, steps)
+            statistics, _ = self._predict(data, verbose, callbacks)
         return statistics
 
     def predict_on_batch(self, x, first_row=0, rows=None):
@@ -455,8 +446,9 @@ class MonteCarlo(keras.Model):
                 "MonteCarlo: to evaluate, it needs a loss or metrics of its "
                 'own. Call `compile(loss="...", metrics=[...])` on it first.'
             )
-        data = self._batches(x, batch_size, first_row, steps=steps)
-        statistics, _ = self._predict(data, verbose, callbacks)
+        with blame(self._owner):
+            data = self._batches(x, batch_size, first_row, steps=steps)
+            statistics, _ = self._predict(data, verbose, callbacks)
         mean = statistics["mean"]
         if y is None:
             y, sample_weight = data.joined_targets()
@@ -520,7 +512,7 @@ class MonteCarlo(keras.Model):
         )
         self.stop_predicting = False
         callbacks.on_predict_begin()
-        joined, one, bar = Joined(data.num_rows, self._owner), None, None
+        joined, one, bar = Joined(data.num_rows), None, None
         num_samples = self.num_samples
         try:
             for number, (batch, valid) in enumerate(data):
@@ -541,7 +533,7 @@ class MonteCarlo(keras.Model):
                 if one.num_done < one.num_calls:
                     bar.update(done + one.num_calls)
                 part = self._checked(_arrays(one.statistics(), valid))
-                joined.add(taken(part, joined.num_rows))
+                joined.update(taken(part, joined.num_rows))
                 finish()
                 callbacks.on_predict_batch_end(number, {"outputs": part})
                 if self.stop_predicting:
@@ -552,12 +544,12 @@ class MonteCarlo(keras.Model):
             if not joined.num_rows:
                 if one.num_samples == 0:
                     raise
-                joined.add(taken(_arrays(one.statistics(), valid), 0))
+                joined.update(taken(_arrays(one.statistics(), valid), 0))
                 num_samples = one.num_samples
             self._say_what_is_there(joined.num_rows, num_samples)
         self._engine.after_predict()
         callbacks.on_predict_end()
-        statistics = joined.all()
+        statistics = joined.result()
         self._warn_of_unconverged(statistics)
         return statistics, num_samples
 
@@ -592,13 +584,7 @@ class MonteCarlo(keras.Model):
 
     def _checked(self, part):
         """What was predicted for a batch, if it can be of its kind."""
-        means = part["mean"]
-        kinds.check_values(
-            kinds.of_outputs(self.kind, means, self._owner),
-            tree.flatten(means),
-            kinds.aligned(part.get("aleatoric_variance"), means),
-            self._owner,
-        )
+        outputs.check(self.kind, part)
         return part
 
     def fit(self, *args, **kwargs):
@@ -618,16 +604,8 @@ class MonteCarlo(keras.Model):
         return {
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),
-            "num_samples": self.num_samples,
             "seed": self._seed,
-            "plan": self.plan,
-            "kind": self.kind,
-            "keep_samples": self.keep_samples,
-            "quantiles": self.quantiles or None,
-            "noise_variance": self.noise_variance,
-            "tolerance": self.tolerance,
-            "memory_limit": self.memory_limit,
-            "vectorized": self.vectorized,
+            **self._settings.get_config(),
             "verify": self.verify,
         }
 
@@ -637,18 +615,6 @@ class MonteCarlo(keras.Model):
             config["model"], custom_objects=custom_objects
         )
         return cls(**{**config, "model": model})
-
-
-def _noise_variance(value, kind, owner):
-    if value is None:
-        return None
-    if "regression" not in tree.flatten(kind):
-        raise ValueError(
-            f"{owner}: argument `noise_variance` is for outputs of kind "
-            f"'regression'. Received: noise_variance={value!r} with kind="
-            f"{kind!r}"
-        )
-    return _checks.positive_number(value, owner, "noise_variance")
 
 
 def _arrays(statistics, num_rows):

@@ -3,17 +3,21 @@
 import threading
 
 from kerasdrop import _checks
+from kerasdrop._refusals import blame
 from kerasdrop.montecarlo.inspection import preconditions
 from kerasdrop.montecarlo.model import MonteCarlo
 from kerasdrop.montecarlo.samples_out import SamplesOut
-from kerasdrop.montecarlo.statistics import kinds
+from kerasdrop.montecarlo.settings import Settings
 from kerasdrop.predictive import Predictive
+
+_OWNER = "mc_predict"  # who is to blame in a message
 
 
 def mc_predict(
     model,
     x,
     num_samples=None,
+    *,
     seed=None,
     plan="stratified",
     kind=None,
@@ -87,49 +91,50 @@ def mc_predict(
 
     Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1506.02142).
     """
-    _checks.choice(
-        on_interrupt, ("raise", "return"), "mc_predict", "on_interrupt"
+    _checks.choice(on_interrupt, ("raise", "return"), _OWNER, "on_interrupt")
+    verbose = _checks.verbosity(verbose, _OWNER)
+    verify = _checks.flag(verify, _OWNER, "verify")
+    preconditions.check_model(model, _OWNER, vectorized)
+    settings = Settings.checked(
+        model,
+        _OWNER,
+        num_samples=num_samples,
+        plan=plan,
+        # Read in each call: the model may end in another layer than before.
+        kind=kind,
+        keep_samples=_are_needed(keep_samples, samples_out),
+        quantiles=quantiles,
+        noise_variance=noise_variance,
+        tolerance=tolerance,
+        memory_limit=memory_limit,
+        vectorized=vectorized,
     )
-    verbose = _checks.verbosity(verbose, "mc_predict")
-    vectorized = _checks.flag(vectorized, "mc_predict", "vectorized")
-    verify = _checks.flag(verify, "mc_predict", "verify")
-    settings = {
-        "num_samples": num_samples,
-        "plan": plan,
-        "kind": kind,
-        "keep_samples": _are_needed(keep_samples, samples_out),
-        "quantiles": quantiles,
-        "noise_variance": noise_variance,
-        "tolerance": tolerance,
-        "memory_limit": memory_limit,
-        "vectorized": vectorized,
-    }
     predictive, lock = _predictive(model, settings)
     if kind is None and verbose:
         print(
-            f"mc_predict: kind={predictive.kind!r}, read off the last layer "
+            f"mc_predict: kind={settings.kind!r}, read off the last layer "
             f"of '{model.name}'. Pass `kind` if it is something else."
         )
-    with lock:
+    with lock, blame(_OWNER):
         predictive.seed = seed
         predictive.verify = verify
         data = predictive._batches(x, batch_size, first_row, rows, y, steps)
         if samples_out is not None:
             samples_out = SamplesOut(
-                samples_out, data.num_rows, predictive.num_samples, "mc_predict"
+                samples_out, data.num_rows, predictive.num_samples, _OWNER
             )
         statistics, num_drawn = predictive._predict(
             data, verbose, on_interrupt=on_interrupt, samples_out=samples_out
         )
         return Predictive(
-            statistics, num_drawn, predictive.seed, plan, predictive.kind
+            statistics, num_drawn, predictive.seed, settings.plan, settings.kind
         )
 
 
 class _MonteCarlo(MonteCarlo):
     """What `mc_predict` runs; its messages begin with that name."""
 
-    _owner = "mc_predict"
+    _owner = _OWNER
 
 
 # Under this name a model carries what an earlier call compiled for it, so that
@@ -141,17 +146,13 @@ _MOST_KEPT = 4
 
 def _predictive(model, settings):
     """A `MonteCarlo` of `model` and its lock, of an earlier call or new."""
-    owner = _MonteCarlo._owner
-    preconditions.check_model(model, owner, settings["vectorized"])
-    # Read in each call: the model may end in another layer than before.
-    kind = kinds.check(settings["kind"], model, owner)
-    name = repr({**settings, "kind": kind})
     of_model, kept = vars(model).get(_KEPT, (None, {}))
     if of_model != id(model):  # a shallow copy has the dict of another
         kept = {}
+    name = repr(settings)
     if name not in kept:
         # Each call sets a seed; to draw one here would move Python's `random`.
-        predictive = _MonteCarlo(model, seed=0, **{**settings, "kind": kind})
+        predictive = _MonteCarlo(model, seed=0, **settings.get_config())
         if len(kept) == _MOST_KEPT:
             kept.pop(next(iter(kept)))
         kept[name] = (predictive, threading.RLock())

@@ -194,7 +194,7 @@ def test_a_layer_at_rate_zero_draws_nothing_and_renumbers_nobody():
     x = np.ones((2, 40), "float32")
     with_it, without = (
         kerasdrop.mc_predict(
-            make(rate), x, 16, 0, keep_samples=True, verbose=0
+            make(rate), x, 16, seed=0, keep_samples=True, verbose=0
         ).samples
         for rate in (0.3, 0.0)
     )

@@ -56,7 +56,7 @@ def sequential(*layers):
 
 def samples(model, num_samples=20, seed=0, **kwargs):
     result = kerasdrop.mc_predict(
-        model, X, num_samples, seed, keep_samples=True, verbose=0, **kwargs
+        model, X, num_samples, seed=seed, keep_samples=True, verbose=0, **kwargs
     )
     return result.samples
 
@@ -118,7 +118,7 @@ def test_inspect_says_so():
 
 def test_the_mean_and_its_error_are_right():
     model = sequential(KerasNoise(0.5))
-    result = kerasdrop.mc_predict(model, X, 320, 0, verbose=0)
+    result = kerasdrop.mc_predict(model, X, 320, seed=0, verbose=0)
 
     # E = (1 + 3)^2 / 4 = 4, E of the square = (1 + 9)^2 / 4 = 25.
     error = ((25 - 16) / 320) ** 0.5

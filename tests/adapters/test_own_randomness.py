@@ -79,7 +79,7 @@ def stack(*first):
 def mc(model, num_samples=32, seed=0, **kwargs):
     settings = {"kind": "regression", "verbose": 0, **kwargs}
     return kerasdrop.mc_predict(
-        model, X, num_samples, seed, keep_samples=True, **settings
+        model, X, num_samples, seed=seed, keep_samples=True, **settings
     ).samples
 
 

@@ -456,7 +456,7 @@ def test_attention_that_drops_weights_is_converted():
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
     # What drops has the same number in both: so have its masks.
     ours, theirs = (
-        kerasdrop.mc_predict(one, x, 16, 0, verbose=0).variance
+        kerasdrop.mc_predict(one, x, 16, seed=0, verbose=0).variance
         for one in (converted, model)
     )
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)

@@ -97,7 +97,7 @@ def net():
 def of_equal_rows(net, num_samples, rows=4000, **settings):
     x = np.ones((rows, 12), "float32")
     return kerasdrop.mc_predict(
-        net, x, num_samples, 0, batch_size=rows, verbose=0, **settings
+        net, x, num_samples, seed=0, batch_size=rows, verbose=0, **settings
     )
 
 
@@ -145,7 +145,7 @@ def test_the_rounding_of_a_mean_far_from_0_is_in_its_error():
     )
     x = np.linspace(0.0, 1.0, 200, dtype="float32")[:, None]
     result = kerasdrop.mc_predict(
-        model, x, 1024, 0, "independent", kind="regression", verbose=0
+        model, x, 1024, seed=0, plan="independent", kind="regression", verbose=0
     )
     # In float64, or what is expected would be rounded as well.
     off = np.abs(result.mean.astype("float64") - (1e6 + x.astype("float64")))

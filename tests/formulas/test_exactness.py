@@ -216,7 +216,13 @@ def test_the_engine_has_the_information_of_its_samples(kind, num_samples):
     for scale in (1e-4, 1.0, 30.0):
         model.set_weights([scale * kernel])
         result = kerasdrop.mc_predict(
-            model, x, num_samples, 1, kind=kind, keep_samples=True, verbose=0
+            model,
+            x,
+            num_samples,
+            seed=1,
+            kind=kind,
+            keep_samples=True,
+            verbose=0,
         )
         p = result.samples.astype("float64")
         if kind == "binary":

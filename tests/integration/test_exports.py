@@ -95,9 +95,9 @@ def test_a_file_draws_the_samples_of_the_model(tmp_path, format, ending, plan):
 )
 def test_a_form_that_the_reader_does_not_know_is_noticed(tmp_path, monkeypatch):
     pytest.importorskip("ai_edge_litert")
-    from kerasdrop.montecarlo.export import export
+    from kerasdrop.montecarlo.export.formats import litert
 
-    monkeypatch.setattr(export, "_DIVIDING", ())
+    monkeypatch.setattr(litert.LiteRT, "divides_on", ())
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dropout(0.5)])
     predictive = kerasdrop.MonteCarlo(model, 16, seed=0)
 
@@ -114,13 +114,13 @@ def test_a_file_that_is_silently_wrong_is_noticed(tmp_path, monkeypatch):
     """A plain division is no shift of a negative word, and yet it runs."""
     pytest.importorskip("openvino")
     from kerasdrop.masks import int32
-    from kerasdrop.montecarlo.export import export
+    from kerasdrop.montecarlo.export.formats import openvino
 
     def floor_divided(word, by):
         return keras.ops.floor_divide(word, 1 << by)
 
     monkeypatch.setattr(int32, "_shifted_by_division", floor_divided)
-    assert ("openvino", "torch") in export._DIVIDING
+    assert "torch" in openvino.OpenVINO.divides_on
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dropout(0.5)])
     # Stratified, each unit of so simple a model has the same statistics.
     predictive = kerasdrop.MonteCarlo(model, 16, plan="independent", seed=0)

@@ -371,7 +371,13 @@ def test_samples_are_those_of_the_formula():
     model = model_of(layer)
     weights = weights_of(layer)
     result = kerasdrop.mc_predict(
-        model, INPUTS, 3, 5, "independent", keep_samples=True, verbose=0
+        model,
+        INPUTS,
+        3,
+        seed=5,
+        plan="independent",
+        keep_samples=True,
+        verbose=0,
     )
     key = known_masks.derived_key(known_masks.key_of_seed(5), 0)
     for sample in range(3):

@@ -815,7 +815,7 @@ def samples_of(make, name, plan):
     x[4] = x[0]
     model = model_of(make(0.5), name)
     predictive = kerasdrop.MonteCarlo(
-        model, 16, 0, plan, "regression", keep_samples=True
+        model, 16, seed=0, plan=plan, kind="regression", keep_samples=True
     )
     return numpy(predictive(x)["samples"])
 

@@ -166,7 +166,7 @@ def test_a_quantized_layer_has_no_penalty():
 
 def test_a_monte_carlo_pass_leaves_no_loss_behind():
     model = model_of(ConcreteDropout(stock.Dense(4), 0.5))
-    kerasdrop.mc_predict(model, INPUTS, 4, 0, verbose=0)
+    kerasdrop.mc_predict(model, INPUTS, 4, seed=0, verbose=0)
     (loss,) = model.losses
     assert np.isfinite(numpy(loss))
 
@@ -398,7 +398,9 @@ def test_conversion_leaves_it():
 def test_a_monte_carlo_pass_sees_what_was_learned_since():
     inner = stock.Dense(4, use_bias=False, kernel_initializer="identity")
     layer = ConcreteDropout(inner, 0.5)
-    predictive = kerasdrop.MonteCarlo(model_of(layer), 64, 0, kind="regression")
+    predictive = kerasdrop.MonteCarlo(
+        model_of(layer), 64, seed=0, kind="regression"
+    )
     before = predictive.predict(INPUTS, verbose=0)["variance"]
     layer.rate_logit.assign(logit_of(0.01))
     after = predictive.predict(INPUTS, verbose=0)["variance"]
@@ -407,7 +409,7 @@ def test_a_monte_carlo_pass_sees_what_was_learned_since():
 
 def test_the_kind_of_the_outputs_is_read_off_the_layer_in_it():
     head = ConcreteDropout(stock.Dense(3, activation="softmax"), 0.5)
-    result = kerasdrop.mc_predict(model_of(head), INPUTS, 4, 0, verbose=0)
+    result = kerasdrop.mc_predict(model_of(head), INPUTS, 4, seed=0, verbose=0)
     assert result.predictive_entropy.shape == (5,)
 
 

@@ -61,7 +61,13 @@ def test_the_moments_are_those_over_all_masks():
         mean, square = mean + p * y, square + p * y**2
     variance = square - mean**2
     result = kerasdrop.mc_predict(
-        model, INPUTS, 4096, 0, "independent", "regression", verbose=0
+        model,
+        INPUTS,
+        4096,
+        seed=0,
+        plan="independent",
+        kind="regression",
+        verbose=0,
     )
     error = 5 * np.sqrt(variance / 4096) + 1e-5
     assert (np.abs(result.mean - mean) <= error).all()
@@ -120,7 +126,7 @@ def test_a_layer_of_another_precision_answers_in_that_of_the_wrapper():
 
 def test_the_kind_of_the_outputs_is_read_off_the_layer_in_it():
     _, model = layer_of("softmax")
-    result = kerasdrop.mc_predict(model, INPUTS, 4, 0, verbose=0)
+    result = kerasdrop.mc_predict(model, INPUTS, 4, seed=0, verbose=0)
     assert result.predictive_entropy.shape == (6,)
 
 

@@ -33,7 +33,7 @@ def test_of_sequences_of_vectors_the_mask_is_that_of_spatial_dropout():
 def test_in_a_monte_carlo_pass_a_sample_has_one_mask_for_all_steps():
     model = keras.Sequential([keras.Input((6, 5)), LockedDropout(0.5)])
     samples = kerasdrop.mc_predict(
-        model, INPUTS, 16, 0, keep_samples=True, verbose=0
+        model, INPUTS, 16, seed=0, keep_samples=True, verbose=0
     ).samples
     kept = samples != 0  # (rows, samples, steps, units)
     np.testing.assert_array_equal(kept.all(axis=2), kept.any(axis=2))

@@ -409,7 +409,7 @@ def test_a_bidirectional_layer_trains_compiled_and_is_predicted():
         model.layers[0].backward_layer,
     ):
         assert way.recurrent_dropout.step == 2
-    result = kerasdrop.mc_predict(model, INPUTS, 16, 0, verbose=0)
+    result = kerasdrop.mc_predict(model, INPUTS, 16, seed=0, verbose=0)
     assert (result.variance > 0.0).all()
 
 
@@ -418,7 +418,13 @@ def test_monte_carlo_samples_are_those_of_the_equations(name):
     layer = layer_of(name, return_sequences=True)
     model = keras.Sequential([keras.Input((STEPS, FEATURES)), layer])
     result = kerasdrop.mc_predict(
-        model, INPUTS, 3, 5, "independent", keep_samples=True, verbose=0
+        model,
+        INPUTS,
+        3,
+        seed=5,
+        plan="independent",
+        keep_samples=True,
+        verbose=0,
     )
     key = known_masks.key_of_seed(5)
     sizes = (FEATURES, UNITS, UNITS)

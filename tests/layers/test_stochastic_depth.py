@@ -82,7 +82,13 @@ def test_the_mean_over_all_depths_is_known():
         mean, square = mean + p * y, square + p * y**2
     variance = square - mean**2
     result = kerasdrop.mc_predict(
-        model, INPUTS, 1024, 0, "independent", "regression", verbose=0
+        model,
+        INPUTS,
+        1024,
+        seed=0,
+        plan="independent",
+        kind="regression",
+        verbose=0,
     )
     error = 5 * np.sqrt(variance / 1024) + 1e-4
     assert (np.abs(result.mean - mean) <= error).all()
@@ -131,7 +137,7 @@ def test_a_monte_carlo_pass_draws_both_and_leaves_batch_normalization():
     listed = kerasdrop.inspect(model).layers
     assert [one.is_drawn for one in listed] == [True, True]
     samples = kerasdrop.mc_predict(
-        model, INPUTS, 16, 0, keep_samples=True, verbose=0
+        model, INPUTS, 16, seed=0, keep_samples=True, verbose=0
     ).samples
     left_out = (samples == INPUTS[:, None]).all(axis=-1)
     helpers.assert_proportion(left_out, 0.5)

@@ -41,14 +41,16 @@ def test_first_row(model, first_row):
         predictive.predict(X, verbose=0, first_row=first_row)
 
 
-def test_plan(model):
+@pytest.mark.parametrize("plan", ["antithetic", None, ["shared"]], ids=str)
+def test_plan(model, plan):
     with pytest.raises(ValueError, match="`plan` must be one of independent"):
-        kerasdrop.mc_predict(model, X, plan="antithetic")
+        kerasdrop.mc_predict(model, X, plan=plan)
 
 
-def test_kind(model):
+@pytest.mark.parametrize("kind", ["classes", 1, {}, [[]]], ids=str)
+def test_kind(model, kind):
     with pytest.raises(ValueError, match="`kind` must be one of probabilities"):
-        kerasdrop.mc_predict(model, X, kind="classes")
+        kerasdrop.mc_predict(model, X, kind=kind)
 
 
 def test_seed(model):

@@ -156,7 +156,7 @@ def test_the_standard_error_of_each_plan_is_honest():
     net = Enumerated("regression", kerasdrop.layers.Dropout)
     mean, _, _ = true_moments(*net.outcomes(INVERTED))
     for plan in ("independent", "stratified"):
-        predictive = kerasdrop.MonteCarlo(net.model, 256, 0, plan)
+        predictive = kerasdrop.MonteCarlo(net.model, 256, seed=0, plan=plan)
         # 200 copies of the rows are 200 independent repetitions.
         x = np.repeat(net.x, 200, axis=0)
         result = predictive.predict(x, batch_size=400, verbose=0)
@@ -173,7 +173,7 @@ def test_the_stratified_plan_has_less_error():
     x = np.repeat(net.x, 200, axis=0)
     errors = {}
     for plan in ("independent", "stratified"):
-        predictive = kerasdrop.MonteCarlo(net.model, 32, 0, plan)
+        predictive = kerasdrop.MonteCarlo(net.model, 32, seed=0, plan=plan)
         result = predictive.predict(x, batch_size=400, verbose=0)
         squares = (result["mean"] - np.repeat(mean, 200, axis=0)) ** 2
         errors[plan] = squares.mean()

@@ -8,13 +8,14 @@ from keras import ops
 from keras import tree
 
 from kerasdrop import _backend
+from kerasdrop import _refusals
 from kerasdrop._adapters import adapters
 from kerasdrop.masks import plans
 from kerasdrop.masks.plans import SET_SIZE
 from kerasdrop.montecarlo.engine import chunks as chunks_
 from kerasdrop.montecarlo.engine import sizing
 from kerasdrop.montecarlo.sampling import passes
-from kerasdrop.montecarlo.statistics import kinds
+from kerasdrop.montecarlo.statistics import outputs as outputs_
 from kerasdrop.montecarlo.statistics import summaries
 from kerasdrop.montecarlo.verification import whole_pass
 
@@ -39,47 +40,37 @@ class Engine:
     Args:
         model: A built model.
         key: Function that returns the key of all samples.
-        kind: As `kinds.check` returns it.
-        request: A `summaries.Request`.
+        settings: A `settings.Settings`.
         holder: A layer, with all variables of these among its own.
         owner: Who is to blame in a message.
-        memory_limit: In bytes; None for a default, which one sample of a row
-            may exceed.
-        vectorized: As in `sampling.sampler`. If not, there is no limit, and
-            rows of a batch may see each other.
     """
 
     def __init__(
         self,
         model,
         key,
-        kind,
-        request,
+        settings,
         holder,
         owner,
-        memory_limit=None,
-        vectorized=True,
     ):
         self._model = model
         self._key = key
-        self._kind = kind
-        self._request = request
+        self._settings = settings
         self._holder = holder
         self._owner = owner
-        self._vectorized = vectorized
         self._made_for = None
         self._sizing = sizing.Sizing(
             model,
-            request.num_samples,
+            settings.num_samples,
             # Rows are looked at after each set, if they may converge.
-            request.tolerance is not None,
-            memory_limit,
+            settings.tolerance is not None,
+            settings.memory_limit,
             owner,
             self._functions,
         )
         self._traces = []  # names of functions traced in the last call
         self._verifier = whole_pass.Verifier(
-            model, request.plan, vectorized, owner
+            model, settings.plan, settings.vectorized, owner
         )
 
     def most_rows(self, data, rows):
@@ -97,7 +88,7 @@ class Engine:
             ValueError: If the memory limit is too low for one row.
         """
         self._forget_what_is_out_of_date()
-        if not self._vectorized:
+        if not self._settings.vectorized:
             return None
         found = self._sizing.of(data, rows).rows
         self.after_call()
@@ -119,14 +110,14 @@ class Engine:
 
     def of_call(self, batch):
         """The statistics of a `RowsOf`, of all rows at a time."""
-        if not self._vectorized:
+        if not self._settings.vectorized:
             return self.whole(batch, SET_SIZE)
         self._forget_what_is_out_of_date()
         return self.whole(batch, self._sizing.of_call(batch))
 
     def whole(self, batch, samples_at_once):
         """The statistics of a `RowsOf`: one function, to trace or run."""
-        chunks = chunks_.cut(self._request.num_samples, samples_at_once)
+        chunks = chunks_.cut(self._settings.num_samples, samples_at_once)
         return self._whole(batch, chunks)
 
     def _whole(self, batch, chunks, keep_all=None):
@@ -136,7 +127,7 @@ class Engine:
     def over(self, batch):
         """A `Pass` over a batch, which draws a compiled call at a time."""
         at_once = SET_SIZE
-        if self._vectorized:
+        if self._settings.vectorized:
             at_once = self._sizing.of(batch, batch.rows.shape[0]).samples
         chunks, functions = self._sizing.chunks(at_once)
         return Pass(self, functions, chunks, batch)
@@ -205,7 +196,9 @@ class Engine:
         }
         # In plain calls of the model no size is left open, nor where the number
         # of steps decides how Keras runs them.
-        any_size = self._vectorized and not adapters.draws_by_step(self._model)
+        any_size = self._settings.vectorized and not adapters.draws_by_step(
+            self._model
+        )
         return {
             name: _backend.compiled(
                 self._noted(function),
@@ -259,25 +252,25 @@ class Engine:
         return passes.sampler(
             self._model,
             key,
-            self._request.plan,
+            self._settings.plan,
             batch.inputs,
             batch.rows,
-            self._vectorized,
+            self._settings.vectorized,
             chunks.size < SET_SIZE,
             keep_all,
         )
 
     def _summaries(self, outputs, batch):
-        of_outputs = kinds.of_outputs(self._kind, outputs, self._owner)
+        of_outputs = outputs_.kinds(self._settings.kind, outputs)
         targets = batch.targets or [None] * len(of_outputs)
         if len(targets) != len(of_outputs):
-            raise ValueError(
-                f"{self._owner}: there must be targets for each output of the "
+            raise _refusals.Refusal(
+                "there must be targets for each output of the "
                 f"model, in its structure. Received: y of {len(targets)} "
                 f"arrays for {len(of_outputs)} outputs"
             )
         return [
-            summaries.Summary(kind, self._request, target, self._owner)
+            summaries.Summary(kind, self._settings, target)
             for kind, target in zip(of_outputs, targets)
         ]
 
@@ -298,14 +291,15 @@ class Engine:
             outputs = draw(numbers)
             of_outputs = self._summaries(outputs, batch)
             states = [
-                summary.start(output, (0, rest_at), rest, chunks.size)
+                summary.init(output, (0, rest_at), rest, chunks.size)
                 for summary, output in zip(of_outputs, tree.flatten(outputs))
             ]
             skeleton = tree.map_structure(lambda _: ops.zeros(()), outputs)
             none = ops.zeros_like(batch.rows, dtype="bool")
             state = State(skeleton, states, none)
             if chunks.first % SET_SIZE == 0:
-                state = state._replace(converged=self._converged(states, none))
+                converged = self._converged(of_outputs, states, none)
+                state = state._replace(converged=converged)
             return self._add(draw, batch, state, chunks, in_sets, num_chunks)
 
     def _more(self, batch, state, chunks, first, num_chunks):
@@ -325,24 +319,23 @@ class Engine:
             start = ops.cast(number, "int32") * chunks.size + first
             outputs = draw(plans.range_of(start, chunks.size))
             added = [
-                summary.add(one, output, start)
+                summary.update(one, output, start)
                 for summary, one, output in zip(
                     of_outputs, states, tree.flatten(outputs)
                 )
             ]
-            if self._request.tolerance is not None:
+            if self._settings.tolerance is not None:
                 added = tree.map_structure(
                     lambda old, new: _chosen(converged, old, new), states, added
                 )
                 # Whatever a chunk is, rows are looked at after each set.
                 is_set = (start + chunks.size) % SET_SIZE == 0
-                converged = ops.where(
-                    is_set, self._converged(added, converged), converged
-                )
+                reached = self._converged(of_outputs, added, converged)
+                converged = ops.where(is_set, reached, converged)
             return tree.flatten((added, converged))
 
         flat = tree.flatten(structure)
-        if self._request.tolerance is None:
+        if self._settings.tolerance is None:
             flat = _backend.fori_loop(
                 num_chunks, lambda i, flat: add_chunk(i, *flat), flat
             )
@@ -357,26 +350,25 @@ class Engine:
         states, converged = tree.pack_sequence_as(structure, list(flat))
         return State(state.skeleton, states, converged)
 
-    def _converged(self, states, before):
+    def _converged(self, of_outputs, states, before):
         """Rows that take no further samples, with `before` among them."""
-        if self._request.tolerance is None:
+        if self._settings.tolerance is None:
             return before
-        plan, tolerance = self._request.plan, self._request.tolerance
         smallest_chance = adapters.smallest_chance(self._model)
         reached = [
-            summaries.reaches(one, plan, tolerance, smallest_chance)
-            for one in states
+            summary.reaches(one, smallest_chance)
+            for summary, one in zip(of_outputs, states)
         ]
         return ops.logical_or(before, ops.all(ops.stack(reached), axis=0))
 
     def _finish(self, batch, state):
         of_outputs = self._summaries(state.skeleton, batch)
         results = [
-            summary.statistics(one)
+            summary.result(one)
             for summary, one in zip(of_outputs, state.summaries)
         ]
         packed = _packed(state.skeleton, results)
-        if self._request.tolerance is not None:
+        if self._settings.tolerance is not None:
             count = state.summaries[0].stream.samples.count
             packed["num_drawn"] = ops.cast(ops.reshape(count, (-1,)), "int32")
             packed["converged"] = state.converged
@@ -486,5 +478,5 @@ def _packed(skeleton, results):
     for name in summaries.STATISTICS:
         values = [result.get(name) for result in results]
         if any(value is not None for value in values):
-            packed[name] = kinds.of_some(skeleton, values)
+            packed[name] = outputs_.of_some(skeleton, values)
     return packed

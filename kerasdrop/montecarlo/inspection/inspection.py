@@ -12,6 +12,7 @@ from kerasdrop._structure import keras_graph
 from kerasdrop.montecarlo.engine import batches
 from kerasdrop.montecarlo.inspection import listing
 from kerasdrop.montecarlo.inspection import preconditions
+from kerasdrop.montecarlo.settings import Settings
 from kerasdrop.montecarlo.splitting import batch_axis
 from kerasdrop.montecarlo.splitting import replay
 from kerasdrop.montecarlo.verification import runs
@@ -148,7 +149,10 @@ def _verification(model, x):
         )
         for part in (batch.inputs, batch.rows)
     )
-    check = self_check.Check(model, model, "stratified", True, "inspect")
+    settings = Settings()
+    check = self_check.Check(
+        model, model, settings.plan, settings.vectorized, "inspect"
+    )
     return check.on(runs.Rows(inputs, rows), num_rows).verification
 
 

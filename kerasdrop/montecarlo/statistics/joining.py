@@ -3,6 +3,8 @@
 import numpy as np
 from keras import tree
 
+from kerasdrop import _refusals
+
 
 class Joined:
     """The statistics of the rows so far.
@@ -10,19 +12,17 @@ class Joined:
     Args:
         num_rows: Integer, of how many rows there will be statistics; None if
             nobody knows.
-        owner: Who is to blame in a message.
 
     Attributes:
         num_rows: Integer, of how many there are.
     """
 
-    def __init__(self, num_rows, owner):
+    def __init__(self, num_rows):
         self._most_rows = num_rows
-        self._owner = owner
         self._columns = {}  # by name, in the structure of the statistic
         self.num_rows = 0
 
-    def add(self, part):
+    def update(self, part):
         """Adds those of the next rows: a dict of structures of arrays."""
         if not self._columns:
             self._columns = {
@@ -35,24 +35,24 @@ class Joined:
             columns = tree.flatten(self._columns[name])
             for column, array in zip(columns, tree.flatten(arrays)):
                 self._check(column, array)
-                column.add(array)
+                column.update(array)
         self.num_rows += len(array)
 
     def _check(self, column, array):
         if array.shape[1:] == column.shape:
             return
-        raise ValueError(
-            f"{self._owner}: the outputs of batches of different sizes do not "
+        raise _refusals.Refusal(
+            "the outputs of batches of different sizes do not "
             "fit together. Choose a `batch_size` that divides the number of "
             "rows. Received: statistics of batches whose rows have the shapes "
             f"{column.shape} and {array.shape[1:]}"
         )
 
-    def all(self):
+    def result(self):
         """The statistics of all rows."""
         return {
             name: tree.map_structure(
-                lambda column: column.joined(self.num_rows), columns
+                lambda column: column.result(self.num_rows), columns
             )
             for name, columns in self._columns.items()
         }
@@ -74,14 +74,14 @@ class _Column:
         else:
             self._parts = []
 
-    def add(self, part):
+    def update(self, part):
         if self._rows is None:
             self._parts.append(part)
             return
         self._rows[self._count : self._count + len(part)] = part
         self._count += len(part)
 
-    def joined(self, num_rows):
+    def result(self, num_rows):
         if self._rows is not None:
             return self._rows[:num_rows]
         if len(self._parts) == 1:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from keras import ops
 
+from kerasdrop._formulas import estimates
+
 
 class Moments(NamedTuple):
     """The moments of what was seen, relative to a pivot.
@@ -53,16 +55,16 @@ class Stream(NamedTuple):
     part: Part
 
 
-def start(chunk, set_size, rest=0):
-    """The stream after its first chunk of samples; arguments as of `add`."""
+def init(chunk, set_size, rest=0):
+    """The stream after its first chunk of samples; arguments as of `update`."""
     zeros = ops.zeros_like(chunk[:, 0])
     count = zeros[(slice(None), *(slice(0, 1),) * (len(zeros.shape) - 1))]
     empty = Moments(count, zeros, zeros)
     stream = Stream(chunk[:, 0], empty, empty, Part(count, zeros))
-    return add(stream, chunk, set_size, rest)
+    return update(stream, chunk, set_size, rest)
 
 
-def add(stream, chunk, set_size, rest=0):
+def update(stream, chunk, set_size, rest=0):
     """The stream with a chunk of samples added.
 
     Args:
@@ -76,14 +78,14 @@ def add(stream, chunk, set_size, rest=0):
     """
     in_sets = chunk.shape[1] - rest
     chunk = chunk - ops.expand_dims(stream.pivot, 1)
-    stream = stream._replace(samples=merged(stream.samples, *_moments(chunk)))
+    stream = stream._replace(samples=merge(stream.samples, *_moments(chunk)))
     if in_sets == 0:
         return stream
     of_sets = chunk[:, :in_sets]
     if in_sets % set_size == 0:
         shape = (-1, in_sets // set_size, set_size, *ops.shape(chunk)[2:])
         means = ops.mean(ops.reshape(of_sets, shape), axis=2)
-        set_means = merged(stream.set_means, *_moments(means))
+        set_means = merge(stream.set_means, *_moments(means))
         return stream._replace(set_means=set_means)
     if set_size % in_sets:
         raise ValueError(
@@ -97,7 +99,7 @@ def _with_part(stream, samples, set_size):
     count = stream.part.count + float(samples.shape[1])
     total = stream.part.total + ops.sum(samples, axis=1)
     is_whole = count >= float(set_size)
-    with_mean = merged(stream.set_means, 1.0, total / float(set_size), 0.0)
+    with_mean = merge(stream.set_means, 1.0, total / float(set_size), 0.0)
     return stream._replace(
         set_means=Moments(
             *(
@@ -119,7 +121,7 @@ def _moments(values):
     return float(values.shape[1]), mean, squares
 
 
-def merged(moments, count, mean, squares):
+def merge(moments, count, mean, squares):
     """The `Moments` of what `moments` has seen and of others."""
     total = moments.count + count
     share = count / total
@@ -131,24 +133,12 @@ def merged(moments, count, mean, squares):
     )
 
 
-def mean(stream):
-    """The mean of the samples, `(batch, ...)`."""
-    return stream.pivot + stream.samples.mean
-
-
-def added_to_mean(mean, samples, count):
-    """A running mean with samples added, without a pivot.
-
-    For numbers that are not below 0: no more is their mean, by rounding
-    neither, and a small one is as exact as a large one.
-
-    Args:
-        mean: `(batch, ...)`, of those before; None if there were none.
-        samples: `(batch, samples, ...)`.
-        count: `(batch, 1, ...)`, how many these make with those before.
-    """
-    of_samples = ops.mean(samples, axis=1)
-    if mean is None:
-        return of_samples
-    count = ops.reshape(count, (-1, *(1,) * (len(mean.shape) - 1)))
-    return mean + (of_samples - mean) * (float(samples.shape[1]) / count)
+def result(stream):
+    """What the samples tell, an `estimates.Seen`."""
+    return estimates.Seen(
+        stream.samples.count,
+        stream.pivot + stream.samples.mean,
+        stream.samples.squares,
+        stream.set_means.count,
+        stream.set_means.squares,
+    )

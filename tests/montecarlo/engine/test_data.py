@@ -339,11 +339,11 @@ def test_prediction_inside_a_callback():
             self.means = []
 
         def on_epoch_end(self, epoch, logs=None):
-            result = kerasdrop.mc_predict(self.model, X, 16, 0, verbose=0)
+            result = kerasdrop.mc_predict(self.model, X, 16, seed=0, verbose=0)
             self.means.append(result.mean)
 
         def on_train_batch_end(self, batch, logs=None):
-            result = kerasdrop.mc_predict(self.model, X, 16, 0, verbose=0)
+            result = kerasdrop.mc_predict(self.model, X, 16, seed=0, verbose=0)
             self.means.append(result.mean)
 
     model = keras.Sequential(

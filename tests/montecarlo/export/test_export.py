@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import kerasdrop
-from kerasdrop.montecarlo.export import runtimes
+from kerasdrop.montecarlo.export.formats import base
+from kerasdrop.montecarlo.export.formats import saved_model
 
 BACKEND = keras.backend.backend()
 
@@ -139,10 +140,10 @@ def test_a_file_that_draws_otherwise_is_refused(
     predictive, other = classifier(seed=7), classifier(seed=seed)
     other.model.set_weights(predictive.model.get_weights())
 
-    def run(format, path, inputs):
+    def run(self, path, inputs):
         return other.predict_on_batch(inputs.popitem()[1])
 
-    monkeypatch.setattr(runtimes, "run", run)
+    monkeypatch.setattr(saved_model.SavedModel, "run", run)
     if not is_refused:
         predictive.export(tmp_path / "model", verbose=False)
         assert os.listdir(tmp_path) == ["model"]
@@ -190,7 +191,7 @@ def test_rows_of_a_model_that_is_sure_tell_nothing(
     kernel, bias = predictive.model.layers[-1].get_weights()
     predictive.model.layers[-1].set_weights([kernel * 0, bias])
 
-    monkeypatch.setattr(runtimes, "run", lambda *args: {})
+    monkeypatch.setattr(saved_model.SavedModel, "run", lambda *args: {})
     with pytest.raises(RuntimeError, match="cannot be told right from wrong"):
         predictive.export(tmp_path / "model", verbose=False)
 
@@ -258,7 +259,7 @@ def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
         format, path = "tf_saved_model", tmp_path / "m"
     else:
         format, path = "openvino", tmp_path / "m.xml"
-    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(base.importlib.util, "find_spec", lambda name: None)
 
     with pytest.raises(ImportError, match="pip install (tensorflow|openvino)"):
         classifier().export(path, format=format)

@@ -42,13 +42,15 @@ def test_the_batch_size_does_not_count(model, x, plan):
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_part_of_the_data_is_drawn_as_in_the_whole(model, x, plan):
-    predictive = kerasdrop.MonteCarlo(model, 18, 5, plan, "regression")
+    predictive = kerasdrop.MonteCarlo(
+        model, 18, seed=5, plan=plan, kind="regression"
+    )
     part = predictive.predict(x[7:], verbose=0, first_row=7)["mean"]
     assert_same(part, predict(model, x, plan=plan)[7:])
 
 
 def test_a_called_model_draws_as_in_predict(model, x):
-    predictive = kerasdrop.MonteCarlo(model, 18, 5, kind="regression")
+    predictive = kerasdrop.MonteCarlo(model, 18, seed=5, kind="regression")
     called = keras.ops.convert_to_numpy(predictive(x)["mean"])
     assert_same(called, predict(model, x))
 
@@ -67,7 +69,7 @@ def test_more_samples_begin_with_the_same_ones(model, x, plan):
 
 def test_the_mean_is_that_of_the_samples(model, x):
     result = kerasdrop.mc_predict(
-        model, x, 40, 5, kind="regression", keep_samples=True, verbose=0
+        model, x, 40, seed=5, kind="regression", keep_samples=True, verbose=0
     )
     assert_same(result.samples.mean(axis=1), result.mean)
     assert_same(reference.variance(result.samples), result.variance)
@@ -86,7 +88,7 @@ def test_a_fresh_seed_is_drawn_and_reported(model, x):
 
 
 def test_the_seed_of_a_model_can_be_set(model, x):
-    predictive = kerasdrop.MonteCarlo(model, 18, 9, kind="regression")
+    predictive = kerasdrop.MonteCarlo(model, 18, seed=9, kind="regression")
     predictive.predict(x, verbose=0)
     predictive.seed = 5
     assert_same(predictive.predict(x, verbose=0)["mean"], predict(model, x))

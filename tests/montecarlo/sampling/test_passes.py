@@ -106,7 +106,7 @@ def test_rows_are_a_part_of_the_input(model):
     whole = predict(model, 32)
     rows = np.array([7, 2, 4])
     part = kerasdrop.mc_predict(
-        model, X[rows], 32, 1, kind="regression", rows=rows, verbose=0
+        model, X[rows], 32, seed=1, kind="regression", rows=rows, verbose=0
     )
     np.testing.assert_allclose(part.mean, whole.mean[rows], atol=1e-5)
 

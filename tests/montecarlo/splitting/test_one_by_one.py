@@ -181,7 +181,7 @@ def test_a_subclassed_model():
 def test_it_is_kept_with_the_model(tmp_path):
     model = model_of(layers.Dense(2))
     x = np.ones((3, 3), "float32")
-    predictive = kerasdrop.MonteCarlo(model, 16, 0, vectorized=False)
+    predictive = kerasdrop.MonteCarlo(model, 16, seed=0, vectorized=False)
     expected = predictive.predict(x, verbose=0)
     predictive.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")

@@ -19,10 +19,10 @@ def parts_of(rows, *sizes):
 @pytest.mark.parametrize("num_rows", [7, None])
 @pytest.mark.parametrize("sizes", [(), (3,), (3, 3)])
 def test_rows_in_their_order(num_rows, sizes):
-    joined = Joined(num_rows, "test")
+    joined = Joined(num_rows)
     for part in parts_of(ROWS, *sizes):
-        joined.add(part)
-    found = joined.all()
+        joined.update(part)
+    found = joined.result()
     assert list(found) == ["variance", "mean"]
     np.testing.assert_array_equal(found["mean"], ROWS + 1.0)
     np.testing.assert_array_equal(found["variance"][0], ROWS)
@@ -32,12 +32,12 @@ def test_rows_in_their_order(num_rows, sizes):
 
 @pytest.mark.parametrize("num_rows", [7, None])
 def test_rows_that_did_not_come(num_rows):
-    joined = Joined(num_rows, "test")
+    joined = Joined(num_rows)
     first, second, _ = parts_of(ROWS, 3, 3)
-    joined.add(first)
-    joined.add(second)
+    joined.update(first)
+    joined.update(second)
     assert joined.num_rows == 6
-    np.testing.assert_array_equal(joined.all()["mean"], ROWS[:6] + 1.0)
+    np.testing.assert_array_equal(joined.result()["mean"], ROWS[:6] + 1.0)
 
 
 @pytest.mark.parametrize("num_rows", [7, None])
@@ -52,12 +52,12 @@ def test_ctrl_c_between_two_arrays(num_rows):
         def __len__(self):
             raise KeyboardInterrupt
 
-    joined = Joined(num_rows, "test")
+    joined = Joined(num_rows)
     first, second, _ = parts_of(ROWS, 3, 3)
-    joined.add(first)
+    joined.update(first)
     with pytest.raises(KeyboardInterrupt):
-        joined.add({**second, "mean": Interrupting()})
-    found = joined.all()
+        joined.update({**second, "mean": Interrupting()})
+    found = joined.result()
     np.testing.assert_array_equal(found["variance"][0], ROWS[:3])
     np.testing.assert_array_equal(found["mean"], ROWS[:3] + 1.0)
 
@@ -65,18 +65,18 @@ def test_ctrl_c_between_two_arrays(num_rows):
 def test_what_may_not_be_written_to_is_copied():
     rows = ROWS.copy()
     rows.flags.writeable = False
-    joined = Joined(7, "test")
-    joined.add({"mean": rows})
-    assert joined.all()["mean"].flags.writeable
+    joined = Joined(7)
+    joined.update({"mean": rows})
+    assert joined.result()["mean"].flags.writeable
 
 
 def test_nothing_is_held_twice():
-    joined = Joined(16, "test")
+    joined = Joined(16)
     tracemalloc.start()
     try:
         for _ in range(16):
-            joined.add({"mean": np.ones((1, SIZE), "uint8")})
-        joined.all()
+            joined.update({"mean": np.ones((1, SIZE), "uint8")})
+        joined.result()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -84,7 +84,7 @@ def test_nothing_is_held_twice():
 
 
 def test_rows_of_different_shapes():
-    joined = Joined(None, "test")
-    joined.add({"mean": np.zeros((2, 5))})
+    joined = Joined(None)
+    joined.update({"mean": np.zeros((2, 5))})
     with pytest.raises(ValueError, match=r"`batch_size` that divides.*\(5,\)"):
-        joined.add({"mean": np.zeros((2, 4))})
+        joined.update({"mean": np.zeros((2, 4))})

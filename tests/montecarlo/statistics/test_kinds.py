@@ -8,6 +8,7 @@ from keras import ops
 
 import kerasdrop
 from kerasdrop._formulas import two_part
+from kerasdrop.montecarlo import settings
 from kerasdrop.montecarlo.statistics import summaries
 from tests.support import reference
 
@@ -38,8 +39,7 @@ def drawn(kind, last, units=4):
 
 
 def summary_of(kind):
-    request = summaries.Request(4, "independent", False, (), None, None)
-    return summaries.Summary(kind, request)
+    return summaries.Summary(kind, settings.Settings(4, "independent", kind))
 
 
 def assert_close(one, other):
@@ -100,13 +100,13 @@ def test_the_law_of_total_variance(kind, last):
 
 def test_a_two_part_output_of_odd_size_is_refused():
     with pytest.raises(ValueError, match="must have an even size.*with 3"):
-        summary_of("mean_and_variance").start(np.ones((2, 4, 3)), (0, 0), 0, 16)
+        summary_of("mean_and_variance").init(np.ones((2, 4, 3)), (0, 0), 0, 16)
 
 
 @pytest.mark.parametrize("kind", ["probabilities", "logits", *two_part.KINDS])
 def test_a_single_number_for_each_row_has_no_classes_and_no_parts(kind):
     with pytest.raises(ValueError, match="Pass the `kind` .*Received.*batch,"):
-        summary_of(kind).start(np.ones((2, 4)), (0, 0), 0, 16)
+        summary_of(kind).init(np.ones((2, 4)), (0, 0), 0, 16)
 
 
 @pytest.mark.parametrize(

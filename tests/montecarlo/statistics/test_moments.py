@@ -5,6 +5,7 @@ import pytest
 from keras import ops
 
 from kerasdrop.montecarlo.statistics import moments
+from kerasdrop.montecarlo.statistics import running
 
 
 def parts_of(samples, sizes):
@@ -24,13 +25,13 @@ def streamed(samples, sizes, set_size=16, rest=0):
         rest: How many at the end of the first chunk belong to no set.
     """
     first, *others = parts_of(samples, sizes)
-    stream = moments.start(first, set_size, rest)
+    stream = moments.init(first, set_size, rest)
     for part in others:
-        stream = moments.add(stream, part, set_size)
+        stream = moments.update(stream, part, set_size)
     return [
         ops.convert_to_numpy(result)
         for result in (
-            moments.mean(stream),
+            moments.result(stream).mean,
             variance(stream.samples),
             variance(stream.set_means),
         )
@@ -72,9 +73,9 @@ def test_the_rest_is_in_the_moments_of_samples_alone(chunks):
 def test_the_rest_may_come_in_parts_too():
     samples = normals(21)
     sets, *others = parts_of(samples, [16, 4, 1])
-    stream = moments.start(sets, 16)
+    stream = moments.init(sets, 16)
     for part in others:
-        stream = moments.add(stream, part, 16, rest=part.shape[1])
+        stream = moments.update(stream, part, 16, rest=part.shape[1])
     found = ops.convert_to_numpy(variance(stream.samples))
     np.testing.assert_allclose(found, samples.var(1, ddof=1), rtol=1e-5)
     assert ops.convert_to_numpy(stream.set_means.count).max() == 1
@@ -82,10 +83,10 @@ def test_the_rest_may_come_in_parts_too():
 
 
 def test_a_set_that_is_not_whole_yet_has_no_mean():
-    stream = moments.start(ops.convert_to_tensor(normals(8)), 16)
+    stream = moments.init(ops.convert_to_tensor(normals(8)), 16)
     assert ops.convert_to_numpy(stream.set_means.count).max() == 0
     assert ops.convert_to_numpy(stream.part.count).min() == 8
-    stream = moments.add(stream, ops.convert_to_tensor(normals(8)), 16)
+    stream = moments.update(stream, ops.convert_to_tensor(normals(8)), 16)
     assert ops.convert_to_numpy(stream.set_means.count).min() == 1
     assert ops.convert_to_numpy(stream.part.count).max() == 0
 
@@ -93,28 +94,27 @@ def test_a_set_that_is_not_whole_yet_has_no_mean():
 @pytest.mark.parametrize("size", [3, 5, 12, 24])
 def test_a_chunk_that_is_no_part_of_a_set_is_refused(size):
     with pytest.raises(ValueError, match="whole sets of 16 samples, or a part"):
-        moments.start(ops.convert_to_tensor(normals(size)), 16)
+        moments.init(ops.convert_to_tensor(normals(size)), 16)
 
 
 def test_a_running_mean_of_small_probabilities_keeps_its_digits():
     # Relative to a first sample of .9 those of 1e-12 would be lost.
     samples = np.full((1, 32, 2), 1e-12, "float32")
     samples[0, 0, 0] = 0.9
-    mean = None
-    for count, part in zip((16, 32), parts_of(samples, (16, 16))):
-        counts = ops.full((1, 1), float(count))
-        mean = moments.added_to_mean(mean, part, counts)
+    first, second = parts_of(samples, (16, 16))
+    mean = running.update(running.init(first), second, ops.full((1, 1), 32.0))
     found = ops.convert_to_numpy(mean)
     np.testing.assert_allclose(found, samples.mean(1), rtol=1e-6)
 
 
 @pytest.mark.parametrize("sizes", [(40,), (16, 24), (1, 7, 32)])
 def test_a_running_mean(sizes):
-    samples, mean, count = normals(40), None, 0
-    for part in parts_of(samples, sizes):
+    samples = normals(40)
+    first, *others = parts_of(samples, sizes)
+    mean, count = running.init(first), first.shape[1]
+    for part in others:
         count += part.shape[1]
-        counts = ops.full((3, 1), float(count))
-        mean = moments.added_to_mean(mean, part, counts)
+        mean = running.update(mean, part, ops.full((3, 1), float(count)))
     np.testing.assert_allclose(
         ops.convert_to_numpy(mean), samples.mean(1), atol=1e-6
     )

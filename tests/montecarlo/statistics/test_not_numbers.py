@@ -20,7 +20,7 @@ def predict(kind, x=X, y=None):
             layers.Dense(2, activation=LAST[kind]),
         ]
     )
-    return kerasdrop.mc_predict(model, x, 18, 1, kind=kind, verbose=0, y=y)
+    return kerasdrop.mc_predict(model, x, 18, seed=1, kind=kind, verbose=0, y=y)
 
 
 @pytest.mark.parametrize("kind", LAST)

@@ -9,7 +9,7 @@ from scipy import special
 from scipy import stats
 
 import kerasdrop
-from kerasdrop._formulas import likelihood
+from kerasdrop._formulas import log_sums
 from kerasdrop.montecarlo.statistics import quantiles
 from tests.support import reference
 
@@ -102,7 +102,7 @@ def test_memory_for_quantiles_is_bounded():
             model,
             X,
             num_samples,
-            1,
+            seed=1,
             kind="regression",
             quantiles=0.5,
             verbose=0,
@@ -151,10 +151,10 @@ def test_merged_sums_are_those_of_all_terms():
     terms = terms.astype("float32")
     terms[0] = -np.inf
     one, other = (
-        likelihood.start(ops.convert_to_tensor(part))
+        log_sums.init(ops.convert_to_tensor(part))
         for part in (terms[:, :7], terms[:, 7:])
     )
-    merged = likelihood.log_mean(likelihood.merge(one, other), 40)
+    merged = log_sums.result(log_sums.merge(one, other), 40)
     expected = special.logsumexp(terms, axis=1) - np.log(40)
     np.testing.assert_allclose(
         ops.convert_to_numpy(merged), expected, rtol=1e-5

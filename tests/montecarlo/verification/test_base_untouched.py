@@ -157,7 +157,7 @@ def test_a_plain_call_in_another_thread_stays_deterministic(model, x):
     thread = threading.Thread(target=call_plain)
     thread.start()
     for seed in range(3):
-        kerasdrop.MonteCarlo(model, 20, seed).predict(x, verbose=0)
+        kerasdrop.MonteCarlo(model, 20, seed=seed).predict(x, verbose=0)
     stop.set()
     thread.join()
     assert plain

@@ -630,7 +630,7 @@ print(count, "passes")
 
 def test_it_is_kept_with_the_model(tmp_path):
     predictive = kerasdrop.MonteCarlo(
-        dense(layers.Dropout(0.5)), 16, 0, verify=False
+        dense(layers.Dropout(0.5)), 16, seed=0, verify=False
     )
     predictive.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")

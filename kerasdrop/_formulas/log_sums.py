@@ -1,0 +1,60 @@
+"""Running sums of numbers whose logarithms are given."""
+
+from typing import NamedTuple
+
+from keras import ops
+
+
+class LogSum(NamedTuple):
+    """A running `log(sum(exp(...)))`: `(batch, ...)` each.
+
+    Attributes:
+        largest: The largest term so far.
+        relative: The sum of the exponentials, relative to it.
+    """
+
+    largest: object
+    relative: object
+
+
+def init(terms, axis=1):
+    """The sum of terms, `(batch, samples, ...)`, over the samples."""
+    largest = ops.max(terms, axis=axis)
+    relative = terms - ops.expand_dims(_finite(largest), axis)
+    return LogSum(largest, ops.sum(ops.exp(relative), axis=axis))
+
+
+def update(log_sum, terms):
+    """The sum with further terms added, `(batch, samples, ...)`."""
+    return merge(log_sum, init(terms))
+
+
+def merge(one, other):
+    """The sum of the terms of both."""
+    largest = ops.maximum(one.largest, other.largest)
+    pivot = _finite(largest)
+    return LogSum(
+        largest,
+        one.relative * ops.exp(one.largest - pivot)
+        + other.relative * ops.exp(other.largest - pivot),
+    )
+
+
+def result(log_sum, count):
+    """The logarithm of the mean of `count` terms, `(batch, ...)`.
+
+    Args:
+        count: Float tensor of a number for each row.
+    """
+    per_row = (-1, *(1,) * (len(log_sum.relative.shape) - 1))
+    return total(log_sum) - ops.log(ops.reshape(count, per_row))
+
+
+def total(log_sum):
+    """The logarithm of the sum, `(batch, ...)`."""
+    return _finite(log_sum.largest) + ops.log(log_sum.relative)
+
+
+def _finite(largest):
+    # Were all terms -inf, their difference would be NaN.
+    return ops.where(largest == float("-inf"), 0.0, largest)

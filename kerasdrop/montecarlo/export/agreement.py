@@ -1,0 +1,94 @@
+"""Whether what was written returns what the model returns."""
+
+import numpy as np
+from keras import ops
+from keras import tree
+
+from kerasdrop import _backend
+from kerasdrop import masks
+from kerasdrop.masks import plans
+from kerasdrop.montecarlo.engine.batches import RowsOf
+from kerasdrop.montecarlo.export import signatures
+
+# What a file may differ by: rounding, and this part of what another seed
+# makes of the same rows. One wrong bit in a thousand makes more.
+_ROUNDING = 1e-5
+_PART_OF_ANOTHER_SEED = 0.02
+
+
+def statistics(engine, key, inputs, rows, samples_at_once=plans.SET_SIZE):
+    """A flat dict of statistics, `mean.name` for one of several outputs."""
+    if rows is None:
+        size = ops.shape(tree.flatten(inputs)[0])[0]
+        rows = ops.arange(size, dtype="int32")
+    engine = engine.with_key(lambda: key)
+    packed = engine.whole(RowsOf(inputs, rows), samples_at_once)
+    return {
+        ".".join([name, *map(str, path)]): value
+        for name, structure in packed.items()
+        for path, value in tree.flatten_with_path(structure)
+    }
+
+
+def check(predictive, engine, trial, extra, found, owner):
+    """Raises if outputs are not those of this model on these inputs."""
+    inputs, *others = tree.map_structure(ops.convert_to_tensor, trial)
+    given = dict(zip([spec.name for spec in extra], others))
+    seed = signatures.SEED_OF_TRIAL if "seed" in given else predictive.seed
+    compiled = _backend.compiled(
+        lambda *args: statistics(engine, *args), predictive
+    )
+    expected, of_another_seed = (
+        {
+            name: np.asarray(ops.convert_to_numpy(value), "float64")
+            for name, value in compiled(
+                ops.convert_to_tensor(masks.key_of_seed(number)),
+                inputs,
+                given.get("rows"),
+            ).items()
+        }
+        for number in (seed, seed + 1)
+    )
+    if not _differences(expected, expected, of_another_seed):
+        raise RuntimeError(
+            f"{owner}: what was exported cannot be told right from wrong: on "
+            "the inputs that it was tried with, the samples of another seed "
+            "have the same statistics. Nothing was written. Pass inputs of a "
+            "few rows on which the model is uncertain as `example`."
+        )
+    differences = _differences(expected, of_another_seed, found)
+    if differences:
+        raise RuntimeError(
+            f"{owner}: the exporter wrote a file that runs, but does not "
+            "return what this model returns for the same seed. So it was "
+            "deleted. Try another format (docs/exports.md), or inputs like "
+            "yours as `example`. Received: largest differences by statistic, "
+            f"in parts of what another seed makes: {differences}"
+        )
+
+
+def _differences(expected, of_another_seed, found):
+    """By name, what differs by too much, as a part of another seed's."""
+    differences = {}
+    for name, value in expected.items():
+        if name not in found or np.shape(found[name]) != value.shape:
+            differences[name] = f"shape {np.shape(found.get(name, ()))}"
+            continue
+        off = _distance(value, np.asarray(found[name], "float64"))
+        scale = _distance(value, of_another_seed[name])
+        size = np.max(np.abs(value), initial=0.0, where=np.isfinite(value))
+        allowed = _ROUNDING * size + _PART_OF_ANOTHER_SEED * scale
+        # A vote may go the other way by a rounding error.
+        if name.split(".")[0] in ("votes", "variation_ratio"):
+            allowed += 1.0 if name.startswith("votes") else np.inf
+        if not off <= allowed:
+            differences[name] = round(float(off / scale), 3) if scale else off
+    return differences
+
+
+def _distance(one, other):
+    """The largest difference; infinite where only one is finite."""
+    same = (one == other) | (np.isnan(one) & np.isnan(other))
+    with np.errstate(invalid="ignore"):
+        off = np.where(same, 0.0, np.abs(one - other))
+    return np.max(np.where(np.isnan(off), np.inf, off), initial=0.0)

@@ -1,0 +1,72 @@
+"""What a format of files answers."""
+
+import abc
+import importlib.util
+from typing import ClassVar
+
+import keras
+
+
+class Format(abc.ABC):
+    """Writes a Monte Carlo model, and runs what was written.
+
+    Attributes:
+        name: String, by which users name it.
+        ending: String, what the names of its files end in.
+        needed: Dict from each backend on which it can be written to what is
+            needed there: a dict from modules to the packages that have them.
+        divides_on: Names of backends from which its files have no integer
+            `and`, or shift otherwise than they do, so that masks are made by
+            divisions.
+        options: Dict of arguments for Keras' exporter.
+    """
+
+    name = ""
+    ending = ""
+    needed: ClassVar[dict] = {}
+    divides_on = ()
+    options: ClassVar[dict] = {}
+
+    @property
+    def backends(self):
+        """Names of the backends on which it can be written."""
+        return tuple(self.needed)
+
+    def missing(self):
+        """The packages that are needed here and are not installed."""
+        return [
+            package
+            for module, package in self.needed[keras.backend.backend()].items()
+            if importlib.util.find_spec(module) is None
+        ]
+
+    def divides(self):
+        """Whether masks are made by divisions on this backend."""
+        return keras.backend.backend() in self.divides_on
+
+    def write(self, model, path, signature, **kwargs):
+        """Writes a model.
+
+        Args:
+            model: A model of the inputs in `signature`, by position, that
+                returns a dict.
+            path: String.
+            signature: List of structures of `keras.InputSpec`s with names.
+            **kwargs: For the exporter, before `options`.
+        """
+        model.export(
+            path,
+            self.name,
+            verbose=False,
+            input_signature=signature,
+            **{**self.options, **kwargs},
+        )
+
+    @abc.abstractmethod
+    def run(self, path, inputs):
+        """The outputs of a file, arrays by name.
+
+        Args:
+            path: String, the file or folder.
+            inputs: Dict of numpy arrays, by name.
+        """

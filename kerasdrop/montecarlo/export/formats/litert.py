@@ -1,0 +1,22 @@
+"""LiteRT, once TensorFlow Lite."""
+
+from typing import ClassVar
+
+from kerasdrop.montecarlo.export.formats import base
+
+
+class LiteRT(base.Format):
+    """A file of LiteRT."""
+
+    name = "litert"
+    ending = ".tflite"
+    needed: ClassVar[dict] = {
+        "tensorflow": {"ai_edge_litert": "ai-edge-litert"}
+    }
+    divides_on = ("tensorflow",)
+
+    def run(self, path, inputs):
+        from ai_edge_litert.interpreter import Interpreter
+
+        runner = Interpreter(path).get_signature_runner("serving_default")
+        return runner(**inputs)

@@ -1,0 +1,62 @@
+"""OpenVINO's own format."""
+
+import warnings
+from typing import ClassVar
+
+import keras
+
+from kerasdrop.montecarlo.export.formats import base
+from kerasdrop.montecarlo.export.formats import traced
+
+
+class OpenVINO(base.Format):
+    """A file of OpenVINO, with one for the weights beside it."""
+
+    name = "openvino"
+    ending = ".xml"
+    needed: ClassVar[dict] = {
+        "tensorflow": {"openvino": "openvino"},
+        "torch": {"openvino": "openvino"},
+    }
+    divides_on = ("torch",)
+
+    def write(self, model, path, signature, **kwargs):
+        if keras.backend.backend() == "torch":
+            _write_traced(traced.of(model, signature), path, **kwargs)
+        else:
+            super().write(model, path, signature, **kwargs)
+
+    def run(self, path, inputs):
+        import openvino
+
+        # By default it may compute in bfloat16.
+        compiled = openvino.Core().compile_model(
+            path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        )
+        results = compiled(inputs)
+        # A tensor may have several names, its own among them.
+        return {
+            name: results[output]
+            for output in compiled.outputs
+            for name in output.names
+        }
+
+
+def _write_traced(graph, path, **kwargs):
+    """Writes a `Traced`; `keras.Model.export` would not name its outputs."""
+    import openvino
+    import torch
+
+    with warnings.catch_warnings():
+        # Of Python numbers, such as the sizes of weights, that it keeps.
+        warnings.simplefilter("ignore")
+        script = torch.jit.trace(graph.module, tuple(graph.inputs))
+    model = openvino.convert_model(script, **kwargs)
+    for ports, names in (
+        (model.inputs, graph.input_names),
+        (model.outputs, graph.output_names),
+    ):
+        for port, name in zip(ports, names, strict=True):
+            port.get_node().set_friendly_name(name)
+            port.tensor.set_names({name})
+    openvino.save_model(model, path, compress_to_fp16=False)

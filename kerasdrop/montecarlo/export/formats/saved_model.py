@@ -1,0 +1,36 @@
+"""TensorFlow's SavedModel."""
+
+from typing import ClassVar
+
+import keras
+
+from kerasdrop.montecarlo.export.formats import base
+
+
+class SavedModel(base.Format):
+    """A folder that TensorFlow and its servers run, whatever wrote it."""
+
+    name = "tf_saved_model"
+    needed: ClassVar[dict] = {
+        "tensorflow": {},
+        "jax": {"tensorflow": "tensorflow"},
+    }
+
+    @property
+    def options(self):
+        if keras.backend.backend() == "tensorflow":
+            return {}
+        # Nobody trains on statistics, and the loop of a `tolerance` has none.
+        return {"jax2tf_kwargs": {"with_gradient": False}}
+
+    def run(self, path, inputs):
+        import tensorflow as tf
+
+        # Held until the end: its variables go with it.
+        loaded = tf.saved_model.load(path)
+        signature = loaded.signatures["serving_default"]
+        tensors = {name: tf.constant(value) for name, value in inputs.items()}
+        return {
+            name: output.numpy()
+            for name, output in signature(**tensors).items()
+        }

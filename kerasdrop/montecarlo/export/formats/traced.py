@@ -1,0 +1,64 @@
+"""A model on PyTorch as a module of tensors that can be traced.
+
+Keras' own way to ONNX knows no bit operations, and that to OpenVINO names no
+outputs.
+"""
+
+from typing import NamedTuple
+
+from keras import ops
+from keras import tree
+
+# Sizes that the signature leaves open are of so many in the trace.
+_SIZE = 2
+
+
+class Traced(NamedTuple):
+    """What a tracer takes.
+
+    Attributes:
+        module: A `torch.nn.Module` of flat tensors that returns a tuple.
+        inputs: List of tensors to trace it with.
+        shapes: List of the shapes of the inputs, None where a size is open.
+        input_names, output_names: Lists of strings.
+    """
+
+    module: object
+    inputs: list
+    shapes: list
+    input_names: list
+    output_names: list
+
+
+def of(model, signature):
+    """A `Traced` of a model; arguments as of `Format.write`."""
+    specs = tree.flatten(signature)
+    shapes = [spec.shape for spec in specs]
+    inputs = [
+        ops.ones([_SIZE if n is None else n for n in spec.shape], spec.dtype)
+        for spec in specs
+    ]
+    names = list(model(*tree.pack_sequence_as(signature, inputs)))
+
+    def function(*flat):
+        result = model(*tree.pack_sequence_as(signature, list(flat)))
+        return tuple(result[name] for name in names)
+
+    module = _module(function, model)
+    return Traced(module, inputs, shapes, [one.name for one in specs], names)
+
+
+def _module(function, model):
+    """A module that calls `function`, with the variables of `model`."""
+    import torch
+
+    class Module(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, *args):
+            with torch.no_grad():
+                return function(*args)
+
+    return Module().eval()

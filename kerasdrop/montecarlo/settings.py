@@ -1,0 +1,108 @@
+"""The settings of a Monte Carlo run, as one record."""
+
+import dataclasses
+
+from keras import tree
+
+from kerasdrop import _checks
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import blame
+from kerasdrop.masks import plans
+from kerasdrop.montecarlo.statistics import quantiles as quantiles_
+from kerasdrop.montecarlo.statistics.kinds import choosing
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is drawn and told. `checked` makes one of what a user passes.
+
+    Attributes:
+        num_samples: Integer.
+        plan: One of `plans.PLANS`.
+        kind: As `choosing.check` returns it.
+        keep_samples: Whether the samples themselves are wanted.
+        quantiles: Tuple of probabilities.
+        noise_variance: Variance of the targets around an output of kind
+            `"regression"`, or None.
+        tolerance: Standard error of the mean at which a row needs no further
+            samples; None to draw all.
+        memory_limit: In bytes; None for a default, which one sample of a row
+            may exceed.
+        vectorized: Whether samples are run side by side. If not, there is no
+            limit, and rows of a batch may see each other.
+    """
+
+    num_samples: int = plans.NUM_SAMPLES
+    plan: str = "stratified"
+    kind: object = "regression"
+    keep_samples: bool = False
+    quantiles: tuple = ()
+    noise_variance: object = None
+    tolerance: object = None
+    memory_limit: object = None
+    vectorized: bool = True
+
+    @classmethod
+    def checked(cls, model, owner, **given):
+        """The settings that are meant by the arguments of `MonteCarlo`.
+
+        Args:
+            model: A built model.
+            owner: Who is to blame in a message.
+            **given: All fields, as a user passes them.
+
+        Raises:
+            ValueError: If one is out of its range, or two exclude each other.
+        """
+        of = {
+            name: _checks.flag(given[name], owner, name)
+            for name in ("keep_samples", "vectorized")
+        }
+        of["num_samples"] = plans.num_samples(
+            given["num_samples"], given["tolerance"], owner
+        )
+        of["plan"] = plans.check(given["plan"], owner)
+        of["quantiles"] = quantiles_.check(given["quantiles"], owner)
+        for name in ("tolerance", "noise_variance"):
+            if given[name] is not None:
+                of[name] = _checks.positive_number(given[name], owner, name)
+        if given["memory_limit"] is not None:
+            of["memory_limit"] = _checks.positive_integer(
+                given["memory_limit"], owner, "memory_limit"
+            )
+        with blame(owner):
+            of["kind"] = choosing.check(given["kind"], model, owner)
+            settings = cls(**of)
+            settings._check_together()
+        return settings
+
+    def _check_together(self):
+        """Raises if two settings exclude each other."""
+        is_regression = "regression" in tree.flatten(self.kind)
+        if self.noise_variance is not None and not is_regression:
+            raise Refusal(
+                "argument `noise_variance` is for outputs of kind "
+                f"'regression'. Received: noise_variance={self.noise_variance} "
+                f"with kind={self.kind!r}"
+            )
+        all_samples = self.keep_samples or self.quantiles
+        if self.tolerance is not None and all_samples:
+            raise Refusal(
+                "with a `tolerance` rows have different numbers of "
+                "samples, of which there are neither `samples` nor "
+                "`quantiles`. Leave out one of both. Received: tolerance="
+                f"{self.tolerance}, keep_samples={self.keep_samples}, "
+                f"quantiles={self.quantiles}"
+            )
+        if self.memory_limit is not None and not self.vectorized:
+            raise Refusal(
+                "with `vectorized=False` a batch is not cut, as "
+                "its rows may see each other. Leave `memory_limit` out, "
+                "and choose a smaller `batch_size` if the model allows "
+                f"it. Received: memory_limit={self.memory_limit}"
+            )
+
+    def get_config(self):
+        """A dict of what makes such settings: arguments of `MonteCarlo`."""
+        config = dataclasses.asdict(self)
+        return {**config, "quantiles": self.quantiles or None}

@@ -1,0 +1,44 @@
+"""The probability of the positive class, in each element."""
+
+from keras import ops
+
+from kerasdrop import _refusals
+from kerasdrop._formulas import categorical
+from kerasdrop._formulas import likelihood
+from kerasdrop.montecarlo.statistics.kinds import entropies
+
+
+class Binary(entropies.Probabilistic):
+    """A probability in each element, of which all else is independent."""
+
+    name = "binary"
+
+    def features(self, output):
+        vote = ops.cast(output > 0.5, output.dtype)
+        return [
+            output,
+            categorical.binary_entropy(output),
+            entropies.of_numbers(vote, output),
+        ]
+
+    def entropy(self, probabilities):
+        return categorical.binary_entropy(probabilities)
+
+    def divergence(self, probabilities, mean):
+        return categorical.binary_divergence(probabilities, mean)
+
+    def majority(self, share):
+        return ops.maximum(share, 1 - share)
+
+    def log_likelihood(self, mean, target):
+        return likelihood.of_binary(mean, target)
+
+    def check(self, found):
+        mean = found["mean"]
+        if (mean < -1e-3).any() or (mean > 1.001).any():
+            raise _refusals.Refusal(
+                "outputs of kind 'binary' are probabilities, in "
+                "[0, 1]. Add a sigmoid to the model, e.g. "
+                "`keras.layers.Activation('sigmoid')`. Received: outputs "
+                f"from {mean.min():.6g} to {mean.max():.6g}"
+            )

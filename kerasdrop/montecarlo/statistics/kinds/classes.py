@@ -1,0 +1,61 @@
+"""Classes over the last axis: probabilities, or logits."""
+
+from keras import ops
+
+from kerasdrop._formulas import categorical
+from kerasdrop._formulas import likelihood
+from kerasdrop.montecarlo.statistics.kinds import base
+from kerasdrop.montecarlo.statistics.kinds import entropies
+
+
+class Probabilities(entropies.Probabilistic):
+    """Probabilities of classes."""
+
+    name = "probabilities"
+
+    def features(self, output):
+        base.check_last_axis(self, output)
+        probabilities = self._probabilities(output)
+        total = ops.sum(probabilities, axis=-1, keepdims=True)
+        vote = categorical.first_largest(probabilities)
+        return [
+            probabilities,
+            categorical.entropy(probabilities),
+            entropies.of_numbers(vote, total),
+        ]
+
+    def _probabilities(self, output):
+        return output
+
+    def entropy(self, probabilities):
+        return categorical.entropy(probabilities)
+
+    def divergence(self, probabilities, mean):
+        return categorical.divergence(probabilities, mean)
+
+    def majority(self, share):
+        # On TensorFlow the largest of NaNs is none.
+        return entropies.of_numbers(ops.max(share, axis=-1), share[..., 0])
+
+    def log_likelihood(self, mean, target):
+        return likelihood.of_classes(mean, target)
+
+    def check(self, found):
+        fix = "If the model has no softmax, pass `kind='logits'`."
+        categorical.check(found["mean"], fix)
+
+
+class Logits(Probabilities):
+    """What a softmax makes probabilities of classes of."""
+
+    name = "logits"
+    refuted_by = ("probabilities", "binary")
+
+    def _probabilities(self, output):
+        return ops.softmax(output, axis=-1)
+
+    def log_terms(self, output, target):
+        return likelihood.of_logits(output, target)
+
+    def check(self, found):
+        """Passes: a softmax makes probabilities of any logits."""

@@ -1,0 +1,104 @@
+"""What kinds have in common whose samples are probabilities."""
+
+import abc
+
+from keras import ops
+
+from kerasdrop.montecarlo.statistics import running
+from kerasdrop.montecarlo.statistics.kinds import base
+
+
+def of_numbers(found, values):
+    """What was found, but NaN where the values are: a comparison hides those.
+
+    Args:
+        found, values: Tensors that broadcast.
+    """
+    return ops.where(values == values, found, float("nan"))
+
+
+class Probabilistic(base.Kind):
+    """A kind with entropies and votes.
+
+    Its features are the probabilities, their entropies and the votes, its sums
+    the means of these and the sum of the divergences of the probabilities from
+    their mean.
+    """
+
+    @abc.abstractmethod
+    def entropy(self, probabilities):
+        """Entropies, in nats."""
+
+    @abc.abstractmethod
+    def divergence(self, probabilities, mean):
+        """Divergences of probabilities from a mean, which broadcasts."""
+
+    @abc.abstractmethod
+    def majority(self, share):
+        """The part that votes with the majority, of the votes for each."""
+
+    def init(self, features):
+        means = [running.init(feature) for feature in features]
+        return [*means, self._divergences(features[0], means[0])]
+
+    def update(self, sums, features, before, after):
+        *means, total = sums
+        new = [
+            running.update(mean, feature, after)
+            for mean, feature in zip(means, features)
+        ]
+        return [
+            *new,
+            self._with_divergences(
+                total, before, features[0], means[0], new[0]
+            ),
+        ]
+
+    def mean(self, sums):
+        return sums[0]
+
+    def result(self, sums, variance, count):
+        mean, expected_entropy, share, total = sums
+        return {
+            "predictive_entropy": self.entropy(mean),
+            "expected_entropy": expected_entropy,
+            "mutual_information": total / running.per_row(count, total),
+            "votes": ops.round(share * count),
+            "variation_ratio": 1.0 - self.majority(share),
+        }
+
+    def _divergences(self, probabilities, mean):
+        """The sum over the samples of their divergences from a mean.
+
+        Args:
+            probabilities: `(batch, samples, ...)`.
+            mean: `(batch, ...)`.
+        """
+        mean = ops.expand_dims(mean, 1)
+        return ops.sum(self.divergence(probabilities, mean), axis=1)
+
+    def _with_divergences(self, total, count, probabilities, before, after):
+        """The sum for more samples, from the mean of all of them.
+
+        The divergences of some samples from any distribution are those from
+        their own mean, and for each of them the divergence of that mean from
+        it.
+
+        Args:
+            total: The sum for those before, from their mean.
+            count: `(batch, 1, ...)`, how many those before are.
+            probabilities: `(batch, samples, ...)`, those to add.
+            before, after: `(batch, ...)`, the means of those before, and of
+                all.
+        """
+        own = ops.mean(probabilities, axis=1)
+        of_before, of_own = (
+            self._divergences(ops.expand_dims(mean, 1), after)
+            for mean in (before, own)
+        )
+        return (
+            total
+            + running.per_row(count, total) * of_before
+            + self._divergences(probabilities, own)
+            + float(probabilities.shape[1]) * of_own
+        )

@@ -1,0 +1,69 @@
+"""Outputs that are normals: a mean, and the variance of the targets."""
+
+from kerasdrop import _refusals
+from kerasdrop._formulas import likelihood
+from kerasdrop._formulas import two_part
+from kerasdrop.montecarlo.statistics import quantiles
+from kerasdrop.montecarlo.statistics import running
+from kerasdrop.montecarlo.statistics.kinds import base
+
+
+class Normal(base.Kind):
+    """A kind whose features are the mean and the variance of a normal.
+
+    Its sum is the mean of the variances.
+    """
+
+    def init(self, features):
+        return [running.init(features[1])]
+
+    def update(self, sums, features, before, after):
+        return [running.update(sums[0], features[1], after)]
+
+    def result(self, sums, variance, count):
+        # The law of total variance.
+        return {
+            "aleatoric_variance": sums[0],
+            "epistemic_variance": variance,
+            "total_variance": sums[0] + variance,
+        }
+
+    def for_quantiles(self, features):
+        return features[:2]
+
+    def quantiles(self, samples, probabilities):
+        return quantiles.of_normal_mixture(*samples, probabilities)
+
+
+class _TwoPart(Normal):
+    """Means in the first half of the last axis, what tells variances behind."""
+
+    def features(self, output):
+        base.check_last_axis(self, output)
+        return two_part.parts(output, self.name)
+
+    def log_terms(self, output, target):
+        parts = two_part.parts_in_logs(output, self.name)
+        return likelihood.log_density(*parts, target)
+
+
+class MeanAndVariance(_TwoPart):
+    """With the variances themselves."""
+
+    name = "mean_and_variance"
+
+    def check(self, found):
+        variance = found["aleatoric_variance"]
+        if (variance < 0.0).any():
+            raise _refusals.Refusal(
+                "the second half of the last axis of an output of "
+                "kind 'mean_and_variance' holds variances, at least 0. If it "
+                "holds their logarithms, pass `kind='mean_and_log_variance'`. "
+                f"Received: a variance of {variance.min():.6g}"
+            )
+
+
+class MeanAndLogVariance(_TwoPart):
+    """With their logarithms."""
+
+    name = "mean_and_log_variance"

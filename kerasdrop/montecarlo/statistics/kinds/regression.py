@@ -1,0 +1,50 @@
+"""Numbers, with a noise around them that is known or not."""
+
+import math
+
+from keras import ops
+
+from kerasdrop import _refusals
+from kerasdrop._formulas import likelihood
+from kerasdrop.montecarlo.statistics.kinds import base
+from kerasdrop.montecarlo.statistics.kinds import normal
+
+
+class Regression(base.Kind):
+    """Numbers of which no more is known."""
+
+    name = "regression"
+
+    def features(self, output):
+        return [output]
+
+    def log_terms(self, output, target):
+        raise _refusals.Refusal(
+            "a log-likelihood needs the variance of the targets "
+            "around an output of kind 'regression'. Pass `noise_variance`, or "
+            "a model with a second half of outputs for it and "
+            "`kind='mean_and_variance'`. Received: noise_variance=None"
+        )
+
+    def with_noise(self, variance):
+        return self if variance is None else _WithNoise(variance)
+
+
+class _WithNoise(normal.Normal):
+    """The means of normals of one known variance.
+
+    Args:
+        variance: Float above 0.
+    """
+
+    name = Regression.name
+
+    def __init__(self, variance):
+        self._variance = variance
+
+    def features(self, output):
+        return [output, ops.full_like(output, self._variance)]
+
+    def log_terms(self, output, target):
+        log_variance = ops.full_like(output, math.log(self._variance))
+        return likelihood.log_density(output, log_variance, target)

@@ -1,0 +1,111 @@
+"""What is said or known of each of several outputs, in their structure."""
+
+from keras import tree
+
+from kerasdrop import _refusals
+from kerasdrop.montecarlo.statistics import summaries
+from kerasdrop.montecarlo.statistics.kinds.table import KINDS
+
+
+def kinds(kind, outputs):
+    """The kind of each of the flat outputs.
+
+    Args:
+        kind: As `choosing.check` returns it.
+        outputs: A structure; what its leaves are does not matter.
+    """
+    return tree.flatten(_of_each(kind, outputs, kind, outputs))
+
+
+def _of_each(kind, outputs, all_kinds, all_outputs):
+    if isinstance(kind, str):
+        return tree.map_structure(lambda _: kind, outputs)
+    if isinstance(kind, dict):
+        fits = isinstance(outputs, dict) and set(outputs) == set(kind)
+        places = list(outputs) if fits else ()
+    else:
+        is_list = isinstance(outputs, (list, tuple))
+        fits = is_list and len(outputs) == len(kind)
+        places = range(len(kind))
+    if not fits:
+        raise _refusals.Refusal(
+            "a structure of kinds must have the structure of the "
+            "model's outputs, and name each output that has a name. Received: "
+            f"kind={all_kinds!r} for outputs "
+            f"{tree.map_structure(lambda _: '...', all_outputs)}"
+        )
+    each = {
+        place: _of_each(kind[place], outputs[place], all_kinds, all_outputs)
+        for place in places
+    }
+    return each if isinstance(kind, dict) else list(each.values())
+
+
+def of_some(structure, values):
+    """A structure of values, without the places where there is none.
+
+    Args:
+        structure: That of the outputs.
+        values: Flat list, None where there is no value.
+
+    Returns:
+        `structure` with the values for leaves, if there are all. Else dicts,
+        by name of output or by place in a list, of those that there are.
+    """
+    if all(value is not None for value in values):
+        return tree.pack_sequence_as(structure, values)
+    return _without_none(tree.pack_sequence_as(structure, values))
+
+
+def _without_none(structure):
+    if isinstance(structure, dict):
+        items = structure.items()
+    elif isinstance(structure, (list, tuple)):
+        items = enumerate(structure)
+    else:
+        return structure
+    some = {place: _without_none(one) for place, one in items}
+    return {
+        place: one for place, one in some.items() if one is not None
+    } or None
+
+
+def aligned(some, outputs):
+    """The flat list of what `of_some` made; None where there is no value.
+
+    Args:
+        some: As `of_some` returns it, or None.
+        outputs: A structure of the outputs.
+    """
+    if isinstance(outputs, dict):
+        places = sorted(outputs)
+    elif isinstance(outputs, (list, tuple)):
+        places = range(len(outputs))
+    else:
+        return [some]
+    flat = []
+    for place in places:
+        has_value = some is not None and (
+            place in some if isinstance(some, dict) else place < len(some)
+        )
+        one = some[place] if has_value else None
+        flat.extend(aligned(one, outputs[place]))
+    return flat
+
+
+def check(kind, statistics):
+    """Raises if what was predicted cannot be of its kind.
+
+    Args:
+        kind: As `choosing.check` returns it.
+        statistics: A dict of arrays, in the structure of the outputs.
+    """
+    means = statistics["mean"]
+    columns = {
+        name: aligned(some, means)
+        for name, some in statistics.items()
+        if name not in summaries.OF_ROWS
+    }
+    for place, name in enumerate(kinds(kind, means)):
+        found = {name: column[place] for name, column in columns.items()}
+        KINDS[name].check(found)

@@ -1,0 +1,29 @@
+"""Running means of what is not below 0, in memory that does not grow.
+
+Without a pivot: no more is their mean, by rounding neither, and a small one is
+as exact as a large one.
+"""
+
+from keras import ops
+
+
+def init(samples):
+    """The mean of the first samples, `(batch, samples, ...)`."""
+    return ops.mean(samples, axis=1)
+
+
+def update(mean, samples, count):
+    """The mean with samples added.
+
+    Args:
+        mean: `(batch, ...)`, of those before.
+        samples: `(batch, samples, ...)`.
+        count: `(batch, 1, ...)`, how many these make with those before.
+    """
+    share = float(samples.shape[1]) / per_row(count, mean)
+    return mean + (init(samples) - mean) * share
+
+
+def per_row(count, values):
+    """`(batch, 1, ...)` of as many axes as `values`."""
+    return ops.reshape(count, (-1, *(1,) * (len(values.shape) - 1)))
