@@ -229,11 +229,19 @@ def _wraps_dropout(layer):
 def holders_of(model, layers):
     """Ids of all layers of `model` that are or hold one of `layers`."""
     wanted = {id(layer) for layer in layers}
-    return {
-        id(layer)
-        for layer in keras_graph.all_layers(model)
-        if wanted & {id(sub) for sub in keras_graph.all_layers(layer)}
-    }
+    # From the inside out, so that one round is enough where nothing is shared.
+    found = [
+        (id(layer), set(map(id, model_tree.sublayers(layer))))
+        for layer in reversed(keras_graph.all_layers(model))
+    ]
+    holders, is_growing = set(), True
+    while is_growing:
+        size = len(holders)
+        for own, held in found:
+            if own in wanted or held & holders:
+                holders.add(own)
+        is_growing = len(holders) > size
+    return holders
 
 
 def is_traceable(model):

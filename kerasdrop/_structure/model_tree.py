@@ -1,10 +1,13 @@
 """Finds layers inside a model, with a path for each.
 
-What it reads of Keras' private names is in `sublayers` and `CONV_LSTM_CELL`;
+What it reads of Keras' private names is in `_listed` and `CONV_LSTM_CELL`;
 `tests/contracts/test_sublayers.py` pins it.
 """
 
+import contextlib
+import dataclasses
 import sys
+import threading
 
 import keras
 
@@ -17,11 +20,72 @@ CONV_LSTM_CELL = sys.modules[
 ].ConvLSTMCell
 
 
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What one walk through a model found: which layer holds which.
+
+    Attributes:
+        model: The model.
+        held: Dict from the id of each layer, that of the model included, to
+            the layer and a tuple of those that it holds itself.
+    """
+
+    model: keras.layers.Layer
+    held: dict
+
+    def is_final(self):
+        """Whether no layer can get another one: Keras forbids it once built."""
+        return all(layer.built for layer, _ in self.held.values())
+
+
+def survey(model):
+    """The `Survey` of a model as it is now."""
+    held = {}
+
+    def visit(layer):
+        if id(layer) not in held:
+            held[id(layer)] = (layer, tuple(_listed(layer)))
+            for sublayer in held[id(layer)][1]:
+                visit(sublayer)
+
+    visit(model)
+    return Survey(model, held)
+
+
+_current = threading.local()
+
+
+@contextlib.contextmanager
+def surveyed(model):
+    """Inside the block, in this thread, `model` is walked through once.
+
+    All that ask for its layers there share what that walk found; but not if a
+    layer is not built, which may make others when it is.
+    """
+    outer = getattr(_current, "survey", None)
+    if isinstance(model, keras.layers.Layer) and (
+        outer is None or outer.model is not model
+    ):
+        found = survey(model)
+        _current.survey = found if found.is_final() else None
+    try:
+        yield
+    finally:
+        _current.survey = outer
+
+
 def sublayers(layer):
     """The layers that `layer` holds itself, in the order it got them.
 
     As the public `Model.layers`, which layers that are no models lack.
     """
+    found = getattr(_current, "survey", None)
+    if found is not None and id(layer) in found.held:
+        return list(found.held[id(layer)][1])
+    return _listed(layer)
+
+
+def _listed(layer):
     return [
         sublayer
         for sublayer in layer._flatten_layers(

@@ -11,6 +11,7 @@ from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
 from kerasdrop._refusals import blame
+from kerasdrop._structure import model_tree
 from kerasdrop.layers.paths import name_scope
 from kerasdrop.layers.state import Cell
 from kerasdrop.montecarlo.engine.batches import Batches
@@ -369,7 +370,7 @@ class MonteCarlo(keras.Model):
                 each array; if outputs cannot be of the kind that they were
                 said to be.
         """
-        with blame(self._owner):
+        with blame(self._owner), model_tree.surveyed(self.model):
             data = self._batches(x, batch_size, first_row, rows, y, steps)
             statistics, _ = self._predict(data, verbose, callbacks)
         return statistics
@@ -446,7 +447,7 @@ class MonteCarlo(keras.Model):
                 "MonteCarlo: to evaluate, it needs a loss or metrics of its "
                 'own. Call `compile(loss="...", metrics=[...])` on it first.'
             )
-        with blame(self._owner):
+        with blame(self._owner), model_tree.surveyed(self.model):
             data = self._batches(x, batch_size, first_row, steps=steps)
             statistics, _ = self._predict(data, verbose, callbacks)
         mean = statistics["mean"]

@@ -4,6 +4,7 @@ import threading
 
 from kerasdrop import _checks
 from kerasdrop._refusals import blame
+from kerasdrop._structure import model_tree
 from kerasdrop.montecarlo.inspection import preconditions
 from kerasdrop.montecarlo.model import MonteCarlo
 from kerasdrop.montecarlo.samples_out import SamplesOut
@@ -94,41 +95,49 @@ def mc_predict(
     _checks.choice(on_interrupt, ("raise", "return"), _OWNER, "on_interrupt")
     verbose = _checks.verbosity(verbose, _OWNER)
     verify = _checks.flag(verify, _OWNER, "verify")
-    preconditions.check_model(model, _OWNER, vectorized)
-    settings = Settings.checked(
-        model,
-        _OWNER,
-        num_samples=num_samples,
-        plan=plan,
-        # Read in each call: the model may end in another layer than before.
-        kind=kind,
-        keep_samples=_are_needed(keep_samples, samples_out),
-        quantiles=quantiles,
-        noise_variance=noise_variance,
-        tolerance=tolerance,
-        memory_limit=memory_limit,
-        vectorized=vectorized,
-    )
-    predictive, lock = _predictive(model, settings)
-    if kind is None and verbose:
-        print(
-            f"mc_predict: kind={settings.kind!r}, read off the last layer "
-            f"of '{model.name}'. Pass `kind` if it is something else."
+    with model_tree.surveyed(model):
+        preconditions.check_model(model, _OWNER, vectorized)
+        settings = Settings.checked(
+            model,
+            _OWNER,
+            num_samples=num_samples,
+            plan=plan,
+            # Read in each call: the model may end in another layer than before.
+            kind=kind,
+            keep_samples=_are_needed(keep_samples, samples_out),
+            quantiles=quantiles,
+            noise_variance=noise_variance,
+            tolerance=tolerance,
+            memory_limit=memory_limit,
+            vectorized=vectorized,
         )
-    with lock, blame(_OWNER):
-        predictive.seed = seed
-        predictive.verify = verify
-        data = predictive._batches(x, batch_size, first_row, rows, y, steps)
-        if samples_out is not None:
-            samples_out = SamplesOut(
-                samples_out, data.num_rows, predictive.num_samples, _OWNER
+        predictive, lock = _predictive(model, settings)
+        if kind is None and verbose:
+            print(
+                f"mc_predict: kind={settings.kind!r}, read off the last "
+                f"layer of '{model.name}'. Pass `kind` if it is something else."
             )
-        statistics, num_drawn = predictive._predict(
-            data, verbose, on_interrupt=on_interrupt, samples_out=samples_out
-        )
-        return Predictive(
-            statistics, num_drawn, predictive.seed, settings.plan, settings.kind
-        )
+        with lock, blame(_OWNER):
+            predictive.seed = seed
+            predictive.verify = verify
+            data = predictive._batches(x, batch_size, first_row, rows, y, steps)
+            if samples_out is not None:
+                samples_out = SamplesOut(
+                    samples_out, data.num_rows, predictive.num_samples, _OWNER
+                )
+            statistics, num_drawn = predictive._predict(
+                data,
+                verbose,
+                on_interrupt=on_interrupt,
+                samples_out=samples_out,
+            )
+            return Predictive(
+                statistics,
+                num_drawn,
+                predictive.seed,
+                settings.plan,
+                settings.kind,
+            )
 
 
 class _MonteCarlo(MonteCarlo):
