@@ -17,6 +17,7 @@ endif
 jax := jax
 torch := torch==2.13.0
 ruff := ruff==0.17.5
+mypy := mypy==2.4.1
 
 # `make demo` runs on one backend, `make test` on all of them or on BACKEND.
 DEMO_BACKEND := $(or $(KERAS_BACKEND),jax)
@@ -40,7 +41,7 @@ help:
 	@echo "                and run examples/quickstart.py"
 	@echo "make test       run the tests on each backend; BACKEND=jax: on one"
 	@echo "make test-full  the same with the slow tests; records the result"
-	@echo "make lint       check style; make format: correct it"
+	@echo "make lint       check style and types; make format: correct style"
 	@echo "make bench      print the cost of the masks on each backend"
 	@echo "make build      build the wheel and the source archive into dist/"
 	@echo "make clean      remove .venv, dist and output"
@@ -59,6 +60,7 @@ test-full: compiler $(STAMP)-test-full
 lint: $(STAMP)-lint
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 format: $(STAMP)-lint
 	$(RUN) -m ruff check --fix .
@@ -109,7 +111,7 @@ $(STAMP)-test-full: $(STAMP)-test
 	@touch $@
 
 $(STAMP)-lint: $(SOURCES) | $(RUN)
-	$(INSTALL) "$(ruff)"
+	$(INSTALL) "$(ruff)" "$(mypy)"
 	@touch $@
 
 $(STAMP)-build: $(SOURCES) | $(RUN)

@@ -13,6 +13,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasdrop._types import Array
+from kerasdrop._types import Given
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
+
 NO_ROW_BEYOND = 2**31
 
 # A schedule is checked at these steps and around every step that its own
@@ -20,7 +25,7 @@ NO_ROW_BEYOND = 2**31
 _CHECKED_STEPS = (0, 1, 2, 3, 5, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 
 
-def is_number(value):
+def is_number(value: Given) -> bool:
     """Whether `value` is one real number (a `bool` is not)."""
     if isinstance(value, (bool, np.bool_)):
         return False
@@ -29,7 +34,7 @@ def is_number(value):
     return isinstance(value, numbers.Real)
 
 
-def plain(value, owner, name="rate"):
+def plain(value: Given, owner: str, name: str = "rate") -> Given:
     """A scalar tensor as a NumPy number; anything else as it is.
 
     Raises:
@@ -49,7 +54,7 @@ def plain(value, owner, name="rate"):
         ) from error
 
 
-def rate(value, owner, name="rate"):
+def rate(value: Given, owner: str, name: str = "rate") -> float:
     """Returns `value` as a float in [0, 1], or raises."""
     value = plain(value, owner, name)
     if not is_number(value):
@@ -68,7 +73,7 @@ def rate(value, owner, name="rate"):
     return number
 
 
-def rate_to_set(value, owner):
+def rate_to_set(value: Given, owner: str) -> float:
     """As `rate`, where a schedule comes too late."""
     if is_schedule(value):
         raise ValueError(
@@ -80,7 +85,7 @@ def rate_to_set(value, owner):
     return rate(value, owner)
 
 
-def inner_rate(value, owner):
+def inner_rate(value: Given, owner: str) -> float:
     """As `rate`, of what a learned one begins with: above 0 and below 1."""
     if not is_number(value) or not 0.0 < float(value) < 1.0:
         raise ValueError(
@@ -91,11 +96,11 @@ def inner_rate(value, owner):
     return float(value)
 
 
-def is_schedule(value):
+def is_schedule(value: Given) -> bool:
     return isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
 
 
-def schedule(value, owner, name="rate"):
+def schedule(value: Given, owner: str, name: str = "rate") -> Given:
     """Checks that a schedule stays in [0, 1] and returns it.
 
     A compiled step cannot raise, so a schedule is evaluated here at the steps
@@ -116,7 +121,7 @@ def schedule(value, owner, name="rate"):
     return value
 
 
-def _values_at(schedule, steps):
+def _values_at(schedule: Given, steps: Array) -> Array:
     """The values of a schedule at an array of steps: an array.
 
     At once where the schedule takes an array; else, if it has a condition on
@@ -132,7 +137,7 @@ def _values_at(schedule, steps):
     return np.array([ops.convert_to_numpy(value) for value in one_by_one])
 
 
-def _steps_to_check(value):
+def _steps_to_check(value: Given) -> Array:
     steps = set(_CHECKED_STEPS)
     try:
         config = value.get_config()
@@ -148,7 +153,7 @@ def _steps_to_check(value):
     return np.array(sorted(steps), "int32")
 
 
-def _numbers_in(config):
+def _numbers_in(config: Given) -> list[float]:
     if is_number(config):
         number = float(config)
         return [number] if math.isfinite(number) else []
@@ -159,7 +164,7 @@ def _numbers_in(config):
     return []
 
 
-def seed(value, owner):
+def seed(value: Given, owner: str) -> int | None:
     """Returns `value` as an int or None, or raises."""
     if value is None:
         return None
@@ -172,7 +177,7 @@ def seed(value, owner):
     return int(value)
 
 
-def positive_integer(value, owner, name):
+def positive_integer(value: Given, owner: str, name: str) -> int:
     is_integer = isinstance(value, numbers.Integral)
     if not is_integer or isinstance(value, (bool, np.bool_)) or value < 1:
         raise ValueError(
@@ -182,7 +187,7 @@ def positive_integer(value, owner, name):
     return int(value)
 
 
-def step(value, owner, name):
+def step(value: Given, owner: str, name: str) -> int:
     """Returns `value` as an integer of at least 0, or raises."""
     is_integer = isinstance(value, numbers.Integral)
     if not is_integer or isinstance(value, (bool, np.bool_)) or value < 0:
@@ -193,7 +198,7 @@ def step(value, owner, name):
     return int(value)
 
 
-def row(value, owner, name):
+def row(value: Given, owner: str, name: str) -> int:
     """Returns the number of a row as an integer, or raises."""
     if step(value, owner, name) >= NO_ROW_BEYOND:
         raise ValueError(
@@ -203,7 +208,7 @@ def row(value, owner, name):
     return int(value)
 
 
-def rows(value, owner):
+def rows(value: Given, owner: str) -> Array:
     """Returns the numbers of rows as an int32 array, or raises."""
     array = np.asarray(value)
     is_legal = array.ndim == 1 and np.issubdtype(array.dtype, np.integer)
@@ -215,7 +220,9 @@ def rows(value, owner):
     return array.astype("int32")
 
 
-def number(value, owner, name, minimum=-math.inf):
+def number(
+    value: Given, owner: str, name: str, minimum: float = -math.inf
+) -> float:
     """Returns `value` as a finite float of at least `minimum`, or raises."""
     finite = is_number(value) and math.isfinite(value)
     if not finite or value < minimum:
@@ -229,7 +236,7 @@ def number(value, owner, name, minimum=-math.inf):
     return float(value)
 
 
-def between_0_and_1(value, owner, name):
+def between_0_and_1(value: Given, owner: str, name: str) -> float:
     if not is_number(value) or not 0.0 < float(value) < 1.0:
         raise ValueError(
             f"{owner}: argument `{name}` must be a number between 0 and 1, "
@@ -238,12 +245,12 @@ def between_0_and_1(value, owner, name):
     return float(value)
 
 
-def exact_fraction(value):
+def exact_fraction(value: Given) -> fractions.Fraction:
     """The decimal number that a float was written as: .55 is 11/20."""
     return fractions.Fraction(repr(float(value)))
 
 
-def positive_number(value, owner, name):
+def positive_number(value: Given, owner: str, name: str) -> float:
     if not is_number(value) or not 0.0 < float(value) < math.inf:
         raise ValueError(
             f"{owner}: argument `{name}` must be a number above 0. Received: "
@@ -252,7 +259,9 @@ def positive_number(value, owner, name):
     return float(value)
 
 
-def choice(value, choices, owner, name):
+def choice(
+    value: Given, choices: tuple[str, ...], owner: str, name: str
+) -> str:
     if not isinstance(value, str) or value not in choices:
         expected = " or ".join(f'"{choice}"' for choice in choices)
         raise ValueError(
@@ -262,7 +271,7 @@ def choice(value, choices, owner, name):
     return value
 
 
-def verbosity(value, owner):
+def verbosity(value: Given, owner: str) -> int:
     """Returns a `verbose` of Keras as the number that it stands for."""
     if not isinstance(value, str) and value in (0, 1, 2):
         return int(value)
@@ -274,7 +283,7 @@ def verbosity(value, owner):
     return 1
 
 
-def data_format(value, owner):
+def data_format(value: Given, owner: str) -> str:
     """Returns a data format, that of the Keras configuration for None."""
     if value is None:
         return keras.config.image_data_format()
@@ -282,13 +291,13 @@ def data_format(value, owner):
     return choice(value, formats, owner, "data_format")
 
 
-def sizes(value, count, owner, name):
+def sizes(value: Given, count: int, owner: str, name: str) -> tuple[int, ...]:
     """Returns a tuple of `count` integers of at least 1; one is all of them."""
-    listed = list(value) if np.iterable(value) else [value] * count
+    listed: list[Given] = list(value) if np.iterable(value) else [value] * count
     legal = len(listed) == count and all(
         isinstance(size, numbers.Integral)
         and not isinstance(size, (bool, np.bool_))
-        and size >= 1
+        and size >= 1  # type: ignore[operator]
         for size in listed
     )
     if not legal:
@@ -299,7 +308,7 @@ def sizes(value, count, owner, name):
     return tuple(int(size) for size in listed)
 
 
-def sequence(value, owner, name):
+def sequence(value: Given, owner: str, name: str) -> list[Given]:
     """Returns `value` as a list, or raises."""
     if isinstance(value, (str, dict)) or not np.iterable(value):
         raise ValueError(
@@ -309,7 +318,7 @@ def sequence(value, owner, name):
     return list(value)
 
 
-def increasing_numbers(value, owner, name):
+def increasing_numbers(value: Given, owner: str, name: str) -> list[float]:
     """Returns a list of increasing numbers of at least 0, or raises.
 
     Whole ones become integers.
@@ -330,13 +339,13 @@ def increasing_numbers(value, owner, name):
     ]
 
 
-def boundaries(value, owner, name="boundaries"):
+def boundaries(value: Given, owner: str, name: str = "boundaries") -> list[int]:
     """Returns a list of increasing integers of at least 1, or raises."""
     listed = increasing_numbers(value, owner, name)
     return [positive_integer(number, owner, name) for number in listed]
 
 
-def axis(value, rank, owner):
+def axis(value: Given, rank: int, owner: str) -> int:
     """Checks that `value` is the number of an axis of an array."""
     is_integer = isinstance(value, numbers.Integral)
     if not is_integer or not -rank <= value < rank:
@@ -347,7 +356,7 @@ def axis(value, rank, owner):
     return int(value)
 
 
-def flag(value, owner, name):
+def flag(value: Given, owner: str, name: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(
             f"{owner}: argument `{name}` must be True or False. Received: "
@@ -356,7 +365,7 @@ def flag(value, owner, name):
     return bool(value)
 
 
-def noise_shape(value, owner):
+def noise_shape(value: Given, owner: str) -> Shape | None:
     """Returns `value` as a tuple of positive integers and None, or None."""
     if value is None:
         return None
@@ -380,7 +389,7 @@ def noise_shape(value, owner):
     return tuple(None if size is None else int(size) for size in value)
 
 
-def full_noise_shape(noise_shape, rank):
+def full_noise_shape(noise_shape: Shape, rank: int) -> Shape:
     """A noise shape with an entry for each axis, as Keras broadcasts it.
 
     A shorter one is that of the last axes. It may have no None, which Keras
@@ -396,7 +405,9 @@ def full_noise_shape(noise_shape, rank):
     return (1,) * missing + tuple(noise_shape)
 
 
-def noise_shape_fits(noise_shape, input_shape, owner):
+def noise_shape_fits(
+    noise_shape: Shape, input_shape: Shape, owner: str
+) -> None:
     """Checks a noise shape against the (partly known) shape of the inputs."""
     missing = len(input_shape) - len(noise_shape)
     fits = missing == 0 or (missing > 0 and None not in noise_shape)
@@ -417,7 +428,7 @@ def noise_shape_fits(noise_shape, input_shape, owner):
         )
 
 
-def float_inputs(inputs, owner):
+def float_inputs(inputs: Tensor, owner: str) -> None:
     """Checks that inputs are one tensor, of a floating-point dtype."""
     dtype = getattr(inputs, "dtype", None)
     if dtype is None:

@@ -1,6 +1,9 @@
 """Refusals: what inner functions raise, who is to blame, what they share."""
 
 import contextlib
+from collections.abc import Iterator
+
+import keras
 
 
 class Refusal(ValueError):
@@ -8,7 +11,7 @@ class Refusal(ValueError):
 
 
 @contextlib.contextmanager
-def blame(owner):
+def blame(owner: str) -> Iterator[None]:
     """Says in what is refused inside who refuses it.
 
     Args:
@@ -33,7 +36,7 @@ ONE_BY_ONE = (
 )
 
 
-def side_by_side(model, why):
+def side_by_side(model: keras.Model, why: str) -> ValueError:
     """The error for a model of which samples cannot run side by side.
 
     Args:

@@ -9,6 +9,8 @@ from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop import masks
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
 from kerasdrop.masks import int32
 
 __all__ = [
@@ -39,16 +41,21 @@ _SELU_LIMIT_SQUARED = _SELU_LIMIT**2
 _LOWEST_LOGIT = -1e30
 
 
-def _dtype(inputs):
+def _dtype(inputs: Tensor) -> str:
     return keras.backend.standardize_dtype(inputs.dtype)
 
 
-def _precise(inputs):
+def _precise(inputs: Tensor) -> str:
     """The dtype for scalars: float32 at least."""
     return "float64" if _dtype(inputs) == "float64" else "float32"
 
 
-def dropout(inputs, draw, rate, noise_shape=None):
+def dropout(
+    inputs: Tensor,
+    draw: masks.Draw,
+    rate: Tensor,
+    noise_shape: Shape | None = None,
+) -> Tensor:
     """`inputs * keep / (1 - rate)`; all zeros at rate 1.
 
     Args:
@@ -63,7 +70,12 @@ def dropout(inputs, draw, rate, noise_shape=None):
     return _backend.selected(keep, inputs * scale)
 
 
-def classic_dropout(inputs, draw, rate, noise_shape=None):
+def classic_dropout(
+    inputs: Tensor,
+    draw: masks.Draw,
+    rate: Tensor,
+    noise_shape: Shape | None = None,
+) -> Tensor:
     """`inputs * keep`.
 
     Args:
@@ -81,7 +93,7 @@ def classic_dropout(inputs, draw, rate, noise_shape=None):
     return _backend.selected(keep, inputs * ops.cast(scale, _dtype(inputs)))
 
 
-def classic_scaling(inputs, rate):
+def classic_scaling(inputs: Tensor, rate: Tensor) -> Tensor:
     """`inputs * (1 - rate)`: what classic dropout does at inference.
 
     Args:
@@ -95,7 +107,7 @@ def classic_scaling(inputs, rate):
     return inputs * ops.cast(kept, _dtype(inputs))
 
 
-def by_channel(inputs, data_format):
+def by_channel(inputs: Tensor, data_format: str) -> Shape:
     """The noise shape of one decision for each row and channel.
 
     Args:
@@ -109,7 +121,7 @@ def by_channel(inputs, data_format):
     return (None, *ones, None)
 
 
-def by_row(inputs):
+def by_row(inputs: Tensor) -> Shape:
     """The noise shape of one decision for each row.
 
     Args:
@@ -121,7 +133,7 @@ def by_row(inputs):
     return (None,) + (1,) * (len(inputs.shape) - 1)
 
 
-def over_steps(inputs):
+def over_steps(inputs: Tensor) -> Shape:
     """The noise shape of one decision for all steps, axis 1, of a unit.
 
     Args:
@@ -133,7 +145,9 @@ def over_steps(inputs):
     return (None, 1) + (None,) * (len(inputs.shape) - 2)
 
 
-def drop_path(inputs, draw, rate, scaling="inverted"):
+def drop_path(
+    inputs: Tensor, draw: masks.Draw, rate: Tensor, scaling: str = "inverted"
+) -> Tensor:
     """Drops whole rows: by `dropout` or, with "classic", `classic_dropout`.
 
     Args:
@@ -145,7 +159,13 @@ def drop_path(inputs, draw, rate, scaling="inverted"):
     return drop(inputs, draw, rate, by_row(inputs))
 
 
-def drop_block(inputs, draw, rate, block_size, data_format="channels_last"):
+def drop_block(
+    inputs: Tensor,
+    draw: masks.Draw,
+    rate: Tensor,
+    block_size: tuple[int, ...],
+    data_format: str = "channels_last",
+) -> Tensor:
     """Drops blocks of each channel; a row is divided by its kept share.
 
     A block begins at each place where it fits with the probability
@@ -179,7 +199,12 @@ def drop_block(inputs, draw, rate, block_size, data_format="channels_last"):
     return _backend.selected(keep, inputs * scale)
 
 
-def alpha_dropout(inputs, draw, rate, noise_shape=None):
+def alpha_dropout(
+    inputs: Tensor,
+    draw: masks.Draw,
+    rate: Tensor,
+    noise_shape: Shape | None = None,
+) -> Tensor:
     """Dropped units go to SELU's limit; mean 0 and variance 1 are kept.
 
     `y = a * (x if kept else limit) + b` with
@@ -208,7 +233,7 @@ def alpha_dropout(inputs, draw, rate, noise_shape=None):
     return a * ops.where(keep, inputs, limit) + b
 
 
-def gaussian_dropout(inputs, draw, rate):
+def gaussian_dropout(inputs: Tensor, draw: masks.Draw, rate: Tensor) -> Tensor:
     """`inputs * N(1, rate / (1 - rate))` (Srivastava et al. 2014, section 10).
 
     Args:
@@ -227,7 +252,9 @@ def gaussian_dropout(inputs, draw, rate):
     )
 
 
-def gaussian_noise(inputs, draw, standard_deviation):
+def gaussian_noise(
+    inputs: Tensor, draw: masks.Draw, standard_deviation: Tensor
+) -> Tensor:
     """`inputs + N(0, standard_deviation ** 2)`.
 
     Args:
@@ -242,7 +269,7 @@ def gaussian_noise(inputs, draw, standard_deviation):
     return inputs + ops.cast(noise, _dtype(inputs))
 
 
-def normal(draw, inputs):
+def normal(draw: masks.Draw, inputs: Tensor) -> Tensor:
     """Standard normal numbers of the shape of `inputs`, float32 or float64.
 
     By inversion, one word for each: so stratified words make stratified
@@ -267,7 +294,13 @@ def normal(draw, inputs):
     return factor * ops.erfinv(_fused_uniform(inputs, *draw[:5], None))
 
 
-def concrete_dropout(inputs, draw, logit, temperature=0.1, noise_shape=None):
+def concrete_dropout(
+    inputs: Tensor,
+    draw: masks.Draw,
+    logit: Tensor,
+    temperature: float = 0.1,
+    noise_shape: Shape | None = None,
+) -> Tensor:
     """`inputs * (1 - z) / (1 - rate)`, z between 0 and 1 and mostly near them.
 
     `z = sigmoid((logit + log(u / (1 - u))) / temperature)`, with u uniform in
@@ -291,7 +324,9 @@ def concrete_dropout(inputs, draw, logit, temperature=0.1, noise_shape=None):
     return inputs * ops.cast(noise, _dtype(inputs))
 
 
-def drop_connect(inputs, kernel, draw, rate):
+def drop_connect(
+    inputs: Tensor, kernel: Tensor, draw: masks.Draw, rate: Tensor
+) -> Tensor:
     """`inputs @ (kernel * keep / (1 - rate))`, each row with a mask of its own.
 
     Args:
@@ -309,7 +344,15 @@ def drop_connect(inputs, kernel, draw, rate):
     return ops.einsum("b...i,bio->b...o", inputs, kernels)
 
 
-def _uniform(inputs, key, index, rows, set_size, num_samples, noise_shape):
+def _uniform(
+    inputs: Tensor,
+    key: Tensor,
+    index: Tensor,
+    rows: Tensor,
+    set_size: int | None,
+    num_samples: int,
+    noise_shape: Shape,
+) -> Tensor:
     """Uniform numbers in (-1, 1): of the shape of `inputs`, or of the noise."""
     draw = masks.Draw(key, index, rows, set_size, num_samples)
     word = masks.words(*masks.for_noise(inputs, draw, noise_shape))

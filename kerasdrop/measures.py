@@ -20,6 +20,9 @@ from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import estimates
 from kerasdrop._formulas import target_shapes
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Namespace
+from kerasdrop._types import Tensor
 from kerasdrop.masks import plans
 
 __all__ = [
@@ -39,7 +42,7 @@ __all__ = [
 ]
 
 
-def entropy(probabilities):
+def entropy(probabilities: ArrayLike) -> Tensor:
     """Shannon entropy of each distribution, in nats.
 
     From 0, one class is certain, to `log(classes)`, all are equal.
@@ -57,7 +60,7 @@ def entropy(probabilities):
     return categorical.entropy(p)
 
 
-def confidence(probabilities):
+def confidence(probabilities: ArrayLike) -> Tensor:
     """The probability of the most probable class.
 
     Args:
@@ -73,7 +76,7 @@ def confidence(probabilities):
     return xp.max(p, axis=-1)
 
 
-def predictive_entropy(samples, axis=1):
+def predictive_entropy(samples: ArrayLike, axis: int = 1) -> Tensor:
     """Entropy of the mean of the samples: all of the uncertainty.
 
     Args:
@@ -94,7 +97,7 @@ def predictive_entropy(samples, axis=1):
     return categorical.entropy(xp.mean(p, axis=0))
 
 
-def expected_entropy(samples, axis=1):
+def expected_entropy(samples: ArrayLike, axis: int = 1) -> Tensor:
     """Mean of the entropies of the samples: the part due to the data.
 
     Args:
@@ -114,7 +117,7 @@ def expected_entropy(samples, axis=1):
     return xp.mean(categorical.entropy(p), axis=0)
 
 
-def mutual_information(samples, axis=1):
+def mutual_information(samples: ArrayLike, axis: int = 1) -> Tensor:
     """Predictive less expected entropy: the part due to the model (BALD).
 
     It is computed as the mean divergence of the samples from their mean, which
@@ -147,7 +150,7 @@ def mutual_information(samples, axis=1):
     return xp.mean(categorical.divergence(p, mean), axis=0)
 
 
-def votes(samples, axis=1):
+def votes(samples: ArrayLike, axis: int = 1) -> Tensor:
     """How many samples find each class the most probable; the first of equals.
 
     Args:
@@ -164,7 +167,7 @@ def votes(samples, axis=1):
     return _votes(xp, p)
 
 
-def variation_ratio(samples, axis=1):
+def variation_ratio(samples: ArrayLike, axis: int = 1) -> Tensor:
     """The part of the samples that does not vote with the majority.
 
     Args:
@@ -184,7 +187,7 @@ def variation_ratio(samples, axis=1):
     return 1.0 - xp.max(_votes(xp, p), axis=-1) / p.shape[0]
 
 
-def probability_variation_ratio(samples, axis=1):
+def probability_variation_ratio(samples: ArrayLike, axis: int = 1) -> Tensor:
     """One less the confidence of the mean: votes counted by probability.
 
     Args:
@@ -201,7 +204,7 @@ def probability_variation_ratio(samples, axis=1):
     return 1.0 - xp.max(xp.mean(p, axis=0), axis=-1)
 
 
-def disagreement(samples, axis=1):
+def disagreement(samples: ArrayLike, axis: int = 1) -> Tensor:
     """The part of the pairs of samples whose votes differ.
 
     Args:
@@ -222,7 +225,9 @@ def disagreement(samples, axis=1):
     return 1.0 - agreeing / (count * (count - 1))
 
 
-def epistemic_variance(means, axis=1, plan="independent"):
+def epistemic_variance(
+    means: Tensor, axis: int = 1, plan: str = "independent"
+) -> Tensor:
     """Variance of the samples' means: the part due to the model.
 
     Args:
@@ -262,7 +267,7 @@ def epistemic_variance(means, axis=1, plan="independent"):
     return estimates.variance(plan, seen)
 
 
-def aleatoric_variance(variances, axis=1):
+def aleatoric_variance(variances: Tensor, axis: int = 1) -> Tensor:
     """Mean of the samples' variances: the part due to the data.
 
     Args:
@@ -285,7 +290,9 @@ def aleatoric_variance(variances, axis=1):
     return xp.mean(variances, axis=0)
 
 
-def total_variance(means, variances, axis=1, plan="independent"):
+def total_variance(
+    means: Tensor, variances: Tensor, axis: int = 1, plan: str = "independent"
+) -> Tensor:
     """Variance of the mixture of the samples: the sum of both parts.
 
     Args:
@@ -312,7 +319,7 @@ def total_variance(means, variances, axis=1, plan="independent"):
     return epistemic + aleatoric
 
 
-def sharpness(variance):
+def sharpness(variance: Tensor) -> Tensor:
     """Root of the mean variance: how narrow predictions are, right or wrong.
 
     Args:
@@ -334,11 +341,13 @@ def sharpness(variance):
     return xp.sqrt(mean)
 
 
-def _votes(xp, samples):
+def _votes(xp: Namespace, samples: ArrayLike) -> Tensor:
     return xp.sum(categorical.first_largest(samples), axis=0)
 
 
-def _samples(samples, axis, owner):
+def _samples(
+    samples: ArrayLike, axis: int, owner: str
+) -> tuple[Namespace, Tensor]:
     """The namespace, and probabilities `(samples, rows, ..., classes)`."""
     xp, p = arrays.floats(samples)
     if len(p.shape) < 3:
@@ -358,7 +367,9 @@ def _samples(samples, axis, owner):
     return xp, _samples_first(xp, p, axis, owner)
 
 
-def _samples_first(xp, samples, axis, owner):
+def _samples_first(
+    xp: Namespace, samples: ArrayLike, axis: int, owner: str
+) -> Tensor:
     rank = len(samples.shape)
     _checks.axis(axis, rank, owner)
     if not samples.shape[axis]:
@@ -370,7 +381,7 @@ def _samples_first(xp, samples, axis, owner):
     return xp.moveaxis(samples, axis, 0)
 
 
-def _at_least_two(samples, owner):
+def _at_least_two(samples: ArrayLike, owner: str) -> int:
     count = samples.shape[0]
     if count < 2:
         raise ValueError(

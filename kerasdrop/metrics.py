@@ -27,6 +27,10 @@ from kerasdrop import calibration
 from kerasdrop import measures
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import two_part
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.calibration import binning
 from kerasdrop.calibration import scores
 
@@ -52,7 +56,7 @@ class _Mean(keras.metrics.MeanMetricWrapper):
     For a score whose best is 0, that would be praise.
     """
 
-    def result(self):
+    def result(self) -> Tensor:
         """The mean of the rows so far; NaN if there are none."""
         return ops.divide(self.total, ops.cast(self.count, self.dtype))
 
@@ -60,17 +64,17 @@ class _Mean(keras.metrics.MeanMetricWrapper):
 class _MeanOfClasses(_Mean):
     """The mean of a score of probabilities; `_score` is the function."""
 
-    def __init__(self, from_logits, name, dtype):
+    def __init__(self, from_logits: bool, name: str, dtype: str | None) -> None:
         super().__init__(self._values, name=name, dtype=dtype)
         self.from_logits = _checks.flag(
             from_logits, type(self).__name__, "from_logits"
         )
 
-    def _values(self, y_true, y_pred):
+    def _values(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         p = _probabilities(y_pred, self.from_logits, self.dtype)
         return self._score(y_true, p)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "name": self.name,
             "dtype": self.dtype,
@@ -99,17 +103,20 @@ class NegativeLogLikelihood(_MeanOfClasses):
     """
 
     def __init__(
-        self, from_logits=False, name="negative_log_likelihood", dtype=None
-    ):
+        self,
+        from_logits: bool = False,
+        name: str = "negative_log_likelihood",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(from_logits, name, dtype)
 
-    def _values(self, y_true, y_pred):
+    def _values(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         if not self.from_logits:
             return super()._values(y_true, y_pred)
         logits = _logits(y_pred, self.dtype)
         return scores.log_loss_of_logits(y_true, logits, type(self).__name__)
 
-    def _score(self, y_true, p):
+    def _score(self, y_true: Tensor, p: Tensor) -> Tensor:
         return calibration.negative_log_likelihood(y_true, p, reduction=None)
 
 
@@ -123,10 +130,15 @@ class BrierScore(_MeanOfClasses):
         dtype: The dtype of the sums; None for that of Keras.
     """
 
-    def __init__(self, from_logits=False, name="brier_score", dtype=None):
+    def __init__(
+        self,
+        from_logits: bool = False,
+        name: str = "brier_score",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(from_logits, name, dtype)
 
-    def _score(self, y_true, p):
+    def _score(self, y_true: Tensor, p: Tensor) -> Tensor:
         return calibration.brier_score(y_true, p, reduction=None)
 
 
@@ -142,10 +154,15 @@ class Entropy(_MeanOfClasses):
         dtype: The dtype of the sums; None for that of Keras.
     """
 
-    def __init__(self, from_logits=False, name="entropy", dtype=None):
+    def __init__(
+        self,
+        from_logits: bool = False,
+        name: str = "entropy",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(from_logits, name, dtype)
 
-    def _score(self, y_true, p):
+    def _score(self, y_true: Tensor, p: Tensor) -> Tensor:
         return measures.entropy(p)
 
 
@@ -161,10 +178,15 @@ class Confidence(_MeanOfClasses):
         dtype: The dtype of the sums; None for that of Keras.
     """
 
-    def __init__(self, from_logits=False, name="confidence", dtype=None):
+    def __init__(
+        self,
+        from_logits: bool = False,
+        name: str = "confidence",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(from_logits, name, dtype)
 
-    def _score(self, y_true, p):
+    def _score(self, y_true: Tensor, p: Tensor) -> Tensor:
         return measures.confidence(p)
 
 
@@ -184,11 +206,11 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 
     def __init__(
         self,
-        num_bins=15,
-        from_logits=False,
-        name="expected_calibration_error",
-        dtype=None,
-    ):
+        num_bins: int = 15,
+        from_logits: bool = False,
+        name: str = "expected_calibration_error",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(name=name, dtype=dtype)
         owner = type(self).__name__
         self.num_bins = _checks.positive_integer(num_bins, owner, "num_bins")
@@ -197,7 +219,12 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             (3, num_bins), "zeros", self.dtype, name="sums"
         )
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(
+        self,
+        y_true: Tensor,
+        y_pred: Tensor,
+        sample_weight: ArrayLike | None = None,
+    ) -> None:
         """Adds the rows of a batch.
 
         Args:
@@ -219,12 +246,12 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         )
         self.sums.assign_add(ops.cast(sums, self.dtype))
 
-    def result(self):
+    def result(self) -> Tensor:
         """The error of the rows so far; NaN if there are none."""
         sums = ops.convert_to_tensor(self.sums)
         return binning.error_of(sums, type(self).__name__)
 
-    def reliability(self):
+    def reliability(self) -> binning.Reliability:
         """The rows so far as `calibration.Reliability`, for a plot.
 
         Returns:
@@ -232,7 +259,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         """
         return binning.reliability_of(ops.convert_to_numpy(self.sums))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "name": self.name,
             "dtype": self.dtype,
@@ -244,19 +271,19 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 class _MeanOfNormals(_Mean):
     """The mean of a score of two-part outputs; `_score` is the function."""
 
-    def __init__(self, kind, name, dtype):
+    def __init__(self, kind: Given, name: str, dtype: str | None) -> None:
         super().__init__(self._values, name=name, dtype=dtype)
         self.kind = _checks.choice(
             kind, two_part.KINDS, type(self).__name__, "kind"
         )
 
-    def _values(self, y_true, y_pred):
+    def _values(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         y_pred = _as_dtype(y_pred, self.dtype)
         with _refusals.blame(type(self).__name__):
             mean, variance = two_part.parts(y_pred, self.kind)
         return self._score(y_true, mean, variance)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"name": self.name, "dtype": self.dtype, "kind": self.kind}
 
 
@@ -273,20 +300,23 @@ class GaussianNegativeLogLikelihood(_MeanOfNormals):
     """
 
     def __init__(
-        self, kind, name="gaussian_negative_log_likelihood", dtype=None
-    ):
+        self,
+        kind: Given,
+        name: str = "gaussian_negative_log_likelihood",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(kind, name, dtype)
 
-    def _values(self, y_true, y_pred):
+    def _values(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         if not two_part.holds_logs(self.kind):
             return super()._values(y_true, y_pred)
         owner = type(self).__name__
         y_pred = _as_dtype(y_pred, self.dtype)
         with _refusals.blame(owner):
-            parts = two_part.parts_in_logs(y_pred, self.kind)
-        return scores.log_loss_of_normal(y_true, *parts, owner)
+            mean, log = two_part.parts_in_logs(y_pred, self.kind)
+        return scores.log_loss_of_normal(y_true, mean, log, owner)
 
-    def _score(self, y_true, mean, variance):
+    def _score(self, y_true: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         return calibration.gaussian_negative_log_likelihood(
             y_true, mean, variance, reduction=None
         )
@@ -302,10 +332,12 @@ class GaussianCRPS(_MeanOfNormals):
         dtype: The dtype of the sums; None for that of Keras.
     """
 
-    def __init__(self, kind, name="gaussian_crps", dtype=None):
+    def __init__(
+        self, kind: Given, name: str = "gaussian_crps", dtype: str | None = None
+    ) -> None:
         super().__init__(kind, name, dtype)
 
-    def _score(self, y_true, mean, variance):
+    def _score(self, y_true: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         return calibration.gaussian_crps(y_true, mean, variance, reduction=None)
 
 
@@ -319,26 +351,30 @@ class Sharpness(_MeanOfNormals):
         dtype: The dtype of the sums; None for that of Keras.
     """
 
-    def __init__(self, kind, name="sharpness", dtype=None):
+    def __init__(
+        self, kind: Given, name: str = "sharpness", dtype: str | None = None
+    ) -> None:
         super().__init__(kind, name, dtype)
 
-    def _score(self, y_true, mean, variance):
+    def _score(self, y_true: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         xp, variance = arrays.floats(variance)
         return arrays.checked_variance(xp, variance, type(self).__name__)
 
-    def result(self):
+    def result(self) -> Tensor:
         """The root of the mean variance so far."""
         return measures.sharpness(super().result())
 
 
 class _MeanOfIntervals(_MeanOfNormals):
-    def __init__(self, kind, level, name, dtype):
+    def __init__(
+        self, kind: Given, level: float, name: str, dtype: str | None
+    ) -> None:
         super().__init__(kind, name, dtype)
         self.level = _checks.between_0_and_1(
             level, type(self).__name__, "level"
         )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "level": self.level}
 
 
@@ -354,10 +390,16 @@ class IntervalCoverage(_MeanOfIntervals):
         dtype: The dtype of the sums; None for that of Keras.
     """
 
-    def __init__(self, kind, level=0.9, name="interval_coverage", dtype=None):
+    def __init__(
+        self,
+        kind: Given,
+        level: float = 0.9,
+        name: str = "interval_coverage",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(kind, level, name, dtype)
 
-    def _score(self, y_true, mean, variance):
+    def _score(self, y_true: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         interval = calibration.gaussian_interval(mean, variance, self.level)
         return calibration.interval_coverage(y_true, *interval, reduction=None)
 
@@ -373,28 +415,36 @@ class IntervalScore(_MeanOfIntervals):
         dtype: The dtype of the sums; None for that of Keras.
     """
 
-    def __init__(self, kind, level=0.9, name="interval_score", dtype=None):
+    def __init__(
+        self,
+        kind: Given,
+        level: float = 0.9,
+        name: str = "interval_score",
+        dtype: str | None = None,
+    ) -> None:
         super().__init__(kind, level, name, dtype)
 
-    def _score(self, y_true, mean, variance):
+    def _score(self, y_true: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         interval = calibration.gaussian_interval(mean, variance, self.level)
         return calibration.interval_score(
             y_true, *interval, self.level, reduction=None
         )
 
 
-def _as_dtype(y_pred, dtype):
+def _as_dtype(y_pred: Tensor, dtype: str | None) -> Tensor:
     # Half precision is for layers: sums and logarithms are in the metric's.
     return ops.cast(y_pred, dtype) if arrays.is_tensor(y_pred) else y_pred
 
 
-def _probabilities(y_pred, from_logits, dtype):
+def _probabilities(
+    y_pred: Tensor, from_logits: bool, dtype: str | None
+) -> Tensor:
     if not from_logits:
         return _as_dtype(y_pred, dtype)
     return ops.softmax(_logits(y_pred, dtype), axis=-1)
 
 
-def _logits(y_pred, dtype):
+def _logits(y_pred: Tensor, dtype: str | None) -> Tensor:
     """Logits of two classes at least; a single one is that of the second."""
     logits = ops.cast(ops.convert_to_tensor(y_pred), dtype)
     if logits.shape[-1] != 1:

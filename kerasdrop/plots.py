@@ -12,6 +12,10 @@ import numpy as np
 from keras import ops
 
 from kerasdrop import calibration
+from kerasdrop._types import Array
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 
 __all__ = [
     "ood_detection",
@@ -22,7 +26,9 @@ __all__ = [
 ]
 
 
-def reliability(data, ax=None, label=None):
+def reliability(
+    data: Given, ax: Given = None, label: str | None = None
+) -> Given:
     """What was promised against what came true, bin by bin.
 
     On the diagonal they agree; below it the predictions are too confident. The
@@ -55,7 +61,9 @@ def reliability(data, ax=None, label=None):
     return ax
 
 
-def risk_coverage(data, ax=None, label=None):
+def risk_coverage(
+    data: Given, ax: Given = None, label: str | None = None
+) -> Given:
     """The mean error of the rows kept, over the part of the rows kept.
 
     Args:
@@ -79,8 +87,12 @@ def risk_coverage(data, ax=None, label=None):
 
 
 def ood_detection(
-    usual, shifted, ax=None, labels=("usual", "shifted"), bins=30
-):
+    usual: Array,
+    shifted: Array,
+    ax: Given = None,
+    labels: ArrayLike = ("usual", "shifted"),
+    bins: int = 30,
+) -> Given:
     """The histograms of an uncertainty in two sets, each by its part.
 
     Args:
@@ -124,7 +136,13 @@ def ood_detection(
     return ax
 
 
-def predictive_intervals(x, mean, variance, levels=(0.5, 0.9), ax=None):
+def predictive_intervals(
+    x: ArrayLike,
+    mean: Tensor,
+    variance: Tensor,
+    levels: tuple[float, ...] = (0.5, 0.9),
+    ax: Given = None,
+) -> Given:
     """The mean and central intervals of normals, over one input.
 
     Args:
@@ -174,7 +192,7 @@ def predictive_intervals(x, mean, variance, levels=(0.5, 0.9), ax=None):
     return ax
 
 
-def rate_history(history, ax=None):
+def rate_history(history: Given, ax: Given = None) -> Given:
     """The dropout rate of each layer over the epochs.
 
     Args:
@@ -189,7 +207,7 @@ def rate_history(history, ax=None):
         ValueError: If no rates were logged.
         ImportError: If matplotlib is not installed.
     """
-    logs = getattr(history, "history", history)
+    logs: Given = getattr(history, "history", history)
     rates = {
         name.removeprefix("rate/"): values
         for name, values in logs.items()
@@ -209,7 +227,7 @@ def rate_history(history, ax=None):
     return ax
 
 
-def _axes(ax):
+def _axes(ax: Given) -> Given:
     if ax is not None:
         return ax
     try:
@@ -222,7 +240,7 @@ def _axes(ax):
     return plt.subplots(layout="constrained")[1]
 
 
-def _check(data, kind, owner):
+def _check(data: Given, kind: type, owner: str) -> None:
     if not isinstance(data, kind):
         raise ValueError(
             f"{owner}: argument `data` must be a `{kind.__name__}`, as "
@@ -231,7 +249,7 @@ def _check(data, kind, owner):
         )
 
 
-def _column(name, value, owner):
+def _column(name: str, value: Given, owner: str) -> Array:
     value = np.asarray(ops.convert_to_numpy(value), "float64")
     if value.ndim == 2 and value.shape[1] == 1:
         value = value[:, 0]

@@ -1,14 +1,19 @@
 """What `mc_predict` returns."""
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 
 import numpy as np
 from keras import tree
 
+from kerasdrop._types import Array
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+
 __all__ = ["Predictive"]
 
 
-class Predictive(Mapping):
+class Predictive(Mapping[str, Structure]):
     """Statistics of a predictive distribution: a read-only mapping.
 
     Each statistic is an item and an attribute: `result["mean"]` is
@@ -27,7 +32,14 @@ class Predictive(Mapping):
             the same numbers again.
     """
 
-    def __init__(self, statistics, num_samples, seed, plan, kind):
+    def __init__(
+        self,
+        statistics: dict[str, Structure],
+        num_samples: int,
+        seed: int,
+        plan: str,
+        kind: Structure,
+    ) -> None:
         self.__dict__.update(
             _statistics=dict(statistics),
             num_samples=num_samples,
@@ -36,7 +48,7 @@ class Predictive(Mapping):
             kind=kind,
         )
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: Given) -> Structure:
         if isinstance(key, str):
             return self._statistics[key]
         return Predictive(
@@ -50,11 +62,11 @@ class Predictive(Mapping):
             self.kind,
         )
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Structure]:
         """The statistics as a dict."""
         return dict(self._statistics)
 
-    def to_dataframe(self):
+    def to_dataframe(self) -> Structure:
         """The statistics as a `pandas.DataFrame`, one line per row.
 
         A statistic of several numbers per row becomes as many columns, named
@@ -69,13 +81,13 @@ class Predictive(Mapping):
                 columns.update(_columns(label, array))
         return pandas.DataFrame(columns)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self._statistics)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._statistics)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Structure:
         if name in self.__dict__.get("_statistics", ()):
             return self._statistics[name]
         raise AttributeError(
@@ -84,15 +96,15 @@ class Predictive(Mapping):
             f"Received: {name!r}"
         )
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Given) -> None:
         raise AttributeError(
             f"A prediction is read-only. Received: {name} = {value!r}"
         )
 
-    def __dir__(self):
+    def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._statistics]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shapes = ", ".join(
             f"{name} {_shapes(value)}" for name, value in self.items()
         )
@@ -103,7 +115,7 @@ class Predictive(Mapping):
         )
 
 
-def _shapes(value):
+def _shapes(value: Given) -> Structure:
     if isinstance(value, np.ndarray):
         return value.shape
     if isinstance(value, dict):
@@ -111,7 +123,7 @@ def _shapes(value):
     return [_shapes(item) for item in value]
 
 
-def _columns(label, array):
+def _columns(label: str, array: Array) -> dict[str, Array]:
     if array.ndim == 1:
         return {label: array}
     return {

@@ -2,12 +2,15 @@
 
 import fnmatch
 import warnings
+from collections.abc import Sequence
 
 import keras
 
 from kerasdrop import _checks
 from kerasdrop._adapters import registry
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Found
+from kerasdrop._types import Given
 from kerasdrop.conversion import convert
 from kerasdrop.layers.base import StochasticLayer
 
@@ -16,7 +19,7 @@ __all__ = ["get_rates", "set_rates"]
 _CONVERT = "`model, report = kerasdrop.convert_dropout(model)`"
 
 
-def get_rates(model):
+def get_rates(model: keras.Model) -> dict[str, float]:
     """The current rate of each `kerasdrop` layer of a model.
 
     Layers inside other layers and models, subclassed ones too, are found if
@@ -40,7 +43,7 @@ def get_rates(model):
     return {path: layer.rate for path, layer in live_layers(model, "get_rates")}
 
 
-def set_rates(model, rate, layers=None):
+def set_rates(model: keras.Model, rate: Given, layers: Given = None) -> None:
     """Sets the rate of some or all `kerasdrop` layers of a model.
 
     Takes effect at once, in compiled functions too, without a retrace. Either
@@ -89,7 +92,9 @@ def set_rates(model, rate, layers=None):
     assign(assignments(model, rate, layers))
 
 
-def assignments(model, rate, layers=None):
+def assignments(
+    model: keras.Model, rate: Given, layers: Given = None
+) -> list[tuple[keras.layers.Layer, float]]:
     """What `set_rates` would set, checked without a look at any state.
 
     Args, raises: As `set_rates`.
@@ -114,7 +119,7 @@ def assignments(model, rate, layers=None):
     return [(layer, number) for _, layer, number in found]
 
 
-def assign(found):
+def assign(found: list[tuple[keras.layers.Layer, float]]) -> None:
     """Sets the rates that `assignments` found: all, or after an error none."""
     for layer, _ in found:
         # On JAX, inside an epoch: the layer says what to do.
@@ -123,7 +128,7 @@ def assign(found):
         layer.rate = number
 
 
-def settable_layers(model, layers, owner):
+def settable_layers(model: keras.Model, layers: Given, owner: str) -> Found:
     """The layers whose rates `set_rates` would set, for repeated setting.
 
     Args, raises: As `set_rates`.
@@ -141,12 +146,12 @@ def settable_layers(model, layers, owner):
     return selected
 
 
-def live_layers(model, owner):
+def live_layers(model: keras.Model, owner: str) -> Found:
     """The layers of kerasdrop in a model: list of (path, layer), or raises."""
     return _ours(_candidates(model, owner))
 
 
-def _candidates(model, owner):
+def _candidates(model: keras.Model, owner: str) -> Found:
     """Every dropout layer, stock ones too, as (path, layer); ours among them.
 
     Raises if there is none of ours.
@@ -179,7 +184,7 @@ def _candidates(model, owner):
     return candidates
 
 
-def _ours(candidates):
+def _ours(candidates: Found) -> Found:
     return [
         (path, layer)
         for path, layer in candidates
@@ -187,7 +192,9 @@ def _ours(candidates):
     ]
 
 
-def _assignments_of_dict(candidates, rates, layers):
+def _assignments_of_dict(
+    candidates: Found, rates: Given, layers: Given
+) -> Given:
     if layers is not None:
         raise ValueError(
             "set_rates: with a dict of rates, its keys select the layers; "
@@ -198,7 +205,7 @@ def _assignments_of_dict(candidates, rates, layers):
             "set_rates: argument `rate` is an empty dict, which sets nothing; "
             "pass a number to set all layers. Received: rate={}"
         )
-    key_of_path = {}
+    key_of_path: dict[str, Given] = {}
     assignments = []
     for key, value in rates.items():
         number = _checks.rate_to_set(value, "set_rates")
@@ -214,14 +221,14 @@ def _assignments_of_dict(candidates, rates, layers):
     return assignments
 
 
-def _select(candidates, selector, owner):
+def _select(candidates: Found, selector: Given, owner: str) -> Found:
     """The candidates that a selector names, in the model's order; or raises.
 
     Each part of a list must select something. None selects what is ours, and
     what should be.
     """
     if selector is None:
-        selectors = [
+        selectors: Sequence[Given] = [
             lambda layer: (
                 isinstance(layer, StochasticLayer)
                 or convert.is_convertible(layer)
@@ -249,7 +256,7 @@ def _select(candidates, selector, owner):
     return [entry for entry in candidates if entry[0] in selected]
 
 
-def _match(candidates, selector, owner):
+def _match(candidates: Found, selector: Given, owner: str) -> list[str]:
     """The paths of the candidates that one selector, no list, names."""
     if isinstance(selector, str):
         return _match_text(candidates, selector)
@@ -266,7 +273,7 @@ def _match(candidates, selector, owner):
     )
 
 
-def _match_text(candidates, text):
+def _match_text(candidates: Found, text: str) -> list[str]:
     """A path goes before a name, and a name before a pattern."""
     paths = [path for path, _ in candidates]
     if text in paths:
@@ -280,7 +287,13 @@ def _match_text(candidates, text):
     ]
 
 
-def _check_settable(candidates, path, layer, number, owner):
+def _check_settable(
+    candidates: Found,
+    path: str,
+    layer: keras.layers.Layer,
+    number: int,
+    owner: str,
+) -> None:
     if not isinstance(layer, StochasticLayer):
         remedy = "No layer of kerasdrop can take its place."
         if convert.is_convertible(layer):
@@ -293,7 +306,7 @@ def _check_settable(candidates, path, layer, number, owner):
     layer.checked_rate(number)  # the layer refuses, with the fix
 
 
-def _warn_of_others(candidates, owner):
+def _warn_of_others(candidates: Found, owner: str) -> None:
     """Tells of stock layers that "all layers" cannot mean."""
     others = [
         (path, layer)
@@ -311,6 +324,6 @@ def _warn_of_others(candidates, owner):
         )
 
 
-def _call_for_ours(candidates, owner):
+def _call_for_ours(candidates: Found, owner: str) -> str:
     paths = [path for path, _ in _ours(candidates)]
     return f"`{owner}(..., layers={paths!r})`"

@@ -8,6 +8,8 @@ SavedModel is run.
 
 import contextlib
 import operator
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import keras
 
@@ -17,6 +19,10 @@ from kerasdrop._backend.context import divides as divides
 from kerasdrop._backend.context import exporting as exporting
 from kerasdrop._backend.context import is_exporting as is_exporting
 from kerasdrop._backend.context import is_in_trainer as is_in_trainer
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 
 # Whether `compiled` compiles.
 COMPILES = BACKEND != "torch"
@@ -28,7 +34,7 @@ COMPILES_QUICKLY = BACKEND == "jax"
 VALUES_ARE_FINAL = BACKEND == "jax"
 
 
-def fused(function):
+def fused(function: Function) -> Function:
     """Makes one kernel of integer arithmetic where the backend would not.
 
     Keras runs TensorFlow graphs without XLA on a CPU. There every integer
@@ -40,7 +46,7 @@ def fused(function):
     return function
 
 
-def table(name, function, dtype="int32"):
+def table(name: str, function: Function, dtype: str = "int32") -> Function:
     """Makes a tensor of an array that depends on a size alone.
 
     Args:
@@ -52,13 +58,13 @@ def table(name, function, dtype="int32"):
         A function of the size and of a tensor on the device that is meant.
     """
 
-    def tensor(size, like):
+    def tensor(size: int, like: Tensor) -> Tensor:
         return keras.ops.convert_to_tensor(function(size))
 
     return tensor
 
 
-def selected(keep, values):
+def selected(keep: Tensor, values: Tensor) -> Tensor:
     """`values` where `keep`, else 0: not 0 * inf, which would be NaN.
 
     PyTorch may overwrite `values`.
@@ -66,7 +72,7 @@ def selected(keep, values):
     return keras.ops.where(keep, values, keras.ops.zeros((), values.dtype))
 
 
-def fori_loop(count, function, values):
+def fori_loop(count: Tensor, function: Function, values: Tensor) -> Tensor:
     """`function(number, values)`, `count` times, from 0 on, in turn.
 
     Args:
@@ -80,12 +86,19 @@ def fori_loop(count, function, values):
     return keras.ops.fori_loop(0, count, function, values)
 
 
-def while_loop(condition, function, values):
+def while_loop(
+    condition: Function, function: Function, values: Tensor
+) -> Tensor:
     """`keras.ops.while_loop`, its rounds in turn."""
     return keras.ops.while_loop(condition, function, values)
 
 
-def compiled(function, model, any_size=True, traceable=True):
+def compiled(
+    function: Function,
+    model: keras.Model,
+    any_size: bool = True,
+    traceable: bool = True,
+) -> Function:
     """`function`, which runs `model` in inference, as a compiled function.
 
     Its arguments and results are structures of tensors. Unlike
@@ -103,7 +116,9 @@ def compiled(function, model, any_size=True, traceable=True):
     return function
 
 
-def quickly(function, model, traceable=True):
+def quickly(
+    function: Function, model: keras.Model, traceable: bool = True
+) -> Function:
     """`compiled`, for a function that is run a few times and never again.
 
     It takes longer to run and less to make.
@@ -111,7 +126,7 @@ def quickly(function, model, traceable=True):
     return function
 
 
-def uncompiled(reason):
+def uncompiled(reason: str) -> Function:
     """A decorator for a function that `torch.compile` does not look into.
 
     Args:
@@ -120,7 +135,7 @@ def uncompiled(reason):
     return lambda function: function
 
 
-def lasting():
+def lasting() -> AbstractContextManager[Given]:
     """A context for tensors that outlive the mode in which they are made.
 
     PyTorch's inference mode makes tensors that cannot be changed, nor used in
@@ -134,7 +149,7 @@ def lasting():
 TRACES = BACKEND != "torch"
 
 
-def models_of_other_threads():
+def models_of_other_threads() -> list[keras.Model]:
     """The models whose `fit`, or the like, runs in other threads; on JAX.
 
     There what is written to their variables meanwhile may be lost.
@@ -142,7 +157,7 @@ def models_of_other_threads():
     return []
 
 
-def patient(function, seconds=60.0):
+def patient(function: Function, seconds: float = 60.0) -> Given:
     """`function()`, which needs values that another thread may hold.
 
     On JAX Keras' own `predict` holds them for as long as it runs: there it is
@@ -151,7 +166,7 @@ def patient(function, seconds=60.0):
     return function()
 
 
-def replica():
+def replica() -> tuple[Tensor, Tensor]:
     """Which of how many replicas runs here, each with rows of its own.
 
     The replicas of a `tf.distribute` strategy, or the processes of
@@ -164,12 +179,12 @@ def replica():
     return 0, 1
 
 
-def read(variable):
+def read(variable: keras.Variable) -> Given:
     """The value of a `keras.Variable`, as a tensor."""
     return variable.value
 
 
-def is_tracing():
+def is_tracing() -> bool:
     """Whether Python runs here once, for many calls of a compiled function.
 
     Not in `torch.compile`, which notices what Python would do otherwise.
@@ -177,7 +192,7 @@ def is_tracing():
     return False
 
 
-def is_state_lost(variable):
+def is_state_lost(variable: keras.Variable) -> bool:
     """Whether what is assigned to a variable here is lost, or breaks it.
 
     On JAX: in a function that is compiled outside of `stateless_call`, or in
@@ -187,7 +202,7 @@ def is_state_lost(variable):
     return False
 
 
-def whole_layout(num_axes):
+def whole_layout(num_axes: int) -> Config:
     """Keyword arguments for a `keras.Variable` that no `LayoutMap` divides.
 
     Args:
@@ -196,7 +211,7 @@ def whole_layout(num_axes):
     return {}
 
 
-def is_local(mesh):
+def is_local(mesh: Given) -> bool:
     """Whether all devices of a `keras.distribution.DeviceMesh` are here.
 
     On JAX those of other processes may be among them.
@@ -204,7 +219,9 @@ def is_local(mesh):
     return True
 
 
-def register(layer, variables):
+def register(
+    layer: keras.layers.Layer, variables: dict[str, keras.Variable]
+) -> bool:
     """Makes variables known where PyTorch looks for them: in `state_dict`.
 
     Keras names them by their paths, in which there are numbers that depend on
@@ -221,7 +238,7 @@ def register(layer, variables):
     return True
 
 
-def checkpointed(variables):
+def checkpointed(variables: dict[str, keras.Variable]) -> Given:
     """What a layer keeps so that `tf.train.Checkpoint` saves variables of it.
 
     Args:
@@ -229,7 +246,7 @@ def checkpointed(variables):
     """
 
 
-def after(inputs):
+def after(inputs: Tensor) -> AbstractContextManager[Given]:
     """A context in which what is written to variables waits for `inputs`.
 
     TensorFlow runs what does not depend on the data of a step at once, even
@@ -238,7 +255,9 @@ def after(inputs):
     return contextlib.nullcontext()
 
 
-def values_of(variables, model):
+def values_of(
+    variables: list[keras.Variable], model: keras.Model
+) -> list[Tensor]:
     """The tensors that some variables hold.
 
     Raises:
@@ -247,12 +266,12 @@ def values_of(variables, model):
     return [variable.value for variable in variables]
 
 
-def has_rank(tensor):
+def has_rank(tensor: Tensor) -> bool:
     """Whether the number of axes of a tensor is known; else on TensorFlow."""
     return True
 
 
-def by_rows(function, tensor):
+def by_rows(function: Function, tensor: Tensor) -> Given:
     """`function` of a tensor whose rank is not known, made one of two axes.
 
     Args:
@@ -265,7 +284,7 @@ def by_rows(function, tensor):
     raise NotImplementedError
 
 
-def is_recomputing():
+def is_recomputing() -> bool:
     """Whether this call is in a block that is computed again for a gradient.
 
     On PyTorch: whether it is the second of the two computations.
@@ -277,17 +296,17 @@ def is_recomputing():
 CHECKPOINT_TRACES_ONCE = BACKEND == "jax"
 
 
-def trial(function, args):
+def trial(function: Function, args: Given) -> None:
     """Traces a function, whose results are not wanted; on JAX."""
     raise NotImplementedError
 
 
-def trace():
+def trace() -> Given:
     """Stands for what this thread traces just now, for `is_repeated`."""
     return None
 
 
-def is_repeated(since):
+def is_repeated(since: Given) -> bool:
     """Whether this code may run otherwise than once, each time `since` runs.
 
     As it does in the body of a compiled loop, which is traced once for all of
@@ -301,12 +320,12 @@ def is_repeated(since):
     return False
 
 
-def random_state():
+def random_state() -> None:
     """What the backend's own random numbers depend on, for `has_drawn`."""
     return None
 
 
-def has_drawn(before):
+def has_drawn(before: Given) -> bool:
     """Whether the backend drew numbers of its own since `random_state()`.
 
     Keras' numbers are no such ones, but for unseeded dropout on PyTorch. On
@@ -320,7 +339,7 @@ SEEDS_OWN = False
 
 
 @contextlib.contextmanager
-def seeded(seed):
+def seeded(seed: Function) -> Iterator[None]:
     """The backend's own random numbers are those of a seed, in the block.
 
     Args:
@@ -329,7 +348,7 @@ def seeded(seed):
     yield
 
 
-def is_same_trace(since):
+def is_same_trace(since: Given) -> bool:
     """Whether tensors made here are of use where `since` was current.
 
     Args:
@@ -338,7 +357,7 @@ def is_same_trace(since):
     return True
 
 
-def generators():
+def generators() -> dict[str, tuple[Function, Function]]:
     """The global random generators of the backend itself.
 
     Returns:
@@ -348,7 +367,7 @@ def generators():
     return {}
 
 
-def overflows():
+def overflows() -> bool:
     """Whether a sum of int32 that overflows is undefined, not wrapped.
 
     It wraps in every operation that is called and in every kernel of XLA. But

@@ -4,6 +4,8 @@ import contextlib
 import os
 import sys
 import threading
+import types
+from collections.abc import Iterator
 
 import keras
 
@@ -21,7 +23,7 @@ _export = _Export()
 
 
 @contextlib.contextmanager
-def exporting(divides=False):
+def exporting(divides: bool = False) -> Iterator[None]:
     """What is traced in this thread, in the block, is to be exported.
 
     Args:
@@ -35,12 +37,12 @@ def exporting(divides=False):
         _export.is_on, _export.divides = before
 
 
-def is_exporting():
+def is_exporting() -> bool:
     """Whether this thread traces what is to be exported."""
     return _export.is_on
 
 
-def divides():
+def divides() -> bool:
     """Whether integers are to be shifted by division: see `masks.int32`."""
     return _export.divides
 
@@ -52,15 +54,15 @@ class ValuesAway(RuntimeError):
 TRAINER = os.path.join("keras", "src", "backend", BACKEND, "trainer.py")
 
 
-def is_in_trainer():
+def is_in_trainer() -> bool:
     """Whether `fit` or `evaluate` of a model, or the like, calls this."""
     # Pinned by tests/contracts/test_trainers.py.
     return is_called_from(TRAINER)
 
 
-def is_called_from(file, name=""):
+def is_called_from(file: str, name: str = "") -> bool:
     """Whether a function of this file and of a name like that calls this."""
-    frame = sys._getframe(1)
+    frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
         if code.co_filename.endswith(file) and name in code.co_qualname:
@@ -69,7 +71,7 @@ def is_called_from(file, name=""):
     return False
 
 
-def is_in_stateless_scope():
+def is_in_stateless_scope() -> bool:
     """Whether a `keras.StatelessScope` is around this."""
     # Pinned by tests/contracts/test_stateless_scope.py.
     scope = keras.StatelessScope(initialize_variables=False)

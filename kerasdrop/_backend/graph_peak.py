@@ -7,6 +7,10 @@ for the last time.
 
 import collections
 import math
+from collections.abc import Callable
+
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
 
 # These hand on what they get, or refer to what is there anyway.
 _NO_MEMORY = {
@@ -90,7 +94,12 @@ class GraphPeak:
         convolutions_copy: Whether a convolution makes a copy of its inputs.
     """
 
-    def __init__(self, graph, size_of_type, convolutions_copy):
+    def __init__(
+        self,
+        graph: Given,
+        size_of_type: Callable[[int], int],
+        convolutions_copy: bool,
+    ) -> None:
         self._graph = graph
         self._functions = {
             function.signature.name: function
@@ -98,9 +107,9 @@ class GraphPeak:
         }
         self._size_of_type = size_of_type
         self._convolutions_copy = convolutions_copy
-        self._of_function = {}
+        self._of_function: dict[str, int] = {}
 
-    def size(self, results):
+    def size(self, results: Structure) -> int:
         """The most bytes at a time, arguments and variables not counted.
 
         Args:
@@ -108,10 +117,10 @@ class GraphPeak:
         """
         return self._peak(self._graph.node, results)
 
-    def _peak(self, nodes, results):
+    def _peak(self, nodes: Given, results: Structure) -> int:
         numbers = {node.name: number for number, node in enumerate(nodes)}
-        waits = [[] for _ in nodes]
-        uses = [[] for _ in nodes]
+        waits: list[list[int]] = [[] for _ in nodes]
+        uses: list[list[int]] = [[] for _ in nodes]
         for number, node in enumerate(nodes):
             for name in node.input:
                 other = numbers.get(name.lstrip("^").partition(":")[0])
@@ -134,7 +143,7 @@ class GraphPeak:
                     ready.append(after)
         return run.peak
 
-    def _call(self, run, node, number):
+    def _call(self, run: "_Run", node: Given, number: int) -> None:
         if node.op in _NO_MEMORY:
             run.hand_on(number)
             return
@@ -145,7 +154,7 @@ class GraphPeak:
             inside = max(sizes, default=0)
         run.make(number, size, inside, node.op in _IN_PLACE)
 
-    def _inside(self, node):
+    def _inside(self, node: Given) -> int:
         """The peak of what an operation calls."""
         # What XLA compiles it makes in few places of its own.
         if "_XlaMustCompile" in node.attr and node.attr["_XlaMustCompile"].b:
@@ -168,7 +177,7 @@ class GraphPeak:
             peaks.append(self._of_function[called])
         return max(peaks)
 
-    def _size(self, node, most):
+    def _size(self, node: Given, most: int) -> int:
         """The bytes of all results of an operation; `most` if not known."""
         if "_output_shapes" not in node.attr:
             return most
@@ -183,7 +192,7 @@ class GraphPeak:
         # A list of tensors, which has no shape, is there until it is stacked.
         return total * 2 if node.op == "TensorListStack" else total
 
-    def _item_sizes(self, node, count):
+    def _item_sizes(self, node: Given, count: int) -> list[int]:
         if node.op in _TRUE_OR_FALSE:
             return [1] * count
         of_type = self._size_of_type
@@ -206,27 +215,29 @@ class _Run:
         peak: The most so far.
     """
 
-    def __init__(self, uses, kept):
+    def __init__(self, uses: list[list[int]], kept: list[int]) -> None:
         self.uses = uses
-        self.sizes = {}
+        self.sizes: dict[int, int] = {}
         self.peak = 0
         self._size = 0
-        self._left = collections.Counter(
+        self._left: collections.Counter[int] = collections.Counter(
             other for others in uses for other in others
         )
         self._left.update(kept)
-        self._place = {}  # where results are: the operation that made room
-        self._room = {}  # bytes, by place
-        self._users = collections.Counter()  # results left in a place
+        # Where results are: the operation that made room.
+        self._place: dict[int, int | None] = {}
+        self._room: dict[int, int] = {}  # bytes, by place
+        # Results left in a place.
+        self._users: collections.Counter[int] = collections.Counter()
 
-    def hand_on(self, number):
+    def hand_on(self, number: int) -> None:
         uses = self.uses[number]
         place = self._place.get(uses[0]) if uses else None
         if uses:
             self.sizes[number] = self.sizes.get(uses[0], 0)
         self._put(number, place)
 
-    def make(self, number, size, inside, in_place):
+    def make(self, number: int, size: int, inside: int, in_place: bool) -> None:
         place = None
         if in_place:
             for other in self.uses[number]:
@@ -244,7 +255,7 @@ class _Run:
         self.peak = max(self.peak, self._size + inside)
         self._put(number, place)
 
-    def _put(self, number, place):
+    def _put(self, number: int, place: int | None) -> None:
         self._place[number] = place
         if place is not None and self._left[number]:
             self._users[place] += 1
@@ -255,12 +266,12 @@ class _Run:
         if place is not None and not self._users[place]:
             self._free(place)
 
-    def _leave(self, place):
+    def _leave(self, place: int | None) -> None:
         if place is None:
             return
         self._users[place] -= 1
         if not self._users[place]:
             self._free(place)
 
-    def _free(self, place):
+    def _free(self, place: int) -> None:
         self._size -= self._room.pop(place, 0)

@@ -7,6 +7,8 @@ import os
 import sys
 import threading
 import time
+import types
+from contextlib import AbstractContextManager
 
 import jax
 import keras
@@ -16,6 +18,10 @@ from kerasdrop._backend.context import TRAINER
 from kerasdrop._backend.context import ValuesAway
 from kerasdrop._backend.context import is_called_from
 from kerasdrop._backend.context import is_in_stateless_scope
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 
 __all__ = [
     "compiled",
@@ -36,21 +42,21 @@ __all__ = [
 ]
 
 
-def is_recomputing():
+def is_recomputing() -> bool:
     # Pinned by tests/layers/test_rematerialization.py.
     return is_called_from("ad_checkpoint.py")
 
 
-def trial(function, args):
+def trial(function: Function, args: Given) -> None:
     jax.eval_shape(function, *args)
 
 
-def is_tracing():
+def is_tracing() -> bool:
     # Of a compiled function even constants are traced.
     return isinstance(jax.numpy.zeros(()), jax.core.Tracer)
 
 
-def is_state_lost(variable):
+def is_state_lost(variable: keras.Variable) -> bool:
     # Pinned by tests/contracts/test_stateless_scope.py.
     if not is_in_stateless_scope():
         return is_tracing()
@@ -70,16 +76,16 @@ _RECURRENT_LOOP = os.path.join("keras", "src", "backend", "jax", "rnn.py")
 _CORE = os.path.join("keras", "src", "backend", "jax", "core.py")
 
 
-def _traced_for(trace):
+def _traced_for(trace: Given) -> str:
     frame = getattr(trace, "frame", None)
     return "" if frame is None else frame.debug_info.traced_for
 
 
-def lasting():
+def lasting() -> AbstractContextManager[Given]:
     return jax.ensure_compile_time_eval()
 
 
-def whole_layout(num_axes):
+def whole_layout(num_axes: int) -> Config:
     distribution = keras.distribution.distribution()
     if distribution is None:
         return {}
@@ -89,15 +95,16 @@ def whole_layout(num_axes):
     return {"layout": layout}
 
 
-def is_local(mesh):
+def is_local(mesh: Given) -> bool:
     here = jax.process_index()
     devices = mesh.backend_mesh.devices.flat
     return all(device.process_index == here for device in devices)
 
 
-def models_of_other_threads():
+def models_of_other_threads() -> list[keras.Model]:
     models, here = [], threading.get_ident()
-    for thread, frame in sys._current_frames().items():
+    for thread, innermost in sys._current_frames().items():
+        frame: types.FrameType | None = innermost
         called = ""
         while thread != here and frame is not None:
             if (
@@ -115,7 +122,7 @@ def models_of_other_threads():
 _LAST_HOOKS = ("on_train_end", "on_test_end", "on_predict_end")
 
 
-def patient(function, seconds=60.0):
+def patient(function: Function, seconds: float = 60.0) -> Given:
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -133,13 +140,13 @@ def patient(function, seconds=60.0):
 _ONCE = ("checkpoint / remat", "cond")
 
 
-def trace():
+def trace() -> Given:
     # Private, as is all that tells a loop from what is rematerialised.
     # Pinned by tests/contracts/test_traces.py.
     return jax_core.trace_ctx.trace
 
 
-def is_repeated(since):
+def is_repeated(since: Given) -> bool:
     now = trace()
     while now is not since:
         is_linearized = type(now).__name__ in ("JVPTrace", "LinearizeTrace")
@@ -149,11 +156,13 @@ def is_repeated(since):
     return False
 
 
-def is_same_trace(since):
+def is_same_trace(since: Given) -> bool:
     return trace() is since
 
 
-def values_of(variables, model):
+def values_of(
+    variables: list[keras.Variable], model: keras.Model
+) -> list[Tensor]:
     try:
         return [variable.value for variable in variables]
     except TypeError:  # what Keras has there is None
@@ -172,27 +181,37 @@ _QUICK = {
 }
 
 
-def quickly(function, model, traceable=True):
+def quickly(
+    function: Function, model: keras.Model, traceable: bool = True
+) -> Function:
     return compiled(function, model, traceable=traceable, options=_QUICK)
 
 
-def compiled(function, model, any_size=True, traceable=True, options=None):
+def compiled(
+    function: Function,
+    model: keras.Model,
+    any_size: bool = True,
+    traceable: bool = True,
+    options: Config | None = None,
+) -> Function:
     variables = [*model.trainable_variables, *model.non_trainable_variables]
 
-    def step(values, args):
+    def by_values(values: list[Tensor], args: Given) -> Given:
         with keras.StatelessScope(state_mapping=zip(variables, values)):
             return function(*args)
 
+    step: Given = by_values
     if traceable:
-        step = jax.jit(step, compiler_options=options)
+        step = jax.jit(by_values, compiler_options=options)
 
-    def values():
+    def values() -> list[Tensor]:
         return values_of(variables, model)
 
-    def run(*args):
+    def run(*args: Given) -> Given:
         return patient(lambda: step(values(), args))
 
-    run.lowered = None
-    if traceable:
-        run.lowered = lambda *args: patient(lambda: step.lower(values(), args))
+    def lowered(*args: Given) -> Given:
+        return patient(lambda: step.lower(values(), args))
+
+    run.lowered = lowered if traceable else None  # type: ignore[attr-defined]
     return run

@@ -13,6 +13,11 @@ import keras
 
 from kerasdrop import _backend
 from kerasdrop._backend import graph_peak
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 
 # Whether a function has to be run to know, and so to be run on little first.
 # The other backends know from what they compile.
@@ -29,11 +34,11 @@ class Peak(NamedTuple):
             not run.
     """
 
-    size: object
-    results: object
+    size: int | None
+    results: Structure
 
 
-def of(run, *args):
+def of(run: Given, *args: Given) -> Peak:
     """The `Peak` of `run(*args)`, which moves no variable.
 
     Args:
@@ -43,12 +48,12 @@ def of(run, *args):
     raise NotImplementedError
 
 
-def is_concrete(tensor):
+def is_concrete(tensor: Tensor) -> bool:
     """Whether a tensor has values, and no function is being traced of it."""
     return not isinstance(tensor, keras.KerasTensor)
 
 
-def size_of(structure):
+def size_of(structure: Structure) -> int:
     """The bytes of all tensors in a structure."""
     return sum(
         math.prod(leaf.shape) * _ITEM.get(_dtype_of(leaf), 4)
@@ -57,7 +62,7 @@ def size_of(structure):
     )
 
 
-def _dtype_of(leaf):
+def _dtype_of(leaf: Tensor) -> str:
     return keras.backend.standardize_dtype(leaf.dtype)
 
 
@@ -70,10 +75,10 @@ _ITEM = {
 if _backend.BACKEND == "jax":
     import jax
 
-    def is_concrete(tensor):
+    def is_concrete(tensor: Tensor) -> bool:
         return not isinstance(tensor, (jax.core.Tracer, keras.KerasTensor))
 
-    def of(run, *args):
+    def of(run: Given, *args: Given) -> Peak:
         if run.lowered is None:
             return Peak(None, run(*args))
         lowered = run.lowered(*args)
@@ -109,13 +114,20 @@ elif _backend.BACKEND == "torch":
     class _Counting(TorchDispatchMode):
         """Counts the storage of tensors that are made inside the block."""
 
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.peak = 0
             self._size = 0
-            self._made = {}  # size and a weak reference, by storage
+            # Size and a weak reference, by storage.
+            self._made: dict[int, tuple[int, Given]] = {}
 
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        def __torch_dispatch__(
+            self,
+            function: Function,
+            types: Given,
+            args: Given = (),
+            kwargs: Config | None = None,
+        ) -> Structure:
             results = function(*args, **(kwargs or {}))
             given = None
             for tensor in _tensors(results):
@@ -134,7 +146,7 @@ elif _backend.BACKEND == "torch":
                 self.peak = self._size + copies
             return results
 
-        def _note(self, key, storage):
+        def _note(self, key: Given, storage: Given) -> None:
             size = storage.nbytes()
             # Whether a number is taken for a tensor differs from run to run.
             if size < _NUMBERS:
@@ -145,36 +157,36 @@ elif _backend.BACKEND == "torch":
                 weakref.ref(storage, lambda _: self._forget(key)),
             )
 
-        def _forget(self, key):
+        def _forget(self, key: Given) -> None:
             self._size -= self._made.pop(key)[0]
 
-    def _tensors(structure):
+    def _tensors(structure: Structure) -> list[Tensor]:
         if isinstance(structure, torch.Tensor):
-            return (structure,)
+            return [structure]
         return [
             leaf
             for leaf in _pytree.tree_leaves(structure)
             if isinstance(leaf, torch.Tensor)
         ]
 
-    def _storages(structure):
+    def _storages(structure: Structure) -> set[int]:
         return {
             tensor.untyped_storage()._cdata for tensor in _tensors(structure)
         }
 
-    def _size_of_copies(function, args):
+    def _size_of_copies(function: Given, args: Given) -> int:
         # On a CPU convolutions put their inputs in order first.
         name = function.overloadpacket.__name__
         if "convolution" not in name or args[0].device.type != "cpu":
             return 0
         return args[0].nbytes
 
-    def is_concrete(tensor):
+    def is_concrete(tensor: Tensor) -> bool:
         return isinstance(tensor, torch.Tensor) and not (
             torch.compiler.is_compiling() or tensor.device.type == "meta"
         )
 
-    def of(run, *args):
+    def of(run: Given, *args: Given) -> Peak:
         counting = _Counting()
         # Keras on PyTorch leaves tensors in cycles, which go when the garbage
         # collector comes: let it come when it does in every first call.
@@ -187,10 +199,10 @@ elif _backend.BACKEND == "torch":
 elif _backend.BACKEND == "tensorflow":
     import tensorflow as tf
 
-    def is_concrete(tensor):
+    def is_concrete(tensor: Tensor) -> bool:
         return tf.executing_eagerly() and hasattr(tensor, "numpy")
 
-    def of(run, *args):
+    def of(run: Given, *args: Given) -> Peak:
         traced = run.traced(*args)
         graph = graph_peak.GraphPeak(
             traced.graph.as_graph_def(add_shapes=True),
@@ -200,6 +212,6 @@ elif _backend.BACKEND == "tensorflow":
         size = graph.size([tensor.op.name for tensor in traced.graph.outputs])
         return Peak(size, traced.structured_outputs)
 
-    def _size_of_type(number):
+    def _size_of_type(number: int) -> int:
         # Some, of a resource say, have none.
         return tf.dtypes.as_dtype(number).size or 8

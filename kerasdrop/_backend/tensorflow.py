@@ -8,10 +8,14 @@ import platform
 import sys
 import threading
 
+import keras
 import tensorflow as tf
 
 from kerasdrop._backend.context import is_called_from
 from kerasdrop._backend.context import is_exporting
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 
 __all__ = [
     "after",
@@ -40,28 +44,28 @@ __all__ = [
 right_shift = tf.bitwise.right_shift
 
 
-def has_rank(tensor):
+def has_rank(tensor: Tensor) -> bool:
     return getattr(tensor.shape, "rank", 0) is not None
 
 
-def by_rows(function, tensor):
+def by_rows(function: Function, tensor: Tensor) -> Tensor:
     shape = tf.shape(tensor)
     rows = tf.reshape(tensor, [shape[0], tf.reduce_prod(shape[1:])])
     return tf.reshape(function(rows), shape)
 
 
-def after(inputs):
+def after(inputs: Tensor) -> Tensor:
     return tf.control_dependencies([inputs])
 
 
-def is_recomputing():
+def is_recomputing() -> bool:
     # Pinned by tests/layers/test_rematerialization.py.
     return is_called_from("ops/custom_gradient.py", "recompute_grad")
 
 
-def fused(function):
+def fused(function: Function) -> Function:
     @functools.cache
-    def compiled(ranks, by_xla):
+    def compiled(ranks: tuple[int, ...], by_xla: bool) -> Tensor:
         # One for each combination of ranks: to trace less often,
         # TensorFlow would else make one for tensors of unknown rank.
         return tf.function(
@@ -73,7 +77,7 @@ def fused(function):
 
     seen = set()
 
-    def run(*args):
+    def run(*args: Tensor) -> Given:
         if is_exporting() or _quick.is_on or not _has_xla():
             return function(*args)
         shapes = tuple(tuple(getattr(arg, "shape", ())) for arg in args)
@@ -114,8 +118,10 @@ class _Quick(threading.local):
 _quick = _Quick()
 
 
-def quickly(function, model, traceable=True):
-    def run(*args):
+def quickly(
+    function: Function, model: keras.Model, traceable: bool = True
+) -> Function:
+    def run(*args: Tensor) -> Given:
         outer, _quick.is_on = _quick.is_on, True
         try:
             return function(*args)
@@ -125,7 +131,7 @@ def quickly(function, model, traceable=True):
     return run
 
 
-def _has_xla():
+def _has_xla() -> bool:
     # XLA does not run on Apple's GPUs.
     return not (
         platform.system() == "Darwin" and tf.config.list_physical_devices("GPU")
@@ -134,7 +140,7 @@ def _has_xla():
 
 # Else TensorFlow runs up to ten rounds at a time, as far as they do not
 # wait for each other, and holds the memory of all.
-def fori_loop(count, function, values):
+def fori_loop(count: Tensor, function: Function, values: Tensor) -> Given:
     return while_loop(
         lambda number, *values: number < count,
         lambda number, *values: (
@@ -145,7 +151,9 @@ def fori_loop(count, function, values):
     )[1:]
 
 
-def while_loop(condition, function, values):
+def while_loop(
+    condition: Function, function: Function, values: Tensor
+) -> Tensor:
     # Nor does the first round begin before its values are there.
     with tf.control_dependencies(list(values[1:])):
         first = tf.identity(values[0])
@@ -154,8 +162,13 @@ def while_loop(condition, function, values):
     )
 
 
-def compiled(function, model, any_size=True, traceable=True):
-    def trace_pass(*args):
+def compiled(
+    function: Function,
+    model: keras.Model,
+    any_size: bool = True,
+    traceable: bool = True,
+) -> Function:
+    def trace_pass(*args: Tensor) -> Given:
         outer, _pass.is_on = _pass.is_on, True
         try:
             return function(*args)
@@ -163,7 +176,7 @@ def compiled(function, model, any_size=True, traceable=True):
             _pass.is_on = outer
 
     @functools.cache
-    def of_ranks(ranks):
+    def of_ranks(ranks: tuple[int, ...]) -> Tensor:
         # As above: `y` may come with an axis of size 1 and without.
         return tf.function(
             trace_pass,
@@ -171,32 +184,34 @@ def compiled(function, model, any_size=True, traceable=True):
             reduce_retracing=any_size,
         )
 
-    def of(args):
+    def of(args: tuple[Tensor, ...]) -> Given:
         leaves = tf.nest.flatten(args)
         ranks = (len(getattr(leaf, "shape", ())) for leaf in leaves)
         return of_ranks(tuple(ranks))
 
-    def run(*args):
+    def run(*args: Tensor) -> Given:
         return of(args)(*args)
 
-    run.traced = lambda *args: of(args).get_concrete_function(*args)
+    run.traced = (  # type: ignore[attr-defined]
+        lambda *args: of(args).get_concrete_function(*args)
+    )
     return run
 
 
-def trace():
+def trace() -> Given:
     if tf.executing_eagerly():
         return None, ""
     return tf.compat.v1.get_default_graph(), tf.get_current_name_scope()
 
 
-def random_state():
+def random_state() -> Given:
     if tf.executing_eagerly():
         return None
     graph = tf.compat.v1.get_default_graph()
     return graph, len(graph.get_operations())
 
 
-def has_drawn(before):
+def has_drawn(before: Given) -> bool:
     if before is None:
         return False
     graph, count = before
@@ -211,7 +226,7 @@ def has_drawn(before):
 _RANDOM = ("Random", "Normal", "Multinomial", "Uniform", "Binomial")
 
 
-def is_repeated(since):
+def is_repeated(since: Given) -> bool:
     outer, outer_scope = since
     graph, name_scope = trace()
     if graph is outer:
@@ -225,11 +240,11 @@ def is_repeated(since):
     return True
 
 
-def is_same_trace(since):
+def is_same_trace(since: Given) -> bool:
     return trace()[0] is since[0]
 
 
-def generators():
+def generators() -> dict[str, tuple[Function, Function]]:
     return {
         "tf.random": (_tf_seeds, _set_tf_seeds),
         "tf.random.get_global_generator()": (_tf_state, _set_tf_state),
@@ -238,35 +253,35 @@ def generators():
 
 # Private, as is all that tells what the next random operation will draw.
 # Pinned by tests/contracts/test_global_generators.py.
-def _tf_seeds():
+def _tf_seeds() -> Given:
     made = getattr(_tf_context(), "_rng", None)  # of `set_seed`
     return None if made is None else made.getstate()
 
 
-def _set_tf_seeds(state):
+def _set_tf_seeds(state: Given) -> None:
     _tf_context()._rng.setstate(state)
 
 
-def _tf_context():
+def _tf_context() -> Given:
     return sys.modules["tensorflow.python.eager.context"].context()
 
 
-def _tf_generator():
+def _tf_generator() -> Given:
     # Asked for by its public name, it would be made.
     module = sys.modules[tf.random.Generator.__module__]
     return module.global_generator
 
 
-def _tf_state():
+def _tf_state() -> Given:
     made = _tf_generator()
     return None if made is None else made.state.numpy()
 
 
-def _set_tf_state(state):
+def _set_tf_state(state: Given) -> None:
     _tf_generator().reset(state)
 
 
-def replica():
+def replica() -> tuple[Tensor, Tensor]:
     if not tf.distribute.has_strategy():
         return 0, 1
     context = tf.distribute.get_replica_context()
@@ -275,15 +290,15 @@ def replica():
     return context.replica_id_in_sync_group, context.num_replicas_in_sync
 
 
-def read(variable):
+def read(variable: keras.Variable) -> Tensor:
     # Keras returns the variable of TensorFlow. Of a strategy's variables,
     # a `tf.function` takes each for the first that it was called with.
     return tf.convert_to_tensor(variable.value)
 
 
-def is_tracing():
+def is_tracing() -> bool:
     return not tf.executing_eagerly()
 
 
-def checkpointed(variables):
+def checkpointed(variables: dict[str, keras.Variable]) -> Tensor:
     return tf.train.Checkpoint(**variables)

@@ -5,11 +5,19 @@ The names are explained where the answers of most backends stand.
 
 import contextlib
 import functools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
+import keras
 import torch
 
 from kerasdrop._backend.context import is_exporting
 from kerasdrop._backend.context import is_in_stateless_scope
+from kerasdrop._types import Array
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 
 __all__ = [
     "SEEDS_OWN",
@@ -34,14 +42,16 @@ __all__ = [
 ]
 
 
-def replica():
+def replica() -> tuple[Tensor, Tensor]:
     group = torch.distributed
     if not (group.is_available() and group.is_initialized()):
         return 0, 1
     return group.get_rank(), group.get_world_size()
 
 
-def register(layer, variables):
+def register(
+    layer: keras.layers.Layer, variables: dict[str, keras.Variable]
+) -> bool:
     values = {name: each.value for name, each in variables.items()}
     found = {
         name: value
@@ -53,17 +63,17 @@ def register(layer, variables):
     return len(found) == len(values)
 
 
-def uncompiled(reason):
+def uncompiled(reason: str) -> Function:
     return lambda function: torch.compiler.disable(function, reason=reason)
 
 
-def lasting():
+def lasting() -> AbstractContextManager[Given]:
     return torch.inference_mode(False)
 
 
-def table(name, function, dtype="int32"):
+def table(name: str, function: Function, dtype: str = "int32") -> Function:
     @functools.lru_cache(maxsize=64)
-    def stored(size, device):
+    def stored(size: int, device: Given) -> Tensor:
         with lasting():
             return torch.from_numpy(function(size)).to(device)
 
@@ -74,10 +84,10 @@ def table(name, function, dtype="int32"):
         return stored(size, device).clone()
 
     @operation.register_fake
-    def _(size, device):
+    def _(size: int, device: Given) -> Tensor:
         return torch.empty(size, dtype=getattr(torch, dtype), device=device)
 
-    def tensor(size, like):
+    def tensor(size: int, like: Tensor) -> Tensor:
         if torch.compiler.is_exporting():  # a constant of the graph
             return torch.from_numpy(function(size)).to(like.device)
         if torch.compiler.is_compiling():
@@ -87,7 +97,7 @@ def table(name, function, dtype="int32"):
     return tensor
 
 
-def overflows():
+def overflows() -> bool:
     return (
         torch.compiler.is_compiling()
         and not torch.compiler.is_exporting()
@@ -99,11 +109,11 @@ _MANY = 2**14
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def _as_integers(values):
+def _as_integers(values: Structure) -> Tensor:
     return values.view(_INTEGERS[values.element_size()])
 
 
-def _all_ones(keep, like):
+def _all_ones(keep: Tensor, like: Tensor) -> Tensor:
     # As uint8, True becomes 255, which is -1 as int8.
     ones = keep.view(torch.uint8).neg().view(torch.int8)
     return ones.to(_INTEGERS[like.element_size()])
@@ -113,25 +123,25 @@ class _Selected(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(values, keep):
+    def forward(values: Tensor, keep: Tensor) -> Tensor:
         bits = _as_integers(values) & _all_ones(keep, values)
         return bits.view(values.dtype)
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: Given, inputs: Tensor, output: Tensor) -> None:
         ctx.save_for_backward(inputs[1])
         ctx.save_for_forward(inputs[1])
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Given, gradient: Tensor) -> tuple[Tensor, None]:
         return _Selected.apply(gradient, *ctx.saved_tensors), None
 
     @staticmethod
-    def jvp(ctx, tangent, _):
+    def jvp(ctx: Given, tangent: Tensor, _: Given) -> Tensor:
         return _Selected.apply(tangent, *ctx.saved_tensors)
 
 
-def selected(keep, values):
+def selected(keep: Tensor, values: Tensor) -> Tensor:
     # On a CPU `torch.where` branches for each element, which takes five
     # times as long as to clear bits, but for a few it is the simplest.
     if (
@@ -147,12 +157,19 @@ def selected(keep, values):
     return values
 
 
-def quickly(function, model, traceable=True):
+def quickly(
+    function: Function, model: keras.Model, traceable: bool = True
+) -> Function:
     return compiled(function, model)
 
 
-def compiled(function, model, any_size=True, traceable=True):
-    def run(*args):
+def compiled(
+    function: Function,
+    model: keras.Model,
+    any_size: bool = True,
+    traceable: bool = True,
+) -> Function:
+    def run(*args: Given) -> Given:
         with torch.no_grad():
             return function(*args)
 
@@ -162,20 +179,20 @@ def compiled(function, model, any_size=True, traceable=True):
 SEEDS_OWN = True
 
 
-def random_state():
+def random_state() -> Given:
     states = [torch.get_rng_state()]
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         states.append(torch.cuda.get_rng_state())
     return states
 
 
-def _set_random_state(states):
+def _set_random_state(states: Structure) -> None:
     torch.set_rng_state(states[0])
     if len(states) > 1:
         torch.cuda.set_rng_state(states[1])
 
 
-def has_drawn(before):
+def has_drawn(before: Given) -> bool:
     if all(map(torch.equal, before, random_state())):
         return False
     _set_random_state(before)
@@ -183,19 +200,19 @@ def has_drawn(before):
 
 
 @contextlib.contextmanager
-def seeded(seed):
+def seeded(seed: Function) -> Iterator[None]:
     before = random_state()
-    seed = int(seed())
-    torch.default_generator.manual_seed(seed)
+    number = int(seed())
+    torch.default_generator.manual_seed(number)
     if len(before) > 1:
-        torch.cuda.manual_seed(seed)
+        torch.cuda.manual_seed(number)
     try:
         yield
     finally:
         _set_random_state(before)
 
 
-def trace():
+def trace() -> Given:
     # Private, as is all that tells what is mapped. Pinned by
     # tests/contracts/test_traces.py.
     if torch.compiler.is_compiling():
@@ -203,14 +220,14 @@ def trace():
     return torch._C._functorch.get_interpreter_stack() or []
 
 
-def is_repeated(since):
+def is_repeated(since: Given) -> bool:
     # Loops are loops of Python: it is a map alone that runs code once for
     # several steps.
     vmap = torch._C._functorch.TransformType.Vmap
     return any(level.key() == vmap for level in trace()[len(since) :])
 
 
-def is_state_lost(variable):
+def is_state_lost(variable: keras.Variable) -> bool:
     # Variables are changed in place, which `torch.func` does not differentiate.
     kinds = torch._C._functorch.TransformType
     differentiates = any(
@@ -219,11 +236,11 @@ def is_state_lost(variable):
     return differentiates and not is_in_stateless_scope()
 
 
-def is_same_trace(since):
+def is_same_trace(since: Given) -> bool:
     return len(trace()) == len(since)
 
 
-def generators():
+def generators() -> dict[str, tuple[Function, Function]]:
     found = {
         "torch.random": (
             lambda: torch.get_rng_state().numpy(),
@@ -233,15 +250,21 @@ def generators():
     if torch.cuda.is_initialized():
         for number in range(torch.cuda.device_count()):
             found[f"torch.cuda.random, device {number}"] = (
-                lambda n=number: torch.cuda.get_rng_state(n).numpy(),
-                lambda state, n=number: torch.cuda.set_rng_state(
-                    torch.from_numpy(state), n
-                ),
+                functools.partial(_cuda_state, number),
+                functools.partial(_set_cuda_state, number),
             )
     return found
 
 
-def is_recomputing():
+def _cuda_state(number: int) -> Array:
+    return torch.cuda.get_rng_state(number).numpy()
+
+
+def _set_cuda_state(number: int, state: Array) -> None:
+    torch.cuda.set_rng_state(torch.from_numpy(state), number)
+
+
+def is_recomputing() -> bool:
     if torch.compiler.is_compiling():
         return False  # the traced graph is called, not this
     # Private, but there is no public way to ask. Pinned by

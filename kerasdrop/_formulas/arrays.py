@@ -13,12 +13,17 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Given
+from kerasdrop._types import Namespace
+from kerasdrop._types import Tensor
 
-def is_tensor(value):
+
+def is_tensor(value: Given) -> bool:
     return ops.is_tensor(value) or isinstance(value, keras.KerasTensor)
 
 
-def floats(*values):
+def floats(*values: Tensor) -> tuple[Given, ...]:
     """The namespace to compute in, and the values as its arrays.
 
     Returns:
@@ -36,7 +41,7 @@ def floats(*values):
     return ops, *(_tensor(value, dtype) for value in values)
 
 
-def _tensor(value, dtype):
+def _tensor(value: Given, dtype: str) -> Tensor:
     tensor = ops.convert_to_tensor(value)
     # A cast that changes nothing would still be in what is exported.
     if dtype_name(tensor) == dtype:
@@ -44,24 +49,24 @@ def _tensor(value, dtype):
     return ops.cast(tensor, dtype)
 
 
-def dtype_name(value):
+def dtype_name(value: Given) -> str:
     """The name of the dtype of an array or a tensor: `"float32"`."""
     return keras.backend.standardize_dtype(value.dtype)
 
 
-def rounding(values):
+def rounding(values: Tensor) -> float:
     """The distance from 1 to the next number of the dtype of the values."""
     return float(np.finfo(dtype_name(values)).eps)
 
 
-def like(xp, value, other):
+def like(xp: Namespace, value: Given, other: Tensor) -> Tensor:
     """`value` in the dtype of `other`."""
     if xp is np:
         return value.astype(other.dtype)
     return ops.cast(value, other.dtype)
 
 
-def centred(xp, values):
+def centred(xp: Namespace, values: Tensor) -> Tensor:
     """Values less their mean over the first axis.
 
     Twice: the mean of many float32 numbers far from 0 is off by more than the
@@ -72,14 +77,14 @@ def centred(xp, values):
     return values
 
 
-def order(xp, values):
+def order(xp: Namespace, values: Tensor) -> Tensor:
     """The places of the values, the lowest first, equal ones as they come."""
     if xp is np:
         return np.argsort(values, kind="stable")
     return ops.argsort(values)
 
 
-def normal_cdf(xp, values):
+def normal_cdf(xp: Namespace, values: Tensor) -> Tensor:
     """The distribution function of the standard normal."""
     if xp is np:
         cdf = statistics.NormalDist().cdf
@@ -87,7 +92,9 @@ def normal_cdf(xp, values):
     return 0.5 * (1.0 + ops.erf(values / math.sqrt(2.0)))
 
 
-def weight_like(xp, sample_weight, values, owner):
+def weight_like(
+    xp: Namespace, sample_weight: ArrayLike, values: Tensor, owner: str
+) -> Tensor:
     """Weights of rows, or of elements, in the shape of the values.
 
     Args:
@@ -123,7 +130,9 @@ def weight_like(xp, sample_weight, values, owner):
     return weight * xp.ones_like(values)
 
 
-def weighted(xp, total, weight, owner):
+def weighted(
+    xp: Namespace, total: Tensor, weight: Tensor, owner: str
+) -> Tensor:
     """A sum over rows divided by the sum of their weights."""
     if xp is np and not weight > 0.0:
         raise ValueError(
@@ -133,7 +142,9 @@ def weighted(xp, total, weight, owner):
     return total / weight
 
 
-def checked_variance(xp, variance, owner, above_zero=False):
+def checked_variance(
+    xp: Namespace, variance: Tensor, owner: str, above_zero: bool = False
+) -> Tensor:
     """Variances; what is none raises in an array, and in a tensor is NaN."""
     legal = variance > 0.0 if above_zero else variance >= 0.0
     if xp is not np:

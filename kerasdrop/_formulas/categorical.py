@@ -9,6 +9,9 @@ from keras import ops
 from kerasdrop import _backend
 from kerasdrop import _refusals
 from kerasdrop._formulas import arrays
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Namespace
+from kerasdrop._types import Tensor
 
 # As far as rounding in half precision takes a softmax from these.
 _SUM_TOLERANCE = 1e-2
@@ -22,7 +25,7 @@ _SMALL = {"float32": 0.1, "float64": 0.02}
 _EXPORTED_SMALL = 0.01
 
 
-def checked(probabilities, owner):
+def checked(probabilities: ArrayLike, owner: str) -> tuple[Namespace, Tensor]:
     """Probabilities of at least two classes.
 
     Arrays that are none raise. In tensors, which a compiled step cannot look
@@ -60,7 +63,7 @@ def checked(probabilities, owner):
     return xp, xp.where(xp.expand_dims(legal, -1), p, float("nan"))
 
 
-def check(probabilities, fix):
+def check(probabilities: ArrayLike, fix: str) -> None:
     """Raises if an array does not hold probabilities over the last axis.
 
     Args:
@@ -78,7 +81,7 @@ def check(probabilities, fix):
         )
 
 
-def entropy(probabilities):
+def entropy(probabilities: ArrayLike) -> Tensor:
     """Shannon entropy over the last axis, in nats; 0 log 0 is 0.
 
     A probability near 1 says little of what it lacks of 1, which makes the
@@ -99,7 +102,7 @@ def entropy(probabilities):
     return xp.sum(_surprise(xp, small), axis=-1) + of_largest
 
 
-def binary_entropy(probability):
+def binary_entropy(probability: Tensor) -> Tensor:
     """Entropy of the positive class or not, element by element, in nats."""
     xp, probability = arrays.floats(probability)
     other = 1.0 - probability
@@ -108,12 +111,12 @@ def binary_entropy(probability):
     return _surprise(xp, probability) - other * log_of_other
 
 
-def _surprise(xp, probability):
+def _surprise(xp: Namespace, probability: Tensor) -> Tensor:
     some = probability > 0.0
     return -probability * xp.log(xp.where(some, probability, 1.0))
 
 
-def divergence(probabilities, mean):
+def divergence(probabilities: ArrayLike, mean: Tensor) -> Tensor:
     """Kullback-Leibler divergence from a mean, over the last axis, in nats.
 
     Without the terms that cancel in the mean over all of which it is the mean:
@@ -129,7 +132,7 @@ def divergence(probabilities, mean):
     return xp.sum(_divergence(xp, probabilities, mean, step), axis=-1)
 
 
-def binary_divergence(probability, mean):
+def binary_divergence(probability: Tensor, mean: Tensor) -> Tensor:
     """The same for the positive class or not, element by element."""
     xp, probability, mean = arrays.floats(probability, mean)
     # Not that of `1 - p` and `1 - m`, whose rounding is no difference.
@@ -138,7 +141,9 @@ def binary_divergence(probability, mean):
     return _divergence(xp, probability, mean, step) + of_other
 
 
-def _divergence(xp, probability, mean, step):
+def _divergence(
+    xp: Namespace, probability: Tensor, mean: Tensor, step: Tensor
+) -> Tensor:
     """`m f(p / m)`, of `step = p - m`."""
     is_none = mean <= 0.0
     ratio, step = (
@@ -156,7 +161,7 @@ def _divergence(xp, probability, mean, step):
     return xp.where(is_none, 0.0, mean * f)
 
 
-def log1p(xp, values):
+def log1p(xp: Namespace, values: Tensor) -> Tensor:
     """`log(1 + values)` of values from -1 to 0, accurate near 0."""
     if xp is np or not _backend.is_exporting():
         return xp.log1p(values)
@@ -169,7 +174,7 @@ def log1p(xp, values):
     )
 
 
-def first_largest(values):
+def first_largest(values: Tensor) -> Tensor:
     """1 for the first of the largest values over the last axis, else 0.
 
     `ops.argmax` would do, but on TensorFlow it tells -0 from 0 by their bits,

@@ -22,6 +22,8 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasdrop._formulas import arrays
+from kerasdrop._types import Namespace
+from kerasdrop._types import Tensor
 from kerasdrop.masks.plans import FEWEST_SAMPLES
 from kerasdrop.masks.plans import SET_SIZE
 from kerasdrop.masks.plans import set_size
@@ -44,21 +46,21 @@ class Seen(NamedTuple):
     """What the samples of a row tell. Arrays or tensors that broadcast.
 
     Attributes:
-        count: T, the number of samples.
+        num_samples: T, the number of samples.
         mean: Their mean.
         squares: S.
         num_sets: n, the number of whole sets.
         set_squares: Sum of squared deviations of the set means from theirs.
     """
 
-    count: object
-    mean: object
-    squares: object
-    num_sets: object
-    set_squares: object
+    num_samples: Tensor
+    mean: Tensor
+    squares: Tensor
+    num_sets: Tensor
+    set_squares: Tensor
 
 
-def variance(plan, seen):
+def variance(plan: str, seen: Seen) -> Tensor:
     """The variance of one sample; NaN if there is a single one.
 
     Unbiased, but for less than two whole sets of the stratified plan: there
@@ -73,7 +75,7 @@ def variance(plan, seen):
     return _variance(xp, plan, Seen(*numbers))
 
 
-def _variance(xp, plan, seen):
+def _variance(xp: Namespace, plan: str, seen: Seen) -> Tensor:
     count, _, squares, num_sets, _ = seen
     of_independent = squares / xp.where(count > 1.0, count - 1.0, float("nan"))
     if set_size(plan) is None:
@@ -93,7 +95,7 @@ def _variance(xp, plan, seen):
     return xp.where(has_sets, of_sets, of_one_set)
 
 
-def squared_standard_error(plan, seen):
+def squared_standard_error(plan: str, seen: Seen) -> Tensor:
     """The square of what `mean` plus or minus twice it covers 95 % with.
 
     Independent samples: variance / T, the square of the standard error.
@@ -136,7 +138,9 @@ def squared_standard_error(plan, seen):
     return squared + _squared_rounding(xp, mean)
 
 
-def reaches(plan, seen, tolerance, smallest_chance):
+def reaches(
+    plan: str, seen: Seen, tolerance: float, smallest_chance: float
+) -> Tensor:
     """Whether the mean is exact enough, element by element.
 
     Args:
@@ -175,12 +179,12 @@ def reaches(plan, seen, tolerance, smallest_chance):
     )
 
 
-def _variance_of_sets(xp, seen):
+def _variance_of_sets(xp: Namespace, seen: Seen) -> Tensor:
     """v, from n - 1 degrees of freedom; 0 where there are none."""
     return seen.set_squares / xp.maximum(seen.num_sets - 1.0, 1.0)
 
 
-def _squared_half_t(xp, degrees):
+def _squared_half_t(xp: Namespace, degrees: Tensor) -> Tensor:
     """The square of half the 97.725 % quantile of Student's t.
 
     Half, since 2 is that of the normal. Its expansion in powers of 1 / degrees
@@ -193,7 +197,7 @@ def _squared_half_t(xp, degrees):
     return half * half
 
 
-def _squared_rounding(xp, mean):
+def _squared_rounding(xp: Namespace, mean: Tensor) -> Tensor:
     """The variance of the rounding of a mean to its dtype.
 
     It is as if uniform, up to half a unit in the last place to either side,

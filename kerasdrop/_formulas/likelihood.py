@@ -12,11 +12,13 @@ from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import log_sums
 from kerasdrop._formulas import target_shapes
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Tensor
 
 _OWNER = "log_likelihood"  # who is to blame in a message
 
 
-def log_density(mean, log_variance, target):
+def log_density(mean: Tensor, log_variance: Tensor, target: Tensor) -> Tensor:
     """The log-density of normals, joint over the last axis.
 
     Args:
@@ -36,7 +38,7 @@ def log_density(mean, log_variance, target):
     return ops.sum(each, axis=-1) if len(mean.shape) > 2 else each
 
 
-def of_normal(mean, log_variance, target):
+def of_normal(mean: Tensor, log_variance: Tensor, target: Tensor) -> Tensor:
     """The log-density of normals, element by element.
 
     By the logarithm of a variance, which may be too small for its dtype.
@@ -53,7 +55,7 @@ def of_normal(mean, log_variance, target):
     return -0.5 * (squared + log_variance + math.log(2.0 * math.pi))
 
 
-def of_classes(probabilities, target):
+def of_classes(probabilities: ArrayLike, target: Tensor) -> Tensor:
     """Log-probability of target classes, `(batch, ...)`.
 
     Args:
@@ -68,7 +70,7 @@ def of_classes(probabilities, target):
     return xp.where(xp.sum(target, axis=-1) > 0.0, log, float("nan"))
 
 
-def of_logits(logits, target):
+def of_logits(logits: Tensor, target: Tensor) -> Tensor:
     """Log-probability of target classes, `(batch, samples, ...)`.
 
     The logarithm of a softmax, in which no probability is too small.
@@ -85,7 +87,7 @@ def of_logits(logits, target):
     return ops.where(ops.sum(target, axis=-1) > 0.0, log, float("nan"))
 
 
-def log_of_logits(logits, one_hot):
+def log_of_logits(logits: Tensor, one_hot: Tensor) -> Tensor:
     """The logarithm of the sum of softmax times targets, over the last axis.
 
     Args:
@@ -99,7 +101,7 @@ def log_of_logits(logits, one_hot):
     return log_sums.total(log_sums.init(terms, axis=-1))
 
 
-def of_binary(probability, target):
+def of_binary(probability: Tensor, target: Tensor) -> Tensor:
     """Log-probability of the class (1) or not (0), element by element.
 
     It is NaN where the target is neither.

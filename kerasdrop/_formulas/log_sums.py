@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from keras import ops
 
+from kerasdrop._types import Tensor
+
 
 class LogSum(NamedTuple):
     """A running `log(sum(exp(...)))`: `(batch, ...)` each.
@@ -13,23 +15,23 @@ class LogSum(NamedTuple):
         relative: The sum of the exponentials, relative to it.
     """
 
-    largest: object
-    relative: object
+    largest: Tensor
+    relative: Tensor
 
 
-def init(terms, axis=1):
+def init(terms: Tensor, axis: int = 1) -> LogSum:
     """The sum of terms, `(batch, samples, ...)`, over the samples."""
     largest = ops.max(terms, axis=axis)
     relative = terms - ops.expand_dims(_finite(largest), axis)
     return LogSum(largest, ops.sum(ops.exp(relative), axis=axis))
 
 
-def update(log_sum, terms):
+def update(log_sum: LogSum, terms: Tensor) -> LogSum:
     """The sum with further terms added, `(batch, samples, ...)`."""
     return merge(log_sum, init(terms))
 
 
-def merge(one, other):
+def merge(one: LogSum, other: LogSum) -> LogSum:
     """The sum of the terms of both."""
     largest = ops.maximum(one.largest, other.largest)
     pivot = _finite(largest)
@@ -40,7 +42,7 @@ def merge(one, other):
     )
 
 
-def result(log_sum, count):
+def result(log_sum: LogSum, count: Tensor) -> Tensor:
     """The logarithm of the mean of `count` terms, `(batch, ...)`.
 
     Args:
@@ -50,11 +52,11 @@ def result(log_sum, count):
     return total(log_sum) - ops.log(ops.reshape(count, per_row))
 
 
-def total(log_sum):
+def total(log_sum: LogSum) -> Tensor:
     """The logarithm of the sum, `(batch, ...)`."""
     return _finite(log_sum.largest) + ops.log(log_sum.relative)
 
 
-def _finite(largest):
+def _finite(largest: Tensor) -> Tensor:
     # Were all terms -inf, their difference would be NaN.
     return ops.where(largest == float("-inf"), 0.0, largest)

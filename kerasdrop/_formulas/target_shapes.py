@@ -5,9 +5,15 @@ import numpy as np
 from keras import ops
 
 from kerasdrop._formulas import arrays
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Namespace
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
 
 
-def like(targets, predicted, expected, owner):
+def like(
+    targets: ArrayLike, predicted: Tensor, expected: str, owner: str
+) -> Tensor:
     """Numbers to compare with the ones predicted, one each.
 
     Args:
@@ -20,7 +26,7 @@ def like(targets, predicted, expected, owner):
     return arrays.like(xp, targets, predicted)
 
 
-def one_hot(targets, probabilities, owner):
+def one_hot(targets: ArrayLike, probabilities: ArrayLike, owner: str) -> Tensor:
     """1 for the class of the target, 0 for the others.
 
     A number that is no class gets 0 everywhere.
@@ -50,7 +56,9 @@ def one_hot(targets, probabilities, owner):
     return arrays.like(xp, is_class, probabilities)
 
 
-def _shaped(targets, predicted, expected, owner):
+def _shaped(
+    targets: ArrayLike, predicted: Tensor, expected: str, owner: str
+) -> tuple[Namespace, Tensor]:
     """The namespace, and the targets in the shape of what was predicted."""
     wanted, given = tuple(predicted.shape), tuple(np.shape(targets))
     same = _without_ones(wanted) == _without_ones(given)
@@ -67,11 +75,11 @@ def _shaped(targets, predicted, expected, owner):
     return np, np.reshape(np.asarray(targets), wanted)
 
 
-def _without_ones(shape):
+def _without_ones(shape: Shape) -> list[int | None]:
     return [size for size in shape[1:] if size != 1]
 
 
-def _as_long(wanted, given):
+def _as_long(wanted: Shape, given: Shape) -> bool:
     """Whether both have the same number of rows, as far as that is known."""
     if not wanted or not given:
         return wanted == given

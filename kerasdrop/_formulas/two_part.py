@@ -2,18 +2,20 @@
 
 from kerasdrop import _refusals
 from kerasdrop._formulas import arrays
+from kerasdrop._types import Namespace
+from kerasdrop._types import Tensor
 
 # By kind, whether the second half holds the logarithms of the variances.
 _HOLDS_LOGS = {"mean_and_variance": False, "mean_and_log_variance": True}
 KINDS = tuple(_HOLDS_LOGS)
 
 
-def holds_logs(kind):
+def holds_logs(kind: str) -> bool:
     """Whether outputs of a kind in `KINDS` hold logarithms of variances."""
     return _HOLDS_LOGS[kind]
 
 
-def parts(output, kind):
+def parts(output: Tensor, kind: str) -> list[Tensor]:
     """Means, first half of the last axis, and variances, the second.
 
     Args:
@@ -27,13 +29,13 @@ def parts(output, kind):
     return [mean, xp.exp(variance) if holds_logs(kind) else variance]
 
 
-def parts_in_logs(output, kind):
+def parts_in_logs(output: Tensor, kind: str) -> list[Tensor]:
     """As `parts`, with the logarithms of the variances."""
     xp, mean, variance = _halves(output, kind)
     return [mean, variance if holds_logs(kind) else xp.log(variance)]
 
 
-def _halves(output, kind):
+def _halves(output: Tensor, kind: str) -> tuple[Namespace, Tensor, Tensor]:
     size = output.shape[-1]
     if size is None or size % 2:
         raise _refusals.Refusal(

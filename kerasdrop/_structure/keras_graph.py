@@ -5,14 +5,19 @@ Each function names one belief; `tests/contracts/test_keras_graph.py` pins it.
 
 import inspect
 import sys
+from collections.abc import Iterator
 
 import keras
 from keras import tree
 
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 
 
-def all_layers(model):
+def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """A model and every layer inside it, private sublayers included, once.
 
     In the order in which each layer lists its own: so a model that is wrapped
@@ -21,7 +26,7 @@ def all_layers(model):
     return [model, *(layer for _, layer in model_tree.walk(model))]
 
 
-def graph_of(layer):
+def graph_of(layer: keras.layers.Layer) -> Given:
     """The functional graph that a call of `layer` runs, or None.
 
     None also for a subclass that writes its own `call`: what it does, its
@@ -37,12 +42,12 @@ def graph_of(layer):
     return layer if cls.__name__ == "Functional" else None
 
 
-def inputs_of(graph, inputs):
+def inputs_of(graph: Given, inputs: Tensor) -> list[Tensor]:
     """The flat list of a graph's input tensors, as its own call makes it."""
     return tree.flatten(graph._standardize_inputs(inputs))
 
 
-def nodes_of(graph):
+def nodes_of(graph: Given) -> Iterator[Given]:
     """The graph's calls, each after those that it takes its inputs from."""
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         for node in graph._nodes_by_depth[depth]:
@@ -50,7 +55,7 @@ def nodes_of(graph):
                 yield node
 
 
-def arguments_of(node, values):
+def arguments_of(node: Given, values: dict[int, Tensor]) -> Given:
     """The positional and keyword arguments of a call.
 
     Args:
@@ -59,7 +64,7 @@ def arguments_of(node, values):
     return node.arguments.fill_in(values)
 
 
-def inputs_and_mask(node, values):
+def inputs_and_mask(node: Given, values: dict[int, Tensor]) -> Given:
     """The arguments `inputs` and `mask` of the call of a graph.
 
     Args:
@@ -73,7 +78,7 @@ def inputs_and_mask(node, values):
     return named["inputs"], named.get("mask")
 
 
-def entrance(operation, run):
+def entrance(operation: Given, run: Function) -> Given:
     """A layer that is called as `operation` is, and runs its graph by `run`.
 
     All that Keras does around a graph's calls, it does as ever: it converts
@@ -89,13 +94,18 @@ def entrance(operation, run):
     graph = graph_of(operation)
     masks = []
 
-    def call(inputs, training=None, mask=None, **kwargs):
+    def call(
+        inputs: Tensor,
+        training: bool | None = None,
+        mask: Tensor | None = None,
+        **kwargs: Given,
+    ) -> Given:
         masks.append(mask)
         return type(graph).call(
             inside, inputs, training=training, mask=mask, **kwargs
         )
 
-    def run_through_graph(inputs, operation_fn):
+    def run_through_graph(inputs: Tensor, operation_fn: Function) -> Given:
         outputs = run(tree.flatten(inputs), masks.pop(), operation_fn)
         return tree.pack_sequence_as(graph._outputs_struct, outputs)
 
@@ -105,7 +115,7 @@ def entrance(operation, run):
     return _double(operation, _functional=inside)
 
 
-def _double(layer, **attributes):
+def _double(layer: keras.layers.Layer, **attributes: object) -> Given:
     """Another object with the attributes of `layer`, but for these."""
     double = object.__new__(type(layer))
     # Past Keras' tracker. To rematerialize is of use in training alone, and a
@@ -116,12 +126,12 @@ def _double(layer, **attributes):
     return double
 
 
-def takes_training(operation):
+def takes_training(operation: Given) -> bool:
     """Whether the `call` of `operation` has an argument `training`."""
     return "training" in inspect.signature(operation.call).parameters
 
 
-def minds_context(operation):
+def minds_context(operation: Given) -> bool:
     """Whether a call of `operation`, or one inside it, minds `training`.
 
     Or anything else that Keras hands from call to call: the others are spared
@@ -136,7 +146,7 @@ def minds_context(operation):
     )
 
 
-def packed_outputs(graph, flat_outputs):
+def packed_outputs(graph: Given, flat_outputs: list[Tensor]) -> Structure:
     """A graph's flat outputs in the structure that its call returns."""
     outputs = tree.pack_sequence_as(graph._outputs_struct, flat_outputs)
     if isinstance(outputs, (list, tuple)) and len(outputs) == 1:
@@ -144,7 +154,7 @@ def packed_outputs(graph, flat_outputs):
     return outputs
 
 
-def name_of_class(operation):
+def name_of_class(operation: Given) -> str | None:
     """The name of the class of a layer or operation of Keras; else None.
 
     The classes of the operations have no public name.
@@ -155,7 +165,7 @@ def name_of_class(operation):
     return None
 
 
-def global_generator():
+def global_generator() -> Given:
     """The seed generator of `keras.random` functions without a seed, or None.
 
     None if none was asked for yet: then there is none.

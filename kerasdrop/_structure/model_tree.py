@@ -8,9 +8,12 @@ import contextlib
 import dataclasses
 import sys
 import threading
+from collections.abc import Iterator
 
 import keras
 
+from kerasdrop._types import Found
+from kerasdrop._types import Given
 from kerasdrop.layers.state import DrawState
 
 # The cell of the ConvLSTM layers has no public name. To ask a layer for it
@@ -31,18 +34,18 @@ class Survey:
     """
 
     model: keras.layers.Layer
-    held: dict
+    held: dict[int, tuple[keras.layers.Layer, tuple[keras.layers.Layer, ...]]]
 
-    def is_final(self):
+    def is_final(self) -> bool:
         """Whether no layer can get another one: Keras forbids it once built."""
         return all(layer.built for layer, _ in self.held.values())
 
 
-def survey(model):
+def survey(model: keras.Model) -> Survey:
     """The `Survey` of a model as it is now."""
     held = {}
 
-    def visit(layer):
+    def visit(layer: keras.layers.Layer) -> None:
         if id(layer) not in held:
             held[id(layer)] = (layer, tuple(_listed(layer)))
             for sublayer in held[id(layer)][1]:
@@ -56,7 +59,7 @@ _current = threading.local()
 
 
 @contextlib.contextmanager
-def surveyed(model):
+def surveyed(model: keras.Model) -> Iterator[None]:
     """Inside the block, in this thread, `model` is walked through once.
 
     All that ask for its layers there share what that walk found; but not if a
@@ -74,7 +77,7 @@ def surveyed(model):
         _current.survey = outer
 
 
-def sublayers(layer):
+def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """The layers that `layer` holds itself, in the order it got them.
 
     As the public `Model.layers`, which layers that are no models lack.
@@ -85,7 +88,7 @@ def sublayers(layer):
     return _listed(layer)
 
 
-def _listed(layer):
+def _listed(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return [
         sublayer
         for sublayer in layer._flatten_layers(
@@ -95,7 +98,7 @@ def _listed(layer):
     ]
 
 
-def walk(layer):
+def walk(layer: keras.layers.Layer) -> Iterator[Given]:
     """Yields (path, layer) for every layer inside `layer`, each once.
 
     A path joins the names of the layers on the way by "/"; it leaves out
@@ -105,7 +108,9 @@ def walk(layer):
     yield from _walk(layer, "", {id(layer)}, set())
 
 
-def _walk(layer, prefix, seen, paths):
+def _walk(
+    layer: keras.layers.Layer, prefix: str, seen: set[int], paths: set[str]
+) -> Iterator[Given]:
     for sublayer in sublayers(layer):
         if id(sublayer) in seen:
             continue
@@ -116,7 +121,7 @@ def _walk(layer, prefix, seen, paths):
         yield from _walk(sublayer, path + "/", seen, paths)
 
 
-def _unique(path, paths):
+def _unique(path: str, paths: set[str]) -> str:
     number = 1
     unique = path
     while unique in paths:
@@ -125,7 +130,7 @@ def _unique(path, paths):
     return unique
 
 
-def class_name(layer):
+def class_name(layer: keras.layers.Layer) -> str:
     """The name of a layer's class, with `keras.layers` where it is theirs."""
     cls = type(layer)
     if getattr(keras.layers, cls.__name__, None) is cls:
@@ -133,7 +138,7 @@ def class_name(layer):
     return cls.__name__
 
 
-def listing(found):
+def listing(found: Found) -> str:
     """Lines for an error message that lists (path, layer) pairs."""
     lines = [f"  {path} ({class_name(layer)})" for path, layer in found[:20]]
     if len(found) > 20:

@@ -9,6 +9,11 @@ import numpy as np
 from kerasdrop import _checks
 from kerasdrop import measures
 from kerasdrop._formulas import categorical
+from kerasdrop._types import Array
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Given
+from kerasdrop._types import Seed
+from kerasdrop._types import Tensor
 from kerasdrop.acquisition import pools
 
 # What is no more than this apart, in nats, is equal but for rounding.
@@ -26,20 +31,20 @@ class Batch(NamedTuple):
             for those after them it was estimated.
     """
 
-    rows: object
-    information: object
+    rows: Array
+    information: Array
     num_exact: int
 
 
 def batch_bald(
-    samples,
-    batch_size,
-    num_configurations=10_000,
-    memory_limit=2**28,
-    seed=0,
-    verbose="auto",
-    on_interrupt="return",
-):
+    samples: ArrayLike,
+    batch_size: int,
+    num_configurations: int = 10_000,
+    memory_limit: int = 2**28,
+    seed: Seed = 0,
+    verbose: int | str = "auto",
+    on_interrupt: str = "return",
+) -> Batch:
     """BatchBALD: rows whose labels together tell most about the network.
 
     Greedy: each next row adds most to the information of those before it; the
@@ -100,7 +105,7 @@ def batch_bald(
     labels = _Labels(samples, num_configurations, memory_limit, seed, owner)
     pool = _Pool(samples, owner)
     bar = keras.utils.Progbar(batch_size, verbose=verbose, unit_name="row")
-    chosen = []
+    chosen: list[tuple[int, float, bool]] = []
     try:
         while len(chosen) < batch_size:
             if chosen:
@@ -131,20 +136,28 @@ class _Labels:
         at_once: How many rows can be looked at together.
     """
 
-    def __init__(self, samples, most, memory_limit, seed, owner):
+    def __init__(
+        self,
+        samples: ArrayLike,
+        most: int,
+        memory_limit: int,
+        seed: Seed,
+        owner: str,
+    ) -> None:
         self._samples = samples
         self._most = most
         self._limit = memory_limit
         self._generator = np.random.default_rng(seed)
         self._owner = owner
-        self._rows = []
-        self._log_likelihood = None  # (configurations, samples) if drawn
+        self._rows: list[int] = []
+        # (configurations, samples) if drawn
+        self._log_likelihood: Given = None
         self.is_exact = True
         self.weight = np.ones(1)
         self.networks = np.full((1, samples.shape[1]), 1.0 / samples.shape[1])
         self._check_memory()
 
-    def _check_memory(self):
+    def _check_memory(self) -> None:
         """Sets `at_once` by the memory that the configurations leave."""
         configurations, num_samples = self.networks.shape
         classes = max(2, self._samples.shape[2])
@@ -161,7 +174,7 @@ class _Labels:
             )
         self.at_once = (self._limit - fixed) // of_row
 
-    def add(self, row):
+    def add(self, row: int) -> None:
         """Takes the labels of one more row in."""
         p = pools.rows_of(self._samples, [row], self._owner)[0]
         self._rows.append(row)
@@ -171,7 +184,7 @@ class _Labels:
             self._draw(p)
         self._check_memory()
 
-    def _enumerate(self, p):
+    def _enumerate(self, p: Tensor) -> None:
         """Each configuration with each label; what is impossible is left."""
         joint = self.networks[:, None] * p.T[None]  # (., classes, samples)
         of_label = joint.sum(axis=-1)
@@ -180,7 +193,7 @@ class _Labels:
         self.weight = weight[is_possible]
         self.networks = joint[is_possible] / of_label[is_possible][:, None]
 
-    def _draw(self, p):
+    def _draw(self, p: Tensor) -> None:
         """A label more in each drawn configuration; at first all of them."""
         if self.is_exact:
             self.is_exact = False
@@ -197,7 +210,7 @@ class _Labels:
         likelihood = np.exp(self._log_likelihood - largest)
         self.networks = likelihood / likelihood.sum(axis=-1, keepdims=True)
 
-    def _draw_label(self, p):
+    def _draw_label(self, p: Tensor) -> None:
         edges = np.cumsum(p, axis=-1)[self._of]  # (configurations, classes)
         drawn = self._generator.random((len(self._of), 1)) * edges[:, -1:]
         label = np.sum(drawn >= edges, axis=-1)
@@ -207,7 +220,7 @@ class _Labels:
         )
         self._log_likelihood += logarithms.T[label]
 
-    def information(self, p):
+    def information(self, p: Tensor) -> Array:
         """What a further label tells about the network, given these.
 
         The entropy of the label in a configuration less the mean entropy that
@@ -235,13 +248,13 @@ class _Labels:
 class _Pool:
     """The rows that are left, and the most that each can add."""
 
-    def __init__(self, samples, owner):
+    def __init__(self, samples: ArrayLike, owner: str) -> None:
         self._samples = samples
         self._owner = owner
         self._most = pools.by_rows(measures.mutual_information, samples)
         self._is_left = np.ones(samples.shape[0], bool)
 
-    def best(self, labels):
+    def best(self, labels: ArrayLike) -> tuple[int, float]:
         """The row that adds most, the earliest of equals, and what it adds."""
         rows = np.flatnonzero(self._is_left)
         rows = rows[np.argsort(-self._most[rows], kind="stable")]

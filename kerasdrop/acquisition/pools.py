@@ -5,12 +5,15 @@ from keras import ops
 
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
+from kerasdrop._types import Array
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Function
 
 # Of the float64 copy of a block of rows. A formula holds a few more of them.
 _BLOCK = 2**24
 
 
-def of_array(samples):
+def of_array(samples: ArrayLike) -> Array:
     """NumPy's form of a list or a tensor; what is on disk stays there."""
     if arrays.is_tensor(samples):
         return ops.convert_to_numpy(samples)
@@ -19,7 +22,7 @@ def of_array(samples):
     return np.asarray(samples, "float64")
 
 
-def check_joint(samples, owner, name="samples"):
+def check_joint(samples: ArrayLike, owner: str, name: str = "samples") -> None:
     """Raises unless samples are `(rows, samples, classes)`, none of them 0."""
     shape = tuple(samples.shape)
     if len(shape) != 3 or 0 in shape:
@@ -31,7 +34,7 @@ def check_joint(samples, owner, name="samples"):
         )
 
 
-def blocks(samples):
+def blocks(samples: ArrayLike) -> list[slice]:
     """Slices of rows, each of about `_BLOCK` bytes as float64."""
     rows = samples.shape[0]
     of_row = 8 * max(1, int(np.prod(samples.shape[1:])))
@@ -41,7 +44,7 @@ def blocks(samples):
     ]
 
 
-def by_rows(function, samples):
+def by_rows(function: Function, samples: ArrayLike) -> Array:
     """`function` of samples, of arrays a block of rows at a time."""
     if arrays.is_tensor(samples):
         return function(samples)
@@ -53,7 +56,7 @@ def by_rows(function, samples):
     )
 
 
-def rows_of(samples, rows, owner):
+def rows_of(samples: ArrayLike, rows: ArrayLike, owner: str) -> Array:
     """Checked probabilities `(rows, samples, classes)` of some rows.
 
     Args:

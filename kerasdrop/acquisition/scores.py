@@ -6,10 +6,14 @@ from kerasdrop import _checks
 from kerasdrop import measures
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
+from kerasdrop._types import Array
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.acquisition import pools
 
 
-def bald(samples):
+def bald(samples: ArrayLike) -> Array:
     """Mutual information of the label of a row and the network.
 
     It is `measures.mutual_information`: high where samples are sure and
@@ -31,7 +35,7 @@ def bald(samples):
     return pools.by_rows(measures.mutual_information, samples)
 
 
-def max_entropy(samples):
+def max_entropy(samples: ArrayLike) -> Array:
     """Entropy of the mean of the samples, `measures.predictive_entropy`.
 
     It is high for noisy labels too, which teach nothing.
@@ -51,7 +55,7 @@ def max_entropy(samples):
     return pools.by_rows(measures.predictive_entropy, samples)
 
 
-def variation_ratio(samples):
+def variation_ratio(samples: ArrayLike) -> Array:
     """The part of the samples outvoted, `measures.variation_ratio`.
 
     Gal, Islam & Ghahramani (2017) have one less the largest mean probability
@@ -69,7 +73,7 @@ def variation_ratio(samples):
     return pools.by_rows(measures.variation_ratio, samples)
 
 
-def mean_std(samples):
+def mean_std(samples: ArrayLike) -> Array:
     """Standard deviation over the samples, in the mean over the classes.
 
     Of T samples it is unbiased in its square, `measures.epistemic_variance`;
@@ -93,12 +97,14 @@ def mean_std(samples):
     return pools.by_rows(_mean_std, samples)
 
 
-def _mean_std(samples):
+def _mean_std(samples: ArrayLike) -> Tensor:
     xp, p = categorical.checked(samples, "mean_std")
     return xp.mean(xp.sqrt(measures.epistemic_variance(p)), axis=-1)
 
 
-def epig(samples, target_samples, memory_limit=2**28):
+def epig(
+    samples: ArrayLike, target_samples: ArrayLike, memory_limit: int = 2**28
+) -> Array:
     """Expected predictive information gain: what a label tells about targets.
 
     The mutual information of the label of a row and that of a target row, in
@@ -157,7 +163,7 @@ def epig(samples, target_samples, memory_limit=2**28):
     return total / targets.shape[0]
 
 
-def _information(p, others):
+def _information(p: Tensor, others: Tensor) -> Given:
     """Mutual information with each of the other rows, summed: `(rows,)`."""
     num_samples = p.shape[1]
     left = np.moveaxis(p, 1, -1)  # (rows, classes, samples)

@@ -3,12 +3,15 @@
 import numpy as np
 
 from kerasdrop import _checks
+from kerasdrop._types import Array
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Seed
 from kerasdrop.acquisition import pools
 
 METHODS = ("power", "softmax", "soft_rank")
 
 
-def top_k(scores, k):
+def top_k(scores: ArrayLike, k: int) -> Array:
     """The k rows of the highest scores.
 
     Args:
@@ -26,7 +29,13 @@ def top_k(scores, k):
     return np.argsort(-scores, kind="stable")[:k]
 
 
-def stochastic_top_k(scores, k, method="power", beta=1.0, seed=None):
+def stochastic_top_k(
+    scores: ArrayLike,
+    k: int,
+    method: str = "power",
+    beta: float = 1.0,
+    seed: Seed = None,
+) -> Array:
     """K rows drawn by their scores, one after the other, none twice.
 
     It costs no more than `top_k`, and its rows are less alike: a cheap batch,
@@ -72,7 +81,7 @@ def stochastic_top_k(scores, k, method="power", beta=1.0, seed=None):
     return np.argsort(-(beta * scores + noise), kind="stable")[:k]
 
 
-def _checked(scores, k, owner):
+def _checked(scores: ArrayLike, k: int, owner: str) -> Array:
     scores = np.asarray(pools.of_array(scores), "float64")
     if scores.ndim != 1 or not np.isfinite(scores).all():
         kind = "not finite" if scores.ndim == 1 else f"of shape {scores.shape}"
@@ -89,7 +98,7 @@ def _checked(scores, k, owner):
     return scores
 
 
-def _logarithms(scores, k, owner):
+def _logarithms(scores: ArrayLike, k: int, owner: str) -> Array:
     if scores.min() < 0.0:
         raise ValueError(
             f"{owner}: the method 'power' needs scores of at least 0. Take "

@@ -8,6 +8,10 @@ from keras import ops
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
+from kerasdrop._types import Array
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Namespace
+from kerasdrop._types import Tensor
 from kerasdrop.calibration import inputs
 
 
@@ -21,14 +25,17 @@ class Reliability(NamedTuple):
         observed: `(bins,)`, the part that was right; NaN in an empty bin.
     """
 
-    weight: object
-    predicted: object
-    observed: object
+    weight: Tensor
+    predicted: Tensor
+    observed: Tensor
 
 
 def expected_calibration_error(
-    targets, probabilities, num_bins=15, sample_weight=None
-):
+    targets: ArrayLike,
+    probabilities: ArrayLike,
+    num_bins: int = 15,
+    sample_weight: ArrayLike | None = None,
+) -> Tensor:
     """Mean distance of confidence and accuracy over bins of equal width (ECE).
 
     Of the most probable class alone. It depends on the number of bins, and is
@@ -57,8 +64,11 @@ def expected_calibration_error(
 
 
 def adaptive_calibration_error(
-    targets, probabilities, num_bins=15, sample_weight=None
-):
+    targets: ArrayLike,
+    probabilities: ArrayLike,
+    num_bins: int = 15,
+    sample_weight: ArrayLike | None = None,
+) -> Tensor:
     """As `expected_calibration_error`, over bins of equally many rows (ACE).
 
     Of rows with the same confidence at the edge of two bins, the earlier ones
@@ -84,8 +94,12 @@ def adaptive_calibration_error(
 
 
 def reliability(
-    targets, probabilities, num_bins=15, binning="width", sample_weight=None
-):
+    targets: ArrayLike,
+    probabilities: ArrayLike,
+    num_bins: int = 15,
+    binning: str = "width",
+    sample_weight: ArrayLike | None = None,
+) -> Reliability:
     """Confidence and accuracy, bin by bin, for `kerasdrop.plots.reliability`.
 
     Args:
@@ -111,14 +125,14 @@ def reliability(
 
 
 def bin_sums(
-    targets,
-    probabilities,
-    num_bins,
-    sample_weight,
-    owner,
-    binning="width",
-    precision=None,
-):
+    targets: ArrayLike,
+    probabilities: ArrayLike,
+    num_bins: int,
+    sample_weight: ArrayLike,
+    owner: str,
+    binning: str = "width",
+    precision: str | None = None,
+) -> Tensor:
     """Sums `(3, bins)` over the rows: weight, confidence, correctness.
 
     The sums of two batches add up to those of both, bins of equal width given.
@@ -150,14 +164,16 @@ def bin_sums(
     return xp.matmul(values, arrays.like(xp, in_bin, values))
 
 
-def _precision(probabilities):
+def _precision(probabilities: ArrayLike) -> str:
     if arrays.is_tensor(probabilities):
         return arrays.dtype_name(probabilities)
     dtype = np.asarray(probabilities).dtype
     return dtype.name if dtype.kind == "f" else "float64"
 
 
-def _is_beyond_edges(probabilities, p, num_bins, precision):
+def _is_beyond_edges(
+    probabilities: ArrayLike, p: Tensor, num_bins: int, precision: str
+) -> Tensor:
     """Which edges a confidence is above, `(rows, ..., bins - 1)`.
 
     Compared with `k / bins`, rounded as the probabilities were: a product
@@ -177,13 +193,15 @@ def _is_beyond_edges(probabilities, p, num_bins, precision):
     return xp.where(of_one < 0.5, of_one < others, of_one > edges)
 
 
-def _rounded(xp, edges, precision, p):
+def _rounded(xp: Namespace, edges: Array, precision: str, p: Tensor) -> Tensor:
     if xp is np:
         return edges.astype(precision).astype(p.dtype)
     return ops.cast(ops.cast(ops.convert_to_tensor(edges), precision), p.dtype)
 
 
-def _is_beyond_ranks(xp, confidence, num_bins, owner):
+def _is_beyond_ranks(
+    xp: Namespace, confidence: Tensor, num_bins: int, owner: str
+) -> Tensor:
     rows = confidence.shape[0]
     if rows is None or rows < num_bins:
         raise ValueError(
@@ -198,14 +216,14 @@ def _is_beyond_ranks(xp, confidence, num_bins, owner):
     return xp.expand_dims(rank, -1) >= first
 
 
-def error_of(sums, owner):
+def error_of(sums: Tensor, owner: str) -> Tensor:
     """The calibration error of `bin_sums`."""
     xp, sums = arrays.floats(sums)
     total = xp.sum(xp.abs(sums[1] - sums[2]))
     return arrays.weighted(xp, total, xp.sum(sums[0]), owner)
 
 
-def reliability_of(sums):
+def reliability_of(sums: Tensor) -> Reliability:
     """The `Reliability` of `bin_sums`."""
     xp, sums = arrays.floats(sums)
     weight = xp.where(sums[0] > 0.0, sums[0], float("nan"))

@@ -5,6 +5,11 @@ import numpy as np
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import target_shapes
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Namespace
+from kerasdrop._types import Tensor
 from kerasdrop.calibration import conformity
 from kerasdrop.calibration import inputs
 from kerasdrop.calibration import predictions
@@ -53,19 +58,25 @@ class ConformalIntervals(conformity.Conformal):
     The references are those of `fit_conformal_intervals`.
     """
 
-    def __init__(self, method, scores, weights=None, groups=None):
+    def __init__(
+        self,
+        method: str,
+        scores: ArrayLike,
+        weights: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> None:
         _checks.choice(method, METHODS, "ConformalIntervals", "method")
         self.method = method
         super().__init__(scores, weights, groups)
 
     def __call__(
         self,
-        prediction,
-        other=None,
-        level=0.9,
-        groups=None,
-        sample_weight=None,
-    ):
+        prediction: Given,
+        other: Tensor | None = None,
+        level: float = 0.9,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> tuple[Tensor, Tensor]:
         owner = "ConformalIntervals"
         xp, first, second = _given(prediction, other, self.method, owner)
         rows = predictions.column(xp, first, owner).shape[0]
@@ -87,22 +98,22 @@ class ConformalIntervals(conformity.Conformal):
         middle = 0.5 * (first + second)
         return xp.minimum(lower, middle), xp.maximum(upper, middle)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """The arguments of the constructor: a dict that JSON can hold."""
         return {"method": self.method, **super().get_config()}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"ConformalIntervals({self.method!r}, {self._described()})"
 
 
 def fit_conformal_intervals(
-    targets,
-    prediction,
-    other=None,
-    method="scaled",
-    groups=None,
-    sample_weight=None,
-):
+    targets: ArrayLike,
+    prediction: Given,
+    other: Tensor | None = None,
+    method: str = "scaled",
+    groups: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+) -> ConformalIntervals:
     """Learns from rows with targets how wide intervals have to be.
 
     The scores of n rows are sorted; the one of rank `ceil((n + 1) * level)`
@@ -175,7 +186,9 @@ def fit_conformal_intervals(
     return ConformalIntervals(method, scores, weights, groups)
 
 
-def _given(prediction, other, method, owner):
+def _given(
+    prediction: Given, other: Tensor, method: str, owner: str
+) -> tuple[Namespace, Tensor, Tensor]:
     """The namespace and what a method takes: mean, variance; or two ends."""
     first, second = predictions.pair(prediction, other, method, owner)
     if method == "quantiles":

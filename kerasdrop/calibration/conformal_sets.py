@@ -5,6 +5,12 @@ import numpy as np
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
+from kerasdrop._types import Array
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Config
+from kerasdrop._types import Namespace
+from kerasdrop._types import Seed
+from kerasdrop._types import Tensor
 from kerasdrop.calibration import conformity
 from kerasdrop.calibration import inputs
 from kerasdrop.calibration import predictions
@@ -62,15 +68,15 @@ class ConformalSets(conformity.Conformal):
 
     def __init__(
         self,
-        method,
-        scores,
-        weights=None,
-        groups=None,
-        penalty=None,
-        free_classes=None,
-        randomized=True,
-        seed=0,
-    ):
+        method: str,
+        scores: ArrayLike,
+        weights: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        penalty: float | None = None,
+        free_classes: int | None = None,
+        randomized: bool = True,
+        seed: Seed = 0,
+    ) -> None:
         owner = "ConformalSets"
         self.method = method
         self.penalty, self.free_classes = _settings(
@@ -82,19 +88,19 @@ class ConformalSets(conformity.Conformal):
 
     def __call__(
         self,
-        probabilities,
-        level=0.9,
-        groups=None,
-        sample_weight=None,
-        seed=None,
-    ):
+        probabilities: ArrayLike,
+        level: float = 0.9,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        seed: Seed = None,
+    ) -> Tensor:
         owner = "ConformalSets"
         _, p = _checked(probabilities, owner)
         rows = p.shape[0]
         threshold = self.threshold(level, rows, groups, sample_weight)
         if isinstance(threshold, np.ndarray):
             _, threshold, p = arrays.floats(threshold[:, None], p)
-        drawn = 0.0
+        drawn: Tensor = 0.0
         if self.randomized and self.method != "lac":
             seed = self.seed if seed is None else seed
             seed = _checks.step(seed, owner, "seed")
@@ -105,7 +111,7 @@ class ConformalSets(conformity.Conformal):
         )
         return scores <= threshold + conformity.slack(p, 1.0, abs(threshold))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """The arguments of the constructor: a dict that JSON can hold."""
         return {
             "method": self.method,
@@ -116,21 +122,21 @@ class ConformalSets(conformity.Conformal):
             "seed": self.seed,
         }
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"ConformalSets({self.method!r}, {self._described()})"
 
 
 def fit_conformal_sets(
-    targets,
-    probabilities,
-    method="aps",
-    groups=None,
-    sample_weight=None,
-    penalty=None,
-    free_classes=None,
-    randomized=True,
-    seed=0,
-):
+    targets: ArrayLike,
+    probabilities: ArrayLike,
+    method: str = "aps",
+    groups: ArrayLike | None = None,
+    sample_weight: ArrayLike | None = None,
+    penalty: float | None = None,
+    free_classes: int | None = None,
+    randomized: bool = True,
+    seed: Seed = 0,
+) -> ConformalSets:
     """Learns from rows with targets which classes a set has to have.
 
     The promise is that of `fit_conformal_intervals`: the class is in its set
@@ -185,7 +191,7 @@ def fit_conformal_sets(
     given = predictions.probabilities(probabilities, owner)
     _, p = _checked(predictions.as_numpy(given), owner)
     one_hot = inputs.one_hot(predictions.as_numpy(targets), p, owner)
-    drawn = 0.0
+    drawn: Tensor = 0.0
     if randomized and method != "lac":
         drawn = draws(seed, 0, len(p), owner)
     of_classes = scores_of(p, method, drawn, penalty, free_classes)
@@ -205,7 +211,13 @@ def fit_conformal_sets(
     )
 
 
-def scores_of(p, method, drawn, penalty=None, free_classes=None):
+def scores_of(
+    p: Tensor,
+    method: str,
+    drawn: Tensor,
+    penalty: float | None = None,
+    free_classes: int | None = None,
+) -> Tensor:
     """The score of each class, `(rows, classes)`.
 
     Args:
@@ -234,7 +246,7 @@ def scores_of(p, method, drawn, penalty=None, free_classes=None):
     return scores
 
 
-def draws(seed, stream, rows, owner):
+def draws(seed: Seed, stream: int, rows: int, owner: str) -> Array:
     """Uniform numbers `(rows, 1)`: of the fit (0) or of a call (1)."""
     if rows is None:
         raise ValueError(
@@ -244,7 +256,9 @@ def draws(seed, stream, rows, owner):
     return np.random.default_rng([seed, stream]).random((rows, 1))
 
 
-def _settings(method, penalty, free_classes, owner):
+def _settings(
+    method: str, penalty: float | None, free_classes: int | None, owner: str
+) -> tuple[float | None, int | None]:
     _checks.choice(method, METHODS, owner, "method")
     given = (penalty, free_classes)
     if method != "raps":
@@ -267,7 +281,7 @@ def _settings(method, penalty, free_classes, owner):
     )
 
 
-def _checked(probabilities, owner):
+def _checked(probabilities: ArrayLike, owner: str) -> tuple[Namespace, Tensor]:
     p = predictions.probabilities(probabilities, owner)
     _, given = arrays.floats(p)
     if len(given.shape) != 2:

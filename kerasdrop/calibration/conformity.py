@@ -1,11 +1,17 @@
 """The quantile of calibration scores that makes conformal prediction exact."""
 
+import fractions
 import math
 
 import numpy as np
 
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
+from kerasdrop._types import Array
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.calibration import predictions
 from kerasdrop.calibration.saved import Calibrator
 from kerasdrop.calibration.saved import finite_column
@@ -27,7 +33,12 @@ class Conformal(Calibrator):
         groups: As many integers or strings, or None.
     """
 
-    def __init__(self, scores, weights=None, groups=None):
+    def __init__(
+        self,
+        scores: ArrayLike,
+        weights: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> None:
         owner = type(self).__name__
         self.scores = finite_column(scores, owner, "scores")
         self.weights = None
@@ -39,13 +50,13 @@ class Conformal(Calibrator):
             self.groups = labels(groups, len(self.scores), owner)
         self._by_group = self._sorted()
 
-    def _sorted(self):
+    def _sorted(self) -> dict[Given, tuple[Array, Array]]:
         """Scores and sums of weights, the lowest first, of each group."""
         weights = self.weights
         if weights is None:
             weights = np.ones(len(self.scores))
         groups = self.groups or [None] * len(self.scores)
-        rows = {}
+        rows: dict[Given, list[int]] = {}
         for row, group in enumerate(groups):
             rows.setdefault(group, []).append(row)
         found = {}
@@ -62,7 +73,13 @@ class Conformal(Calibrator):
             found[group] = (self.scores[members], sums)
         return found
 
-    def threshold(self, level, rows, groups, sample_weight):
+    def threshold(
+        self,
+        level: float,
+        rows: Given,
+        groups: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+    ) -> float | Array:
         """The score that a target stays below with probability `level`.
 
         Args:
@@ -76,7 +93,7 @@ class Conformal(Calibrator):
             weight is too high for the rows that were calibrated on.
         """
         owner = type(self).__name__
-        level = _checks.exact_fraction(
+        exact = _checks.exact_fraction(
             _checks.between_0_and_1(level, owner, "level")
         )
         self._check_same("groups", self.groups, groups)
@@ -86,7 +103,7 @@ class Conformal(Calibrator):
             self._check_known(groups)
         if sample_weight is None:
             found = {
-                group: self._of_rank(group, level)
+                group: self._of_rank(group, exact)
                 for group in dict.fromkeys([None] if groups is None else groups)
             }
             if groups is None:
@@ -97,12 +114,12 @@ class Conformal(Calibrator):
         predictions.check_finite(weight, "weights", owner)
         return np.array(
             [
-                self._of_weight(group, level, each)
+                self._of_weight(group, exact, each)
                 for group, each in zip(groups or [None] * rows, weight)
             ]
         )
 
-    def _of_rank(self, group, level):
+    def _of_rank(self, group: Given, level: fractions.Fraction) -> float:
         """The score of rank `ceil((n + 1) level)` among n, without weights."""
         scores, _ = self._by_group[group]
         rank = math.ceil((len(scores) + 1) * level)
@@ -116,14 +133,16 @@ class Conformal(Calibrator):
             )
         return float(scores[rank - 1])
 
-    def _of_weight(self, group, level, weight):
+    def _of_weight(
+        self, group: Given, level: fractions.Fraction, weight: Tensor
+    ) -> float:
         """The same with the weights of the rows and that of the new one."""
         scores, sums = self._by_group[group]
         wanted = float(level) * (sums[-1] + weight) * (1.0 - _ROUNDED)
         place = np.searchsorted(sums, wanted, side="left")
         return float(scores[place]) if place < len(scores) else math.inf
 
-    def _check_same(self, name, fitted, given):
+    def _check_same(self, name: str, fitted: Given, given: Given) -> None:
         if (fitted is None) == (given is None):
             return
         with_, without = "with", "without"
@@ -135,7 +154,7 @@ class Conformal(Calibrator):
             f"{without} `{name}`"
         )
 
-    def _check_known(self, groups):
+    def _check_known(self, groups: ArrayLike) -> None:
         unknown = [each for each in groups if each not in self._by_group]
         if unknown:
             raise ValueError(
@@ -144,7 +163,7 @@ class Conformal(Calibrator):
                 f"{unknown[0]!r}"
             )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """The arguments of the constructor: a dict that JSON can hold."""
         weights = self.weights
         return {
@@ -153,7 +172,7 @@ class Conformal(Calibrator):
             "groups": self.groups,
         }
 
-    def _described(self):
+    def _described(self) -> str:
         parts = [f"{len(self.scores)} rows"]
         if self.groups is not None:
             parts.append(f"{len(self._by_group)} groups")
@@ -162,7 +181,7 @@ class Conformal(Calibrator):
         return ", ".join(parts)
 
 
-def slack(values, *sizes):
+def slack(values: Tensor, *sizes: float) -> float:
     """What rounding may put between two equal numbers made of these sizes.
 
     A score that equals the threshold belongs to it: where targets or inputs
@@ -175,7 +194,9 @@ def slack(values, *sizes):
     return _STEPS * arrays.rounding(values) * sum(sizes)
 
 
-def fitted_weight(sample_weight, rows, owner):
+def fitted_weight(
+    sample_weight: ArrayLike, rows: int, owner: str
+) -> Array | None:
     """The weights of calibration rows as an array, or None."""
     if sample_weight is None:
         return None
@@ -183,7 +204,7 @@ def fitted_weight(sample_weight, rows, owner):
     return arrays.weight_like(np, given, np.empty(rows), owner)
 
 
-def labels(groups, rows, owner):
+def labels(groups: ArrayLike, rows: int, owner: str) -> Array | None:
     """Labels of groups, one for each row: a list of integers or strings."""
     given = np.asarray(predictions.as_numpy(groups))
     found = given.reshape(-1).tolist()
@@ -199,5 +220,5 @@ def labels(groups, rows, owner):
     return found
 
 
-def _in(group):
+def _in(group: Given) -> str:
     return "" if group is None else f" of group {group!r}"

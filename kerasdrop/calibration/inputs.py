@@ -6,9 +6,14 @@ from keras import ops
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import target_shapes
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Namespace
+from kerasdrop._types import Tensor
 
 
-def labelled(targets, probabilities, owner):
+def labelled(
+    targets: ArrayLike, probabilities: ArrayLike, owner: str
+) -> tuple[Namespace, Tensor, Tensor]:
     """The namespace, probabilities and the targets as one-hot vectors."""
     _, p = arrays.floats(probabilities)
     if len(p.shape) == 1:
@@ -21,7 +26,7 @@ def labelled(targets, probabilities, owner):
     return xp, p, one_hot(targets, p, owner)
 
 
-def one_hot(targets, predicted, owner):
+def one_hot(targets: ArrayLike, predicted: Tensor, owner: str) -> Tensor:
     """Targets as one-hot vectors; what is none raises, or is NaN in a tensor.
 
     Args:
@@ -52,7 +57,9 @@ def one_hot(targets, predicted, owner):
     return one_hot
 
 
-def normal(targets, mean, variance, owner):
+def normal(
+    targets: ArrayLike, mean: Tensor, variance: Tensor, owner: str
+) -> tuple[Namespace, Tensor, Tensor, Tensor]:
     xp, mean, variance = arrays.floats(mean, variance)
     targets = target_shapes.like(targets, mean, "targets, a number each", owner)
     variance = target_shapes.like(
@@ -62,7 +69,7 @@ def normal(targets, mean, variance, owner):
     return xp, targets, mean, variance
 
 
-def check_numbers(xp, values, owner):
+def check_numbers(xp: Namespace, values: Tensor, owner: str) -> None:
     """Raises if an array holds NaN, which no comparison would show."""
     if xp is np and np.isnan(values).any():
         raise ValueError(
@@ -71,7 +78,9 @@ def check_numbers(xp, values, owner):
         )
 
 
-def interval(targets, lower, upper, owner):
+def interval(
+    targets: ArrayLike, lower: ArrayLike, upper: ArrayLike, owner: str
+) -> tuple[Namespace, Tensor, Tensor, Tensor]:
     xp, lower, upper = arrays.floats(lower, upper)
     targets = target_shapes.like(
         targets, lower, "targets, a number each", owner
@@ -88,7 +97,13 @@ def interval(targets, lower, upper, owner):
     return xp, targets, lower, upper
 
 
-def reduced(xp, values, sample_weight, reduction, owner):
+def reduced(
+    xp: Namespace,
+    values: Tensor,
+    sample_weight: ArrayLike,
+    reduction: str | None,
+    owner: str,
+) -> Tensor:
     if reduction is None:
         if sample_weight is not None:
             raise ValueError(

@@ -7,11 +7,15 @@ import numpy as np
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import target_shapes
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Tensor
 from kerasdrop.calibration import inputs
 from kerasdrop.calibration.binning import Reliability
 
 
-def gaussian_interval(mean, variance, level=0.9):
+def gaussian_interval(
+    mean: Tensor, variance: Tensor, level: float = 0.9
+) -> tuple[Tensor, Tensor]:
     """The central interval of a normal.
 
     Args:
@@ -39,8 +43,12 @@ def gaussian_interval(mean, variance, level=0.9):
 
 
 def interval_coverage(
-    targets, lower, upper, sample_weight=None, reduction="mean"
-):
+    targets: ArrayLike,
+    lower: ArrayLike,
+    upper: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    reduction: str | None = "mean",
+) -> Tensor:
     """The part of the targets that lie in their interval, its ends included.
 
     Near the interval's probability if it is right; a proper judgement also
@@ -71,8 +79,13 @@ def interval_coverage(
 
 
 def interval_score(
-    targets, lower, upper, level, sample_weight=None, reduction="mean"
-):
+    targets: ArrayLike,
+    lower: ArrayLike,
+    upper: ArrayLike,
+    level: float,
+    sample_weight: ArrayLike | None = None,
+    reduction: str | None = "mean",
+) -> Tensor:
     """Width of an interval and what it missed, times `2 / (1 - level)`.
 
     Args:
@@ -97,7 +110,9 @@ def interval_score(
     return inputs.reduced(xp, each, sample_weight, reduction, owner)
 
 
-def gaussian_reliability(targets, mean, variance, num_levels=99):
+def gaussian_reliability(
+    targets: ArrayLike, mean: Tensor, variance: Tensor, num_levels: int = 99
+) -> Reliability:
     """The part of the targets in the central intervals of normals, by level.
 
     Args:

@@ -1,5 +1,6 @@
 """How well an uncertainty tells two sets of rows apart."""
 
+import fractions
 import math
 import statistics
 from typing import NamedTuple
@@ -7,6 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasdrop import _checks
+from kerasdrop._types import Array
+from kerasdrop._types import Seed
+from kerasdrop._types import Tensor
 from kerasdrop.calibration import predictions
 
 _MOST_AT_ONCE = 2**22  # numbers of bootstrap samples that are held at a time
@@ -35,20 +39,20 @@ class OODDetection(NamedTuple):
     auroc: float
     aupr: float
     fpr: float
-    auroc_interval: object
-    aupr_interval: object
-    fpr_interval: object
+    auroc_interval: tuple[float, ...] | None
+    aupr_interval: tuple[float, ...] | None
+    fpr_interval: tuple[float, ...] | None
 
 
 def ood_detection(
-    usual,
-    shifted,
-    true_positive_rate=0.95,
-    level=0.95,
-    interval="delong",
-    num_resamples=1000,
-    seed=0,
-):
+    usual: Array,
+    shifted: Array,
+    true_positive_rate: float = 0.95,
+    level: float = 0.95,
+    interval: str | None = "delong",
+    num_resamples: int = 1000,
+    seed: Seed = 0,
+) -> OODDetection:
     """Out-of-distribution detection: AUROC, AUPR and FPR at 95 % TPR.
 
     The intervals are for other rows of the same two sets, with this model: not
@@ -96,20 +100,20 @@ def ood_detection(
     usual = _set(usual, "usual", owner)
     shifted = _set(shifted, "shifted", owner)
     counts = _counts(usual, shifted)
-    found = [float(each[0]) for each in _areas(*counts, rate)]
-    intervals = [None] * 3
+    auroc, aupr, fpr = (float(each[0]) for each in _areas(*counts, rate))
+    intervals: list[tuple[float, ...] | None] = [None] * 3
     if interval == "delong":
-        intervals[0] = _delong(usual, shifted, counts, found[0], level, owner)
+        intervals[0] = _delong(usual, shifted, counts, auroc, level, owner)
     if interval == "bootstrap":
         _checks.positive_integer(num_resamples, owner, "num_resamples")
         seed = _checks.step(seed, owner, "seed")
         drawn = _resampled(*counts, rate, num_resamples, seed)
         ends = np.quantile(drawn, [0.5 - 0.5 * level, 0.5 + 0.5 * level], 1)
         intervals = [tuple(map(float, each)) for each in ends.T]
-    return OODDetection(*found, *intervals)
+    return OODDetection(auroc, aupr, fpr, *intervals)
 
 
-def _set(values, name, owner):
+def _set(values: Tensor, name: str, owner: str) -> Array:
     values = np.asarray(predictions.as_numpy(values), "float64")
     if values.ndim != 1 or not len(values) or np.isnan(values).any():
         received = f"{name} of shape {values.shape}"
@@ -122,7 +126,7 @@ def _set(values, name, owner):
     return values
 
 
-def _counts(usual, shifted):
+def _counts(usual: Array, shifted: Array) -> tuple[Array, Array]:
     """How often each distinct value is there, the highest first: `(1, n)`."""
     values, where = np.unique(
         np.concatenate([usual, shifted]), return_inverse=True
@@ -133,7 +137,9 @@ def _counts(usual, shifted):
     )
 
 
-def _areas(usual, shifted, rate):
+def _areas(
+    usual: Array, shifted: Array, rate: fractions.Fraction
+) -> tuple[Array, Array, Array]:
     """AUROC, AUPR and FPR of counts `(resamples, distinct values)`."""
     false, true = np.cumsum(usual, axis=-1), np.cumsum(shifted, axis=-1)
     negatives, positives = false[:, -1:], true[:, -1:]
@@ -148,7 +154,14 @@ def _areas(usual, shifted, rate):
     return auroc, aupr, fpr[:, 0]
 
 
-def _delong(usual, shifted, counts, auroc, level, owner):
+def _delong(
+    usual: Array,
+    shifted: Array,
+    counts: tuple[Array, ...],
+    auroc: float,
+    level: float,
+    owner: str,
+) -> tuple[float, float]:
     """The normal interval of the area, from its variance over rows."""
     if min(len(usual), len(shifted)) < 2:
         raise ValueError(
@@ -174,16 +187,22 @@ def _delong(usual, shifted, counts, auroc, level, owner):
     return max(0.0, auroc - half), min(1.0, auroc + half)
 
 
-def _resampled(usual, shifted, rate, num_resamples, seed):
+def _resampled(
+    usual: Array,
+    shifted: Array,
+    rate: fractions.Fraction,
+    num_resamples: int,
+    seed: Seed,
+) -> Array:
     """The three numbers of bootstrap samples, `(3, resamples)`."""
     generator = np.random.default_rng(seed)
     at_once = max(1, _MOST_AT_ONCE // usual.shape[1])
     parts = []
     for start in range(0, num_resamples, at_once):
         size = min(at_once, num_resamples - start)
-        drawn = [
+        drawn_usual, drawn_shifted = (
             generator.multinomial(each.sum(), each[0] / each.sum(), size)
             for each in (usual, shifted)
-        ]
-        parts.append(np.stack(_areas(*drawn, rate)))
+        )
+        parts.append(np.stack(_areas(drawn_usual, drawn_shifted, rate)))
     return np.concatenate(parts, axis=1)

@@ -4,13 +4,19 @@ import numpy as np
 from keras import ops
 
 from kerasdrop._formulas import arrays
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Given
+from kerasdrop._types import Namespace
+from kerasdrop._types import Tensor
 from kerasdrop.calibration import inputs
 from kerasdrop.predictive import Predictive
 
 _OF_CLASSES = "predictive_entropy"  # a statistic that only they have
 
 
-def moments(prediction, variance, owner):
+def moments(
+    prediction: Given, variance: Tensor, owner: str
+) -> tuple[Tensor, Tensor]:
     """Mean and variance; those of a `Predictive` without a second argument."""
     if not isinstance(prediction, Predictive):
         if variance is None:
@@ -25,7 +31,7 @@ def moments(prediction, variance, owner):
     return _statistic(prediction, "mean", owner), spread(prediction, owner)
 
 
-def mean(prediction, owner):
+def mean(prediction: Given, owner: str) -> Tensor:
     """The mean, `(rows, ...)`."""
     if isinstance(prediction, Predictive):
         _check_regression(prediction, owner)
@@ -33,7 +39,7 @@ def mean(prediction, owner):
     return prediction
 
 
-def spread(prediction, owner):
+def spread(prediction: Given, owner: str) -> Tensor:
     """The variance; of a `Predictive` the total one, if it has one."""
     if not isinstance(prediction, Predictive):
         return prediction
@@ -43,7 +49,9 @@ def spread(prediction, owner):
     return _statistic(prediction, name, owner)
 
 
-def ends(prediction, upper, owner):
+def ends(
+    prediction: Given, upper: ArrayLike, owner: str
+) -> tuple[Tensor, Tensor]:
     """Lower and upper ends; of a `Predictive` its outermost quantiles."""
     if not isinstance(prediction, Predictive):
         if upper is None:
@@ -64,7 +72,9 @@ def ends(prediction, upper, owner):
     return quantiles[:, 0], quantiles[:, -1]
 
 
-def pair(prediction, other, method, owner):
+def pair(
+    prediction: Given, other: Tensor, method: str, owner: str
+) -> tuple[Tensor, Tensor]:
     """What a method of conformal intervals takes: two arrays, or one and None.
 
     Args:
@@ -84,7 +94,7 @@ def pair(prediction, other, method, owner):
     return mean(prediction, owner), None
 
 
-def probabilities(prediction, owner):
+def probabilities(prediction: Given, owner: str) -> Tensor:
     """The probabilities, `(rows, ..., classes)`."""
     if not isinstance(prediction, Predictive):
         return prediction
@@ -98,12 +108,12 @@ def probabilities(prediction, owner):
     return _statistic(prediction, "mean", owner)
 
 
-def as_numpy(value):
+def as_numpy(value: Given) -> Tensor:
     """The same, with a tensor as a NumPy array."""
     return ops.convert_to_numpy(value) if arrays.is_tensor(value) else value
 
 
-def column(xp, values, owner):
+def column(xp: Namespace, values: Tensor, owner: str) -> Tensor:
     """Values of one number for each row, as `(rows,)`."""
     shape = tuple(values.shape)
     if len(shape) == 2 and shape[1] == 1:
@@ -117,7 +127,7 @@ def column(xp, values, owner):
     return values
 
 
-def finite_targets(targets, owner):
+def finite_targets(targets: ArrayLike, owner: str) -> Tensor:
     """Targets as an array, or an error if one of them is not finite."""
     given = np.asarray(as_numpy(targets))
     if given.dtype.kind not in "biufO":
@@ -135,7 +145,7 @@ def finite_targets(targets, owner):
     return targets
 
 
-def check_finite(values, what, owner):
+def check_finite(values: Tensor, what: str, owner: str) -> None:
     """Raises if an array of predictions holds NaN or infinity."""
     if not np.isfinite(values).all():
         raise ValueError(
@@ -144,7 +154,7 @@ def check_finite(values, what, owner):
         )
 
 
-def _check_alone(second, owner):
+def _check_alone(second: Given, owner: str) -> None:
     if second is not None:
         raise ValueError(
             f"{owner}: a result of `mc_predict` has all that is needed. Leave "
@@ -152,7 +162,7 @@ def _check_alone(second, owner):
         )
 
 
-def _check_regression(prediction, owner):
+def _check_regression(prediction: Given, owner: str) -> None:
     if _OF_CLASSES in prediction:
         raise ValueError(
             f"{owner}: needs the prediction of a number. Received: a result of "
@@ -160,7 +170,7 @@ def _check_regression(prediction, owner):
         )
 
 
-def _statistic(prediction, name, owner):
+def _statistic(prediction: Given, name: str, owner: str) -> Tensor:
     value = prediction.to_dict().get(name)
     if value is None:
         raise ValueError(

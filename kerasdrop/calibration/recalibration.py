@@ -7,6 +7,10 @@ import numpy as np
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import target_shapes
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.calibration import inputs
 from kerasdrop.calibration import predictions
 from kerasdrop.calibration.saved import Calibrator
@@ -47,11 +51,16 @@ class QuantileRecalibration(Calibrator):
     https://arxiv.org/abs/1807.00263), algorithm 1.
     """
 
-    def __init__(self, residuals):
+    def __init__(self, residuals: ArrayLike) -> None:
         column = finite_column(residuals, "QuantileRecalibration", "residuals")
         self.residuals = np.sort(column)
 
-    def __call__(self, prediction, variance=None, quantiles=(0.05, 0.95)):
+    def __call__(
+        self,
+        prediction: Given,
+        variance: Tensor | None = None,
+        quantiles: ArrayLike = (0.05, 0.95),
+    ) -> Tensor:
         owner = "QuantileRecalibration"
         mean, variance = predictions.moments(prediction, variance, owner)
         xp, mean, variance = arrays.floats(mean, variance)
@@ -71,7 +80,7 @@ class QuantileRecalibration(Calibrator):
             axis=1,
         )
 
-    def _residual_of(self, quantile):
+    def _residual_of(self, quantile: float) -> float:
         owner, rows = "QuantileRecalibration", len(self.residuals)
         exact = _checks.exact_fraction(
             _checks.between_0_and_1(quantile, owner, "quantiles")
@@ -88,15 +97,17 @@ class QuantileRecalibration(Calibrator):
         places = np.arange(1, rows + 1)
         return float(np.interp(float(place), places, self.residuals))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """The arguments of the constructor: a dict that JSON can hold."""
         return {"residuals": self.residuals.tolist()}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"QuantileRecalibration({len(self.residuals)} rows)"
 
 
-def fit_quantiles(targets, prediction, variance=None):
+def fit_quantiles(
+    targets: ArrayLike, prediction: Given, variance: Tensor | None = None
+) -> QuantileRecalibration:
     """Isotonic recalibration of the predictive distribution.
 
     For each predicted level it learns which part of the targets was below:

@@ -5,9 +5,14 @@ import pathlib
 
 import numpy as np
 
+from kerasdrop._types import Array
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
+
 _FORMAT = "kerasdrop.calibration"
 _VERSION = 1
-_CLASSES = {}
+_CLASSES: dict[str, type["Calibrator"]] = {}
 
 
 class Calibrator:
@@ -17,16 +22,16 @@ class Calibrator:
     again from what `get_config` returns.
     """
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Given) -> None:
         super().__init_subclass__(**kwargs)
         if "__call__" in vars(cls):
             _CLASSES[cls.__name__] = cls
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """The arguments of the constructor: a dict that JSON can hold."""
         raise NotImplementedError(f"{type(self).__name__} has no get_config")
 
-    def save(self, path):
+    def save(self, path: str) -> None:
         """Writes a JSON file that `calibration.load` reads.
 
         Args:
@@ -42,7 +47,7 @@ class Calibrator:
         pathlib.Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def load(path):
+def load(path: str) -> "Calibrator":
     """Reads a calibrator that its method `save` wrote.
 
     The file is JSON and runs no code. What is read is checked as the arguments
@@ -98,11 +103,11 @@ def load(path):
         ) from error
 
 
-def _refuse(constant):
+def _refuse(constant: str) -> None:
     raise ValueError(f"{constant}, which is not a finite number")
 
 
-def finite_column(values, owner, name):
+def finite_column(values: Tensor, owner: str, name: str) -> Array:
     """A float64 array `(rows,)` of finite numbers, or an error."""
     try:
         column = np.asarray(values, "float64")

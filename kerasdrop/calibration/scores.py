@@ -9,12 +9,17 @@ from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import likelihood
 from kerasdrop._formulas import target_shapes
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Tensor
 from kerasdrop.calibration import inputs
 
 
 def negative_log_likelihood(
-    targets, probabilities, sample_weight=None, reduction="mean"
-):
+    targets: ArrayLike,
+    probabilities: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    reduction: str | None = "mean",
+) -> Tensor:
     """Minus the logarithm of the probability of the target, in nats.
 
     Infinite for a row whose target was said to be impossible: nothing is
@@ -38,7 +43,9 @@ def negative_log_likelihood(
     return inputs.reduced(xp, each, sample_weight, reduction, owner)
 
 
-def log_loss_of_logits(targets, logits, owner):
+def log_loss_of_logits(
+    targets: ArrayLike, logits: Tensor, owner: str
+) -> Tensor:
     """`negative_log_likelihood` of each row, from the logits themselves.
 
     No probability is too small for it.
@@ -54,7 +61,12 @@ def log_loss_of_logits(targets, logits, owner):
     return ops.where(ops.isnan(one_hot[..., 0]), float("nan"), loss)
 
 
-def brier_score(targets, probabilities, sample_weight=None, reduction="mean"):
+def brier_score(
+    targets: ArrayLike,
+    probabilities: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    reduction: str | None = "mean",
+) -> Tensor:
     """Squared distance of the probabilities from the target, over the classes.
 
     From 0 to 2. It is the form of Brier, summed over all classes: of two
@@ -81,8 +93,12 @@ def brier_score(targets, probabilities, sample_weight=None, reduction="mean"):
 
 
 def gaussian_negative_log_likelihood(
-    targets, mean, variance, sample_weight=None, reduction="mean"
-):
+    targets: ArrayLike,
+    mean: Tensor,
+    variance: Tensor,
+    sample_weight: ArrayLike | None = None,
+    reduction: str | None = "mean",
+) -> Tensor:
     """Minus the log-density of a normal, for each number predicted, in nats.
 
     Of one normal with these moments. `result.log_likelihood` is that of the
@@ -108,7 +124,9 @@ def gaussian_negative_log_likelihood(
     return inputs.reduced(xp, each, sample_weight, reduction, owner)
 
 
-def log_loss_of_normal(targets, mean, log_variance, owner):
+def log_loss_of_normal(
+    targets: ArrayLike, mean: Tensor, log_variance: Tensor, owner: str
+) -> Tensor:
     """`gaussian_negative_log_likelihood` of each number.
 
     By the logarithms of the variances, of which none is too small for it.
@@ -123,8 +141,12 @@ def log_loss_of_normal(targets, mean, log_variance, owner):
 
 
 def gaussian_crps(
-    targets, mean, variance, sample_weight=None, reduction="mean"
-):
+    targets: ArrayLike,
+    mean: Tensor,
+    variance: Tensor,
+    sample_weight: ArrayLike | None = None,
+    reduction: str | None = "mean",
+) -> Tensor:
     """The continuous ranked probability score (CRPS) of a normal.
 
     In the unit of the targets; that of a certain prediction is its distance.
@@ -156,7 +178,13 @@ def gaussian_crps(
     return inputs.reduced(xp, each, sample_weight, reduction, "gaussian_crps")
 
 
-def sample_crps(targets, samples, axis=1, sample_weight=None, reduction="mean"):
+def sample_crps(
+    targets: ArrayLike,
+    samples: ArrayLike,
+    axis: int = 1,
+    sample_weight: ArrayLike | None = None,
+    reduction: str | None = "mean",
+) -> Tensor:
     """The continuous ranked probability score (CRPS) of samples.
 
     Of the distribution that has just these samples, which few of them make

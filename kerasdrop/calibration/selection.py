@@ -6,6 +6,8 @@ import numpy as np
 
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import target_shapes
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Tensor
 
 
 class RiskCoverage(NamedTuple):
@@ -16,11 +18,11 @@ class RiskCoverage(NamedTuple):
         risk: `(rows,)`, the mean error among them.
     """
 
-    coverage: object
-    risk: object
+    coverage: Tensor
+    risk: Tensor
 
 
-def risk_coverage(errors, uncertainty):
+def risk_coverage(errors: ArrayLike, uncertainty: ArrayLike) -> RiskCoverage:
     """The mean error of the rows that remain when the least sure are refused.
 
     Rows of equal uncertainty come in no order: each counts as their mean.
@@ -72,7 +74,9 @@ def risk_coverage(errors, uncertainty):
     return RiskCoverage(kept / kept[-1], risks / kept)
 
 
-def area_under_risk_coverage(errors, uncertainty):
+def area_under_risk_coverage(
+    errors: ArrayLike, uncertainty: ArrayLike
+) -> Tensor:
     """Mean risk over all coverages (AURC): low if what is wrong is unsure.
 
     It mixes two questions, how often a model errs and whether it knows when:

@@ -8,6 +8,9 @@ from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import likelihood
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Config
+from kerasdrop._types import Tensor
 from kerasdrop.calibration import inputs
 from kerasdrop.calibration import predictions
 from kerasdrop.calibration.saved import Calibrator
@@ -46,12 +49,12 @@ class TemperatureScaling(Calibrator):
     for a single sample is the same.
     """
 
-    def __init__(self, temperature):
+    def __init__(self, temperature: float) -> None:
         self.temperature = _checks.positive_number(
             temperature, "TemperatureScaling", "temperature"
         )
 
-    def __call__(self, probabilities):
+    def __call__(self, probabilities: ArrayLike) -> Tensor:
         probabilities = predictions.probabilities(
             probabilities, "TemperatureScaling"
         )
@@ -63,15 +66,19 @@ class TemperatureScaling(Calibrator):
         is_yes_alone = np.shape(probabilities)[-1] == 1
         return scaled[..., 1:] if is_yes_alone else scaled
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """The arguments of the constructor: a dict that JSON can hold."""
         return {"temperature": self.temperature}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"TemperatureScaling(temperature={self.temperature:.6g})"
 
 
-def fit_temperature(targets, probabilities, sample_weight=None):
+def fit_temperature(
+    targets: ArrayLike,
+    probabilities: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+) -> TemperatureScaling:
     """The temperature of the least negative log-likelihood.
 
     Fit it on rows that the model was not trained on, e.g. those of the
@@ -106,7 +113,7 @@ def fit_temperature(targets, probabilities, sample_weight=None):
     possible = p > 0.0
     logits = np.where(possible, np.log(np.where(possible, p, 1.0)), 0.0)
 
-    def slope(log_temperature):
+    def slope(log_temperature: float) -> float:
         """Of the likelihood over 1 / temperature, in which it is concave."""
         scaled = TemperatureScaling(math.exp(log_temperature))(p)
         return np.sum(weight[..., None] * (one_hot - scaled) * logits)

@@ -4,6 +4,10 @@ import numpy as np
 
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
+from kerasdrop._types import ArrayLike
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.calibration import inputs
 from kerasdrop.calibration import predictions
 from kerasdrop.calibration.saved import Calibrator
@@ -36,23 +40,28 @@ class VarianceScaling(Calibrator):
     https://proceedings.mlr.press/v121/laves20a.html).
     """
 
-    def __init__(self, scale):
+    def __init__(self, scale: float) -> None:
         self.scale = _checks.positive_number(scale, "VarianceScaling", "scale")
 
-    def __call__(self, variance):
+    def __call__(self, variance: Tensor) -> Tensor:
         owner = "VarianceScaling"
         xp, variance = arrays.floats(predictions.spread(variance, owner))
         return self.scale * arrays.checked_variance(xp, variance, owner)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """The arguments of the constructor: a dict that JSON can hold."""
         return {"scale": self.scale}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"VarianceScaling(scale={self.scale:.6g})"
 
 
-def fit_variance_scale(targets, prediction, variance=None, sample_weight=None):
+def fit_variance_scale(
+    targets: ArrayLike,
+    prediction: Given,
+    variance: Tensor | None = None,
+    sample_weight: ArrayLike | None = None,
+) -> VarianceScaling:
     """The factor of the variance that makes the targets likeliest.
 
     Of normals it is the mean of the squared residuals over their variances,

@@ -6,6 +6,8 @@ import keras
 
 from kerasdrop import _checks
 from kerasdrop import rates
+from kerasdrop._types import Config
+from kerasdrop._types import Given
 from kerasdrop.callbacks.plateau import Plateau
 from kerasdrop.callbacks.record import EpochRecord
 
@@ -49,7 +51,8 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
         factor: Float in (0, 1), see above.
         patience: Integer of at least 1, the number of epochs without
             improvement after which the rates are moved.
-        verbose: Integer; 1 prints what is moved and why, a line each time.
+        verbose: 0, 1, 2 or `"auto"`, which is 1; all but 0 print what is
+            moved and why, a line each time.
         mode: `"min"` or `"max"`: whether the metric is to be minimised or
             maximised. `"auto"` knows losses and errors (minimised) and
             accuracies, AUC, precision and recall (maximised), and refuses
@@ -91,20 +94,20 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
 
     def __init__(
         self,
-        monitor="val_loss",
-        factor=0.9,
-        patience=10,
-        verbose=0,
-        mode="auto",
-        min_delta=1e-4,
-        cooldown=0,
-        min_rate=0.0,
-        max_rate=0.9,
-        train_data=None,
-        target_gap=None,
-        layers=None,
-        state_path=None,
-    ):
+        monitor: str = "val_loss",
+        factor: float = 0.9,
+        patience: int = 10,
+        verbose: int | str = 0,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_rate: float = 0.0,
+        max_rate: float = 0.9,
+        train_data: Given = None,
+        target_gap: float | None = None,
+        layers: Given = None,
+        state_path: str | None = None,
+    ) -> None:
         super().__init__()
         self.monitor = _validation_metric(monitor)
         self.factor = _checks.positive_number(factor, _OWNER, "factor")
@@ -120,7 +123,7 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
             min_delta=_checks.number(min_delta, _OWNER, "min_delta", 0.0),
             cooldown=_checks.step(cooldown, _OWNER, "cooldown"),
         )
-        self.verbose = verbose
+        self.verbose = _checks.verbosity(verbose, _OWNER)
         self.min_rate = _checks.rate(min_rate, _OWNER, "min_rate")
         self.max_rate = _checks.rate(max_rate, _OWNER, "max_rate")
         if self.min_rate > self.max_rate:
@@ -143,12 +146,12 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
         self.layers = layers
         self.record = EpochRecord(state_path, _OWNER)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Config | None = None) -> None:
         self._selected = rates.settable_layers(self.model, self.layers, _OWNER)
         self._resumes = True
         self._has_warned = False
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Config | None = None) -> None:
         # Only now `BackupAndRestore` has said where training begins.
         if not self._resumes:
             return
@@ -174,7 +177,7 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
         for path, layer in self._selected:
             layer.rate = rate_of_path[path]
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Config | None = None) -> None:
         value = self._monitored(logs or {}, epoch)
         if value is not None and self.plateau.update(value):
             self._move_rates(epoch, value)
@@ -186,7 +189,7 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
             },
         )
 
-    def _monitored(self, logs, epoch):
+    def _monitored(self, logs: Config, epoch: int) -> float | None:
         """The metric of the epoch; None if there was no validation."""
         if self.monitor in logs:
             return float(logs[self.monitor])
@@ -207,13 +210,13 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
             )
         return None
 
-    def _move_rates(self, epoch, value):
+    def _move_rates(self, epoch: int, value: Given) -> None:
         overfits, reason = True, "validation does not improve"
-        if self.train_data is not None:
+        if self.target_gap is not None:
             gap = self._gap(value)
             overfits = gap > self.target_gap
             reason = f"the gap is {gap:.4g}, accepted is {self.target_gap:.4g}"
-        paths_of_move = {}
+        paths_of_move: dict[tuple[float, float], list[str]] = {}
         _ = self.model  # on JAX: the state is written back before it is read
         for path, layer in self._selected:
             old = layer.rate
@@ -229,14 +232,14 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
                     f"{_told(paths_of_move)}, since {reason}."
                 )
 
-    def _moved(self, rate, overfits):
+    def _moved(self, rate: Given, overfits: bool) -> float:
         if overfits:
             # A rate set beyond the bound stays: raising never lowers.
             raised = 1.0 - self.factor * (1.0 - rate)
             return max(rate, min(raised, self.max_rate))
         return min(rate, max(self.factor * rate, self.min_rate))
 
-    def _gap(self, validation):
+    def _gap(self, validation: float) -> float:
         name = self.monitor.removeprefix("val_")
         data = self.train_data
         if isinstance(data, (tuple, list)):
@@ -257,7 +260,7 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
         return -gap if self.plateau.maximised else gap
 
 
-def _told(paths_of_move):
+def _told(paths_of_move: dict[tuple[float, float], list[str]]) -> str:
     """`0.5 -> 0.4 (2 layers: a, b), 0.3 -> 0.24 (1 layer: c)`."""
     parts = []
     for (old, new), paths in paths_of_move.items():
@@ -266,7 +269,7 @@ def _told(paths_of_move):
     return ", ".join(parts)
 
 
-def _validation_metric(monitor):
+def _validation_metric(monitor: str) -> str:
     if not isinstance(monitor, str) or not monitor.startswith("val_"):
         raise ValueError(
             f"{_OWNER}: argument `monitor` must be a validation metric, "
@@ -281,7 +284,7 @@ _MINIMISED = ("loss", "error", "crossentropy", "mse", "mae", "nll", "brier")
 _MAXIMISED = ("acc", "auc", "precision", "recall", "f1_score", "r2_score")
 
 
-def _is_maximised(mode, monitor):
+def _is_maximised(mode: str, monitor: str) -> bool:
     _checks.choice(mode, ("auto", "min", "max"), _OWNER, "mode")
     if mode != "auto":
         return mode == "max"

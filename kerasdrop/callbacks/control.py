@@ -7,6 +7,9 @@ import keras
 from kerasdrop import _backend
 from kerasdrop import rates
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Config
+from kerasdrop._types import Found
+from kerasdrop._types import Given
 
 _OWNER = "DropoutRateControl"
 _SECONDS = 10.0
@@ -49,15 +52,17 @@ class DropoutRateControl(keras.callbacks.Callback):
     >>> history = model.fit(x, y, epochs=20, callbacks=[control])
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model) -> None:
         super().__init__()
         rates.live_layers(model, _OWNER)  # raises
         self._controlled = model
         self._lock = threading.Lock()
-        self._waiting = {}  # by the id of a layer: the layer and its rate
-        self._trainer = None  # the thread in which `fit` runs
+        # By the id of a layer: the layer and its rate.
+        self._waiting: dict[int, tuple[keras.layers.Layer, float]] = {}
+        # The thread in which `fit` runs.
+        self._trainer: threading.Thread | None = None
 
-    def set_rates(self, rate, layers=None):
+    def set_rates(self, rate: Given, layers: Given = None) -> None:
         """Sets the rate of some or all layers, as `kerasdrop.set_rates` does.
 
         Of several rates for a layer that wait for the same batch, the last
@@ -78,7 +83,7 @@ class DropoutRateControl(keras.callbacks.Callback):
         # `fit` may be about to begin or to return in another thread.
         _backend.patient(lambda: self._take(found), _SECONDS)
 
-    def _take(self, found):
+    def _take(self, found: Found) -> None:
         with self._lock:
             if self._is_training():
                 for layer, number in found:
@@ -87,7 +92,7 @@ class DropoutRateControl(keras.callbacks.Callback):
                 self._apply()
                 rates.assign(found)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Config | None = None) -> None:
         trained = self.model
         inside = (layer for _, layer in model_tree.walk(trained))
         if not any(self._controlled is each for each in (trained, *inside)):
@@ -101,18 +106,20 @@ class DropoutRateControl(keras.callbacks.Callback):
             self._trainer = threading.current_thread()
             self._apply()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Config | None = None) -> None:
         self._apply_in_turn()
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: int, logs: Config | None = None
+    ) -> None:
         self._apply_in_turn()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Config | None = None) -> None:
         with self._lock:
             self._apply()
             self._trainer = None
 
-    def _is_training(self):
+    def _is_training(self) -> bool:
         """Whether a method of a callback will follow in which rates are set."""
         if self._trainer is threading.current_thread():
             # What `fit` calls waits for its turn as well: on JAX, it may be
@@ -120,12 +127,12 @@ class DropoutRateControl(keras.callbacks.Callback):
             return _backend.is_in_trainer()
         return self._trainer is not None and self._trainer.is_alive()
 
-    def _apply_in_turn(self):
+    def _apply_in_turn(self) -> None:
         if self._waiting:  # or else the lock would be all that a batch costs
             with self._lock:
                 self._apply()
 
-    def _apply(self):
+    def _apply(self) -> None:
         """Sets what waits; in the thread of `fit`, or while none runs."""
         if not self._waiting:
             return

@@ -4,6 +4,7 @@ import keras
 
 from kerasdrop import _checks
 from kerasdrop import rates
+from kerasdrop._types import Config
 
 
 class DropoutRateLogger(keras.callbacks.Callback):
@@ -35,7 +36,7 @@ class DropoutRateLogger(keras.callbacks.Callback):
     [0.5]
     """
 
-    def __init__(self, frequency="epoch"):
+    def __init__(self, frequency: str = "epoch") -> None:
         super().__init__()
         self.frequency = _checks.choice(
             frequency, ("epoch", "batch"), type(self).__name__, "frequency"
@@ -44,18 +45,20 @@ class DropoutRateLogger(keras.callbacks.Callback):
         # method that then does nothing.
         self.async_safe = frequency == "epoch"
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Config | None = None) -> None:
         # Raises if there is nothing to log.
         rates.live_layers(self.model, type(self).__name__)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: Config | None = None
+    ) -> None:
         if self.frequency == "batch":
             self._log(logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Config | None = None) -> None:
         self._log(logs)
 
-    def _log(self, logs):
+    def _log(self, logs: Config | None) -> None:
         if logs is None:  # of a loop of one's own
             return
         for path, rate in rates.get_rates(self.model).items():

@@ -1,5 +1,8 @@
 """When a metric has stopped improving."""
 
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+
 
 class Plateau:
     """Counts epochs without improvement, as `ReduceLROnPlateau` does.
@@ -12,19 +15,21 @@ class Plateau:
             `start_cooldown()`.
     """
 
-    def __init__(self, patience, maximised, min_delta, cooldown):
+    def __init__(
+        self, patience: int, maximised: bool, min_delta: float, cooldown: int
+    ) -> None:
         self.patience = patience
         self.maximised = maximised
         self.min_delta = min_delta
         self.cooldown = cooldown
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         self._best = None
         self._wait = 0
         self._cooldown_left = 0
 
-    def update(self, value):
+    def update(self, value: Given) -> bool:
         """Takes the metric of an epoch; returns whether it is a plateau."""
         if self._cooldown_left > 0:
             self._cooldown_left -= 1
@@ -36,19 +41,19 @@ class Plateau:
             self._wait += 1
         return self._wait >= self.patience
 
-    def start_cooldown(self):
+    def start_cooldown(self) -> None:
         """To be called when something was done about a plateau."""
         self._wait = 0
         self._cooldown_left = self.cooldown
 
-    def _improves(self, value):
+    def _improves(self, value: Given) -> bool:
         if self._best is None:
             return True
         if self.maximised:
             return value - self.min_delta > self._best
         return value + self.min_delta < self._best
 
-    def get_state(self):
+    def get_state(self) -> Config:
         """The state as a dict of numbers, for JSON."""
         return {
             "best": self._best,
@@ -56,7 +61,7 @@ class Plateau:
             "cooldown_left": self._cooldown_left,
         }
 
-    def set_state(self, state):
+    def set_state(self, state: Given) -> None:
         self._best = state["best"]
         self._wait = state["wait"]
         self._cooldown_left = state["cooldown_left"]

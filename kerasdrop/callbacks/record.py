@@ -3,6 +3,8 @@
 import json
 import os
 
+from kerasdrop._types import Config
+
 
 class EpochRecord:
     """One entry for each epoch, so that training can go on after any of them.
@@ -16,25 +18,25 @@ class EpochRecord:
         owner: Name for error messages.
     """
 
-    def __init__(self, path, owner):
+    def __init__(self, path: str | None, owner: str) -> None:
         self._path = None if path is None else os.fspath(path)
         self._owner = owner
-        self._entries = {}
+        self._entries: dict[int, Config] = {}
 
-    def clear(self):
+    def clear(self) -> None:
         """Forgets all epochs; the file is replaced at the next entry."""
         self._entries = {}
 
-    def add(self, epoch, entry):
+    def add(self, epoch: int, entry: Config) -> None:
         # Epochs after this one belong to a run that was given up.
         self._entries = {
             past: kept for past, kept in self._entries.items() if past < epoch
         }
         self._entries[epoch] = entry
         if self._path is not None:
-            self._write()
+            self._write(self._path)
 
-    def after(self, epoch):
+    def after(self, epoch: int) -> Config | None:
         """The entry of an epoch; None if there is no record at all."""
         if epoch in self._entries:
             return self._entries[epoch]
@@ -53,13 +55,13 @@ class EpochRecord:
             )
         return self._entries[epoch]
 
-    def _write(self):
+    def _write(self, path: str) -> None:
         # Replaced as a whole: a killed process leaves the old file or the
         # new one, and no half of either.
-        folder = os.path.dirname(self._path)
+        folder = os.path.dirname(path)
         if folder:
             os.makedirs(folder, exist_ok=True)
-        temporary = self._path + ".new"
+        temporary = path + ".new"
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(self._entries, file)
-        os.replace(temporary, self._path)
+        os.replace(temporary, path)

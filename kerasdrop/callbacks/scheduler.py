@@ -7,6 +7,8 @@ from keras import ops
 
 from kerasdrop import _checks
 from kerasdrop import rates
+from kerasdrop._types import Config
+from kerasdrop._types import Given
 
 _OWNER = "DropoutRateScheduler"
 
@@ -37,7 +39,8 @@ class DropoutRateScheduler(keras.callbacks.Callback):
         frequency: `"epoch"` or `"batch"`.
         layers: Which layers, as in `kerasdrop.set_rates`; None: all of
             kerasdrop.
-        verbose: Integer; 1 prints the rates of each epoch, or of each batch.
+        verbose: 0, 1, 2 or `"auto"`, which is 1; all but 0 print the
+            rates of each epoch, or of each batch.
 
     Raises:
         ValueError: If an argument is not as above. When training begins: if
@@ -53,7 +56,13 @@ class DropoutRateScheduler(keras.callbacks.Callback):
     >>> history = model.fit(x, y, epochs=21, callbacks=[anneal])
     """
 
-    def __init__(self, schedule, frequency="epoch", layers=None, verbose=0):
+    def __init__(
+        self,
+        schedule: Given,
+        frequency: str = "epoch",
+        layers: Given = None,
+        verbose: int | str = 0,
+    ) -> None:
         super().__init__()
         if _checks.is_schedule(schedule):
             _checks.schedule(schedule, _OWNER, "schedule")
@@ -62,13 +71,13 @@ class DropoutRateScheduler(keras.callbacks.Callback):
             frequency, ("epoch", "batch"), _OWNER, "frequency"
         )
         self.layers = layers
-        self.verbose = verbose
+        self.verbose = _checks.verbosity(verbose, _OWNER)
         self._takes_rate = _takes_rate(schedule)
         # Or else Keras on JAX would wait for each batch before it went on,
         # for a method that only counts.
         self.async_safe = True
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Config | None = None) -> None:
         model = self.model
         if self.frequency == "batch" and model.steps_per_execution > 1:
             raise ValueError(
@@ -80,11 +89,11 @@ class DropoutRateScheduler(keras.callbacks.Callback):
             )
         self._selected = rates.settable_layers(model, self.layers, _OWNER)
         self._steps_per_epoch = (self.params or {}).get("steps")
-        self._ended_batches = []
-        self._last_step = None
-        self._last_set = {}
+        self._ended_batches: list[int] = []
+        self._last_step: int | None = None
+        self._last_set: dict[str, float] = {}
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Config | None = None) -> None:
         if self.frequency == "epoch":
             self._set_rates(epoch, f"epoch {epoch}")
             return
@@ -99,7 +108,9 @@ class DropoutRateScheduler(keras.callbacks.Callback):
         # Someone else may have set the rates between two epochs.
         self._last_set = {}
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: int, logs: Config | None = None
+    ) -> None:
         if self.frequency == "epoch":
             return
         step = self._first_step + batch
@@ -109,16 +120,18 @@ class DropoutRateScheduler(keras.callbacks.Callback):
             self._set_rates(step, f"step {step}")
         self._last_step = step
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: Config | None = None
+    ) -> None:
         if self._steps_per_epoch is None:
             # Appended, not assigned: batches may end in another order.
             self._ended_batches.append(batch)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Config | None = None) -> None:
         if self._steps_per_epoch is None:
             self._steps_per_epoch = max(self._ended_batches) + 1
 
-    def _set_rates(self, index, when):
+    def _set_rates(self, index: int, when: str) -> None:
         if self._takes_rate:
             # On JAX the rates cannot be read before `self.model` is asked.
             _ = self.model
@@ -139,7 +152,7 @@ class DropoutRateScheduler(keras.callbacks.Callback):
             listed = ", ".join(f"{k}: {v:.6g}" for k, v in new_rates.items())
             print(f"\n{_OWNER}: rates of {when}: {listed}")
 
-    def _rate(self, when, *args):
+    def _rate(self, when: str, *args: Given) -> float:
         value = self.schedule(*args)
         if ops.is_tensor(value):
             value = ops.convert_to_numpy(value)
@@ -148,7 +161,7 @@ class DropoutRateScheduler(keras.callbacks.Callback):
         )
 
 
-def _takes_rate(schedule):
+def _takes_rate(schedule: Given) -> bool:
     """Whether a function wants the current rate after the index."""
     if _checks.is_schedule(schedule):
         return False

@@ -82,14 +82,14 @@ def convert_dropout(model):
     return Conversion(new_model, report)
 
 
-def is_convertible(layer):
+def is_convertible(layer: keras.layers.Layer) -> bool:
     """Whether a layer of kerasdrop can take this one's place."""
     if is_attention_without_dropout(layer):
         return False
     return _counterpart_class(type(layer)) is not None
 
 
-def is_attention_without_dropout(layer):
+def is_attention_without_dropout(layer: keras.layers.Layer) -> bool:
     """Whether a layer is attention of Keras whose rate is 0.
 
     Keras makes a dropout layer for it all the same, and does not call it.

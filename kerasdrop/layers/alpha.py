@@ -4,6 +4,12 @@ import keras
 
 from kerasdrop import _checks
 from kerasdrop import functional
+from kerasdrop import masks
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Tensor
 from kerasdrop.layers.base import NoiseShapeLayer
 from kerasdrop.layers.base import StochasticLayer
 
@@ -49,10 +55,12 @@ class AlphaDropout(NoiseShapeLayer, keras.layers.AlphaDropout):
 
     _is_by_unit = True
 
-    def stochastic(self, inputs, draw, rate):
+    def stochastic(
+        self, inputs: Tensor, draw: masks.Draw, rate: Tensor
+    ) -> Tensor:
         return functional.alpha_dropout(inputs, draw, rate, self.noise_shape)
 
-    def deterministic(self, inputs, rate):
+    def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         return inputs
 
 
@@ -91,23 +99,25 @@ class FeatureAlphaDropout(StochasticLayer):
 
     def __init__(
         self,
-        rate,
-        data_format=None,
-        seed=None,
-        stochastic_inference=False,
-        **kwargs,
-    ):
+        rate: Rate,
+        data_format: str | None = None,
+        seed: Seed = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         super().__init__(**kwargs)
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
         self.data_format = _checks.data_format(data_format, self._label())
         self._start(rate, seed, stochastic_inference)
 
-    def stochastic(self, inputs, draw, rate):
+    def stochastic(
+        self, inputs: Tensor, draw: masks.Draw, rate: Tensor
+    ) -> Tensor:
         noise_shape = functional.by_channel(inputs, self.data_format)
         return functional.alpha_dropout(inputs, draw, rate, noise_shape)
 
-    def deterministic(self, inputs, rate):
+    def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         return inputs
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "data_format": self.data_format}

@@ -4,6 +4,8 @@ import functools
 import inspect
 
 from kerasdrop import _backend
+from kerasdrop._types import Function
+from kerasdrop._types import Given
 
 # Names that other packages have for the rate, or for its complement.
 _OF_DROPPING = ("p", "prob", "drop_prob", "drop_rate", "dropout_rate")
@@ -24,15 +26,15 @@ class CheckedArguments:
     """
 
     @_outside
-    def __new__(cls, *args, **kwargs):
+    def __new__(cls, *args: Given, **kwargs: Given) -> Given:
         return super().__new__(cls, *args, **kwargs)
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Given) -> None:
         super().__init_subclass__(**kwargs)
         own, plain = vars(cls).get("__init__"), cls.__init__
 
         @functools.wraps(plain)
-        def __init__(self, *args, **kwargs):
+        def __init__(self: Given, *args: Given, **kwargs: Given) -> None:
             # A subclass that calls this has been checked itself.
             if type(self) is cls:
                 _check(cls, plain, args, kwargs)
@@ -42,11 +44,12 @@ class CheckedArguments:
                 own(self, *args, **kwargs)
 
         # Keras reads the names of the arguments off it.
-        __init__.__signature__ = inspect.signature(plain)
-        cls.__init__ = _outside(__init__)
+        wrapper: Given = __init__
+        wrapper.__signature__ = inspect.signature(plain)
+        cls.__init__ = _outside(__init__)  # type: ignore[method-assign]
 
 
-def _check(cls, init, args, kwargs):
+def _check(cls: type, init: Function, args: Given, kwargs: Given) -> None:
     """Raises a TypeError if `init` cannot take these arguments."""
     signature = inspect.signature(init)
     parameters = signature.parameters
@@ -73,7 +76,10 @@ def _check(cls, init, args, kwargs):
     try:
         signature.bind(None, *args, **kwargs)
     except TypeError as error:
-        names = ", ".join(str(one) for one in list(parameters.values())[1:])
+        names = ", ".join(
+            str(one.replace(annotation=one.empty))
+            for one in list(parameters.values())[1:]
+        )
         raise TypeError(
             f"{cls.__name__}: {error}. Call it as {cls.__name__}({names})."
         ) from None

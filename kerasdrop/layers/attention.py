@@ -9,9 +9,17 @@ tests/contracts/test_attention.py pins it.
 import contextlib
 import functools
 import threading
+from collections.abc import Iterator
 
 import keras
 
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
 from kerasdrop.layers.arguments import CheckedArguments
 from kerasdrop.layers.dropout import Dropout
 from kerasdrop.layers.paths import name_scope
@@ -20,7 +28,7 @@ _current = threading.local()
 
 
 @contextlib.contextmanager
-def _code_of_keras(draws):
+def _code_of_keras(draws: bool) -> Iterator[None]:
     """Marks that Keras asks, in this thread, which path a call takes."""
     outer = getattr(_current, "draws", None)
     _current.draws = draws
@@ -33,7 +41,15 @@ def _code_of_keras(draws):
 class _LiveAttention(CheckedArguments):
     """Abstract: puts our dropout layer in the place of that of Keras."""
 
-    def _start(self, stock_init, dropout, seed, stochastic_inference):
+    dtype_policy: Given  # of the layer of Keras
+
+    def _start(
+        self,
+        stock_init: Function,
+        dropout: Rate,
+        seed: Seed,
+        stochastic_inference: bool,
+    ) -> None:
         with _code_of_keras(draws=False):
             stock_init(dropout=0.0, seed=seed)
         with name_scope(self):
@@ -47,7 +63,7 @@ class _LiveAttention(CheckedArguments):
         if seed is None:
             self._dropout_layer.seed_later()
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Given) -> None:
         # `build` of Keras makes a layer of its own, which goes no further.
         if name != "_dropout_layer" or isinstance(value, Dropout):
             super().__setattr__(name, value)
@@ -56,30 +72,41 @@ class _LiveAttention(CheckedArguments):
             self._dropout_layer.seed_now()
 
     @property
-    def dropout(self):
+    def dropout(self) -> float:
         """The rate of the attention weights, as `Dropout.rate`."""
         draws = getattr(_current, "draws", None)
         return self._dropout_layer.rate if draws is None else float(draws)
 
     @dropout.setter
-    def dropout(self, value):
+    def dropout(self, value: Given) -> None:
         if getattr(_current, "draws", None) is None:
             self._dropout_layer.rate = value
 
-    def build(self, query_shape, value_shape, key_shape=None):
+    def build(
+        self,
+        query_shape: Shape,
+        value_shape: Shape,
+        key_shape: Shape | None = None,
+    ) -> None:
         with _code_of_keras(draws=False):
-            super().build(query_shape, value_shape, key_shape)
+            super().build(  # type: ignore[misc]
+                query_shape, value_shape, key_shape
+            )
 
     @functools.wraps(keras.layers.MultiHeadAttention.call)
-    def call(self, *args, training=None, **kwargs):
+    def call(
+        self, *args: Given, training: bool | None = None, **kwargs: Given
+    ) -> Tensor:
         self._dropout_layer._state.complete()
         with _code_of_keras(self._dropout_layer.would_draw(training)):
-            return super().call(*args, training=training, **kwargs)
+            return super().call(  # type: ignore[misc]
+                *args, training=training, **kwargs
+            )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         ours = self._dropout_layer.get_config()
         return {
-            **super().get_config(),
+            **super().get_config(),  # type: ignore[misc]
             "dropout": ours["rate"],
             "seed": ours["seed"],
             "stochastic_inference": ours["stochastic_inference"],
@@ -130,15 +157,15 @@ class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
 
     def __init__(
         self,
-        num_heads,
-        key_dim,
-        value_dim=None,
-        dropout=0.0,
+        num_heads: int,
+        key_dim: int,
+        value_dim: int | None = None,
+        dropout: Rate = 0.0,
         *,
-        seed=None,
-        stochastic_inference=False,
-        **kwargs,
-    ):
+        seed: Seed = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         stock_init = functools.partial(
             super().__init__, num_heads, key_dim, value_dim, **kwargs
         )
@@ -170,15 +197,15 @@ class GroupQueryAttention(_LiveAttention, keras.layers.GroupQueryAttention):
 
     def __init__(
         self,
-        head_dim,
-        num_query_heads,
-        num_key_value_heads,
-        dropout=0.0,
+        head_dim: int,
+        num_query_heads: int,
+        num_key_value_heads: int,
+        dropout: Rate = 0.0,
         *,
-        seed=None,
-        stochastic_inference=False,
-        **kwargs,
-    ):
+        seed: Seed = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         stock_init = functools.partial(
             super().__init__,
             head_dim,

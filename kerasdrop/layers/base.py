@@ -7,6 +7,13 @@ from keras import ops
 from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
 from kerasdrop.layers import rematerialization
 from kerasdrop.layers import stand_ins
 from kerasdrop.layers.arguments import CheckedArguments
@@ -41,17 +48,21 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
     _is_layer_inside = False
     _has_kernel_of_rows = False
 
-    def _start(self, rate, seed, stochastic_inference):
+    def _start(
+        self, rate: Rate, seed: Seed, stochastic_inference: bool
+    ) -> None:
         rate = _checks.plain(rate, self._label())
         if _checks.is_number(rate):
             rate = self.checked_rate(rate)
         else:
             self._schedule = _schedule(rate, self._label())
             rate = None
-        self._exact_rate = rate
+        self._exact_rate: float | None = rate
         self._start_drawing(rate, seed, stochastic_inference)
 
-    def _start_drawing(self, rate, seed, stochastic_inference):
+    def _start_drawing(
+        self, rate: Tensor, seed: Seed, stochastic_inference: bool
+    ) -> None:
         owner = self._label()
         self.seed = _checks.seed(seed, owner)
         self._stochastic_inference = _checks.flag(
@@ -62,31 +73,31 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         # There is nothing to build, but in a subclass that says so.
         self.built = type(self).build is keras.layers.Layer.build
 
-    def seed_later(self):
+    def seed_later(self) -> None:
         """Makes this an unseeded layer, to which `seed_now` gives a seed."""
         self.seed = None
         self._state.seed_later()
 
-    def seed_now(self):
+    def seed_now(self) -> None:
         """Gives a layer its seed for which `seed_later` has been called."""
         if self.seed is None:
             self._state.seed_now(self, self._exact_rate != 0.0)
 
-    def _label(self):
+    def _label(self) -> str:
         return f"Layer '{self.name}' ({type(self).__name__})"
 
     @property
-    def stochastic_inference(self):
+    def stochastic_inference(self) -> bool:
         """Whether the layer draws when `training` is False, too."""
         return self._stochastic_inference
 
     @property
-    def schedule(self):
+    def schedule(self) -> Given:
         """The schedule of the rate, or None for a rate that is a number."""
         return self._schedule
 
     @property
-    def step(self):
+    def step(self) -> int:
         """How many training calls the layer has seen: an int of at least 0.
 
         It is counted in int32: set it before it reaches 2**31. A layer that is
@@ -102,14 +113,14 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         return int(self._state.read("step"))
 
     @step.setter
-    def step(self, value):
+    def step(self, value: Given) -> None:
         self._state.write("step", _checks.step(value, self._label(), "step"))
 
-    def _scales_at_inference(self):
+    def _scales_at_inference(self) -> bool:
         """Whether predictions depend on the rate."""
         return False
 
-    def _at_inference(self, copy):
+    def _at_inference(self, copy: Function) -> keras.layers.Layer:
         """A layer of Keras that computes the same when nothing is drawn.
 
         Args:
@@ -120,7 +131,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         return stand_ins.identity(self)
 
     @property
-    def rate(self):
+    def rate(self) -> float:
         """The probability of dropping a unit: a float in [0, 1].
 
         Setting it takes effect at once, in compiled functions as well,
@@ -142,18 +153,19 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
                 value, f"{self._label()}, schedule at step {self.step}"
             )
         value = np.float32(self._state.read("rate"))
-        if value == np.float32(self._exact_rate):
-            return self._exact_rate
+        exact = self._exact_rate
+        if exact is not None and value == np.float32(exact):
+            return exact
         # Loaded, or set by a stateless call: 0.3 rather than 0.30000001.
         return float(str(value))
 
     @rate.setter
-    def rate(self, value):
+    def rate(self, value: Given) -> None:
         value = self.checked_rate(value)
         self._state.write("rate", value)
         self._exact_rate = value
 
-    def checked_rate(self, rate):
+    def checked_rate(self, rate: float) -> float:
         """Returns a rate that is to be set as a float, or raises."""
         if self._schedule is not None:
             raise ValueError(
@@ -164,7 +176,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             )
         return _checks.rate_to_set(rate, self._label())
 
-    def _rate_tensor(self, step=None):
+    def _rate_tensor(self, step: Tensor | None = None) -> Tensor:
         """The rate in the graph; NaN if it is illegal, which then shows.
 
         A schedule may go astray, and a stateless call may bring any value: a
@@ -178,17 +190,17 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             rate = ops.cast(self._schedule(step), "float32")
         return ops.where(rate * (1.0 - rate) >= 0.0, rate, float("nan"))
 
-    def _check_inputs(self, inputs):
+    def _check_inputs(self, inputs: Tensor) -> None:
         _checks.float_inputs(inputs, self._label())
 
-    def would_draw(self, training):
+    def would_draw(self, training: bool) -> bool:
         """Whether a call with this `training`, here and now, would draw."""
         scope = scopes.scope_of(self)
         if scope is not None:
             return scope.draws
         return bool(training or self._stochastic_inference)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         self._check_inputs(inputs)
         if not _backend.has_rank(inputs) and self.would_draw(training):
             return self._call_at_any_rank(inputs, training)
@@ -208,7 +220,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             return self.deterministic(inputs, rate)
         return self.stochastic(inputs, draw, rate)
 
-    def _call_at_any_rank(self, inputs, training):
+    def _call_at_any_rank(self, inputs: Tensor, training: bool) -> Tensor:
         if not self._is_by_unit or getattr(self, "noise_shape", None):
             raise ValueError(
                 f"{self._label()}: the number of axes of the inputs is not "
@@ -219,43 +231,49 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             )
         return _backend.by_rows(lambda x: self.call(x, training), inputs)
 
-    def _next_training_step(self, inputs):
-        def advance():
+    def _next_training_step(self, inputs: Tensor) -> Tensor:
+        def advance() -> Tensor:
             with _backend.after(inputs):
                 return self._state.advance("step")
 
         return rematerialization.step_of(self, advance)
 
-    def _draw(self, index, inputs):
+    def _draw(self, index: Tensor, inputs: Tensor) -> masks.Draw:
         return masks.Draw(
             self._state.tensor("key"),
             index,
             masks.rows_of_batch(inputs),
         )
 
-    def stochastic(self, inputs, draw, rate):
+    def stochastic(
+        self, inputs: Tensor, draw: masks.Draw, rate: Tensor
+    ) -> Tensor:
         """Outputs under the random numbers of `draw`."""
         raise NotImplementedError
 
-    def deterministic(self, inputs, rate):
+    def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         """Outputs when nothing is drawn."""
         raise NotImplementedError
 
-    def rematerialized_call(self, layer_call, *args, **kwargs):
+    def rematerialized_call(
+        self, layer_call: Function, *args: Given, **kwargs: Given
+    ) -> Function:
         # Drawing a second time costs more than keeping a mask, and would
         # advance the step again: the layer is called once, whatever the scope.
         return layer_call
 
-    def compute_output_spec(self, inputs, *args, **kwargs):
+    def compute_output_spec(
+        self, inputs: Tensor, *args: Given, **kwargs: Given
+    ) -> Tensor:
         # On symbolic inputs Keras does not run `call`: a mistake shall show
         # when the model is made, not in its first step.
         self._check_inputs(inputs)
         return super().compute_output_spec(inputs, *args, **kwargs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> Config:
         rate = self._schedule
         step = {}
         if rate is None:
@@ -275,7 +293,9 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config, *args, **kwargs):
+    def from_config(
+        cls, config: Config, *args: Given, **kwargs: Given
+    ) -> Given:
         config = dict(config)
         step = config.pop("step", 0)
         layer = super().from_config(config, *args, **kwargs)
@@ -289,62 +309,64 @@ class NoiseShapeLayer(StochasticLayer):
 
     def __init__(
         self,
-        rate,
-        noise_shape=None,
-        seed=None,
-        stochastic_inference=False,
-        **kwargs,
-    ):
+        rate: Rate,
+        noise_shape: Shape | None = None,
+        seed: Seed = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         # Not the stock layer's: it makes a generator, and locks the state.
         # Every method of it that uses what it makes is overridden.
         keras.layers.Layer.__init__(self, **kwargs)
         self.noise_shape = _checks.noise_shape(noise_shape, self._label())
         self._start(rate, seed, stochastic_inference)
 
-    def _check_inputs(self, inputs):
+    def _check_inputs(self, inputs: Tensor) -> None:
         super()._check_inputs(inputs)
         if self.noise_shape is not None and _backend.has_rank(inputs):
             _checks.noise_shape_fits(
                 self.noise_shape, inputs.shape, self._label()
             )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "noise_shape": self.noise_shape}
 
 
 class HoldingLayer(StochasticLayer, keras.layers.Wrapper):
     """Abstract: a stochastic layer that calls another one, its `layer`."""
 
-    def _outputs(self, inputs):
+    def _outputs(self, inputs: Tensor) -> Tensor:
         """What the layer makes of the inputs, undisturbed."""
         # It may have a dtype policy of its own; the outputs are in ours.
         return ops.cast(self.layer(inputs), self.compute_dtype)
 
-    def _at_inference(self, copy):
+    def _at_inference(self, copy: Function) -> keras.layers.Layer:
         shape = self._shape_at_inference(self.get_build_config()["input_shape"])
         inputs = keras.Input(batch_shape=shape, dtype=self.compute_dtype)
         branch = copy(self.layer)(inputs)
         outputs = self._joined_at_inference(inputs, branch)
         return keras.Model(inputs, outputs, name=self.name)
 
-    def _shape_at_inference(self, shape):
+    def _shape_at_inference(self, shape: Shape) -> Shape:
         # A dense layer or a convolution: only the channels are the same in
         # each call, the length of a sequence, say, need not be.
         channels_first = getattr(self, "data_format", "") == "channels_first"
         channel = 1 if channels_first else len(shape) - 1
-        return [size if i == channel else None for i, size in enumerate(shape)]
+        return tuple(
+            size if i == channel else None for i, size in enumerate(shape)
+        )
 
-    def _joined_at_inference(self, inputs, branch):
+    def _joined_at_inference(self, inputs: Tensor, branch: Tensor) -> Tensor:
         return branch
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "layer": keras.saving.serialize_keras_object(self.layer),
         }
 
 
-def _schedule(rate, owner):
+def _schedule(rate: Tensor, owner: str) -> Given:
     """The schedule that a `rate` which is no number stands for."""
     # A layer can be called, but not with a step.
     is_function = callable(rate) and not isinstance(

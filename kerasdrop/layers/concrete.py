@@ -8,6 +8,13 @@ from keras import ops
 
 from kerasdrop import _checks
 from kerasdrop import functional
+from kerasdrop import masks
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
 from kerasdrop.layers.base import HoldingLayer
 from kerasdrop.layers.state import value_of
 
@@ -103,16 +110,16 @@ class ConcreteDropout(HoldingLayer):
 
     def __init__(
         self,
-        layer,
-        rate=0.1,
-        weight_regularizer=1e-6,
-        dropout_regularizer=1e-5,
-        temperature=0.1,
-        granularity="unit",
-        seed=None,
-        stochastic_inference=False,
-        **kwargs,
-    ):
+        layer: keras.layers.Layer,
+        rate: Rate = 0.1,
+        weight_regularizer: float = 1e-6,
+        dropout_regularizer: float = 1e-5,
+        temperature: float = 0.1,
+        granularity: str = "unit",
+        seed: Seed = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         keras.layers.Wrapper.__init__(self, layer, **kwargs)
         owner = self._label()
         if not isinstance(layer, self._holds):
@@ -140,7 +147,7 @@ class ConcreteDropout(HoldingLayer):
         self._start_drawing(None, seed, stochastic_inference)
         self.supports_masking = layer.supports_masking
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Given = None) -> None:
         super().build(input_shape)
         self._features = input_shape[
             1 if self.data_format == "channels_first" else -1
@@ -158,12 +165,12 @@ class ConcreteDropout(HoldingLayer):
         )
 
     @property
-    def data_format(self):
+    def data_format(self) -> str:
         """That of the layer in it: of a dense one, `"channels_last"`."""
         return getattr(self.layer, "data_format", "channels_last")
 
     @property
-    def rate(self):
+    def rate(self) -> float:
         """The probability of dropping, as it has been learned: a float.
 
         Raises:
@@ -179,10 +186,10 @@ class ConcreteDropout(HoldingLayer):
         return float(str(np.float32(rate)))
 
     @rate.setter
-    def rate(self, value):
+    def rate(self, value: Given) -> None:
         self.checked_rate(value)
 
-    def checked_rate(self, rate):
+    def checked_rate(self, rate: float) -> float:
         """Raises, for it cannot be set."""
         raise ValueError(
             f"{self._label()}: the rate is learned and cannot be set. To set "
@@ -191,10 +198,12 @@ class ConcreteDropout(HoldingLayer):
             f"'{self.layer.name}'. Received: rate={rate!r}"
         )
 
-    def _rate_tensor(self, step=None):
+    def _rate_tensor(self, step: Tensor | None = None) -> Tensor:
         return ops.sigmoid(ops.convert_to_tensor(self.rate_logit))
 
-    def stochastic(self, inputs, draw, rate):
+    def stochastic(
+        self, inputs: Tensor, draw: masks.Draw, rate: Tensor
+    ) -> Tensor:
         noise_shape = None
         if self.granularity == "channel":
             noise_shape = functional.by_channel(inputs, self.data_format)
@@ -206,13 +215,13 @@ class ConcreteDropout(HoldingLayer):
             )
         )
 
-    def deterministic(self, inputs, rate):
+    def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         return self._outputs(inputs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return self.layer.compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "rate": self._first_rate,
@@ -229,10 +238,10 @@ class _Penalty(keras.regularizers.Regularizer):
     A class, since Keras 3.13 takes no function for a regularizer.
     """
 
-    def __init__(self, layer):
+    def __init__(self, layer: keras.layers.Layer) -> None:
         self._layer = layer
 
-    def __call__(self, logit):
+    def __call__(self, logit: Tensor) -> Tensor:
         layer = self._layer
         if layer.layer.quantization_mode is not None:
             return ops.zeros((), "float32")

@@ -4,6 +4,12 @@ import keras
 
 from kerasdrop import _checks
 from kerasdrop import functional
+from kerasdrop import masks
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Tensor
 from kerasdrop.layers.base import StochasticLayer
 
 
@@ -14,13 +20,13 @@ class _DropBlock(StochasticLayer):
 
     def __init__(
         self,
-        rate,
-        block_size,
-        data_format=None,
-        seed=None,
-        stochastic_inference=False,
-        **kwargs,
-    ):
+        rate: Rate,
+        block_size: int | tuple[int, ...],
+        data_format: str | None = None,
+        seed: Seed = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         super().__init__(**kwargs)
         owner = self._label()
         self.input_spec = keras.layers.InputSpec(ndim=self._rank + 2)
@@ -30,7 +36,7 @@ class _DropBlock(StochasticLayer):
         self.data_format = _checks.data_format(data_format, owner)
         self._start(rate, seed, stochastic_inference)
 
-    def _check_inputs(self, inputs):
+    def _check_inputs(self, inputs: Tensor) -> None:
         super()._check_inputs(inputs)
         first_axis = 2 if self.data_format == "channels_first" else 1
         sizes = tuple(inputs.shape)[first_axis : first_axis + self._rank]
@@ -46,15 +52,17 @@ class _DropBlock(StochasticLayer):
                 f"({self.data_format}, inputs of shape {tuple(inputs.shape)})"
             )
 
-    def stochastic(self, inputs, draw, rate):
+    def stochastic(
+        self, inputs: Tensor, draw: masks.Draw, rate: Tensor
+    ) -> Tensor:
         return functional.drop_block(
             inputs, draw, rate, self.block_size, self.data_format
         )
 
-    def deterministic(self, inputs, rate):
+    def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         return inputs
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "block_size": self.block_size,

@@ -4,6 +4,12 @@ import keras
 from keras import ops
 
 from kerasdrop import functional
+from kerasdrop import masks
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
 from kerasdrop.layers.base import HoldingLayer
 
 
@@ -64,8 +70,13 @@ class DropConnect(HoldingLayer):
     _has_kernel_of_rows = True
 
     def __init__(
-        self, layer, rate, seed=None, stochastic_inference=False, **kwargs
-    ):
+        self,
+        layer: keras.layers.Layer,
+        rate: Rate,
+        seed: Seed = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         keras.layers.Wrapper.__init__(self, layer, **kwargs)
         if type(layer) is not keras.layers.Dense:
             raise ValueError(
@@ -77,7 +88,9 @@ class DropConnect(HoldingLayer):
             )
         self._start(rate, seed, stochastic_inference)
 
-    def stochastic(self, inputs, draw, rate):
+    def stochastic(
+        self, inputs: Tensor, draw: masks.Draw, rate: Tensor
+    ) -> Tensor:
         layer = self.layer
         if layer.quantization_mode is not None:
             raise ValueError(
@@ -92,8 +105,8 @@ class DropConnect(HoldingLayer):
             outputs = outputs + ops.cast(layer.bias, self.compute_dtype)
         return layer.activation(outputs)
 
-    def deterministic(self, inputs, rate):
+    def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         return self._outputs(inputs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return self.layer.compute_output_shape(input_shape)

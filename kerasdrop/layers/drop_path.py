@@ -4,6 +4,12 @@ import keras
 
 from kerasdrop import _checks
 from kerasdrop import functional
+from kerasdrop import masks
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Tensor
 from kerasdrop.layers.base import StochasticLayer
 
 
@@ -65,28 +71,30 @@ class DropPath(StochasticLayer):
 
     def __init__(
         self,
-        rate,
-        scaling="inverted",
-        seed=None,
-        stochastic_inference=False,
-        **kwargs,
-    ):
+        rate: Rate,
+        scaling: str = "inverted",
+        seed: Seed = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         super().__init__(**kwargs)
         self.scaling = _checks.choice(
             scaling, ("inverted", "classic"), self._label(), "scaling"
         )
         self._start(rate, seed, stochastic_inference)
 
-    def _scales_at_inference(self):
+    def _scales_at_inference(self) -> bool:
         return self.scaling == "classic"
 
-    def stochastic(self, inputs, draw, rate):
+    def stochastic(
+        self, inputs: Tensor, draw: masks.Draw, rate: Tensor
+    ) -> Tensor:
         return functional.drop_path(inputs, draw, rate, self.scaling)
 
-    def deterministic(self, inputs, rate):
+    def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         if self.scaling == "classic":
             return functional.classic_scaling(inputs, rate)
         return inputs
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "scaling": self.scaling}

@@ -3,6 +3,12 @@
 import keras
 
 from kerasdrop import functional
+from kerasdrop import masks
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
 from kerasdrop.layers.base import NoiseShapeLayer
 
 
@@ -68,10 +74,12 @@ class Dropout(NoiseShapeLayer, keras.layers.Dropout):
     _is_rescaled = True
     _is_multiplicative = True
 
-    def stochastic(self, inputs, draw, rate):
+    def stochastic(
+        self, inputs: Tensor, draw: masks.Draw, rate: Tensor
+    ) -> Tensor:
         return functional.dropout(inputs, draw, rate, self.noise_shape)
 
-    def deterministic(self, inputs, rate):
+    def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         return inputs
 
 
@@ -101,13 +109,15 @@ class ClassicDropout(NoiseShapeLayer, keras.layers.Dropout):
     _is_rescaled = True
     _is_multiplicative = True
 
-    def _scales_at_inference(self):
+    def _scales_at_inference(self) -> bool:
         return True
 
-    def stochastic(self, inputs, draw, rate):
+    def stochastic(
+        self, inputs: Tensor, draw: masks.Draw, rate: Tensor
+    ) -> Tensor:
         return functional.classic_dropout(inputs, draw, rate, self.noise_shape)
 
-    def deterministic(self, inputs, rate):
+    def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         return functional.classic_scaling(inputs, rate)
 
 
@@ -127,12 +137,12 @@ class MCDropout(Dropout):
 
     def __init__(
         self,
-        rate,
-        noise_shape=None,
-        seed=None,
-        stochastic_inference=True,
-        **kwargs,
-    ):
+        rate: Rate,
+        noise_shape: Shape | None = None,
+        seed: Seed = None,
+        stochastic_inference: bool = True,
+        **kwargs: Given,
+    ) -> None:
         super().__init__(
             rate, noise_shape, seed, stochastic_inference, **kwargs
         )
@@ -164,12 +174,12 @@ class ScheduledDropout(Dropout):
 
     def __init__(
         self,
-        rate,
-        noise_shape=None,
-        seed=None,
-        stochastic_inference=False,
-        **kwargs,
-    ):
+        rate: Rate,
+        noise_shape: Shape | None = None,
+        seed: Seed = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         super().__init__(
             rate, noise_shape, seed, stochastic_inference, **kwargs
         )

@@ -3,6 +3,11 @@
 import keras
 
 from kerasdrop import functional
+from kerasdrop import masks
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Tensor
 from kerasdrop.layers.base import StochasticLayer
 
 
@@ -47,12 +52,18 @@ class GaussianDropout(StochasticLayer, keras.layers.GaussianDropout):
     _is_by_unit = True
     _is_multiplicative = True
 
-    def __init__(self, rate, seed=None, stochastic_inference=False, **kwargs):
+    def __init__(
+        self,
+        rate: Rate,
+        seed: Seed = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         # Not the stock layer's: it makes a generator, and locks the state.
         keras.layers.Layer.__init__(self, **kwargs)
         self._start(rate, seed, stochastic_inference)
 
-    def checked_rate(self, rate):
+    def checked_rate(self, rate: float) -> float:
         number = super().checked_rate(rate)
         if number == 1.0:
             raise ValueError(
@@ -63,8 +74,10 @@ class GaussianDropout(StochasticLayer, keras.layers.GaussianDropout):
             )
         return number
 
-    def stochastic(self, inputs, draw, rate):
+    def stochastic(
+        self, inputs: Tensor, draw: masks.Draw, rate: Tensor
+    ) -> Tensor:
         return functional.gaussian_dropout(inputs, draw, rate)
 
-    def deterministic(self, inputs, rate):
+    def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         return inputs

@@ -3,6 +3,11 @@
 import keras
 
 from kerasdrop import functional
+from kerasdrop import masks
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Tensor
 from kerasdrop.layers.base import StochasticLayer
 
 
@@ -58,14 +63,22 @@ class LockedDropout(StochasticLayer):
     _is_rescaled = True
     _is_multiplicative = True
 
-    def __init__(self, rate, seed=None, stochastic_inference=False, **kwargs):
+    def __init__(
+        self,
+        rate: Rate,
+        seed: Seed = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         super().__init__(**kwargs)
         self.input_spec = keras.layers.InputSpec(min_ndim=3)
         self._start(rate, seed, stochastic_inference)
 
-    def stochastic(self, inputs, draw, rate):
+    def stochastic(
+        self, inputs: Tensor, draw: masks.Draw, rate: Tensor
+    ) -> Tensor:
         noise_shape = functional.over_steps(inputs)
         return functional.dropout(inputs, draw, rate, noise_shape)
 
-    def deterministic(self, inputs, rate):
+    def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         return inputs

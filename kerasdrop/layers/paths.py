@@ -3,13 +3,16 @@
 import contextlib
 import re
 import threading
+from collections.abc import Iterator
 
 import keras
+
+from kerasdrop._types import Given
 
 _scopes = threading.local()
 
 
-def outer_path(layer):
+def outer_path(layer: keras.layers.Layer) -> str | None:
     """The names of the layers around the first call of `layer`, or None.
 
     Joined by "/", and empty where there are none; None before that call. Keras
@@ -19,7 +22,7 @@ def outer_path(layer):
 
 
 @contextlib.contextmanager
-def name_scope(layer):
+def name_scope(layer: keras.layers.Layer) -> Iterator[Given]:
     """A scope in which variables get paths under the name of `layer`.
 
     Yields:
@@ -35,7 +38,7 @@ def name_scope(layer):
         _scopes.layers = around
 
 
-def _allowed(name):
+def _allowed(name: str) -> str:
     """A name without what Keras allows, but not PyTorch and TensorFlow."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", name)
 
@@ -56,7 +59,7 @@ class PlacedVariable(keras.Variable):
     place = None
 
     @property
-    def path(self):
+    def path(self) -> str:
         outer = self.place and outer_path(self.place[0])
         if outer is None:
             return super().path

@@ -5,6 +5,13 @@ from keras import ops
 
 from kerasdrop import _checks
 from kerasdrop import masks
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 from kerasdrop.layers.arguments import CheckedArguments
 from kerasdrop.layers.dropout import Dropout
 from kerasdrop.layers.locked import LockedDropout
@@ -83,19 +90,21 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
 
     def __init__(
         self,
-        cell,
-        input_rate=None,
-        recurrent_rate=None,
-        output_rate=None,
-        seed=None,
-        stochastic_inference=False,
-        **kwargs,
-    ):
+        cell: keras.layers.Layer,
+        input_rate: Rate | None = None,
+        recurrent_rate: Rate | None = None,
+        output_rate: Rate | None = None,
+        seed: Seed = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         super().__init__(cell, **kwargs)
         self.seed = _checks.seed(seed, self._label())
         self._check_cell(recurrent_rate is not None)
 
-        def dropout(number, cls, rate, name, dtype):
+        def dropout(
+            number: int, cls: type, rate: Rate | None, name: str, dtype: Given
+        ) -> Given:
             if rate is None:
                 return None
             with name_scope(self):
@@ -127,17 +136,17 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
                 "`keras.layers.RNN`. Received: None for all three"
             )
 
-    def _label(self):
+    def _label(self) -> str:
         return f"Layer '{self.name}' ({type(self).__name__})"
 
-    def _dropouts(self):
+    def _dropouts(self) -> Config:
         return {
             "input_rate": self.input_dropout,
             "recurrent_rate": self.recurrent_dropout,
             "output_rate": self.output_dropout,
         }
 
-    def _check_cell(self, drops_state):
+    def _check_cell(self, drops_state: bool) -> None:
         cell = self.cell
         received = f"Received: cell={type(cell).__name__}"
         if isinstance(cell, keras.layers.StackedRNNCells):
@@ -171,7 +180,13 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
                 f"out. {received}"
             )
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
+    def call(
+        self,
+        sequences: Tensor,
+        initial_state: Structure | None = None,
+        mask: Tensor | None = None,
+        training: bool = False,
+    ) -> Tensor:
         if self.input_dropout is not None:
             sequences = self.input_dropout(sequences, training=training)
         results = super().call(sequences, initial_state, mask, training)
@@ -182,10 +197,16 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
         outputs, *states = results
         return (self.output_dropout(outputs, training=training), *states)
 
-    def inner_loop(self, sequences, initial_state, mask, training=False):
+    def inner_loop(
+        self,
+        sequences: Tensor,
+        initial_state: Structure,
+        mask: Tensor,
+        training: bool = False,
+    ) -> Given:
         """The loop over the steps, with the state dropped in each."""
         dropout = self.recurrent_dropout
-        layer = self
+        layer: Given = self
         if dropout is not None and dropout.would_draw(training):
             ones = ops.ones_like(initial_state[0])
             noise = dropout(ones, training=training)
@@ -194,7 +215,7 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
             layer, sequences, initial_state, mask, training
         )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         rates = {
             name: None if dropout is None else dropout.get_config()["rate"]
             for name, dropout in self._dropouts().items()
@@ -213,18 +234,20 @@ class WithCell:
     The cell is exchanged in no other thread, and need not be put back.
     """
 
-    def __init__(self, layer, cell):
+    def __init__(
+        self, layer: keras.layers.Layer, cell: keras.layers.Layer
+    ) -> None:
         self._layer = layer
         self.cell = cell
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Given:
         return getattr(self._layer, name)
 
 
-def _noisy(cell, noise, training):
+def _noisy(cell: keras.layers.Layer, noise: Tensor, training: bool) -> Function:
     """A cell whose first state meets its kernels times `noise`: a function."""
 
-    def step(inputs, states):
+    def step(inputs: Tensor, states: Structure) -> Given:
         if type(cell) is keras.layers.GRUCell:
             output = _gru_step(cell, inputs, states[0], noise)
             return output, [output]
@@ -234,7 +257,9 @@ def _noisy(cell, noise, training):
     return step
 
 
-def _gru_step(cell, inputs, state, noise):
+def _gru_step(
+    cell: keras.layers.Layer, inputs: Tensor, state: Tensor, noise: Tensor
+) -> Tensor:
     """The step of a `GRUCell`; what is carried on does without `noise`.
 
     Args:
@@ -243,7 +268,7 @@ def _gru_step(cell, inputs, state, noise):
         state, noise: Tensors `(batch, units)`.
     """
 
-    def cast(tensor):
+    def cast(tensor: Tensor) -> Tensor:
         return ops.cast(tensor, cell.compute_dtype)
 
     input_bias = recurrent_bias = cast(0.0)

@@ -3,17 +3,21 @@
 import contextlib
 import functools
 import threading
+from collections.abc import Iterator
 
 import keras
 from keras import ops
 from keras import tree
 
 from kerasdrop import _backend
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 
 _current = threading.local()
 
 
-def remat(function):
+def remat(function: Function) -> Function:
     """`keras.remat` for functions in which layers of kerasdrop draw.
 
     The intermediate results of `function` are not kept for the backward pass
@@ -52,13 +56,13 @@ def remat(function):
     """
 
     @functools.wraps(function, updated=())
-    def rematerialized(*args, **kwargs):
+    def rematerialized(*args: Given, **kwargs: Given) -> Function:
         block = _Block(_block())
         leaves = tree.flatten((args, kwargs))
         places = [i for i, leaf in enumerate(leaves) if ops.is_tensor(leaf)]
 
         # Backends trace or differentiate all arguments: so they get tensors.
-        def run(*tensors):
+        def run(*tensors: Tensor) -> Given:
             filled = list(leaves)
             for place, tensor in zip(places, tensors):
                 filled[place] = tensor
@@ -74,7 +78,7 @@ def remat(function):
     return rematerialized
 
 
-def step_of(layer, advance):
+def step_of(layer: keras.layers.Layer, advance: Given) -> Tensor:
     """The step of a training call of `layer`.
 
     Args:
@@ -97,7 +101,7 @@ def step_of(layer, advance):
     return advance()
 
 
-def _block():
+def _block() -> Given:
     return getattr(_current, "block", None)
 
 
@@ -108,15 +112,17 @@ class _Block:
         outer: The block around it, or None.
     """
 
-    def __init__(self, outer):
+    def __init__(self, outer: Given) -> None:
         self._outer = outer
-        self._calls = []  # pairs of a layer and its step
+        self._calls: list[
+            tuple[keras.layers.Layer, Tensor]
+        ] = []  # pairs of a layer and its step
         self._is_counting = False
         self._has_run = False
         self._next = 0
 
     @contextlib.contextmanager
-    def running(self):
+    def running(self) -> Iterator[None]:
         """A pass: the first one takes steps, all others take them again."""
         around, _current.block = _block(), self
         self._next = 0
@@ -126,7 +132,7 @@ class _Block:
             self._has_run = self._has_run or not self._is_counting
             _current.block = around
 
-    def count_calls(self, run, tensors):
+    def count_calls(self, run: Function, tensors: Tensor) -> None:
         """Takes all steps before the first pass, out of a trial pass.
 
         JAX traces the function once for both passes. What is assigned inside
@@ -140,7 +146,7 @@ class _Block:
             self._take(layer, advance)
         self._has_run = True
 
-    def _take(self, layer, advance):
+    def _take(self, layer: keras.layers.Layer, advance: Given) -> Tensor:
         if self._outer is not None:
             step = self._outer.step_of(layer, advance)
         else:
@@ -148,7 +154,7 @@ class _Block:
         self._calls.append((layer, step))
         return step
 
-    def step_of(self, layer, advance):
+    def step_of(self, layer: keras.layers.Layer, advance: Given) -> Tensor:
         if self._is_counting:
             self._calls.append((layer, advance))
             return ops.zeros((), "int32")

@@ -4,6 +4,12 @@ import keras
 
 from kerasdrop import _checks
 from kerasdrop import functional
+from kerasdrop import masks
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Tensor
 from kerasdrop.layers.base import StochasticLayer
 
 
@@ -13,18 +19,26 @@ class _SpatialDropout(StochasticLayer):
     _is_rescaled = True
     _is_multiplicative = True
 
-    def _start_spatial(self, rate, data_format, seed, stochastic_inference):
+    def _start_spatial(
+        self,
+        rate: Rate,
+        data_format: str | None,
+        seed: Seed,
+        stochastic_inference: bool,
+    ) -> None:
         self.data_format = _checks.data_format(data_format, self._label())
         self._start(rate, seed, stochastic_inference)
 
-    def stochastic(self, inputs, draw, rate):
+    def stochastic(
+        self, inputs: Tensor, draw: masks.Draw, rate: Tensor
+    ) -> Tensor:
         noise_shape = functional.by_channel(inputs, self.data_format)
         return functional.dropout(inputs, draw, rate, noise_shape)
 
-    def deterministic(self, inputs, rate):
+    def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         return inputs
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "data_format": self.data_format}
 
 
@@ -69,14 +83,14 @@ class SpatialDropout1D(_SpatialDropout, keras.layers.SpatialDropout1D):
 
     def __init__(
         self,
-        rate,
-        seed=None,
-        name=None,
-        dtype=None,
-        data_format="channels_last",
-        stochastic_inference=False,
-        **kwargs,
-    ):
+        rate: Rate,
+        seed: Seed = None,
+        name: str | None = None,
+        dtype: str | None = None,
+        data_format: str = "channels_last",
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         # Not the stock layer's: it makes a generator, and locks the state.
         keras.layers.Layer.__init__(self, name=name, dtype=dtype, **kwargs)
         self.input_spec = keras.layers.InputSpec(ndim=3)
@@ -109,14 +123,14 @@ class SpatialDropout2D(_SpatialDropout, keras.layers.SpatialDropout2D):
 
     def __init__(
         self,
-        rate,
-        data_format=None,
-        seed=None,
-        name=None,
-        dtype=None,
-        stochastic_inference=False,
-        **kwargs,
-    ):
+        rate: Rate,
+        data_format: str | None = None,
+        seed: Seed = None,
+        name: str | None = None,
+        dtype: str | None = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         keras.layers.Layer.__init__(self, name=name, dtype=dtype, **kwargs)
         self.input_spec = keras.layers.InputSpec(ndim=4)
         self._start_spatial(rate, data_format, seed, stochastic_inference)
@@ -148,14 +162,14 @@ class SpatialDropout3D(_SpatialDropout, keras.layers.SpatialDropout3D):
 
     def __init__(
         self,
-        rate,
-        data_format=None,
-        seed=None,
-        name=None,
-        dtype=None,
-        stochastic_inference=False,
-        **kwargs,
-    ):
+        rate: Rate,
+        data_format: str | None = None,
+        seed: Seed = None,
+        name: str | None = None,
+        dtype: str | None = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         keras.layers.Layer.__init__(self, name=name, dtype=dtype, **kwargs)
         self.input_spec = keras.layers.InputSpec(ndim=5)
         self._start_spatial(rate, data_format, seed, stochastic_inference)

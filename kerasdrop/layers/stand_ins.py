@@ -3,7 +3,7 @@
 import keras
 
 
-def identity(layer):
+def identity(layer: keras.layers.Layer) -> keras.layers.Layer:
     """An identity with the name and the dtype policy of a layer."""
     policy = keras.dtype_policies.serialize(layer.dtype_policy)
     # Of a policy that is no string it would have no configuration.
@@ -12,7 +12,9 @@ def identity(layer):
     )
 
 
-def scaling(layer, name=None):
+def scaling(
+    layer: keras.layers.Layer, name: str | None = None
+) -> keras.layers.Layer:
     """A layer that multiplies by the share that a dropout layer keeps now."""
     return keras.layers.Rescaling(
         1.0 - layer.rate, name=name, dtype=layer.dtype_policy

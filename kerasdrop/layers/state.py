@@ -9,6 +9,11 @@ from keras import ops
 from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Tensor
 from kerasdrop.layers import paths
 
 
@@ -23,7 +28,9 @@ class Cell(keras.random.SeedGenerator):
         place: As in `PlacedVariable`.
     """
 
-    def __init__(self, value, dtype, name, place=None):
+    def __init__(
+        self, value: Given, dtype: str, name: str, place: Given = None
+    ) -> None:
         # Not calling the parent: it would create a seed of its own.
         self.name = name
         self.backend = keras.backend
@@ -43,11 +50,11 @@ class Cell(keras.random.SeedGenerator):
             )
         self.state.place = place
 
-    def next(self, *args, **kwargs):
+    def next(self, *args: Given, **kwargs: Given) -> int:
         raise TypeError("This holds a state of kerasdrop and draws nothing.")
 
 
-def value_of(variable, owner):
+def value_of(variable: keras.Variable, owner: str) -> Tensor:
     """The value of a variable, to read or before it is written.
 
     Raises:
@@ -65,7 +72,7 @@ def value_of(variable, owner):
         ) from None
 
 
-def _remedy():
+def _remedy() -> str:
     """What to do where Keras on JAX holds the values."""
     if _backend.is_in_trainer():
         return (
@@ -102,7 +109,9 @@ class DrawState(keras.layers.Layer):
         draws: int32 scalar, the number of draws at inference.
     """
 
-    def __init__(self, rate, seed, layer, owner):
+    def __init__(
+        self, rate: Rate, seed: Seed, layer: keras.layers.Layer, owner: str
+    ) -> None:
         super().__init__(name="draw_state")
         self._owner = owner
         self._keeps_key = seed is not None
@@ -112,7 +121,7 @@ class DrawState(keras.layers.Layer):
             # Not "key", which a layout map may mean for attention.
             suffix = _suffix()
 
-            def cell(value, dtype, name):
+            def cell(value: Given, dtype: str, name: str) -> Cell:
                 outermost, names = place
                 names = [*names, self.name, name]
                 return Cell(value, dtype, name + suffix, (outermost, names))
@@ -125,21 +134,21 @@ class DrawState(keras.layers.Layer):
         self._register()
         self.built = True
 
-    def complete(self):
+    def complete(self) -> None:
         """Makes all states known that had no value when they were made."""
         if not self._is_registered:
             self._register()
 
-    def _register(self):
+    def _register(self) -> None:
         variables = {name: cell.state for name, cell in self._cells().items()}
         self._checkpointed = _backend.checkpointed(variables)
         self._is_registered = _backend.register(self, variables)
 
-    def seed_later(self):
+    def seed_later(self) -> None:
         """Makes this the state of an unseeded layer, which has no key yet."""
         self._keeps_key = False
 
-    def seed_now(self, layer, is_dropping):
+    def seed_now(self, layer: keras.layers.Layer, is_dropping: bool) -> None:
         """Gives it a key, where Keras builds a layer around `layer`.
 
         In another variable: Keras may do so while it only looks for shapes,
@@ -151,17 +160,17 @@ class DrawState(keras.layers.Layer):
             self.key.state = Cell(value, "int32", self.key.name, place).state
         self._register()
 
-    def _cells(self):
+    def _cells(self) -> Config:
         names = ("rate", "key", "step", "draws")
         return {
             name: getattr(self, name) for name in names if hasattr(self, name)
         }
 
-    def read(self, name):
+    def read(self, name: str) -> Tensor:
         """The value of a state as a numpy array."""
         return ops.convert_to_numpy(self._readable(name))
 
-    def write(self, name, value):
+    def write(self, name: str, value: Given) -> None:
         """Sets a state from outside the model's computation."""
         self._readable(name)
         variable = getattr(self, name).state
@@ -176,11 +185,11 @@ class DrawState(keras.layers.Layer):
                 )
         variable.assign(value)
 
-    def tensor(self, name):
+    def tensor(self, name: str) -> Tensor:
         """The value of a state, in the graph."""
         return _backend.read(getattr(self, name).state)
 
-    def advance(self, name):
+    def advance(self, name: str) -> Tensor:
         """Adds 1 to a counter, in the graph; returns its value before.
 
         Raises:
@@ -208,20 +217,20 @@ class DrawState(keras.layers.Layer):
         variable.assign(before + 1)
         return before
 
-    def _readable(self, name):
+    def _readable(self, name: str) -> Tensor:
         return value_of(getattr(self, name).state, self._owner)
 
-    def quantize(self, mode=None, **kwargs):
+    def quantize(self, mode: str | None = None, **kwargs: Given) -> None:
         """Does nothing, for there is no weight here.
 
         `Model.quantize` asks every layer, and warns of each that cannot.
         """
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Given) -> None:
         for name in self._cells():
             store[name] = self.read(name)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Given) -> None:
         # A stock layer's checkpoint has nothing for us: that is no error.
         stored = set(store.keys())
         for name in self._cells():
@@ -234,7 +243,7 @@ class DrawState(keras.layers.Layer):
                 self.write(name, value)
 
 
-def _fresh_seed(is_dropping):
+def _fresh_seed(is_dropping: bool) -> int:
     """A seed of 63 bits for a layer that was given none.
 
     They are those that Python's generator, which `keras.utils.set_random_seed`
@@ -254,7 +263,7 @@ def _fresh_seed(is_dropping):
     return masks.derived_seed(seed, number)
 
 
-def _suffix():
+def _suffix() -> str:
     """What makes names unique in this scope: mostly nothing.
 
     Keras numbers the names that it makes. One that was given may come twice,

@@ -4,6 +4,13 @@ import keras
 
 from kerasdrop import _checks
 from kerasdrop import functional
+from kerasdrop import masks
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
 from kerasdrop.layers import stand_ins
 from kerasdrop.layers.base import HoldingLayer
 
@@ -66,20 +73,20 @@ class StochasticDepth(HoldingLayer):
 
     def __init__(
         self,
-        layer,
-        rate,
-        scaling="classic",
-        seed=None,
-        stochastic_inference=False,
-        **kwargs,
-    ):
+        layer: keras.layers.Layer,
+        rate: Rate,
+        scaling: str = "classic",
+        seed: Seed = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
         keras.layers.Wrapper.__init__(self, layer, **kwargs)
         self.scaling = _checks.choice(
             scaling, ("classic", "inverted"), self._label(), "scaling"
         )
         self._start(rate, seed, stochastic_inference)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Shape | None = None) -> None:
         # Called and not built: a layer of layers may have no `build` for them.
         inputs = keras.KerasTensor(input_shape, self.compute_dtype)
         outputs = self.layer(inputs)
@@ -93,26 +100,28 @@ class StochasticDepth(HoldingLayer):
                 f"{shape or type(outputs).__name__} of {inputs.shape}"
             )
 
-    def _scales_at_inference(self):
+    def _scales_at_inference(self) -> bool:
         return self.scaling == "classic"
 
-    def _shape_at_inference(self, shape):
+    def _shape_at_inference(self, shape: Shape) -> Shape:
         return shape
 
-    def _joined_at_inference(self, inputs, branch):
+    def _joined_at_inference(self, inputs: Tensor, branch: Tensor) -> Tensor:
         if self._scales_at_inference():
             branch = stand_ins.scaling(self)(branch)
         return keras.layers.Add(dtype=self.dtype_policy)([inputs, branch])
 
-    def stochastic(self, inputs, draw, rate):
+    def stochastic(
+        self, inputs: Tensor, draw: masks.Draw, rate: Tensor
+    ) -> Tensor:
         branch = self._outputs(inputs)
         return inputs + functional.drop_path(branch, draw, rate, self.scaling)
 
-    def deterministic(self, inputs, rate):
+    def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         branch = self._outputs(inputs)
         if self.scaling == "classic":
             branch = functional.classic_scaling(branch, rate)
         return inputs + branch
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "scaling": self.scaling}

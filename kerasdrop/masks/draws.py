@@ -8,6 +8,9 @@ from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop import _refusals
+from kerasdrop._types import Array
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.masks import int32
 from kerasdrop.masks import rows as row_numbers
 
@@ -64,16 +67,17 @@ class Draw(NamedTuple):
             at inference.
     """
 
-    key: object
-    index: object
-    rows: object = None
-    set_size: object = None
+    key: Tensor
+    # Users know it by this name; `tuple.index` is of no use here.
+    index: Tensor
+    rows: Tensor | None = None
+    set_size: int | None = None
     num_samples: int = 1
-    batch: object = None
-    keep_all: object = None
+    batch: Tensor | None = None
+    keep_all: Tensor | None = None
 
 
-def derived_key(key, index):
+def derived_key(key: Tensor, index: Tensor) -> Tensor:
     """The key of child number `index` of a key.
 
     Args:
@@ -87,7 +91,7 @@ def derived_key(key, index):
     return ops.reshape(pair, (2, 2, 1))
 
 
-def derived_keys(key, indices):
+def derived_keys(key: Tensor, indices: list[int]) -> list[Tensor]:
     """`derived_key` of each of a list of integers, in as few operations.
 
     Args:
@@ -107,7 +111,7 @@ def derived_keys(key, indices):
     return [pairs[:, number] for number in range(count)]
 
 
-def _hash(word, first_key, second_key):
+def _hash(word: Tensor, first_key: Tensor, second_key: Tensor) -> Tensor:
     """Three rounds of xorshift and multiply, keyed before and after the first.
 
     `word` is written with augmented assignments: PyTorch then works in place,
@@ -125,7 +129,7 @@ def _hash(word, first_key, second_key):
     return int32.narrowed(word)
 
 
-def rows_of_batch(inputs):
+def rows_of_batch(inputs: Tensor) -> Tensor | None:
     """The `Draw.rows` of a batch: None, but where it is a part of one.
 
     A `row_scope` tells which part. Without one, each replica takes its rows
@@ -152,7 +156,7 @@ def rows_of_batch(inputs):
     return ops.arange(ops.shape(inputs)[0], dtype="int32") + first_row
 
 
-def row_keys(draw, num_rows):
+def row_keys(draw: Draw, num_rows: Tensor) -> Tensor:
     """Two key words for each row.
 
     Args:
@@ -173,7 +177,7 @@ def row_keys(draw, num_rows):
     return _hash(pair, key[0], key[1])
 
 
-def unit_keys(num_units, like):
+def unit_keys(num_units: Tensor, like: Tensor) -> Tensor:
     """One key word for each unit of a row.
 
     Args:
@@ -190,7 +194,7 @@ def unit_keys(num_units, like):
 
 
 @functools.lru_cache(maxsize=64)
-def _stored_unit_keys(num_units):
+def _stored_unit_keys(num_units: Tensor) -> Array:
     with np.errstate(over="ignore"):
         word = np.arange(num_units, dtype="uint32")
         word = word + np.uint32(_UNIT_KEY[0] & int32.LOW)
@@ -206,7 +210,7 @@ def _stored_unit_keys(num_units):
 _unit_key_table = _backend.table("unit_keys", _stored_unit_keys)
 
 
-def unless_all_is_kept(draw, value, kept):
+def unless_all_is_kept(draw: Draw, value: Given, kept: Tensor) -> Tensor:
     """`value`, but `kept` where the draw keeps all.
 
     To be asked of a scalar, such as the rate, wherever that is enough: then it
@@ -228,7 +232,7 @@ def unless_all_is_kept(draw, value, kept):
     return ops.where(draw.keep_all, ops.cast(kept, value.dtype), value)
 
 
-def for_rows(draw, inputs):
+def for_rows(draw: Draw, inputs: Tensor) -> Draw:
     """The draw for the first axis of `inputs`.
 
     It is the draw itself where that axis is the batch. Where it is another,

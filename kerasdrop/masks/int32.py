@@ -17,6 +17,7 @@ is known, and what is compared in the end is made by xor, not by a sum.
 from keras import ops
 
 from kerasdrop import _backend
+from kerasdrop._types import Tensor
 
 # Below, the quotient of a float32 division is off by more than one: that keeps
 # 24 bits of 31, and some runtimes divide integers so.
@@ -27,32 +28,32 @@ HIGHEST = 2**31 - 1
 LOW = 0xFFFFFFFF
 
 
-def signed(word):
+def signed(word: int) -> int:
     """The int32 with the same bits as an unsigned 32-bit word."""
     word &= LOW
     return word - 2**32 if word >= 2**31 else word
 
 
-def widened(word):
+def widened(word: Tensor) -> Tensor:
     """An int32 tensor as it is; in int64 where sums of int32 must not wrap."""
     return ops.cast(word, "int64") if _backend.overflows() else word
 
 
-def wrapped(word):
+def wrapped(word: Tensor) -> Tensor:
     """A sum or product of what was `widened`: its lowest 32 bits."""
     if _backend.overflows():
         word &= 2**32 - 1
     return word
 
 
-def narrowed(word):
+def narrowed(word: Tensor) -> Tensor:
     """What was `wrapped`, as an int32 tensor of the same bits."""
     if _backend.overflows():
         return ops.cast((word ^ 2**31) - 2**31, "int32")
     return word
 
 
-def shifted(word, by):
+def shifted(word: Tensor, by: int) -> Tensor:
     """Logical right shift of a word by 1 to 31 places.
 
     Args:
@@ -67,7 +68,7 @@ def shifted(word, by):
     return word
 
 
-def signed_shifted(word, by):
+def signed_shifted(word: Tensor, by: int) -> Tensor:
     """Arithmetic right shift of an int32 tensor by 1 to 31 places."""
     if _backend.divides():
         # Flipping the sign bit adds 2**31 to the number that is shifted.
@@ -75,7 +76,7 @@ def signed_shifted(word, by):
     return _backend.right_shift(word, by)
 
 
-def low_bits(word, count):
+def low_bits(word: Tensor, count: int) -> Tensor:
     """The lowest 1 to 30 bits of an int32 tensor, overwritten on PyTorch."""
     if _backend.divides():
         return word - shifted(word, count) * (1 << count)
@@ -83,7 +84,7 @@ def low_bits(word, count):
     return word
 
 
-def _shifted_by_division(word, by):
+def _shifted_by_division(word: Tensor, by: int) -> Tensor:
     if by == 31:
         return ops.cast(word < 0, "int32")
     if by < _LEAST_SAFE_SHIFT:

@@ -5,6 +5,8 @@ from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop import _checks
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
 from kerasdrop.masks import int32
 from kerasdrop.masks import strata
 from kerasdrop.masks import uniform
@@ -13,7 +15,7 @@ from kerasdrop.masks.draws import for_rows
 from kerasdrop.masks.draws import unless_all_is_kept
 
 
-def words(draw, shape):
+def words(draw: Draw, shape: Shape) -> Tensor:
     """Uniform 32-bit words.
 
     Args:
@@ -31,7 +33,9 @@ def words(draw, shape):
     return unless_all_is_kept(draw, word, int32.HIGHEST)
 
 
-def for_noise(inputs, draw, noise_shape=None):
+def for_noise(
+    inputs: Tensor, draw: Draw, noise_shape: Shape | None = None
+) -> tuple[Draw, Shape]:
     """The draw and the sizes of a noise: one word for all that share it.
 
     Args:
@@ -57,7 +61,7 @@ def for_noise(inputs, draw, noise_shape=None):
     return draw, tuple(sizes)
 
 
-def _check_rows_of_noise(noise_shape, draw):
+def _check_rows_of_noise(noise_shape: Shape, draw: Draw) -> None:
     """Raises if a noise is for another number of rows than the draw."""
     fixed = noise_shape[0] if noise_shape else None
     if draw.rows is None or fixed in (None, 1):
@@ -72,7 +76,16 @@ def _check_rows_of_noise(noise_shape, draw):
         )
 
 
-def _keep(inputs, key, index, rows, set_size, num_samples, rate, noise_shape):
+def _keep(
+    inputs: Tensor,
+    key: Tensor,
+    index: Tensor,
+    rows: Tensor,
+    set_size: int | None,
+    num_samples: int,
+    rate: Tensor,
+    noise_shape: Shape,
+) -> Tensor:
     draw = Draw(key, index, rows, set_size, num_samples)
     draw, sizes = for_noise(inputs, draw, noise_shape)
     # What reads an exported graph may not know int16.
@@ -81,7 +94,7 @@ def _keep(inputs, key, index, rows, set_size, num_samples, rate, noise_shape):
     return _survives(words(draw, sizes), rate)
 
 
-def _survives(word, rate):
+def _survives(word: Tensor, rate: Tensor) -> Tensor:
     # Signed words: the lowest is -2**31, which is 2 * -2**30.
     keep = word >= (strata.threshold(rate) - 2**30) * 2
     # Not `rate < 1`: a rate that is NaN keeps all, and so it shows. Nor `not
@@ -93,16 +106,16 @@ _fused_keep = _backend.fused(_keep)
 
 
 def _block_keep(
-    inputs,
-    key,
-    index,
-    rows,
-    set_size,
-    num_samples,
-    probability,
-    block_size,
-    first_axis,
-):
+    inputs: Tensor,
+    key: Tensor,
+    index: Tensor,
+    rows: Tensor,
+    set_size: int | None,
+    num_samples: int,
+    probability: Tensor,
+    block_size: tuple[int, ...],
+    first_axis: int,
+) -> Tensor:
     sizes = list(ops.shape(inputs))
     for axis, block in enumerate(block_size, first_axis):
         sizes[axis] = sizes[axis] - (block - 1)  # blocks lie inside
@@ -114,7 +127,7 @@ def _block_keep(
     return ops.logical_not(dropped)
 
 
-def _extended(begins, axis, length):
+def _extended(begins: Tensor, axis: int, length: Tensor) -> Tensor:
     """Makes each True a run of `length`, the array `length - 1` longer.
 
     By doubling: about log2(length) passes over memory, where pooling looks at
@@ -138,7 +151,9 @@ def _extended(begins, axis, length):
 _fused_block_keep = _backend.fused(_block_keep)
 
 
-def keep_mask(draw, rate, inputs, noise_shape=None):
+def keep_mask(
+    draw: Draw, rate: Tensor, inputs: Tensor, noise_shape: Shape | None = None
+) -> Tensor:
     """Which units survive: True with probability `1 - rate`.
 
     Args:
@@ -158,7 +173,13 @@ def keep_mask(draw, rate, inputs, noise_shape=None):
     return _fused_keep(inputs, *draw[:5], rate, noise_shape)
 
 
-def block_keep_mask(draw, probability, inputs, block_size, first_axis):
+def block_keep_mask(
+    draw: Draw,
+    probability: Tensor,
+    inputs: Tensor,
+    block_size: tuple[int, ...],
+    first_axis: int,
+) -> Tensor:
     """Which units survive where blocks are dropped.
 
     Args:
@@ -181,7 +202,7 @@ def block_keep_mask(draw, probability, inputs, block_size, first_axis):
     )
 
 
-def survivor_scale(rate, dtype):
+def survivor_scale(rate: Tensor, dtype: str) -> Tensor:
     """`1 / (1 - rate)` in `dtype`; 0 at rate 1, where nothing survives.
 
     At rate 1 the division is by infinity: so the gradient is 0 as well, where

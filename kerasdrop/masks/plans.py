@@ -6,6 +6,8 @@ import numpy as np
 from keras import ops
 
 from kerasdrop import _checks
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 
 # Samples in a stratified set, as `masks.Draw` allows. Sixteen keep most of what
 # larger sets gain, and leave enough sets to tell the standard error by.
@@ -59,7 +61,7 @@ PLANS = {
 }
 
 
-def check(plan, owner):
+def check(plan: str, owner: str) -> str:
     """Returns the name of a plan, or raises."""
     if not isinstance(plan, str) or plan not in PLANS:
         meanings = "; ".join(
@@ -72,7 +74,7 @@ def check(plan, owner):
     return plan
 
 
-def num_samples(value, tolerance, owner):
+def num_samples(value: Given, tolerance: float | None, owner: str) -> int:
     """Returns how many samples to draw, at most if there is a tolerance.
 
     Args:
@@ -95,12 +97,14 @@ def num_samples(value, tolerance, owner):
     return value
 
 
-def set_size(plan):
+def set_size(plan: str) -> int | None:
     """The samples of a set in a plan, as `masks.Draw` takes it, or None."""
     return PLANS[plan].set_size
 
 
-def index_and_rows(plan, samples, rows):
+def index_and_rows(
+    plan: str, samples: Tensor, rows: Tensor
+) -> tuple[Tensor, Tensor]:
     """The `index` and `rows` of the draws of a folded batch.
 
     Args:
@@ -117,6 +121,6 @@ def index_and_rows(plan, samples, rows):
     return index, ops.repeat(rows, samples.shape[0], axis=0)
 
 
-def range_of(first, size):
+def range_of(first: Tensor, size: int) -> Tensor:
     """The numbers of `size` samples from `first` on, int32 `(size,)`."""
     return first + ops.convert_to_tensor(np.arange(size, dtype="int32"))

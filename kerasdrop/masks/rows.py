@@ -7,6 +7,8 @@ from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop import _checks
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 
 # A thread-local and not a context variable: torch.compile refuses the latter.
 _current = threading.local()
@@ -70,7 +72,9 @@ class row_scope:
     ...     y = model(x, training=True)
     """
 
-    def __init__(self, rows=None, first_row=None):
+    def __init__(
+        self, rows: Tensor | None = None, first_row: Tensor | None = None
+    ) -> None:
         if (rows is None) == (first_row is None):
             raise ValueError(
                 "row_scope: give one of `rows` (the number of each row) and "
@@ -84,17 +88,17 @@ class row_scope:
             self._rows = _checked_rows(rows)
             self._first_row = None
 
-    def __enter__(self):
+    def __enter__(self) -> "row_scope":
         self._outer = getattr(_current, "scope", None)
         self._is_inside_trace = _backend.is_tracing()
         self._num_rows = None
         _current.scope = self
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         _current.scope = self._outer
 
-    def rows_of(self, inputs):
+    def rows_of(self, inputs: Tensor) -> Tensor:
         """The row numbers of the inputs of a layer: int32 `(batch,)`."""
         if _backend.is_tracing() and not self._is_inside_trace:
             raise ValueError(_TRACED_ONCE)
@@ -106,7 +110,7 @@ class row_scope:
         numbers = ops.arange(ops.shape(inputs)[0], dtype="int32")
         return numbers + self._first_row
 
-    def _check_size(self, num_rows):
+    def _check_size(self, num_rows: Tensor) -> None:
         if self._num_rows not in (None, num_rows):
             raise ValueError(
                 "row_scope: with `first_row`, all layers inside must see the "
@@ -118,26 +122,26 @@ class row_scope:
         self._num_rows = num_rows
 
 
-def current_scope():
+def current_scope() -> "row_scope | None":
     """The innermost `row_scope` of this thread, or None."""
     return getattr(_current, "scope", None)
 
 
-def _checked_first_row(value):
+def _checked_first_row(value: Given) -> Tensor:
     if not ops.is_tensor(value):
         return _checks.row(value, "row_scope", "first_row")
     _check_tensor(value, "first_row", 0)
     return ops.cast(value, "int32")
 
 
-def _checked_rows(value):
+def _checked_rows(value: Given) -> Tensor:
     if not ops.is_tensor(value):
         return ops.convert_to_tensor(_checks.rows(value, "row_scope"))
     _check_tensor(value, "rows", 1)
     return ops.cast(value, "int32")
 
 
-def _check_tensor(value, name, num_axes):
+def _check_tensor(value: Given, name: str, num_axes: int) -> None:
     dtype = keras.backend.standardize_dtype(value.dtype)
     if "int" not in dtype or len(value.shape) != num_axes:
         shape = "a scalar" if num_axes == 0 else "of the shape `(batch,)`"

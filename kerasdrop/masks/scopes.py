@@ -3,8 +3,16 @@
 import collections
 import contextlib
 import threading
+from collections.abc import Iterable
+from collections.abc import Iterator
+
+import keras
 
 from kerasdrop import _backend
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
+from kerasdrop.masks.draws import Draw
 
 # A thread-local and not a context variable: torch.compile refuses the latter.
 _current = threading.local()
@@ -19,7 +27,7 @@ class Refused(BaseException):
         layer: The layer that asks; None if it is not known.
     """
 
-    def __init__(self, layer):
+    def __init__(self, layer: keras.layers.Layer) -> None:
         super().__init__(getattr(layer, "name", None))
         self.layer = layer
 
@@ -63,31 +71,36 @@ class StochasticScope:
 
     draws = True
 
-    def __init__(self, draw_of, layers, keep_all=None):
+    def __init__(
+        self,
+        draw_of: Function,
+        layers: Iterable[keras.layers.Layer],
+        keep_all: Tensor | None = None,
+    ) -> None:
         self.keep_all = keep_all
-        self.memory = {}
-        self.asked = collections.Counter()
-        self.asked_in_steps = set()
-        self.owners = {}
+        self.memory: dict[Given, Given] = {}
+        self.asked: collections.Counter[int] = collections.Counter()
+        self.asked_in_steps: set[int] = set()
+        self.owners: dict[int, keras.layers.Layer] = {}
         self._draw_of = draw_of
         self._layers = {id(layer) for layer in layers}
-        self._calls = collections.Counter()
-        self._steps = ()
-        self._trace = None
+        self._calls: collections.Counter[int] = collections.Counter()
+        self._steps: tuple[Tensor, ...] = ()
+        self._trace: Given = None
 
-    def __contains__(self, layer):
+    def __contains__(self, layer: keras.layers.Layer) -> bool:
         return id(layer) in self._layers
 
-    def __enter__(self):
+    def __enter__(self) -> "StochasticScope":
         self._outer = getattr(_current, "scope", None)
         self._trace = _backend.trace()
         _current.scope = self
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         _current.scope = self._outer
 
-    def draw(self, layer, by_step=True):
+    def draw(self, layer: keras.layers.Layer, by_step: bool = True) -> Draw:
         """A new draw for `layer`.
 
         Args:
@@ -106,7 +119,7 @@ class StochasticScope:
         self._calls[id(layer)] += 1
         return self._draw_of(layer, number, self._steps if by_step else ())
 
-    def seed_draw(self, owner):
+    def seed_draw(self, owner: str) -> Draw:
         """A new draw, for a seed of Keras' own random numbers.
 
         Args:
@@ -116,21 +129,21 @@ class StochasticScope:
             self.asked[id(owner)] += 1
         return self.draw(None)
 
-    def drawing(self):
+    def drawing(self) -> "StochasticScope":
         """A scope with the same draws, which keep nothing."""
 
-        def draw_of(*args):
+        def draw_of(*args: Given) -> Draw:
             return self._draw_of(*args)._replace(keep_all=None)
 
         scope = StochasticScope(draw_of, ())
         scope._layers = self._layers
         return scope
 
-    def is_in_training(self, layer):
+    def is_in_training(self, layer: keras.layers.Layer) -> bool:
         """Whether `layer` was called with `training=True`, and is to obey."""
         return False
 
-    def loop(self):
+    def loop(self) -> Function:
         """A loop of the model begins here.
 
         Returns:
@@ -141,7 +154,7 @@ class StochasticScope:
         calls, memory = self._calls.copy(), self.memory
 
         @contextlib.contextmanager
-        def step(number):
+        def step(number: int) -> Iterator[None]:
             outer = self._trace, self._steps
             self._trace = _backend.trace()
             self._steps = (*self._steps, number)
@@ -164,13 +177,15 @@ class InferenceScope(StochasticScope):
 
     draws = False
 
-    def __init__(self, draw_of, layers):
+    def __init__(
+        self, draw_of: Function, layers: Iterable[keras.layers.Layer]
+    ) -> None:
         super().__init__(draw_of, layers)
-        self.told = set()
-        self._in_training = []
+        self.told: set[int] = set()
+        self._in_training: list[Given] = []
 
     @contextlib.contextmanager
-    def called_in_training(self, layer):
+    def called_in_training(self, layer: keras.layers.Layer) -> Iterator[None]:
         """Marks that a call in the block is one with `training=True`."""
         self._in_training.append(layer)
         try:
@@ -178,7 +193,7 @@ class InferenceScope(StochasticScope):
         finally:
             self._in_training.pop()
 
-    def is_in_training(self, layer):
+    def is_in_training(self, layer: keras.layers.Layer) -> bool:
         is_told = any(layer is one for one in self._in_training)
         if is_told:
             self.told.add(id(layer))
@@ -186,7 +201,7 @@ class InferenceScope(StochasticScope):
 
 
 @contextlib.contextmanager
-def inference():
+def inference() -> Iterator[None]:
     """Marks that this thread is inside a Monte Carlo pass."""
     outer = is_inference()
     _current.inference = True
@@ -196,17 +211,17 @@ def inference():
         _current.inference = outer
 
 
-def is_inference():
+def is_inference() -> bool:
     """Whether this thread is inside a Monte Carlo pass."""
     return getattr(_current, "inference", False)
 
 
-def scope_of(layer):
+def scope_of(layer: keras.layers.Layer) -> StochasticScope | None:
     """The scope around this call, if it decides for `layer`; or None."""
     scope = current()
     return scope if scope is not None and layer in scope else None
 
 
-def current():
+def current() -> StochasticScope | None:
     """The scope around this call, or None."""
     return getattr(_current, "scope", None)

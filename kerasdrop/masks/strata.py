@@ -6,12 +6,15 @@ import numpy as np
 from keras import ops
 
 from kerasdrop import _backend
+from kerasdrop._types import Array
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
 from kerasdrop.masks import int32
 from kerasdrop.masks import uniform
 from kerasdrop.masks.draws import Draw
 
 
-def stratified_words(draw, shape):
+def stratified_words(draw: Draw, shape: Shape) -> Tensor:
     """Words of which each set of indices has one in each stratum.
 
     Latin hypercube sampling (McKay, Beckman & Conover 1979): over the
@@ -29,12 +32,17 @@ def stratified_words(draw, shape):
     stratum, the same for the whole set, of which one stratum at most is cut by
     a rate. For each index the map from that word to the result is one to one.
     """
-    bits = draw.set_size.bit_length() - 1
+    bits = _set_size(draw).bit_length() - 1
     choice, place = _choice_and_place(draw, shape)
     return _of_samples(_in_strata(choice, place, bits), draw, shape)
 
 
-def _choice_and_place(draw, shape):
+def _set_size(draw: Draw) -> int:
+    # Other draws do not come here.
+    return draw.set_size  # type: ignore[return-value]
+
+
+def _choice_and_place(draw: Draw, shape: Shape) -> tuple[Tensor, Tensor]:
     """What a set of indices has in common, and the places in it.
 
     Returns:
@@ -42,7 +50,7 @@ def _choice_and_place(draw, shape):
         that are asked for, int32, of as many axes: `(1, places, ...)` if
         samples come together, `(sets, 1, ...)` or of size 1 if one by one.
     """
-    size, num_samples = draw.set_size, draw.num_samples
+    size, num_samples = _set_size(draw), draw.num_samples
     bits = size.bit_length() - 1
     index, rows = ops.convert_to_tensor(draw.index), draw.rows
     if num_samples == 1:
@@ -61,7 +69,7 @@ def _choice_and_place(draw, shape):
     return ops.expand_dims(choice, 1), place
 
 
-def _in_strata(choice, place, bits):
+def _in_strata(choice: Tensor, place: Tensor, bits: Tensor) -> Tensor:
     """The words that a word of sets stands for, at places in the set."""
     # Numbers from 1 to `size` are a group under multiplication modulo the
     # prime `size + 1`, where `size` is -1: so no division is needed. PyTorch
@@ -83,9 +91,9 @@ def _in_strata(choice, place, bits):
     return word
 
 
-def _of_samples(of_sets, draw, shape):
+def _of_samples(of_sets: Tensor, draw: Draw, shape: Shape) -> Tensor:
     """`(sets, places, ...)` to `shape`, one after another the samples."""
-    size, num_samples = draw.set_size, draw.num_samples
+    size, num_samples = _set_size(draw), draw.num_samples
     if num_samples % size and num_samples > size:
         per_row = (-1, -(-num_samples // size) * size)
         of_sets = ops.reshape(of_sets, (*per_row, *shape[1:]))[:, :num_samples]
@@ -102,7 +110,7 @@ _PERMUTATION_BITS = 3 * _TABLE_BITS
 
 
 @functools.lru_cache(maxsize=1)
-def _stored_decisions(size):
+def _stored_decisions(size: tuple[int, ...]) -> Array:
     """Of each lowest stratum to be kept, 0 to 16, for each permutation."""
     choice = np.arange(2**_PERMUTATION_BITS)[:, None]
     shift, factor, last_shift = choice % 16, choice // 16 % 16, choice // 256
@@ -116,7 +124,7 @@ def _stored_decisions(size):
 _decision_table = _backend.table("decisions", _stored_decisions, "int16")
 
 
-def kept_in_sets(draw, shape, rate):
+def kept_in_sets(draw: Draw, shape: Shape, rate: Tensor) -> Tensor:
     """`_survives(words(draw, shape), rate)` for samples in sets of 16."""
     choice, place = _choice_and_place(draw, shape)
     lowest_kept = threshold(rate)
@@ -141,7 +149,7 @@ def kept_in_sets(draw, shape, rate):
     return _of_samples(keep, draw, shape)
 
 
-def threshold(rate):
+def threshold(rate: Tensor) -> Tensor:
     """Half of the lowest word that is kept: an int32 from 0 on.
 
     It has 31 bits, so that a float32 rate is met exactly (to 2**-31) and a

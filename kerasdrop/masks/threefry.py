@@ -1,8 +1,14 @@
 """Keys of seeds: a hash on the host, or of a tensor."""
 
+from typing import overload
+
 import numpy as np
 from keras import ops
 
+from kerasdrop._types import Array
+from kerasdrop._types import Given
+from kerasdrop._types import Seed
+from kerasdrop._types import Tensor
 from kerasdrop.masks import int32
 
 _THREEFRY_ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
@@ -14,7 +20,7 @@ _THREEFRY_ROUNDS = 20
 _THREEFRY_PARITY = 0x1BD11BDA
 
 
-def threefry_2x32(key, counter):
+def threefry_2x32(key: Tensor, counter: Given) -> tuple[Tensor, Tensor]:
     """Threefry-2x32-20 on Python integers, or on int64 arrays of them.
 
     Args:
@@ -42,7 +48,7 @@ def threefry_2x32(key, counter):
     return first, second
 
 
-def key_of_seed(seed):
+def key_of_seed(seed: int) -> Array:
     """The key of a seed: an int32 array `(2, 2, 1)`.
 
     Args:
@@ -57,7 +63,7 @@ def key_of_seed(seed):
     return words.reshape(*np.shape(seed), 2, 2, 1)
 
 
-def key_of_seed_tensor(seed):
+def key_of_seed_tensor(seed: Tensor) -> Tensor:
     """`key_of_seed` of a tensor.
 
     Args:
@@ -87,7 +93,15 @@ def key_of_seed_tensor(seed):
     return ops.reshape(pair, (2, 2, 1))
 
 
-def derived_seed(seed, index):
+@overload
+def derived_seed(seed: int, index: int) -> int: ...
+
+
+@overload
+def derived_seed(seed: None, index: int) -> None: ...
+
+
+def derived_seed(seed: Seed, index: int) -> Seed:
     """The seed of child number `index` of a seed: an integer, or None of None.
 
     Its key has nothing in common with that of `seed`, nor of other children.

@@ -4,8 +4,11 @@ import functools
 
 from keras import ops
 
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
 from kerasdrop.masks import draws
 from kerasdrop.masks import int32
+from kerasdrop.masks.draws import Draw
 
 _WORD_ROUNDS = ((16, int32.signed(0x7FEB352D)), (15, int32.signed(0x846CA68B)))
 
@@ -13,7 +16,7 @@ _WORD_ROUNDS = ((16, int32.signed(0x7FEB352D)), (15, int32.signed(0x846CA68B)))
 _WORD_LAST_SHIFT = 16
 
 
-def independent_words(draw, shape):
+def independent_words(draw: Draw, shape: Shape) -> Tensor:
     num_rows, unit_shape = (shape[0], tuple(shape[1:])) if shape else (1, ())
     keys = draws.row_keys(draw, num_rows)
     num_units = functools.reduce(lambda a, b: a * b, unit_shape, 1)

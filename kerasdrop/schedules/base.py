@@ -7,6 +7,10 @@ import numpy as np
 from keras import ops
 
 from kerasdrop import _checks
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -25,7 +29,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     Returns: float32 tensor of the step's shape, with values in [0, 1].
     """
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         self._check_step(step)
         step = ops.convert_to_tensor(step)
         dtype = keras.backend.standardize_dtype(step.dtype)
@@ -34,7 +38,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             step = ops.cast(step, "float32")
         return self.value(step)
 
-    def _check_step(self, step):
+    def _check_step(self, step: Tensor) -> None:
         if ops.is_tensor(step):
             return
         array = np.asarray(step)
@@ -45,11 +49,11 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
                 f"beyond. Received: step={step!r}"
             )
 
-    def value(self, step):
+    def value(self, step: Tensor) -> Tensor:
         """The rate at `step`, an integer or float32 tensor."""
         raise NotImplementedError
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         arguments = ", ".join(
             f"{name}={getattr(self, name)!r}" for name in self.get_config()
         )
@@ -64,13 +68,13 @@ class Constant(Schedule):
         rate: Float in [0, 1].
     """
 
-    def __init__(self, rate):
+    def __init__(self, rate: float) -> None:
         self.rate = _checks.rate(rate, type(self).__name__)
 
-    def value(self, step):
+    def value(self, step: Tensor) -> Tensor:
         return ops.full_like(step, self.rate, dtype="float32")
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"rate": self.rate}
 
 
@@ -96,7 +100,7 @@ class FromFunction(Schedule):
     0.25
     """
 
-    def __init__(self, function):
+    def __init__(self, function: Function) -> None:
         if not hasattr(function, "__name__"):
             raise ValueError(
                 "A function of the step must have a name to be saved by. "
@@ -118,18 +122,18 @@ class FromFunction(Schedule):
         self.function = function
         _checks.schedule(self, type(self).__name__, "function")
 
-    def value(self, step):
+    def value(self, step: Tensor) -> Tensor:
         return ops.cast(self.function(step), "float32")
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"function": keras.saving.serialize_keras_object(self.function)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Schedule:
         return cls(keras.saving.deserialize_keras_object(config["function"]))
 
 
-def as_schedule(value, owner, name):
+def as_schedule(value: Given, owner: str, name: str) -> Schedule:
     """A number, a schedule of any make or a registered function: a schedule.
 
     A schedule that was serialised is restored.
@@ -145,7 +149,7 @@ def as_schedule(value, owner, name):
     return Constant(_checks.rate(value, owner, name))
 
 
-def progress(step, begin_step, num_steps):
+def progress(step: Tensor, begin_step: float, num_steps: float) -> Tensor:
     """How much of a piece is done: 0 before it, exactly 1 from its end on."""
     done = steps_since(step, begin_step)
     # Times a constant, not divided by one: some compilers make the former of
@@ -156,7 +160,7 @@ def progress(step, begin_step, num_steps):
     return ops.where(at_end, ops.ones_like(fraction), fraction)
 
 
-def part_left(step, begin_step, num_steps):
+def part_left(step: Tensor, begin_step: float, num_steps: float) -> Tensor:
     """How much of a piece is left: exactly 1 before it, 0 from its end on.
 
     The steps left are counted, not 1 minus the part that is done, which has
@@ -171,14 +175,14 @@ def part_left(step, begin_step, num_steps):
     return ops.where(at_begin, ops.ones_like(fraction), fraction)
 
 
-def steps_since(step, begin_step):
+def steps_since(step: Tensor, begin_step: float) -> Tensor:
     """Steps since `begin_step`; 0 before it."""
     if not float(begin_step).is_integer():
         step = ops.cast(step, "float32")
     return ops.maximum(step - _like(step, begin_step), 0)
 
 
-def mix(start, end, fraction):
+def mix(start: float, end: float, fraction: Tensor) -> Tensor:
     """`start` where the fraction is 0, `end` where it is 1, exactly.
 
     In between it is rounded alike everywhere: the product passes through a
@@ -193,12 +197,12 @@ def mix(start, end, fraction):
     return ops.where(fraction >= 1.0, _float32(end), value)
 
 
-def _float32(number):
+def _float32(number: float) -> float:
     """A Python float that float32 holds exactly."""
     return float(np.float32(number))
 
 
-def _like(step, number):
+def _like(step: Tensor, number: float) -> float:
     """`number` as a Python number that compares with the tensor `step`."""
     dtype = keras.backend.standardize_dtype(step.dtype)
     if keras.backend.is_float_dtype(dtype):

@@ -5,6 +5,9 @@ import numpy as np
 from keras import ops
 
 from kerasdrop import _checks
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.schedules.base import Schedule
 from kerasdrop.schedules.base import as_schedule
 from kerasdrop.schedules.base import steps_since
@@ -31,7 +34,9 @@ class Join(Schedule):
     (0.0, 0.5)
     """
 
-    def __init__(self, schedules, boundaries):
+    def __init__(
+        self, schedules: list[Schedule], boundaries: list[int]
+    ) -> None:
         owner = type(self).__name__
         self.schedules = [
             as_schedule(schedule, owner, f"schedules[{index}]")
@@ -47,7 +52,7 @@ class Join(Schedule):
                 f"and boundaries={self.boundaries}"
             )
 
-    def value(self, step):
+    def value(self, step: Tensor) -> Tensor:
         rate = _rate_of(self.schedules[0], step)
         for boundary, schedule in zip(self.boundaries, self.schedules[1:]):
             own_step = steps_since(step, boundary)
@@ -56,7 +61,7 @@ class Join(Schedule):
             )
         return rate
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "schedules": [
                 keras.saving.serialize_keras_object(schedule)
@@ -85,15 +90,15 @@ class Cyclic(Schedule):
     0.5
     """
 
-    def __init__(self, schedule, num_steps):
+    def __init__(self, schedule: Given, num_steps: int) -> None:
         owner = type(self).__name__
         self.schedule = as_schedule(schedule, owner, "schedule")
         self.num_steps = _checks.positive_integer(num_steps, owner, "num_steps")
 
-    def value(self, step):
+    def value(self, step: Tensor) -> Tensor:
         return _rate_of(self.schedule, ops.mod(step, self.num_steps))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "schedule": keras.saving.serialize_keras_object(self.schedule),
             "num_steps": self.num_steps,
@@ -125,7 +130,9 @@ class EarlyDropout(Schedule):
     Reference: [Liu et al., 2023](https://arxiv.org/abs/2303.01500).
     """
 
-    def __init__(self, initial_rate, num_steps, shape="linear"):
+    def __init__(
+        self, initial_rate: float, num_steps: int, shape: str = "linear"
+    ) -> None:
         owner = type(self).__name__
         self.initial_rate = _checks.rate(initial_rate, owner, "initial_rate")
         self.num_steps = _checks.positive_integer(num_steps, owner, "num_steps")
@@ -133,14 +140,14 @@ class EarlyDropout(Schedule):
             shape, ("linear", "constant"), owner, "shape"
         )
 
-    def value(self, step):
+    def value(self, step: Tensor) -> Tensor:
         if self.shape == "constant" or self.num_steps == 1:
             rate = Steps([self.num_steps], [self.initial_rate, 0.0])
         else:
             rate = Linear(self.initial_rate, 0.0, self.num_steps - 1)
         return rate(step)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "initial_rate": self.initial_rate,
             "num_steps": self.num_steps,
@@ -168,24 +175,24 @@ class LateDropout(Schedule):
     Reference: [Liu et al., 2023](https://arxiv.org/abs/2303.01500).
     """
 
-    def __init__(self, final_rate, begin_step):
+    def __init__(self, final_rate: float, begin_step: int) -> None:
         owner = type(self).__name__
         self.final_rate = _checks.rate(final_rate, owner, "final_rate")
         self.begin_step = _checks.positive_integer(
             begin_step, owner, "begin_step"
         )
 
-    def value(self, step):
+    def value(self, step: Tensor) -> Tensor:
         return Steps([self.begin_step], [0.0, self.final_rate])(step)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "final_rate": self.final_rate,
             "begin_step": self.begin_step,
         }
 
 
-def warm_up(schedule, num_steps, initial_rate=0.0):
+def warm_up(schedule: Given, num_steps: int, initial_rate: float = 0.0) -> Join:
     """A straight line to where a schedule begins, then that schedule.
 
     Args:
@@ -207,7 +214,9 @@ def warm_up(schedule, num_steps, initial_rate=0.0):
     return Join([line, schedule], [line.num_steps])
 
 
-def stage_wise(initial_rate, final_rate, num_stages, num_steps):
+def stage_wise(
+    initial_rate: float, final_rate: float, num_stages: int, num_steps: int
+) -> Steps:
     """Equal stages, constant within each, with rates that rise evenly.
 
     Args:
@@ -248,6 +257,6 @@ def stage_wise(initial_rate, final_rate, num_stages, num_steps):
     )
 
 
-def _rate_of(schedule, step):
+def _rate_of(schedule: Given, step: Tensor) -> Tensor:
     # A schedule of another make may compute in another float type.
     return ops.cast(schedule(step), "float32")

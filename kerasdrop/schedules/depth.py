@@ -14,9 +14,12 @@ import math
 import numpy as np
 
 from kerasdrop import _checks
+from kerasdrop._types import Given
 
 
-def linear_depth_rates(num_layers, final_rate, initial_rate=None):
+def linear_depth_rates(
+    num_layers: int, final_rate: float, initial_rate: float | None = None
+) -> list[float]:
     """Rates on a straight line over depth.
 
     Args:
@@ -46,7 +49,9 @@ def linear_depth_rates(num_layers, final_rate, initial_rate=None):
     return np.linspace(final_rate, initial_rate, num_layers)[::-1].tolist()
 
 
-def step_depth_rates(num_layers, mean_rate, part, where="front"):
+def step_depth_rates(
+    num_layers: int, mean_rate: float, part: float, where: str = "front"
+) -> list[float]:
     """All of the dropout in a part of the layers, at a given mean rate.
 
     Args:
@@ -80,7 +85,7 @@ def step_depth_rates(num_layers, mean_rate, part, where="front"):
     return rates if where == "front" else rates[::-1]
 
 
-def rates_with_mean(rates, mean_rate):
+def rates_with_mean(rates: Given, mean_rate: float) -> list[float]:
     """Scales a profile to a mean rate, the budget of a fair comparison.
 
     Args:

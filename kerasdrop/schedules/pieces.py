@@ -4,6 +4,9 @@ import keras
 from keras import ops
 
 from kerasdrop import _checks
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.schedules.base import Schedule
 from kerasdrop.schedules.base import mix
 from kerasdrop.schedules.base import progress
@@ -30,7 +33,7 @@ class PiecewiseLinear(Schedule):
     (0.25, 0.5, 0.3499999940395355)
     """
 
-    def __init__(self, steps, rates):
+    def __init__(self, steps: list[float], rates: list[float]) -> None:
         owner = type(self).__name__
         self.steps = _checks.increasing_numbers(steps, owner, "steps")
         self.rates = _rates(rates, owner)
@@ -42,7 +45,7 @@ class PiecewiseLinear(Schedule):
             )
 
     @classmethod
-    def from_fractions(cls, text, num_steps):
+    def from_fractions(cls, text: str, num_steps: int) -> "PiecewiseLinear":
         """A schedule in the notation of Kaldi: rates at parts of a training.
 
         Args:
@@ -67,7 +70,7 @@ class PiecewiseLinear(Schedule):
             [rate for _, rate in points],
         )
 
-    def value(self, step):
+    def value(self, step: Tensor) -> Tensor:
         rate = ops.full_like(step, self.rates[0], dtype="float32")
         pieces = zip(self.steps, self.steps[1:], self.rates, self.rates[1:])
         for begin, end, start_rate, end_rate in pieces:
@@ -76,7 +79,7 @@ class PiecewiseLinear(Schedule):
             rate = ops.where(done > 0.0, piece, rate)
         return rate
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"steps": self.steps, "rates": self.rates}
 
 
@@ -102,7 +105,7 @@ class Steps(Schedule):
     (0.5, 0.25, 0.0)
     """
 
-    def __init__(self, boundaries, rates):
+    def __init__(self, boundaries: list[int], rates: list[float]) -> None:
         owner = type(self).__name__
         self.boundaries = _checks.boundaries(boundaries, owner)
         self.rates = _rates(rates, owner)
@@ -113,17 +116,17 @@ class Steps(Schedule):
                 f"rates={self.rates}"
             )
 
-    def value(self, step):
+    def value(self, step: Tensor) -> Tensor:
         rate = ops.full_like(step, self.rates[0], dtype="float32")
         for boundary, next_rate in zip(self.boundaries, self.rates[1:]):
             rate = ops.where(step >= boundary, next_rate, rate)
         return rate
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"boundaries": self.boundaries, "rates": self.rates}
 
 
-def _rates(values, owner):
+def _rates(values: Given, owner: str) -> list[float]:
     values = _checks.sequence(values, owner, "rates")
     return [
         _checks.rate(value, owner, f"rates[{index}]")
@@ -131,7 +134,7 @@ def _rates(values, owner):
     ]
 
 
-def _points_of_text(text):
+def _points_of_text(text: str) -> list[tuple[float, float]]:
     """`(fraction, rate)` pairs of a string in the notation of Kaldi."""
     parts = text.split(",") if isinstance(text, str) else []
     if len(parts) < 2:
@@ -147,13 +150,13 @@ def _points_of_text(text):
     ]
 
 
-def _point(part, end):
-    rate, at, fraction = part.partition("@")
+def _point(part: str, end: float | None) -> tuple[float, float]:
+    first, at, second = part.partition("@")
     try:
         if end is not None and at:
             raise ValueError
-        fraction = float(fraction) if at else 0.5 if end is None else end
-        rate = float(rate)
+        fraction = float(second) if at else 0.5 if end is None else end
+        rate = float(first)
     except ValueError:
         raise ValueError(
             "PiecewiseLinear.from_fractions: each part of the text must be "

@@ -6,6 +6,8 @@ import keras
 from keras import ops
 
 from kerasdrop import _checks
+from kerasdrop._types import Config
+from kerasdrop._types import Tensor
 from kerasdrop.schedules.base import Schedule
 from kerasdrop.schedules.base import mix
 from kerasdrop.schedules.base import part_left
@@ -16,14 +18,20 @@ from kerasdrop.schedules.base import steps_since
 class _Ramp(Schedule):
     """Abstract: from one rate to another in a number of steps."""
 
-    def __init__(self, initial_rate, final_rate, num_steps, begin_step=0):
+    def __init__(
+        self,
+        initial_rate: float,
+        final_rate: float,
+        num_steps: int,
+        begin_step: int = 0,
+    ) -> None:
         owner = type(self).__name__
         self.initial_rate = _checks.rate(initial_rate, owner, "initial_rate")
         self.final_rate = _checks.rate(final_rate, owner, "final_rate")
         self.num_steps = _checks.positive_integer(num_steps, owner, "num_steps")
         self.begin_step = _checks.step(begin_step, owner, "begin_step")
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "initial_rate": self.initial_rate,
             "final_rate": self.final_rate,
@@ -59,19 +67,24 @@ class Polynomial(_Ramp):
     """
 
     def __init__(
-        self, initial_rate, final_rate, num_steps, power=1.0, begin_step=0
-    ):
+        self,
+        initial_rate: float,
+        final_rate: float,
+        num_steps: int,
+        power: float = 1.0,
+        begin_step: int = 0,
+    ) -> None:
         super().__init__(initial_rate, final_rate, num_steps, begin_step)
         self.power = _checks.positive_number(
             power, type(self).__name__, "power"
         )
 
-    def value(self, step):
+    def value(self, step: Tensor) -> Tensor:
         left = part_left(step, self.begin_step, self.num_steps)
         left = _power(left, self.power)
         return mix(self.final_rate, self.initial_rate, left)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "power": self.power}
 
 
@@ -102,7 +115,7 @@ class Linear(_Ramp):
     [Zoph et al., 2018](https://arxiv.org/abs/1707.07012).
     """
 
-    def value(self, step):
+    def value(self, step: Tensor) -> Tensor:
         done = progress(step, self.begin_step, self.num_steps)
         return mix(self.initial_rate, self.final_rate, done)
 
@@ -123,7 +136,7 @@ class Cosine(_Ramp):
     0.25
     """
 
-    def value(self, step):
+    def value(self, step: Tensor) -> Tensor:
         done = progress(step, self.begin_step, self.num_steps)
         left = (ops.cos(done * math.pi) + 1.0) * 0.5
         return mix(self.final_rate, self.initial_rate, left)
@@ -153,7 +166,13 @@ class Exponential(_Ramp):
     0.2
     """
 
-    def __init__(self, initial_rate, final_rate, num_steps, begin_step=0):
+    def __init__(
+        self,
+        initial_rate: float,
+        final_rate: float,
+        num_steps: int,
+        begin_step: int = 0,
+    ) -> None:
         super().__init__(initial_rate, final_rate, num_steps, begin_step)
         if 0.0 in (self.initial_rate, self.final_rate):
             raise ValueError(
@@ -164,7 +183,7 @@ class Exponential(_Ramp):
                 "`Linear`."
             )
 
-    def value(self, step):
+    def value(self, step: Tensor) -> Tensor:
         done = progress(step, self.begin_step, self.num_steps)
         log_factor = math.log(self.final_rate / self.initial_rate)
         left = self.initial_rate * ops.exp(done * log_factor)
@@ -203,19 +222,25 @@ class Curriculum(Schedule):
     Reference: [Morerio et al., 2017](https://arxiv.org/abs/1703.06229).
     """
 
-    def __init__(self, final_rate, gamma, initial_rate=0.0, begin_step=0):
+    def __init__(
+        self,
+        final_rate: float,
+        gamma: float,
+        initial_rate: float = 0.0,
+        begin_step: int = 0,
+    ) -> None:
         owner = type(self).__name__
         self.final_rate = _checks.rate(final_rate, owner, "final_rate")
         self.gamma = _checks.positive_number(gamma, owner, "gamma")
         self.initial_rate = _checks.rate(initial_rate, owner, "initial_rate")
         self.begin_step = _checks.step(begin_step, owner, "begin_step")
 
-    def value(self, step):
+    def value(self, step: Tensor) -> Tensor:
         elapsed = ops.cast(steps_since(step, self.begin_step), "float32")
         left = ops.exp(elapsed * -self.gamma)
         return mix(self.final_rate, self.initial_rate, left)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             "final_rate": self.final_rate,
             "gamma": self.gamma,
@@ -224,7 +249,7 @@ class Curriculum(Schedule):
         }
 
 
-def _power(base, exponent):
+def _power(base: Tensor, exponent: float) -> Tensor:
     if exponent in (1.0, 2.0, 3.0, 4.0):
         # Products are rounded alike on every backend, powers are not.
         return math.prod([base] * int(exponent))

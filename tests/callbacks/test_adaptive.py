@@ -206,6 +206,17 @@ def test_only_selected_layers_are_moved():
     np.testing.assert_allclose(rates, [0.5, 0.6])
 
 
+def test_verbose_auto_is_that_of_keras(capsys):
+    callback = AdaptiveDropoutRate(factor=0.8, patience=1, verbose="auto")
+    driven(callback, [1, 1])
+    assert "Epoch 2: AdaptiveDropoutRate" in capsys.readouterr().out
+
+
+def test_an_unknown_verbose_is_refused():
+    with pytest.raises(ValueError, match="Received: verbose='loud'"):
+        AdaptiveDropoutRate(verbose="loud")
+
+
 def test_verbose_tells_what_moves_and_why(capsys):
     callback = AdaptiveDropoutRate(
         factor=0.8,

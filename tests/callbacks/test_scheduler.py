@@ -292,6 +292,17 @@ def test_a_model_that_cannot_be_scheduled_is_refused(name, frequency):
         fit_one_step(model_with(*layers()), callback)
 
 
+def test_verbose_auto_is_that_of_keras(capsys):
+    callback = DropoutRateScheduler(lambda epoch: 0.5, verbose="auto")
+    fit_one_step(model_of(), callback)
+    assert "DropoutRateScheduler: rates of epoch 0" in capsys.readouterr().out
+
+
+def test_an_unknown_verbose_is_refused():
+    with pytest.raises(ValueError, match="Received: verbose='loud'"):
+        DropoutRateScheduler(lambda epoch: 0.5, verbose="loud")
+
+
 def test_a_selection_of_nothing_is_refused():
     callback = DropoutRateScheduler(lambda epoch: 0.5, layers="encoder/*")
     message = "^DropoutRateScheduler: no dropout layer of the model is selected"

@@ -92,6 +92,12 @@ def test_a_missing_argument_names_the_class_that_was_called(layer_class, rate):
         layer_class()
 
 
+def test_the_arguments_are_listed_as_they_are_called():
+    listed = r"as Dropout\(rate, noise_shape=None, seed=None"
+    with pytest.raises(TypeError, match=listed):
+        Dropout()
+
+
 def test_a_subclass_has_arguments_of_its_own():
     class Half(Dropout):
         def __init__(self, p=None):

@@ -132,3 +132,26 @@ def _is_in(target, names):
     return any(
         target == name or target.startswith(f"{name}.") for name in names
     )
+
+
+def unannotated(modules):
+    """Arguments and returns of functions that have no annotation."""
+    return [
+        f"{module}:{node.lineno} {node.name}, {name}"
+        for module, path in modules.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+        for name in _unannotated_in(node)
+    ]
+
+
+def _unannotated_in(function):
+    given = function.args
+    named = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+    named += [each for each in (given.vararg, given.kwarg) if each]
+    missing = [
+        each.arg
+        for each in named
+        if each.annotation is None and each.arg not in ("self", "cls")
+    ]
+    return missing + ["return"] * (function.returns is None)

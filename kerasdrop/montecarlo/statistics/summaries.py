@@ -162,7 +162,7 @@ class Summary:
             "variance": variance,
             "std": ops.sqrt(variance),
             "standard_error": ops.sqrt(error),
-            **self._kind.result(state.sums, variance, seen.count),
+            **self._kind.result(state.sums, variance, seen.num_samples),
         }
         if self._settings.quantiles:
             samples = [samples[:, : self._capacity] for samples in state.kept]
@@ -171,7 +171,7 @@ class Summary:
             found |= dict(zip(names, values))
         if state.log_sums:
             found["log_likelihood"] = log_sums.result(
-                state.log_sums[0], seen.count
+                state.log_sums[0], seen.num_samples
             )
         elif self._target is not None:
             found["log_likelihood"] = self._kind.log_likelihood(
