@@ -313,19 +313,6 @@ def test_the_first_arguments_are_those_of_the_stock_layer():
         assert ours[key] == config[key]
 
 
-def test_a_file_brings_back_the_rate_and_the_step(tmp_path):
-    model = model_of(multi_head(layers, dropout=0.5))
-    model(INPUTS, training=True)
-    kerasdrop.set_rates(model, 0.35)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    assert kerasdrop.get_rates(loaded) == kerasdrop.get_rates(model)
-    ours, theirs = (
-        numpy(one(INPUTS, training=True)) for one in (model, loaded)
-    )
-    assert_close(ours, theirs)
-
-
 def test_weights_files_are_those_of_the_stock_layer(tmp_path):
     path = tmp_path / "model.weights.h5"
     theirs, ours, third = (
@@ -355,15 +342,6 @@ def test_masks_do_not_depend_on_the_policy():
 
 
 # Models.
-
-
-def test_a_model_with_it_trains_compiled():
-    layer = multi_head(layers, dropout=0.5)
-    model = model_of(layer)
-    model.compile("sgd", "mse", jit_compile=BACKEND != "torch")
-    history = model.fit(INPUTS, INPUTS, batch_size=1, verbose=0)
-    assert np.isfinite(history.history["loss"]).all()
-    assert layer._dropout_layer.step == ROWS
 
 
 def test_samples_are_those_of_the_formula():

@@ -199,13 +199,6 @@ def test_a_padded_step_changes_nothing(name):
     assert_close(drawn, expected)
 
 
-def test_a_padding_mask_is_passed_on():
-    tokens = np.array([[3, 1, 0, 0], [2, 2, 1, 0]] * 2)
-    embedded = stock.Embedding(4, FEATURES, mask_zero=True)(tokens)
-    outputs = layer_of(return_sequences=True)(embedded, training=True)
-    np.testing.assert_array_equal(numpy(outputs._keras_mask), tokens != 0)
-
-
 def test_it_may_go_backwards():
     layer = layer_of("lstm", return_sequences=True, go_backwards=True)
     drawn = numpy(layer(INPUTS, training=True))
@@ -283,11 +276,6 @@ def test_gradients_are_finite(rate):
     gradient = traced.gradient(layer, INPUTS)
     assert np.isfinite(gradient).all()
     assert (gradient == 0.0).all() == (rate == 1.0)
-
-
-def test_stochastic_inference_draws_anew_each_time():
-    layer = layer_of(stochastic_inference=True)
-    assert (numpy(layer(INPUTS)) != numpy(layer(INPUTS))).any()
 
 
 # Rates.
