@@ -19,6 +19,7 @@ from kerasdrop.layers.base import StochasticLayer
 # What a layer with a loop in it does with the steps of a sequence: it carries
 # a state from one to the next, or does the same at each.
 RECURRENT, MAP = "recurrent", "map"
+SAME_AXIS, LAST_AXIS = "same", "last"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,9 @@ class Facts:
         has_kernel_of_rows: Whether it makes a kernel of the layer in it for
             each row.
         loop: `RECURRENT`, `MAP` or None.
+        class_axis: Where a layer that keeps or averages elements leaves an
+            axis of classes: `SAME_AXIS`, `LAST_AXIS` if it was the last, or
+            None for one that makes new numbers.
     """
 
     adapter: drawing.Adapter | None = None
@@ -66,6 +70,7 @@ class Facts:
     is_layer_inside: bool = False
     has_kernel_of_rows: bool = False
     loop: str | None = None
+    class_axis: str | None = None
 
 
 def _always(layer):
@@ -116,6 +121,7 @@ _AROUND_CELL = Facts(inner_rates=_RATES, loop=RECURRENT)
 _ATTENTION = Facts(drawing.ATTENTION, inner_rates=_RATES[:1])
 _KERNEL = Facts(kernel="kernel")
 _PASSES = Facts(passes_factor=_always)
+_MOVES = Facts(passes_factor=_always, class_axis=LAST_AXIS)
 
 _TABLE = {
     keras.layers.Dropout: _dropout(
@@ -175,19 +181,30 @@ _TABLE = {
     **dict.fromkeys(
         _of_ranks("SeparableConv"), Facts(kernel="depthwise_kernel")
     ),
-    keras.layers.Identity: Facts(is_identity=True, is_multiplicative=True),
-    keras.layers.Flatten: _PASSES,
-    keras.layers.Reshape: _PASSES,
+    keras.layers.Identity: Facts(
+        is_identity=True, is_multiplicative=True, class_axis=SAME_AXIS
+    ),
+    keras.layers.ActivityRegularization: Facts(class_axis=SAME_AXIS),
+    keras.layers.Average: Facts(class_axis=SAME_AXIS),
+    keras.layers.Flatten: _MOVES,
+    keras.layers.Reshape: _MOVES,
     keras.layers.Permute: _PASSES,
-    keras.layers.RepeatVector: _PASSES,
+    keras.layers.RepeatVector: _MOVES,
+    **dict.fromkeys(
+        _of_ranks("Cropping"),
+        Facts(passes_factor=_always, class_axis=SAME_AXIS),
+    ),
+    **dict.fromkeys(
+        (*_of_ranks("AveragePooling"), *_of_ranks("GlobalAveragePooling")),
+        _MOVES,
+    ),
     **dict.fromkeys(
         (
             cls
             for name in (
-                *("Cropping", "ZeroPadding", "UpSampling"),
-                *("AveragePooling", "MaxPooling"),
+                *("ZeroPadding", "UpSampling"),
+                *("MaxPooling", "GlobalMaxPooling"),
                 *("AdaptiveAveragePooling", "AdaptiveMaxPooling"),
-                *("GlobalAveragePooling", "GlobalMaxPooling"),
             )
             for cls in _of_ranks(name)
         ),

@@ -107,8 +107,9 @@ def _of_operation(operation, output, inputs, number, of_inputs, reader):
     name = keras_graph.name_of_class(operation)
     if name in _OPERATIONS:
         return _made(_OPERATIONS[name], getattr(operation, "axis", -1), rank)
-    if name in _AXIS_BEHIND:
-        return _kept(name, operation, output, inputs, of_inputs())
+    axis_behind = _axis_behind(operation)
+    if axis_behind is not None:
+        return _kept(axis_behind, operation, output, inputs, of_inputs())
     if isinstance(operation, keras.layers.RNN):
         return _OTHER  # the activation is one of several factors
     return _of_activation(operation, rank, of_inputs)
@@ -136,7 +137,7 @@ def _made(kind, axis, rank):
     return Read(kind, axes[0] % rank, rank)
 
 
-def _kept(name, operation, output, inputs, found):
+def _kept(axis_behind, operation, output, inputs, found):
     """What becomes of probabilities in a call that keeps elements."""
     if len(set(found)) != 1 or found[0].kind == REGRESSION:
         return _OTHER
@@ -144,7 +145,7 @@ def _kept(name, operation, output, inputs, found):
     if first.kind == "binary":
         return first
     before, after = list(inputs[0].shape), list(output.shape)
-    axis = _AXIS_BEHIND[name](operation, first.class_axis, before, after)
+    axis = axis_behind(operation, first.class_axis, before, after)
     if axis is None or after[axis] != before[first.class_axis]:
         return _OTHER
     return Read(first.kind, axis, len(after))
@@ -199,27 +200,26 @@ def _axis_of_transpose(operation, axis, before, after):
     return [one % len(before) for one in axes].index(axis)
 
 
+# Operations have no public classes; layers are in the registry.
 _AXIS_BEHIND = {
-    **dict.fromkeys(
-        (
-            *("Identity", "Cast", "ActivityRegularization", "Average"),
-            *("Cropping1D", "Cropping2D", "Cropping3D"),
-        ),
-        _same_axis,
-    ),
+    "Cast": _same_axis,
     "GetItem": _picked_axis,
     "Mean": _axis_of_mean,
     "Stack": _axis_of_stack,
     "Concatenate": _axis_of_concatenation,
     "Permute": _axis_of_permutation,
     "Transpose": _axis_of_transpose,
-    **dict.fromkeys(
-        (
-            *("Flatten", "Reshape", "Squeeze", "ExpandDims", "RepeatVector"),
-            *("AveragePooling1D", "AveragePooling2D", "AveragePooling3D"),
-            *("GlobalAveragePooling1D", "GlobalAveragePooling2D"),
-            "GlobalAveragePooling3D",
-        ),
-        _last_axis,
-    ),
+    **dict.fromkeys(("Reshape", "Squeeze", "ExpandDims"), _last_axis),
 }
+_AXIS_BEHIND_LAYER = {
+    registry.SAME_AXIS: _same_axis,
+    registry.LAST_AXIS: _last_axis,
+}
+
+
+def _axis_behind(operation):
+    """The function of these for an operation; None if it makes new numbers."""
+    facts = registry.facts_of(type(operation)) or registry.NOTHING
+    if facts.class_axis is not None:
+        return _AXIS_BEHIND_LAYER[facts.class_axis]
+    return _AXIS_BEHIND.get(keras_graph.name_of_class(operation))

@@ -247,6 +247,13 @@ def inner_that_passes_on(h):
             lambda h: layers.Average()([softmax_of()(h), layers.Dense(4)(h)]),
             "regression",
         ),
+        (
+            # A weighted mean, not the layer of that name.
+            lambda h: ops.average(
+                softmax_of(3)(ops.reshape(h, (-1, 2, 4))), axis=1
+            ),
+            "regression",
+        ),
     ],
 )
 def test_the_kind_is_read_through_what_keeps_probabilities(last, kind):
