@@ -90,7 +90,7 @@ def ood_detection(
     usual: Array,
     shifted: Array,
     ax: Given = None,
-    labels: ArrayLike = ("usual", "shifted"),
+    labels: tuple[str, str] = ("usual", "shifted"),
     bins: int = 30,
 ) -> Given:
     """The histograms of an uncertainty in two sets, each by its part.

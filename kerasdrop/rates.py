@@ -43,7 +43,9 @@ def get_rates(model: keras.Model) -> dict[str, float]:
     return {path: layer.rate for path, layer in live_layers(model, "get_rates")}
 
 
-def set_rates(model: keras.Model, rate: Given, layers: Given = None) -> None:
+def set_rates(
+    model: keras.Model, rate: float | dict[str, float], layers: Given = None
+) -> None:
     """Sets the rate of some or all `kerasdrop` layers of a model.
 
     Takes effect at once, in compiled functions too, without a retrace. Either
@@ -93,7 +95,7 @@ def set_rates(model: keras.Model, rate: Given, layers: Given = None) -> None:
 
 
 def assignments(
-    model: keras.Model, rate: Given, layers: Given = None
+    model: keras.Model, rate: float | dict[str, float], layers: Given = None
 ) -> list[tuple[keras.layers.Layer, float]]:
     """What `set_rates` would set, checked without a look at any state.
 
@@ -193,7 +195,7 @@ def _ours(candidates: Found) -> Found:
 
 
 def _assignments_of_dict(
-    candidates: Found, rates: Given, layers: Given
+    candidates: Found, rates: dict[str, float], layers: Given
 ) -> Given:
     if layers is not None:
         raise ValueError(

@@ -41,7 +41,7 @@ def batch_bald(
     batch_size: int,
     num_configurations: int = 10_000,
     memory_limit: int = 2**28,
-    seed: Seed = 0,
+    seed: int = 0,
     verbose: int | str = "auto",
     on_interrupt: str = "return",
 ) -> Batch:
@@ -254,7 +254,7 @@ class _Pool:
         self._most = pools.by_rows(measures.mutual_information, samples)
         self._is_left = np.ones(samples.shape[0], bool)
 
-    def best(self, labels: ArrayLike) -> tuple[int, float]:
+    def best(self, labels: _Labels) -> tuple[int, float]:
         """The row that adds most, the earliest of equals, and what it adds."""
         rows = np.flatnonzero(self._is_left)
         rows = rows[np.argsort(-self._most[rows], kind="stable")]

@@ -75,7 +75,7 @@ class ConformalSets(conformity.Conformal):
         penalty: float | None = None,
         free_classes: int | None = None,
         randomized: bool = True,
-        seed: Seed = 0,
+        seed: int = 0,
     ) -> None:
         owner = "ConformalSets"
         self.method = method
@@ -135,7 +135,7 @@ def fit_conformal_sets(
     penalty: float | None = None,
     free_classes: int | None = None,
     randomized: bool = True,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> ConformalSets:
     """Learns from rows with targets which classes a set has to have.
 
@@ -246,7 +246,7 @@ def scores_of(
     return scores
 
 
-def draws(seed: Seed, stream: int, rows: int, owner: str) -> Array:
+def draws(seed: int, stream: int, rows: int | None, owner: str) -> Array:
     """Uniform numbers `(rows, 1)`: of the fit (0) or of a call (1)."""
     if rows is None:
         raise ValueError(

@@ -76,7 +76,7 @@ class Conformal(Calibrator):
     def threshold(
         self,
         level: float,
-        rows: Given,
+        rows: int | None,
         groups: ArrayLike | None,
         sample_weight: ArrayLike | None,
     ) -> float | Array:
@@ -109,6 +109,12 @@ class Conformal(Calibrator):
             if groups is None:
                 return found[None]
             return np.array([found[group] for group in groups])
+        if rows is None:
+            raise ValueError(
+                f"{owner}: weights of rows need a known number of rows. Call "
+                "it on arrays, or on inputs of a fixed batch size. Received: "
+                "rows of unknown number"
+            )
         given = np.asarray(predictions.as_numpy(sample_weight), "float64")
         weight = arrays.weight_like(np, given, np.empty(rows), owner)
         predictions.check_finite(weight, "weights", owner)
@@ -204,7 +210,9 @@ def fitted_weight(
     return arrays.weight_like(np, given, np.empty(rows), owner)
 
 
-def labels(groups: ArrayLike, rows: int, owner: str) -> Array | None:
+def labels(
+    groups: ArrayLike, rows: int | None, owner: str
+) -> list[int] | list[str]:
     """Labels of groups, one for each row: a list of integers or strings."""
     given = np.asarray(predictions.as_numpy(groups))
     found = given.reshape(-1).tolist()

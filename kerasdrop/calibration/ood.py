@@ -9,7 +9,6 @@ import numpy as np
 
 from kerasdrop import _checks
 from kerasdrop._types import Array
-from kerasdrop._types import Seed
 from kerasdrop._types import Tensor
 from kerasdrop.calibration import predictions
 
@@ -51,7 +50,7 @@ def ood_detection(
     level: float = 0.95,
     interval: str | None = "delong",
     num_resamples: int = 1000,
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> OODDetection:
     """Out-of-distribution detection: AUROC, AUPR and FPR at 95 % TPR.
 
@@ -192,7 +191,7 @@ def _resampled(
     shifted: Array,
     rate: fractions.Fraction,
     num_resamples: int,
-    seed: Seed,
+    seed: int,
 ) -> Array:
     """The three numbers of bootstrap samples, `(3, resamples)`."""
     generator = np.random.default_rng(seed)

@@ -1,6 +1,7 @@
 """Calibrators as JSON files: numbers that anybody can read, and no code."""
 
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -31,7 +32,7 @@ class Calibrator:
         """The arguments of the constructor: a dict that JSON can hold."""
         raise NotImplementedError(f"{type(self).__name__} has no get_config")
 
-    def save(self, path: str) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a JSON file that `calibration.load` reads.
 
         Args:
@@ -47,7 +48,7 @@ class Calibrator:
         pathlib.Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def load(path: str) -> "Calibrator":
+def load(path: str | os.PathLike[str]) -> "Calibrator":
     """Reads a calibrator that its method `save` wrote.
 
     The file is JSON and runs no code. What is read is checked as the arguments

@@ -1,5 +1,6 @@
 """Moves the rates by what validation shows."""
 
+import os
 import warnings
 
 import keras
@@ -106,7 +107,7 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
         train_data: Given = None,
         target_gap: float | None = None,
         layers: Given = None,
-        state_path: str | None = None,
+        state_path: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
         self.monitor = _validation_metric(monitor)
@@ -232,7 +233,7 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
                     f"{_told(paths_of_move)}, since {reason}."
                 )
 
-    def _moved(self, rate: Given, overfits: bool) -> float:
+    def _moved(self, rate: float, overfits: bool) -> float:
         if overfits:
             # A rate set beyond the bound stays: raising never lowers.
             raised = 1.0 - self.factor * (1.0 - rate)

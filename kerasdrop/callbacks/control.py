@@ -62,7 +62,9 @@ class DropoutRateControl(keras.callbacks.Callback):
         # The thread in which `fit` runs.
         self._trainer: threading.Thread | None = None
 
-    def set_rates(self, rate: Given, layers: Given = None) -> None:
+    def set_rates(
+        self, rate: float | dict[str, float], layers: Given = None
+    ) -> None:
         """Sets the rate of some or all layers, as `kerasdrop.set_rates` does.
 
         Of several rates for a layer that wait for the same batch, the last

@@ -61,7 +61,7 @@ class Plateau:
             "cooldown_left": self._cooldown_left,
         }
 
-    def set_state(self, state: Given) -> None:
+    def set_state(self, state: Config) -> None:
         self._best = state["best"]
         self._wait = state["wait"]
         self._cooldown_left = state["cooldown_left"]

@@ -18,7 +18,7 @@ class EpochRecord:
         owner: Name for error messages.
     """
 
-    def __init__(self, path: str | None, owner: str) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None, owner: str) -> None:
         self._path = None if path is None else os.fspath(path)
         self._owner = owner
         self._entries: dict[int, Config] = {}

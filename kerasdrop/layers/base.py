@@ -193,14 +193,14 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
     def _check_inputs(self, inputs: Tensor) -> None:
         _checks.float_inputs(inputs, self._label())
 
-    def would_draw(self, training: bool) -> bool:
+    def would_draw(self, training: bool | None) -> bool:
         """Whether a call with this `training`, here and now, would draw."""
         scope = scopes.scope_of(self)
         if scope is not None:
             return scope.draws
         return bool(training or self._stochastic_inference)
 
-    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+    def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:
         self._check_inputs(inputs)
         if not _backend.has_rank(inputs) and self.would_draw(training):
             return self._call_at_any_rank(inputs, training)
@@ -220,7 +220,9 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             return self.deterministic(inputs, rate)
         return self.stochastic(inputs, draw, rate)
 
-    def _call_at_any_rank(self, inputs: Tensor, training: bool) -> Tensor:
+    def _call_at_any_rank(
+        self, inputs: Tensor, training: bool | None
+    ) -> Tensor:
         if not self._is_by_unit or getattr(self, "noise_shape", None):
             raise ValueError(
                 f"{self._label()}: the number of axes of the inputs is not "
@@ -366,7 +368,7 @@ class HoldingLayer(StochasticLayer, keras.layers.Wrapper):
         }
 
 
-def _schedule(rate: Tensor, owner: str) -> Given:
+def _schedule(rate: Given, owner: str) -> Given:
     """The schedule that a `rate` which is no number stands for."""
     # A layer can be called, but not with a step.
     is_function = callable(rate) and not isinstance(

@@ -185,7 +185,7 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
         sequences: Tensor,
         initial_state: Structure | None = None,
         mask: Tensor | None = None,
-        training: bool = False,
+        training: bool | None = False,
     ) -> Tensor:
         if self.input_dropout is not None:
             sequences = self.input_dropout(sequences, training=training)
@@ -202,7 +202,7 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
         sequences: Tensor,
         initial_state: Structure,
         mask: Tensor,
-        training: bool = False,
+        training: bool | None = False,
     ) -> Given:
         """The loop over the steps, with the state dropped in each."""
         dropout = self.recurrent_dropout
@@ -244,7 +244,9 @@ class WithCell:
         return getattr(self._layer, name)
 
 
-def _noisy(cell: keras.layers.Layer, noise: Tensor, training: bool) -> Function:
+def _noisy(
+    cell: keras.layers.Layer, noise: Tensor, training: bool | None
+) -> Function:
     """A cell whose first state meets its kernels times `noise`: a function."""
 
     def step(inputs: Tensor, states: Structure) -> Given:

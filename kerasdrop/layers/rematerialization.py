@@ -12,6 +12,7 @@ from keras import tree
 from kerasdrop import _backend
 from kerasdrop._types import Function
 from kerasdrop._types import Given
+from kerasdrop._types import Structure
 from kerasdrop._types import Tensor
 
 _current = threading.local()
@@ -56,7 +57,7 @@ def remat(function: Function) -> Function:
     """
 
     @functools.wraps(function, updated=())
-    def rematerialized(*args: Given, **kwargs: Given) -> Function:
+    def rematerialized(*args: Given, **kwargs: Given) -> Structure:
         block = _Block(_block())
         leaves = tree.flatten((args, kwargs))
         places = [i for i, leaf in enumerate(leaves) if ops.is_tensor(leaf)]
@@ -78,7 +79,7 @@ def remat(function: Function) -> Function:
     return rematerialized
 
 
-def step_of(layer: keras.layers.Layer, advance: Given) -> Tensor:
+def step_of(layer: keras.layers.Layer, advance: Function) -> Tensor:
     """The step of a training call of `layer`.
 
     Args:
@@ -146,7 +147,7 @@ class _Block:
             self._take(layer, advance)
         self._has_run = True
 
-    def _take(self, layer: keras.layers.Layer, advance: Given) -> Tensor:
+    def _take(self, layer: keras.layers.Layer, advance: Function) -> Tensor:
         if self._outer is not None:
             step = self._outer.step_of(layer, advance)
         else:
@@ -154,7 +155,7 @@ class _Block:
         self._calls.append((layer, step))
         return step
 
-    def step_of(self, layer: keras.layers.Layer, advance: Given) -> Tensor:
+    def step_of(self, layer: keras.layers.Layer, advance: Function) -> Tensor:
         if self._is_counting:
             self._calls.append((layer, advance))
             return ops.zeros((), "int32")

@@ -14,7 +14,7 @@ KEEP = np.array([[False, True, False, True], [True, False, True, False]])
 @pytest.fixture(params=["few", "many"], autouse=True)
 def size(request, monkeypatch):
     if keras.backend.backend() == "torch" and request.param == "many":
-        monkeypatch.setattr(_backend, "_MANY", 0)
+        monkeypatch.setattr(_backend.torch, "_MANY", 0)
 
 
 def selected(dtype, keep=KEEP):

@@ -4,6 +4,7 @@ import fractions
 import math
 
 import crepes
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -431,3 +432,10 @@ def test_a_result_that_lacks_what_is_needed():
     )
     with pytest.raises(ValueError, match="number.*'binary'.*of classes"):
         fit(TRUTH, classes)
+
+
+def test_weights_of_rows_of_unknown_number_are_refused():
+    intervals = fitted("absolute", sample_weight=WEIGHT)
+    symbolic = keras.KerasTensor((None,))
+    with pytest.raises(ValueError, match="need a known number of rows"):
+        intervals(symbolic, sample_weight=WEIGHT)
