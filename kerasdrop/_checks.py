@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasdrop._refusals import Refusal
 from kerasdrop._types import Array
 from kerasdrop._types import Given
 from kerasdrop._types import Shape
@@ -208,13 +209,13 @@ def row(value: Given, owner: str, name: str) -> int:
     return int(value)
 
 
-def rows(value: Given, owner: str) -> Array:
+def rows(value: Given) -> Array:
     """Returns the numbers of rows as an int32 array, or raises."""
     array = np.asarray(value)
     is_legal = array.ndim == 1 and np.issubdtype(array.dtype, np.integer)
     if not is_legal or (array < 0).any() or (array >= NO_ROW_BEYOND).any():
-        raise ValueError(
-            f"{owner}: argument `rows` must be integers from 0 to 2**31 - 1, "
+        raise Refusal(
+            f"argument `rows` must be integers from 0 to 2**31 - 1, "
             f"one for each row. Received: rows={value!r}"
         )
     return array.astype("int32")
@@ -345,12 +346,12 @@ def boundaries(value: Given, owner: str, name: str = "boundaries") -> list[int]:
     return [positive_integer(number, owner, name) for number in listed]
 
 
-def axis(value: Given, rank: int, owner: str) -> int:
+def axis(value: Given, rank: int) -> int:
     """Checks that `value` is the number of an axis of an array."""
     is_integer = isinstance(value, numbers.Integral)
     if not is_integer or not -rank <= value < rank:
-        raise ValueError(
-            f"{owner}: argument `axis` must be the number of an axis, from 0 "
+        raise Refusal(
+            "argument `axis` must be the number of an axis, from 0 "
             f"to {rank - 1}. Received: axis={value!r}"
         )
     return int(value)

@@ -20,6 +20,8 @@ from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import estimates
 from kerasdrop._formulas import target_shapes
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import blame
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Namespace
 from kerasdrop._types import Tensor
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 
+@blame("entropy")
 def entropy(probabilities: ArrayLike) -> Tensor:
     """Shannon entropy of each distribution, in nats.
 
@@ -56,10 +59,11 @@ def entropy(probabilities: ArrayLike) -> Tensor:
     Raises:
         ValueError: If an array does not hold probabilities.
     """
-    _, p = categorical.checked(probabilities, "entropy")
+    _, p = categorical.checked(probabilities)
     return categorical.entropy(p)
 
 
+@blame("confidence")
 def confidence(probabilities: ArrayLike) -> Tensor:
     """The probability of the most probable class.
 
@@ -72,10 +76,11 @@ def confidence(probabilities: ArrayLike) -> Tensor:
     Raises:
         ValueError: If an array does not hold probabilities.
     """
-    xp, p = categorical.checked(probabilities, "confidence")
+    xp, p = categorical.checked(probabilities)
     return xp.max(p, axis=-1)
 
 
+@blame("predictive_entropy")
 def predictive_entropy(samples: ArrayLike, axis: int = 1) -> Tensor:
     """Entropy of the mean of the samples: all of the uncertainty.
 
@@ -93,10 +98,11 @@ def predictive_entropy(samples: ArrayLike, axis: int = 1) -> Tensor:
     Reference: [Gal, Islam & Ghahramani, 2017](
     https://arxiv.org/abs/1703.02910), section 4.
     """
-    xp, p = _samples(samples, axis, "predictive_entropy")
+    xp, p = _samples(samples, axis)
     return categorical.entropy(xp.mean(p, axis=0))
 
 
+@blame("expected_entropy")
 def expected_entropy(samples: ArrayLike, axis: int = 1) -> Tensor:
     """Mean of the entropies of the samples: the part due to the data.
 
@@ -113,10 +119,11 @@ def expected_entropy(samples: ArrayLike, axis: int = 1) -> Tensor:
     Reference: [Gal, Islam & Ghahramani, 2017](
     https://arxiv.org/abs/1703.02910), section 4.
     """
-    xp, p = _samples(samples, axis, "expected_entropy")
+    xp, p = _samples(samples, axis)
     return xp.mean(categorical.entropy(p), axis=0)
 
 
+@blame("mutual_information")
 def mutual_information(samples: ArrayLike, axis: int = 1) -> Tensor:
     """Predictive less expected entropy: the part due to the model (BALD).
 
@@ -145,11 +152,12 @@ def mutual_information(samples: ArrayLike, axis: int = 1) -> Tensor:
     Reference: [Houlsby et al., 2011](https://arxiv.org/abs/1112.5745),
     equation 2.
     """
-    xp, p = _samples(samples, axis, "mutual_information")
+    xp, p = _samples(samples, axis)
     mean = xp.mean(p, axis=0, keepdims=True)
     return xp.mean(categorical.divergence(p, mean), axis=0)
 
 
+@blame("votes")
 def votes(samples: ArrayLike, axis: int = 1) -> Tensor:
     """How many samples find each class the most probable; the first of equals.
 
@@ -163,10 +171,11 @@ def votes(samples: ArrayLike, axis: int = 1) -> Tensor:
     Raises:
         ValueError: As `predictive_entropy`.
     """
-    xp, p = _samples(samples, axis, "votes")
+    xp, p = _samples(samples, axis)
     return _votes(xp, p)
 
 
+@blame("variation_ratio")
 def variation_ratio(samples: ArrayLike, axis: int = 1) -> Tensor:
     """The part of the samples that does not vote with the majority.
 
@@ -183,10 +192,11 @@ def variation_ratio(samples: ArrayLike, axis: int = 1) -> Tensor:
     Reference: [Gal, 2016](https://www.cs.ox.ac.uk/people/yarin.gal/website/
     thesis/thesis.pdf), section 3.3.1.
     """
-    xp, p = _samples(samples, axis, "variation_ratio")
+    xp, p = _samples(samples, axis)
     return 1.0 - xp.max(_votes(xp, p), axis=-1) / p.shape[0]
 
 
+@blame("probability_variation_ratio")
 def probability_variation_ratio(samples: ArrayLike, axis: int = 1) -> Tensor:
     """One less the confidence of the mean: votes counted by probability.
 
@@ -200,10 +210,11 @@ def probability_variation_ratio(samples: ArrayLike, axis: int = 1) -> Tensor:
     Raises:
         ValueError: As `predictive_entropy`.
     """
-    xp, p = _samples(samples, axis, "probability_variation_ratio")
+    xp, p = _samples(samples, axis)
     return 1.0 - xp.max(xp.mean(p, axis=0), axis=-1)
 
 
+@blame("disagreement")
 def disagreement(samples: ArrayLike, axis: int = 1) -> Tensor:
     """The part of the pairs of samples whose votes differ.
 
@@ -218,13 +229,14 @@ def disagreement(samples: ArrayLike, axis: int = 1) -> Tensor:
     Raises:
         ValueError: As `predictive_entropy`; if there is a single sample.
     """
-    xp, p = _samples(samples, axis, "disagreement")
-    count = _at_least_two(p, "disagreement")
+    xp, p = _samples(samples, axis)
+    count = _at_least_two(p)
     each = _votes(xp, p)
     agreeing = xp.sum(each * (each - 1.0), axis=-1)
     return 1.0 - agreeing / (count * (count - 1))
 
 
+@blame("epistemic_variance")
 def epistemic_variance(
     means: Tensor, axis: int = 1, plan: str = "independent"
 ) -> Tensor:
@@ -248,11 +260,10 @@ def epistemic_variance(
     Reference: [Kendall & Gal, 2017](https://arxiv.org/abs/1703.04977),
     equation 9.
     """
-    owner = "epistemic_variance"
-    plans.check(plan, owner)
+    plans.check(plan)
     xp, means = arrays.floats(means)
-    means = _samples_first(xp, means, axis, owner)
-    count = _at_least_two(means, owner)
+    means = _samples_first(xp, means, axis)
+    count = _at_least_two(means)
     from_mean = arrays.centred(xp, means)
     squares = xp.sum(xp.square(from_mean), axis=0)
     num_sets = count // plans.SET_SIZE
@@ -267,6 +278,7 @@ def epistemic_variance(
     return estimates.variance(plan, seen)
 
 
+@blame("aleatoric_variance")
 def aleatoric_variance(variances: Tensor, axis: int = 1) -> Tensor:
     """Mean of the samples' variances: the part due to the data.
 
@@ -285,11 +297,12 @@ def aleatoric_variance(variances: Tensor, axis: int = 1) -> Tensor:
     equation 9.
     """
     xp, variances = arrays.floats(variances)
-    variances = _samples_first(xp, variances, axis, "aleatoric_variance")
-    variances = arrays.checked_variance(xp, variances, "aleatoric_variance")
+    variances = _samples_first(xp, variances, axis)
+    variances = arrays.checked_variance(xp, variances)
     return xp.mean(variances, axis=0)
 
 
+@blame("total_variance")
 def total_variance(
     means: Tensor, variances: Tensor, axis: int = 1, plan: str = "independent"
 ) -> Tensor:
@@ -314,11 +327,11 @@ def total_variance(
         aleatoric_variance(variances, axis),
         epistemic,
         "a variance for each mean",
-        "total_variance",
     )
     return epistemic + aleatoric
 
 
+@blame("sharpness")
 def sharpness(variance: Tensor) -> Tensor:
     """Root of the mean variance: how narrow predictions are, right or wrong.
 
@@ -335,9 +348,9 @@ def sharpness(variance: Tensor) -> Tensor:
     https://doi.org/10.1111/j.1467-9868.2007.00587.x).
     """
     xp, variance = arrays.floats(variance)
-    variance = arrays.checked_variance(xp, variance, "sharpness")
+    variance = arrays.checked_variance(xp, variance)
     count = xp.sum(xp.ones_like(variance))
-    mean = arrays.weighted(xp, xp.sum(variance), count, "sharpness")
+    mean = arrays.weighted(xp, xp.sum(variance), count)
     return xp.sqrt(mean)
 
 
@@ -345,47 +358,43 @@ def _votes(xp: Namespace, samples: ArrayLike) -> Tensor:
     return xp.sum(categorical.first_largest(samples), axis=0)
 
 
-def _samples(
-    samples: ArrayLike, axis: int, owner: str
-) -> tuple[Namespace, Tensor]:
+def _samples(samples: ArrayLike, axis: int) -> tuple[Namespace, Tensor]:
     """The namespace, and probabilities `(samples, rows, ..., classes)`."""
     xp, p = arrays.floats(samples)
     if len(p.shape) < 3:
-        raise ValueError(
-            f"{owner}: samples are probabilities `(rows, samples, ..., "
+        raise Refusal(
+            "samples are probabilities `(rows, samples, ..., "
             "classes)`, with a last axis of size 1 for that of yes: give it "
             "one by `samples[..., None]`. Received: samples of shape "
             f"{tuple(p.shape)}"
         )
     if axis in (-1, len(p.shape) - 1):
-        raise ValueError(
-            f"{owner}: argument `axis` is that of the samples; the last is "
+        raise Refusal(
+            "argument `axis` is that of the samples; the last is "
             f"that of the classes. Received: axis={axis} for samples of shape "
             f"{tuple(p.shape)}"
         )
-    xp, p = categorical.checked(p, owner)
-    return xp, _samples_first(xp, p, axis, owner)
+    xp, p = categorical.checked(p)
+    return xp, _samples_first(xp, p, axis)
 
 
-def _samples_first(
-    xp: Namespace, samples: ArrayLike, axis: int, owner: str
-) -> Tensor:
+def _samples_first(xp: Namespace, samples: ArrayLike, axis: int) -> Tensor:
     rank = len(samples.shape)
-    _checks.axis(axis, rank, owner)
+    _checks.axis(axis, rank)
     if not samples.shape[axis]:
-        raise ValueError(
-            f"{owner}: the axis of the samples must have a known size of at "
+        raise Refusal(
+            "the axis of the samples must have a known size of at "
             f"least 1. Received: samples of shape {tuple(samples.shape)} and "
             f"axis={axis}"
         )
     return xp.moveaxis(samples, axis, 0)
 
 
-def _at_least_two(samples: ArrayLike, owner: str) -> int:
+def _at_least_two(samples: ArrayLike) -> int:
     count = samples.shape[0]
     if count < 2:
-        raise ValueError(
-            f"{owner}: needs two samples at least. Received: {count}; is "
+        raise Refusal(
+            f"needs two samples at least. Received: {count}; is "
             "`axis` the axis of the samples?"
         )
     return count

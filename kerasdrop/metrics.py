@@ -114,7 +114,8 @@ class NegativeLogLikelihood(_MeanOfClasses):
         if not self.from_logits:
             return super()._values(y_true, y_pred)
         logits = _logits(y_pred, self.dtype)
-        return scores.log_loss_of_logits(y_true, logits, type(self).__name__)
+        with _refusals.blame(type(self).__name__):
+            return scores.log_loss_of_logits(y_true, logits)
 
     def _score(self, y_true: Tensor, p: Tensor) -> Tensor:
         return calibration.negative_log_likelihood(y_true, p, reduction=None)
@@ -236,20 +237,17 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         precision = None
         if arrays.is_tensor(y_pred) and not self.from_logits:
             precision = arrays.dtype_name(y_pred)
-        sums = binning.bin_sums(
-            y_true,
-            p,
-            self.num_bins,
-            sample_weight,
-            type(self).__name__,
-            precision=precision,
-        )
+        with _refusals.blame(type(self).__name__):
+            sums = binning.bin_sums(
+                y_true, p, self.num_bins, sample_weight, precision=precision
+            )
         self.sums.assign_add(ops.cast(sums, self.dtype))
 
     def result(self) -> Tensor:
         """The error of the rows so far; NaN if there are none."""
         sums = ops.convert_to_tensor(self.sums)
-        return binning.error_of(sums, type(self).__name__)
+        with _refusals.blame(type(self).__name__):
+            return binning.error_of(sums)
 
     def reliability(self) -> binning.Reliability:
         """The rows so far as `calibration.Reliability`, for a plot.
@@ -314,7 +312,7 @@ class GaussianNegativeLogLikelihood(_MeanOfNormals):
         y_pred = _as_dtype(y_pred, self.dtype)
         with _refusals.blame(owner):
             mean, log = two_part.parts_in_logs(y_pred, self.kind)
-        return scores.log_loss_of_normal(y_true, mean, log, owner)
+            return scores.log_loss_of_normal(y_true, mean, log)
 
     def _score(self, y_true: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         return calibration.gaussian_negative_log_likelihood(
@@ -358,7 +356,8 @@ class Sharpness(_MeanOfNormals):
 
     def _score(self, y_true: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         xp, variance = arrays.floats(variance)
-        return arrays.checked_variance(xp, variance, type(self).__name__)
+        with _refusals.blame(type(self).__name__):
+            return arrays.checked_variance(xp, variance)
 
     def result(self) -> Tensor:
         """The root of the mean variance so far."""

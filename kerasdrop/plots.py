@@ -12,6 +12,8 @@ import numpy as np
 from keras import ops
 
 from kerasdrop import calibration
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import blame
 from kerasdrop._types import Array
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Given
@@ -26,6 +28,7 @@ __all__ = [
 ]
 
 
+@blame("reliability")
 def reliability(
     data: Given, ax: Given = None, label: str | None = None
 ) -> Given:
@@ -61,6 +64,7 @@ def reliability(
     return ax
 
 
+@blame("risk_coverage")
 def risk_coverage(
     data: Given, ax: Given = None, label: str | None = None
 ) -> Given:
@@ -86,6 +90,7 @@ def risk_coverage(
     return ax
 
 
+@blame("ood_detection")
 def ood_detection(
     usual: Array,
     shifted: Array,
@@ -110,7 +115,7 @@ def ood_detection(
         ImportError: If matplotlib is not installed.
     """
     sets = [
-        _column(name, value, "ood_detection")
+        _column(name, value)
         for name, value in (("usual", usual), ("shifted", shifted))
     ]
     for name, values in zip(("usual", "shifted"), sets):
@@ -136,6 +141,7 @@ def ood_detection(
     return ax
 
 
+@blame("predictive_intervals")
 def predictive_intervals(
     x: ArrayLike,
     mean: Tensor,
@@ -161,7 +167,7 @@ def predictive_intervals(
         ImportError: If matplotlib is not installed.
     """
     x, mean, variance = (
-        _column(name, value, "predictive_intervals")
+        _column(name, value)
         for name, value in (("x", x), ("mean", mean), ("variance", variance))
     )
     if not len(x) == len(mean) == len(variance):
@@ -240,22 +246,22 @@ def _axes(ax: Given) -> Given:
     return plt.subplots(layout="constrained")[1]
 
 
-def _check(data: Given, kind: type, owner: str) -> None:
+def _check(data: Given, kind: type, made_by: str) -> None:
     if not isinstance(data, kind):
-        raise ValueError(
-            f"{owner}: argument `data` must be a `{kind.__name__}`, as "
-            f"`kerasdrop.calibration.{owner}` returns it. Received: data of "
+        raise Refusal(
+            f"argument `data` must be a `{kind.__name__}`, as "
+            f"`kerasdrop.calibration.{made_by}` returns it. Received: data of "
             f"type {type(data).__name__}"
         )
 
 
-def _column(name: str, value: Given, owner: str) -> Array:
+def _column(name: str, value: Given) -> Array:
     value = np.asarray(ops.convert_to_numpy(value), "float64")
     if value.ndim == 2 and value.shape[1] == 1:
         value = value[:, 0]
     if value.ndim != 1:
-        raise ValueError(
-            f"{owner}: argument `{name}` must have a number for each row. "
+        raise Refusal(
+            f"argument `{name}` must have a number for each row. "
             f"Received: {name} of shape {value.shape}"
         )
     return value

@@ -19,7 +19,8 @@ from tests.support import helpers
 # module stands in a room that has its row.
 ROWS = (
     ("kerasdrop._types",),
-    ("kerasdrop._backend", "kerasdrop._checks", "kerasdrop._refusals"),
+    ("kerasdrop._refusals",),
+    ("kerasdrop._backend", "kerasdrop._checks"),
     ("kerasdrop.masks", "kerasdrop.predictive"),
     ("kerasdrop._formulas", "kerasdrop.functional", "kerasdrop.schedules"),
     ("kerasdrop.layers", "kerasdrop.measures"),

@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from kerasdrop import masks
+from kerasdrop._refusals import Refusal
 from kerasdrop.masks import plans
 from kerasdrop.masks import scopes
 
@@ -37,12 +38,12 @@ def is_augmentation(layer):
     )
 
 
-def check(layer, plan, owner):
+def check(layer, plan):
     """Raises if the training call of `layer` cannot be drawn by `plan`."""
-    who = f"{owner}: layer '{layer.name}' ({type(layer).__name__})"
+    who = f"layer '{layer.name}' ({type(layer).__name__})"
     instead = "register a function that draws: `register_stochastic(cls, f)`"
     if not generators(layer):
-        raise ValueError(
+        raise Refusal(
             f"{who} was registered to draw by Keras, but no attribute of it is "
             "a `keras.random.SeedGenerator`, so its samples could not be "
             "reproduced. Make one in its `__init__` and hand it to "
@@ -50,13 +51,13 @@ def check(layer, plan, owner):
         )
     if layer.non_trainable_weights:
         paths = [weight.path for weight in layer.non_trainable_weights]
-        raise ValueError(
+        raise Refusal(
             f"{who} was registered to draw by Keras, in a call as in training, "
             "which may change its weights that are not trained. Instead, "
             f"{instead}. Received: non-trainable weights {paths}"
         )
     if plans.PLANS[plan].shares_rows:
-        raise ValueError(
+        raise Refusal(
             f"{who} draws by Keras, which has no mask that all rows share. "
             f"Choose another plan, or {instead}. Received: plan={plan!r}"
         )

@@ -12,6 +12,7 @@ from keras import ops
 
 from kerasdrop import functional
 from kerasdrop import masks
+from kerasdrop._refusals import Refusal
 
 # What a cell has masks for, by number.
 _OF_INPUTS, _OF_STATE = 0, 1
@@ -22,18 +23,18 @@ def rate(cell):
     return max(cell.dropout, cell.recurrent_dropout)
 
 
-def check(cell, owner):
+def check(cell):
     """Raises if Keras itself would not drop what the rates of a cell say."""
-    who = f"{owner}: layer '{cell.name}' ({type(cell).__name__})"
+    who = f"layer '{cell.name}' ({type(cell).__name__})"
     if 1.0 in (cell.dropout, cell.recurrent_dropout):
-        raise ValueError(
+        raise Refusal(
             f"{who} has a dropout rate of 1, at which Keras drops all in some "
             "kernels and nothing in others. Choose a rate below 1. Received: "
             f"dropout={cell.dropout}, "
             f"recurrent_dropout={cell.recurrent_dropout}"
         )
     if cell.recurrent_dropout and getattr(cell, "implementation", 1) != 1:
-        raise ValueError(
+        raise Refusal(
             f"{who} was made without `recurrent_dropout`, and reads none in "
             "training either, whatever it is set to. Make the layer with "
             "`recurrent_dropout`. Received: "

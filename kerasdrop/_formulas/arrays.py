@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasdrop._refusals import Refusal
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Given
 from kerasdrop._types import Namespace
@@ -93,7 +94,7 @@ def normal_cdf(xp: Namespace, values: Tensor) -> Tensor:
 
 
 def weight_like(
-    xp: Namespace, sample_weight: ArrayLike, values: Tensor, owner: str
+    xp: Namespace, sample_weight: ArrayLike, values: Tensor
 ) -> Tensor:
     """Weights of rows, or of elements, in the shape of the values.
 
@@ -102,7 +103,6 @@ def weight_like(
         sample_weight: `(rows,)`, or with as many further axes of the values as
             it has; None for 1 everywhere.
         values: `(rows, ...)`.
-        owner: Who is to blame in a message.
     """
     if sample_weight is None:
         return xp.ones_like(values)
@@ -115,14 +115,14 @@ def weight_like(
         given = given[:-1]
     known = None not in given + wanted
     if len(given) > len(wanted) or (known and given != wanted[: len(given)]):
-        raise ValueError(
-            f"{owner}: argument `sample_weight` must have a weight for each "
+        raise Refusal(
+            f"argument `sample_weight` must have a weight for each "
             f"row, `(rows,)`, or for each of the values {wanted}. Received: "
             f"sample_weight of shape {given}"
         )
     if xp is np and not (weight >= 0.0).all():
-        raise ValueError(
-            f"{owner}: argument `sample_weight` must hold numbers of at least "
+        raise Refusal(
+            f"argument `sample_weight` must hold numbers of at least "
             f"0. Received: a weight of {weight.min():.6g}"
         )
     for _ in range(len(wanted) - len(given)):
@@ -130,20 +130,18 @@ def weight_like(
     return weight * xp.ones_like(values)
 
 
-def weighted(
-    xp: Namespace, total: Tensor, weight: Tensor, owner: str
-) -> Tensor:
+def weighted(xp: Namespace, total: Tensor, weight: Tensor) -> Tensor:
     """A sum over rows divided by the sum of their weights."""
     if xp is np and not weight > 0.0:
-        raise ValueError(
-            f"{owner}: needs a row at least, of a weight above 0. Received: "
+        raise Refusal(
+            f"needs a row at least, of a weight above 0. Received: "
             f"rows with a sum of weights of {weight:.6g}"
         )
     return total / weight
 
 
 def checked_variance(
-    xp: Namespace, variance: Tensor, owner: str, above_zero: bool = False
+    xp: Namespace, variance: Tensor, above_zero: bool = False
 ) -> Tensor:
     """Variances; what is none raises in an array, and in a tensor is NaN."""
     legal = variance > 0.0 if above_zero else variance >= 0.0
@@ -151,8 +149,8 @@ def checked_variance(
         return xp.where(legal, variance, float("nan"))
     if not legal.all():
         bound = "above 0" if above_zero else "at least 0"
-        raise ValueError(
-            f"{owner}: a variance is {bound}. If the model predicts its "
+        raise Refusal(
+            f"a variance is {bound}. If the model predicts its "
             "logarithm, pass `exp` of it. Received: a variance of "
             f"{variance.min():.6g}"
         )

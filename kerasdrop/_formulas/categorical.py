@@ -9,6 +9,7 @@ from keras import ops
 from kerasdrop import _backend
 from kerasdrop import _refusals
 from kerasdrop._formulas import arrays
+from kerasdrop._refusals import Refusal
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Namespace
 from kerasdrop._types import Tensor
@@ -25,7 +26,7 @@ _SMALL = {"float32": 0.1, "float64": 0.02}
 _EXPORTED_SMALL = 0.01
 
 
-def checked(probabilities: ArrayLike, owner: str) -> tuple[Namespace, Tensor]:
+def checked(probabilities: ArrayLike) -> tuple[Namespace, Tensor]:
     """Probabilities of at least two classes.
 
     Arrays that are none raise. In tensors, which a compiled step cannot look
@@ -34,27 +35,23 @@ def checked(probabilities: ArrayLike, owner: str) -> tuple[Namespace, Tensor]:
     Args:
         probabilities: `(..., classes)`; `(..., 1)`, the probability of yes,
             becomes those of no and yes.
-        owner: Who is to blame in a message.
 
     Returns:
         The namespace to compute in, and an array or a tensor.
     """
     xp, p = arrays.floats(probabilities)
     if not len(p.shape) or not p.shape[-1]:
-        raise ValueError(
-            f"{owner}: probabilities are `(..., classes)`, or `(..., 1)` for "
+        raise Refusal(
+            f"probabilities are `(..., classes)`, or `(..., 1)` for "
             f"that of yes. Received: shape {tuple(p.shape)}"
         )
     if p.shape[-1] == 1:
         p = xp.concatenate([1.0 - p, p], axis=-1)
     if xp is np:
         fix = "Pass the outputs of a softmax or a sigmoid."
-        with _refusals.blame(owner):
-            check(p, fix)
+        check(p, fix)
         if np.isnan(p).any():
-            raise ValueError(
-                f"{owner}: probabilities are numbers. {fix} Received: NaN"
-            )
+            raise Refusal(f"probabilities are numbers. {fix} Received: NaN")
         return xp, p
     # A comparison with NaN is false.
     legal = (xp.abs(xp.sum(p, axis=-1) - 1.0) <= _SUM_TOLERANCE) & (

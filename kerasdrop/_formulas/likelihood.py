@@ -15,8 +15,6 @@ from kerasdrop._formulas import target_shapes
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Tensor
 
-_OWNER = "log_likelihood"  # who is to blame in a message
-
 
 def log_density(mean: Tensor, log_variance: Tensor, target: Tensor) -> Tensor:
     """The log-density of normals, joint over the last axis.
@@ -32,7 +30,6 @@ def log_density(mean: Tensor, log_variance: Tensor, target: Tensor) -> Tensor:
         target,
         mean[:, 0],
         "targets, a number each",
-        _OWNER,
     )
     each = of_normal(mean, log_variance, ops.expand_dims(target, 1))
     return ops.sum(each, axis=-1) if len(mean.shape) > 2 else each
@@ -65,7 +62,7 @@ def of_classes(probabilities: ArrayLike, target: Tensor) -> Tensor:
             result is NaN where it is no class.
     """
     xp, probabilities = arrays.floats(probabilities)
-    target = target_shapes.one_hot(target, probabilities, _OWNER)
+    target = target_shapes.one_hot(target, probabilities)
     log = xp.log(xp.sum(probabilities * target, axis=-1))
     return xp.where(xp.sum(target, axis=-1) > 0.0, log, float("nan"))
 
@@ -80,9 +77,7 @@ def of_logits(logits: Tensor, target: Tensor) -> Tensor:
         target: Integers `(batch, ...)`, or one-hot as one sample. The result
             is NaN where it is no class.
     """
-    target = ops.expand_dims(
-        target_shapes.one_hot(target, logits[:, 0], _OWNER), 1
-    )
+    target = ops.expand_dims(target_shapes.one_hot(target, logits[:, 0]), 1)
     log = log_of_logits(logits, target)
     return ops.where(ops.sum(target, axis=-1) > 0.0, log, float("nan"))
 
@@ -107,9 +102,7 @@ def of_binary(probability: Tensor, target: Tensor) -> Tensor:
     It is NaN where the target is neither.
     """
     xp, probability = arrays.floats(probability)
-    target = target_shapes.like(
-        target, probability, "targets, 0 or 1 each", _OWNER
-    )
+    target = target_shapes.like(target, probability, "targets, 0 or 1 each")
     is_one = target > 0.5
     log = xp.log(xp.where(is_one, probability, 1.0))
     of_other = categorical.log1p(xp, -xp.where(is_one, 0.0, probability))

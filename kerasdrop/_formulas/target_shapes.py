@@ -5,28 +5,26 @@ import numpy as np
 from keras import ops
 
 from kerasdrop._formulas import arrays
+from kerasdrop._refusals import Refusal
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Namespace
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 
 
-def like(
-    targets: ArrayLike, predicted: Tensor, expected: str, owner: str
-) -> Tensor:
+def like(targets: ArrayLike, predicted: Tensor, expected: str) -> Tensor:
     """Numbers to compare with the ones predicted, one each.
 
     Args:
         targets: In the shape of `predicted`, axes of size 1 aside.
         predicted: `(rows, ...)`, an array or a tensor.
         expected: What the targets are, for a message.
-        owner: Who is to blame in a message.
     """
-    xp, targets = _shaped(targets, predicted, expected, owner)
+    xp, targets = _shaped(targets, predicted, expected)
     return arrays.like(xp, targets, predicted)
 
 
-def one_hot(targets: ArrayLike, probabilities: ArrayLike, owner: str) -> Tensor:
+def one_hot(targets: ArrayLike, probabilities: ArrayLike) -> Tensor:
     """1 for the class of the target, 0 for the others.
 
     A number that is no class gets 0 everywhere.
@@ -34,17 +32,15 @@ def one_hot(targets: ArrayLike, probabilities: ArrayLike, owner: str) -> Tensor:
     Args:
         targets: Integers `(rows, ...)`, or one-hot as the probabilities.
         probabilities: `(rows, ..., classes)`.
-        owner: Who is to blame in a message.
     """
     rank, classes = len(probabilities.shape), probabilities.shape[-1]
     given = tuple(np.shape(targets))
     if len(given) == rank and given[-1] == classes:
-        return like(targets, probabilities, "one-hot targets", owner)
+        return like(targets, probabilities, "one-hot targets")
     xp, targets = _shaped(
         targets,
         probabilities[..., 0],
         "targets, a class number each",
-        owner,
     )
     numbers = np.arange(classes)
     if xp is ops:
@@ -57,15 +53,14 @@ def one_hot(targets: ArrayLike, probabilities: ArrayLike, owner: str) -> Tensor:
 
 
 def _shaped(
-    targets: ArrayLike, predicted: Tensor, expected: str, owner: str
+    targets: ArrayLike, predicted: Tensor, expected: str
 ) -> tuple[Namespace, Tensor]:
     """The namespace, and the targets in the shape of what was predicted."""
     wanted, given = tuple(predicted.shape), tuple(np.shape(targets))
     same = _without_ones(wanted) == _without_ones(given)
     if not same or not _as_long(wanted, given):
-        raise ValueError(
-            f"{owner}: there must be {expected}, {wanted}. Received: shape "
-            f"{given}"
+        raise Refusal(
+            f"there must be {expected}, {wanted}. Received: shape {given}"
         )
     if arrays.is_tensor(predicted):
         targets = ops.convert_to_tensor(targets)

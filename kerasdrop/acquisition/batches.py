@@ -9,6 +9,8 @@ import numpy as np
 from kerasdrop import _checks
 from kerasdrop import measures
 from kerasdrop._formulas import categorical
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import blame
 from kerasdrop._types import Array
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Given
@@ -36,6 +38,7 @@ class Batch(NamedTuple):
     num_exact: int
 
 
+@blame("batch_bald")
 def batch_bald(
     samples: ArrayLike,
     batch_size: int,
@@ -90,7 +93,7 @@ def batch_bald(
     """
     owner = "batch_bald"
     samples = pools.of_array(samples)
-    pools.check_joint(samples, owner)
+    pools.check_joint(samples)
     _checks.positive_integer(batch_size, owner, "batch_size")
     if batch_size > samples.shape[0]:
         raise ValueError(
@@ -102,8 +105,8 @@ def batch_bald(
     seed = _checks.step(seed, owner, "seed")
     _checks.choice(on_interrupt, ("raise", "return"), owner, "on_interrupt")
     verbose = _checks.verbosity(verbose, owner)
-    labels = _Labels(samples, num_configurations, memory_limit, seed, owner)
-    pool = _Pool(samples, owner)
+    labels = _Labels(samples, num_configurations, memory_limit, seed)
+    pool = _Pool(samples)
     bar = keras.utils.Progbar(batch_size, verbose=verbose, unit_name="row")
     chosen: list[tuple[int, float, bool]] = []
     try:
@@ -119,7 +122,7 @@ def batch_bald(
             f"{owner}: interrupted. Returned are {len(chosen)} of "
             f"{batch_size} rows.",
             RuntimeWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     rows, gains, is_exact = map(np.array, zip(*chosen))
     return Batch(rows, np.cumsum(gains), int(is_exact.sum()))
@@ -142,13 +145,11 @@ class _Labels:
         most: int,
         memory_limit: int,
         seed: Seed,
-        owner: str,
     ) -> None:
         self._samples = samples
         self._most = most
         self._limit = memory_limit
         self._generator = np.random.default_rng(seed)
-        self._owner = owner
         self._rows: list[int] = []
         # (configurations, samples) if drawn
         self._log_likelihood: Given = None
@@ -166,8 +167,8 @@ class _Labels:
         fixed = 4 * 8 * configurations * num_samples
         of_row = 8 * 8 * (configurations + num_samples) * classes
         if fixed + of_row > self._limit:
-            raise ValueError(
-                f"{self._owner}: {configurations:,} configurations of "
+            raise Refusal(
+                f"{configurations:,} configurations of "
                 f"{num_samples} samples take about {fixed + of_row:,} bytes. "
                 "Pass a `memory_limit` of at least as much, or a smaller "
                 f"`num_configurations`. Received: memory_limit={self._limit}"
@@ -176,7 +177,7 @@ class _Labels:
 
     def add(self, row: int) -> None:
         """Takes the labels of one more row in."""
-        p = pools.rows_of(self._samples, [row], self._owner)[0]
+        p = pools.rows_of(self._samples, [row])[0]
         self._rows.append(row)
         if self.is_exact and len(self.weight) * p.shape[1] <= self._most:
             self._enumerate(p)
@@ -202,7 +203,7 @@ class _Labels:
             self._of = np.arange(self._most) % num_samples
             self._log_likelihood = np.zeros((self._most, num_samples))
             self.weight = np.full(self._most, 1.0 / self._most)
-            before = pools.rows_of(self._samples, self._rows[:-1], self._owner)
+            before = pools.rows_of(self._samples, self._rows[:-1])
             for each in before:
                 self._draw_label(each)
         self._draw_label(p)
@@ -248,9 +249,8 @@ class _Labels:
 class _Pool:
     """The rows that are left, and the most that each can add."""
 
-    def __init__(self, samples: ArrayLike, owner: str) -> None:
+    def __init__(self, samples: ArrayLike) -> None:
         self._samples = samples
-        self._owner = owner
         self._most = pools.by_rows(measures.mutual_information, samples)
         self._is_left = np.ones(samples.shape[0], bool)
 
@@ -263,7 +263,7 @@ class _Pool:
         size = 1
         while len(rows) and self._most[rows[0]] >= best - _ROUNDED:
             some, rows = rows[:size], rows[size:]
-            p = pools.rows_of(self._samples, some, self._owner)
+            p = pools.rows_of(self._samples, some)
             gain = labels.information(p)
             seen.extend(some)
             gains.extend(gain)

@@ -5,6 +5,7 @@ from keras import ops
 
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
+from kerasdrop._refusals import Refusal
 from kerasdrop._types import Array
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Function
@@ -22,12 +23,12 @@ def of_array(samples: ArrayLike) -> Array:
     return np.asarray(samples, "float64")
 
 
-def check_joint(samples: ArrayLike, owner: str, name: str = "samples") -> None:
+def check_joint(samples: ArrayLike, name: str = "samples") -> None:
     """Raises unless samples are `(rows, samples, classes)`, none of them 0."""
     shape = tuple(samples.shape)
     if len(shape) != 3 or 0 in shape:
-        raise ValueError(
-            f"{owner}: argument `{name}` must have joint samples of "
+        raise Refusal(
+            f"argument `{name}` must have joint samples of "
             "probabilities, `(rows, samples, classes)`; `samples[..., None]` "
             "makes them of the probabilities of the positive class. Received: "
             f"{name} of shape {shape}"
@@ -56,16 +57,15 @@ def by_rows(function: Function, samples: ArrayLike) -> Array:
     )
 
 
-def rows_of(samples: ArrayLike, rows: ArrayLike, owner: str) -> Array:
+def rows_of(samples: ArrayLike, rows: ArrayLike) -> Array:
     """Checked probabilities `(rows, samples, classes)` of some rows.
 
     Args:
         samples: As `of_array` returns it.
         rows: Integers, in any order.
-        owner: Who is to blame in a message.
     """
     if isinstance(samples, np.ndarray):
         chosen = samples[rows]
     else:  # it need not take more than slices
         chosen = np.concatenate([samples[row : row + 1] for row in rows])
-    return categorical.checked(np.asarray(chosen), owner)[1]
+    return categorical.checked(np.asarray(chosen))[1]

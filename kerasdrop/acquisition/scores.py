@@ -6,6 +6,7 @@ from kerasdrop import _checks
 from kerasdrop import measures
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
+from kerasdrop._refusals import blame
 from kerasdrop._types import Array
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Given
@@ -97,11 +98,13 @@ def mean_std(samples: ArrayLike) -> Array:
     return pools.by_rows(_mean_std, samples)
 
 
+@blame("mean_std")
 def _mean_std(samples: ArrayLike) -> Tensor:
-    xp, p = categorical.checked(samples, "mean_std")
+    xp, p = categorical.checked(samples)
     return xp.mean(xp.sqrt(measures.epistemic_variance(p)), axis=-1)
 
 
+@blame("epig")
 def epig(
     samples: ArrayLike, target_samples: ArrayLike, memory_limit: int = 2**28
 ) -> Array:
@@ -133,8 +136,8 @@ def epig(
     owner = "epig"
     limit = _checks.positive_integer(memory_limit, owner, "memory_limit")
     pool, targets = pools.of_array(samples), pools.of_array(target_samples)
-    pools.check_joint(pool, owner)
-    pools.check_joint(targets, owner, "target_samples")
+    pools.check_joint(pool)
+    pools.check_joint(targets, "target_samples")
     if pool.shape[1] != targets.shape[1]:
         raise ValueError(
             f"{owner}: samples and target samples must be of the same "
@@ -155,10 +158,10 @@ def epig(
     total = np.zeros(pool.shape[0])
     for first in range(0, targets.shape[0], at_once):
         others = np.arange(first, min(first + at_once, targets.shape[0]))
-        others = pools.rows_of(targets, others, owner)
+        others = pools.rows_of(targets, others)
         for start in range(0, pool.shape[0], rows_at_once):
             rows = np.arange(start, min(start + rows_at_once, pool.shape[0]))
-            p = pools.rows_of(pool, rows, owner)
+            p = pools.rows_of(pool, rows)
             total[rows] += _information(p, others)
     return total / targets.shape[0]
 

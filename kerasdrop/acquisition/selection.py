@@ -3,6 +3,8 @@
 import numpy as np
 
 from kerasdrop import _checks
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import blame
 from kerasdrop._types import Array
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Seed
@@ -29,6 +31,7 @@ def top_k(scores: ArrayLike, k: int) -> Array:
     return np.argsort(-scores, kind="stable")[:k]
 
 
+@blame("stochastic_top_k")
 def stochastic_top_k(
     scores: ArrayLike,
     k: int,
@@ -71,7 +74,7 @@ def stochastic_top_k(
     if seed is not None:
         seed = _checks.step(seed, owner, "seed")
     if method == "power":
-        scores = _logarithms(scores, k, owner)
+        scores = _logarithms(scores, k)
     if method == "soft_rank":
         rank = np.empty(len(scores))
         rank[np.argsort(-scores, kind="stable")] = 1 + np.arange(len(scores))
@@ -98,15 +101,15 @@ def _checked(scores: ArrayLike, k: int, owner: str) -> Array:
     return scores
 
 
-def _logarithms(scores: ArrayLike, k: int, owner: str) -> Array:
+def _logarithms(scores: ArrayLike, k: int) -> Array:
     if scores.min() < 0.0:
-        raise ValueError(
-            f"{owner}: the method 'power' needs scores of at least 0. Take "
+        raise Refusal(
+            f"the method 'power' needs scores of at least 0. Take "
             f"'softmax' or 'soft_rank'. Received: {scores.min():.6g}"
         )
     if (scores > 0.0).sum() < k:
-        raise ValueError(
-            f"{owner}: the method 'power' never draws a row of score 0. Take "
+        raise Refusal(
+            f"the method 'power' never draws a row of score 0. Take "
             f"'soft_rank', or a smaller k. Received: k={k} and "
             f"{(scores > 0.0).sum()} scores above 0"
         )

@@ -8,6 +8,8 @@ from keras import ops
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import blame
 from kerasdrop._types import Array
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Namespace
@@ -30,6 +32,7 @@ class Reliability(NamedTuple):
     observed: Tensor
 
 
+@blame("expected_calibration_error")
 def expected_calibration_error(
     targets: ArrayLike,
     probabilities: ArrayLike,
@@ -58,11 +61,12 @@ def expected_calibration_error(
     Reference: [Guo et al., 2017](https://arxiv.org/abs/1706.04599), equation
     3.
     """
-    owner = "expected_calibration_error"
-    sums = bin_sums(targets, probabilities, num_bins, sample_weight, owner)
-    return error_of(sums, owner)
+    _checks.positive_integer(num_bins, "expected_calibration_error", "num_bins")
+    sums = bin_sums(targets, probabilities, num_bins, sample_weight)
+    return error_of(sums)
 
 
+@blame("adaptive_calibration_error")
 def adaptive_calibration_error(
     targets: ArrayLike,
     probabilities: ArrayLike,
@@ -86,13 +90,12 @@ def adaptive_calibration_error(
         ValueError: If the arrays do not hold probabilities and classes; if
             there are fewer rows than bins.
     """
-    owner = "adaptive_calibration_error"
-    sums = bin_sums(
-        targets, probabilities, num_bins, sample_weight, owner, "rows"
-    )
-    return error_of(sums, owner)
+    _checks.positive_integer(num_bins, "adaptive_calibration_error", "num_bins")
+    sums = bin_sums(targets, probabilities, num_bins, sample_weight, "rows")
+    return error_of(sums)
 
 
+@blame("reliability")
 def reliability(
     targets: ArrayLike,
     probabilities: ArrayLike,
@@ -118,9 +121,8 @@ def reliability(
     """
     owner = "reliability"
     _checks.choice(binning, ("width", "rows"), owner, "binning")
-    sums = bin_sums(
-        targets, probabilities, num_bins, sample_weight, owner, binning
-    )
+    _checks.positive_integer(num_bins, owner, "num_bins")
+    sums = bin_sums(targets, probabilities, num_bins, sample_weight, binning)
     return reliability_of(sums)
 
 
@@ -129,7 +131,6 @@ def bin_sums(
     probabilities: ArrayLike,
     num_bins: int,
     sample_weight: ArrayLike,
-    owner: str,
     binning: str = "width",
     precision: str | None = None,
 ) -> Tensor:
@@ -141,18 +142,17 @@ def bin_sums(
         precision: Dtype that the probabilities had when they were made, in
             which edges are rounded as they were; None for that they have.
     """
-    _checks.positive_integer(num_bins, owner, "num_bins")
-    xp, p, one_hot = inputs.labelled(targets, probabilities, owner)
+    xp, p, one_hot = inputs.labelled(targets, probabilities)
     confidence = xp.max(p, axis=-1)
     correct = xp.sum(categorical.first_largest(p) * one_hot, axis=-1)
-    weight = arrays.weight_like(xp, sample_weight, confidence, owner)
+    weight = arrays.weight_like(xp, sample_weight, confidence)
     if binning == "width":
         is_beyond = _is_beyond_edges(
             probabilities, p, num_bins, precision or _precision(probabilities)
         )
     else:
         flat = xp.reshape(confidence, (-1,))
-        is_beyond = _is_beyond_ranks(xp, flat, num_bins, owner)
+        is_beyond = _is_beyond_ranks(xp, flat, num_bins)
     number = xp.sum(arrays.like(xp, is_beyond, weight), axis=-1)
     weight, confidence, correct, number = (
         xp.reshape(each, (-1,))
@@ -200,12 +200,12 @@ def _rounded(xp: Namespace, edges: Array, precision: str, p: Tensor) -> Tensor:
 
 
 def _is_beyond_ranks(
-    xp: Namespace, confidence: Tensor, num_bins: int, owner: str
+    xp: Namespace, confidence: Tensor, num_bins: int
 ) -> Tensor:
     rows = confidence.shape[0]
     if rows is None or rows < num_bins:
-        raise ValueError(
-            f"{owner}: argument `num_bins` must not be above the number of "
+        raise Refusal(
+            f"argument `num_bins` must not be above the number of "
             f"rows. Received: num_bins={num_bins} for {rows} rows"
         )
     rank = arrays.order(xp, arrays.order(xp, confidence))
@@ -216,11 +216,11 @@ def _is_beyond_ranks(
     return xp.expand_dims(rank, -1) >= first
 
 
-def error_of(sums: Tensor, owner: str) -> Tensor:
+def error_of(sums: Tensor) -> Tensor:
     """The calibration error of `bin_sums`."""
     xp, sums = arrays.floats(sums)
     total = xp.sum(xp.abs(sums[1] - sums[2]))
-    return arrays.weighted(xp, total, xp.sum(sums[0]), owner)
+    return arrays.weighted(xp, total, xp.sum(sums[0]))
 
 
 def reliability_of(sums: Tensor) -> Reliability:

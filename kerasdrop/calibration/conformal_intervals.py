@@ -5,6 +5,7 @@ import numpy as np
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import target_shapes
+from kerasdrop._refusals import blame
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Config
 from kerasdrop._types import Given
@@ -69,6 +70,7 @@ class ConformalIntervals(conformity.Conformal):
         self.method = method
         super().__init__(scores, weights, groups)
 
+    @blame("ConformalIntervals")
     def __call__(
         self,
         prediction: Given,
@@ -77,9 +79,8 @@ class ConformalIntervals(conformity.Conformal):
         groups: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> tuple[Tensor, Tensor]:
-        owner = "ConformalIntervals"
-        xp, first, second = _given(prediction, other, self.method, owner)
-        rows = predictions.column(xp, first, owner).shape[0]
+        xp, first, second = _given(prediction, other, self.method)
+        rows = predictions.column(xp, first).shape[0]
         threshold = self.threshold(level, rows, groups, sample_weight)
         if isinstance(threshold, np.ndarray):
             shape = (-1,) + (1,) * (len(first.shape) - 1)
@@ -106,6 +107,7 @@ class ConformalIntervals(conformity.Conformal):
         return f"ConformalIntervals({self.method!r}, {self._described()})"
 
 
+@blame("fit_conformal_intervals")
 def fit_conformal_intervals(
     targets: ArrayLike,
     prediction: Given,
@@ -163,45 +165,41 @@ def fit_conformal_intervals(
     """
     owner = "fit_conformal_intervals"
     _checks.choice(method, METHODS, owner, "method")
-    given = predictions.pair(prediction, other, method, owner)
+    given = predictions.pair(prediction, other, method)
     given = tuple(map(predictions.as_numpy, given))
-    _, first, second = _given(*given, method, owner)
-    predictions.check_finite(first, "predictions", owner)
-    targets = predictions.finite_targets(targets, owner)
-    targets = target_shapes.like(
-        targets, first, "targets, a number each", owner
-    )
+    _, first, second = _given(*given, method)
+    predictions.check_finite(first, "predictions")
+    targets = predictions.finite_targets(targets)
+    targets = target_shapes.like(targets, first, "targets, a number each")
     if method == "quantiles":
-        predictions.check_finite(second, "predictions", owner)
+        predictions.check_finite(second, "predictions")
         scores = np.maximum(first - targets, targets - second)
     else:
         scores = np.abs(targets - first)
     if method == "scaled":
         scores = scores / np.sqrt(second)
-    scores = predictions.column(np, scores, owner)
-    predictions.check_finite(scores, "scores", owner)
-    weights = conformity.fitted_weight(sample_weight, len(scores), owner)
+    scores = predictions.column(np, scores)
+    predictions.check_finite(scores, "scores")
+    weights = conformity.fitted_weight(sample_weight, len(scores))
     if groups is not None:
-        groups = conformity.labels(groups, len(scores), owner)
+        groups = conformity.labels(groups, len(scores))
     return ConformalIntervals(method, scores, weights, groups)
 
 
 def _given(
-    prediction: Given, other: Tensor, method: str, owner: str
+    prediction: Given, other: Tensor, method: str
 ) -> tuple[Namespace, Tensor, Tensor]:
     """The namespace and what a method takes: mean, variance; or two ends."""
-    first, second = predictions.pair(prediction, other, method, owner)
+    first, second = predictions.pair(prediction, other, method)
     if method == "quantiles":
-        xp, _, lower, upper = inputs.interval(first, first, second, owner)
+        xp, _, lower, upper = inputs.interval(first, first, second)
         return xp, lower, upper
     if method == "absolute":
         xp, first = arrays.floats(first)
         return xp, first, None
     xp, mean, variance = arrays.floats(first, second)
-    variance = target_shapes.like(
-        variance, mean, "a variance for each mean", owner
-    )
+    variance = target_shapes.like(variance, mean, "a variance for each mean")
     # One of 0 has no score unless the target is met: it is no row like those
     # that the promise is for.
-    variance = arrays.checked_variance(xp, variance, owner, above_zero=True)
+    variance = arrays.checked_variance(xp, variance, above_zero=True)
     return xp, mean, variance

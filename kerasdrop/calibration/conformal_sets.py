@@ -5,6 +5,8 @@ import numpy as np
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import blame
 from kerasdrop._types import Array
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Config
@@ -86,6 +88,7 @@ class ConformalSets(conformity.Conformal):
         self.seed = _checks.step(seed, owner, "seed")
         super().__init__(scores, weights, groups)
 
+    @blame("ConformalSets")
     def __call__(
         self,
         probabilities: ArrayLike,
@@ -95,7 +98,7 @@ class ConformalSets(conformity.Conformal):
         seed: Seed = None,
     ) -> Tensor:
         owner = "ConformalSets"
-        _, p = _checked(probabilities, owner)
+        _, p = _checked(probabilities)
         rows = p.shape[0]
         threshold = self.threshold(level, rows, groups, sample_weight)
         if isinstance(threshold, np.ndarray):
@@ -105,7 +108,7 @@ class ConformalSets(conformity.Conformal):
             seed = self.seed if seed is None else seed
             seed = _checks.step(seed, owner, "seed")
             # Other draws than those of the fit, which the seed gave as well.
-            drawn = draws(seed, 1, rows, owner)
+            drawn = draws(seed, 1, rows)
         scores = scores_of(
             p, self.method, drawn, self.penalty, self.free_classes
         )
@@ -126,6 +129,7 @@ class ConformalSets(conformity.Conformal):
         return f"ConformalSets({self.method!r}, {self._described()})"
 
 
+@blame("fit_conformal_sets")
 def fit_conformal_sets(
     targets: ArrayLike,
     probabilities: ArrayLike,
@@ -188,17 +192,17 @@ def fit_conformal_sets(
     penalty, free_classes = _settings(method, penalty, free_classes, owner)
     randomized = _checks.flag(randomized, owner, "randomized")
     seed = _checks.step(seed, owner, "seed")
-    given = predictions.probabilities(probabilities, owner)
-    _, p = _checked(predictions.as_numpy(given), owner)
-    one_hot = inputs.one_hot(predictions.as_numpy(targets), p, owner)
+    given = predictions.probabilities(probabilities)
+    _, p = _checked(predictions.as_numpy(given))
+    one_hot = inputs.one_hot(predictions.as_numpy(targets), p)
     drawn: Tensor = 0.0
     if randomized and method != "lac":
-        drawn = draws(seed, 0, len(p), owner)
+        drawn = draws(seed, 0, len(p))
     of_classes = scores_of(p, method, drawn, penalty, free_classes)
     scores = of_classes[one_hot == 1.0]
-    weights = conformity.fitted_weight(sample_weight, len(p), owner)
+    weights = conformity.fitted_weight(sample_weight, len(p))
     if groups is not None:
-        groups = conformity.labels(groups, len(p), owner)
+        groups = conformity.labels(groups, len(p))
     return ConformalSets(
         method,
         scores,
@@ -246,11 +250,11 @@ def scores_of(
     return scores
 
 
-def draws(seed: int, stream: int, rows: int | None, owner: str) -> Array:
+def draws(seed: int, stream: int, rows: int | None) -> Array:
     """Uniform numbers `(rows, 1)`: of the fit (0) or of a call (1)."""
     if rows is None:
-        raise ValueError(
-            f"{owner}: randomised sets need a known number of rows. Pass "
+        raise Refusal(
+            "randomised sets need a known number of rows. Pass "
             "`randomized=False` to the fit. Received: rows of unknown number"
         )
     return np.random.default_rng([seed, stream]).random((rows, 1))
@@ -281,14 +285,14 @@ def _settings(
     )
 
 
-def _checked(probabilities: ArrayLike, owner: str) -> tuple[Namespace, Tensor]:
-    p = predictions.probabilities(probabilities, owner)
+def _checked(probabilities: ArrayLike) -> tuple[Namespace, Tensor]:
+    p = predictions.probabilities(probabilities)
     _, given = arrays.floats(p)
     if len(given.shape) != 2:
-        raise ValueError(
-            f"{owner}: probabilities are `(rows, classes)`, or `(rows, 1)` for "
+        raise Refusal(
+            f"probabilities are `(rows, classes)`, or `(rows, 1)` for "
             "that of the positive class, since the promise is for rows: of "
             "the pixels of an image, take one or a summary. Received: shape "
             f"{tuple(given.shape)}"
         )
-    return categorical.checked(given, owner)
+    return categorical.checked(given)

@@ -7,6 +7,8 @@ import numpy as np
 
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import blame
 from kerasdrop._types import Array
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Config
@@ -39,15 +41,15 @@ class Conformal(Calibrator):
         weights: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> None:
-        owner = type(self).__name__
-        self.scores = finite_column(scores, owner, "scores")
-        self.weights = None
-        if weights is not None:
-            weights = finite_column(weights, owner, "weights")
-            self.weights = arrays.weight_like(np, weights, self.scores, owner)
-        self.groups = None
-        if groups is not None:
-            self.groups = labels(groups, len(self.scores), owner)
+        with blame(type(self).__name__):
+            self.scores = finite_column(scores, "scores")
+            self.weights = None
+            if weights is not None:
+                weights = finite_column(weights, "weights")
+                self.weights = arrays.weight_like(np, weights, self.scores)
+            self.groups = None
+            if groups is not None:
+                self.groups = labels(groups, len(self.scores))
         self._by_group = self._sorted()
 
     def _sorted(self) -> dict[Given, tuple[Array, Array]]:
@@ -99,7 +101,7 @@ class Conformal(Calibrator):
         self._check_same("groups", self.groups, groups)
         self._check_same("sample_weight", self.weights, sample_weight)
         if groups is not None:
-            groups = labels(groups, rows, owner)
+            groups = labels(groups, rows)
             self._check_known(groups)
         if sample_weight is None:
             found = {
@@ -116,8 +118,8 @@ class Conformal(Calibrator):
                 "rows of unknown number"
             )
         given = np.asarray(predictions.as_numpy(sample_weight), "float64")
-        weight = arrays.weight_like(np, given, np.empty(rows), owner)
-        predictions.check_finite(weight, "weights", owner)
+        weight = arrays.weight_like(np, given, np.empty(rows))
+        predictions.check_finite(weight, "weights")
         return np.array(
             [
                 self._of_weight(group, exact, each)
@@ -200,19 +202,15 @@ def slack(values: Tensor, *sizes: float) -> float:
     return _STEPS * arrays.rounding(values) * sum(sizes)
 
 
-def fitted_weight(
-    sample_weight: ArrayLike, rows: int, owner: str
-) -> Array | None:
+def fitted_weight(sample_weight: ArrayLike, rows: int) -> Array | None:
     """The weights of calibration rows as an array, or None."""
     if sample_weight is None:
         return None
     given = np.asarray(predictions.as_numpy(sample_weight), "float64")
-    return arrays.weight_like(np, given, np.empty(rows), owner)
+    return arrays.weight_like(np, given, np.empty(rows))
 
 
-def labels(
-    groups: ArrayLike, rows: int | None, owner: str
-) -> list[int] | list[str]:
+def labels(groups: ArrayLike, rows: int | None) -> list[int] | list[str]:
     """Labels of groups, one for each row: a list of integers or strings."""
     given = np.asarray(predictions.as_numpy(groups))
     found = given.reshape(-1).tolist()
@@ -220,8 +218,8 @@ def labels(
     is_legal = all(type(each) in (int, str) for each in found)
     if not is_column or not is_legal or rows not in (None, len(found)):
         wanted = "row" if rows is None else f"of {rows} rows"
-        raise ValueError(
-            f"{owner}: argument `groups` must be an integer or a string for "
+        raise Refusal(
+            f"argument `groups` must be an integer or a string for "
             f"each {wanted}. Received: groups of shape {given.shape} and "
             f"dtype {given.dtype}"
         )

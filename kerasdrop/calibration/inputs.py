@@ -6,36 +6,36 @@ from keras import ops
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import target_shapes
+from kerasdrop._refusals import Refusal
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Namespace
 from kerasdrop._types import Tensor
 
 
 def labelled(
-    targets: ArrayLike, probabilities: ArrayLike, owner: str
+    targets: ArrayLike, probabilities: ArrayLike
 ) -> tuple[Namespace, Tensor, Tensor]:
     """The namespace, probabilities and the targets as one-hot vectors."""
     _, p = arrays.floats(probabilities)
     if len(p.shape) == 1:
-        raise ValueError(
-            f"{owner}: probabilities are `(rows, ..., classes)`, or `(rows, "
+        raise Refusal(
+            f"probabilities are `(rows, ..., classes)`, or `(rows, "
             "1)` for that of yes; `p[:, None]` makes the latter of a vector. "
             f"Received: shape {tuple(p.shape)}"
         )
-    xp, p = categorical.checked(p, owner)
-    return xp, p, one_hot(targets, p, owner)
+    xp, p = categorical.checked(p)
+    return xp, p, one_hot(targets, p)
 
 
-def one_hot(targets: ArrayLike, predicted: Tensor, owner: str) -> Tensor:
+def one_hot(targets: ArrayLike, predicted: Tensor) -> Tensor:
     """Targets as one-hot vectors; what is none raises, or is NaN in a tensor.
 
     Args:
         targets: Integers `(rows, ...)`, or one-hot as what was predicted.
         predicted: `(rows, ..., classes)`, an array or a tensor.
-        owner: Who is to blame in a message.
     """
     xp, predicted = arrays.floats(predicted)
-    one_hot = target_shapes.one_hot(targets, predicted, owner)
+    one_hot = target_shapes.one_hot(targets, predicted)
     is_one_hot = (
         (xp.sum(one_hot, axis=-1) == 1.0)
         & (xp.max(one_hot, axis=-1) == 1.0)
@@ -49,8 +49,8 @@ def one_hot(targets: ArrayLike, predicted: Tensor, owner: str) -> Tensor:
         received = f"of dtype {given.dtype}"
         if given.dtype.kind in "iuf":
             received = f"from {given.min():.6g} to {given.max():.6g}"
-        raise ValueError(
-            f"{owner}: the targets must be whole numbers from 0 to "
+        raise Refusal(
+            f"the targets must be whole numbers from 0 to "
             f"{predicted.shape[-1] - 1}, or one-hot vectors. Received: targets "
             f"{received}"
         )
@@ -58,42 +58,38 @@ def one_hot(targets: ArrayLike, predicted: Tensor, owner: str) -> Tensor:
 
 
 def normal(
-    targets: ArrayLike, mean: Tensor, variance: Tensor, owner: str
+    targets: ArrayLike, mean: Tensor, variance: Tensor
 ) -> tuple[Namespace, Tensor, Tensor, Tensor]:
     xp, mean, variance = arrays.floats(mean, variance)
-    targets = target_shapes.like(targets, mean, "targets, a number each", owner)
-    variance = target_shapes.like(
-        variance, mean, "a variance for each mean", owner
-    )
-    variance = arrays.checked_variance(xp, variance, owner, above_zero=True)
+    targets = target_shapes.like(targets, mean, "targets, a number each")
+    variance = target_shapes.like(variance, mean, "a variance for each mean")
+    variance = arrays.checked_variance(xp, variance, above_zero=True)
     return xp, targets, mean, variance
 
 
-def check_numbers(xp: Namespace, values: Tensor, owner: str) -> None:
+def check_numbers(xp: Namespace, values: Tensor) -> None:
     """Raises if an array holds NaN, which no comparison would show."""
     if xp is np and np.isnan(values).any():
-        raise ValueError(
-            f"{owner}: targets and predictions must be numbers. Leave out rows "
+        raise Refusal(
+            "targets and predictions must be numbers. Leave out rows "
             "without a target. Received: NaN"
         )
 
 
 def interval(
-    targets: ArrayLike, lower: ArrayLike, upper: ArrayLike, owner: str
+    targets: ArrayLike, lower: ArrayLike, upper: ArrayLike
 ) -> tuple[Namespace, Tensor, Tensor, Tensor]:
     xp, lower, upper = arrays.floats(lower, upper)
-    targets = target_shapes.like(
-        targets, lower, "targets, a number each", owner
-    )
-    upper = target_shapes.like(upper, lower, "an upper end for each", owner)
+    targets = target_shapes.like(targets, lower, "targets, a number each")
+    upper = target_shapes.like(upper, lower, "an upper end for each")
     if xp is np and not (lower <= upper).all():
-        raise ValueError(
-            f"{owner}: the lower end of an interval must not be above the "
+        raise Refusal(
+            f"the lower end of an interval must not be above the "
             "upper one. Received: an interval from "
             f"{lower[~(lower <= upper)][0]:.6g} to "
             f"{upper[~(lower <= upper)][0]:.6g}"
         )
-    check_numbers(xp, targets, owner)
+    check_numbers(xp, targets)
     return xp, targets, lower, upper
 
 
@@ -102,22 +98,21 @@ def reduced(
     values: Tensor,
     sample_weight: ArrayLike,
     reduction: str | None,
-    owner: str,
 ) -> Tensor:
     if reduction is None:
         if sample_weight is not None:
-            raise ValueError(
-                f"{owner}: a `sample_weight` weighs a mean. Leave it out, or "
+            raise Refusal(
+                "a `sample_weight` weighs a mean. Leave it out, or "
                 "pass `reduction='mean'`. Received: reduction=None"
             )
         return values
     if reduction != "mean":
-        raise ValueError(
-            f"{owner}: argument `reduction` must be 'mean' or None. Received: "
+        raise Refusal(
+            f"argument `reduction` must be 'mean' or None. Received: "
             f"reduction={reduction!r}"
         )
-    weight = arrays.weight_like(xp, sample_weight, values, owner)
+    weight = arrays.weight_like(xp, sample_weight, values)
     # An impossible target of no weight: 0 times infinity would be NaN.
     values = xp.where((weight == 0.0) & xp.isinf(values), 0.0, values)
     total = xp.sum(weight * values)
-    return arrays.weighted(xp, total, xp.sum(weight), owner)
+    return arrays.weighted(xp, total, xp.sum(weight))

@@ -7,12 +7,14 @@ import numpy as np
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import target_shapes
+from kerasdrop._refusals import blame
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Tensor
 from kerasdrop.calibration import inputs
 from kerasdrop.calibration.binning import Reliability
 
 
+@blame("gaussian_interval")
 def gaussian_interval(
     mean: Tensor, variance: Tensor, level: float = 0.9
 ) -> tuple[Tensor, Tensor]:
@@ -33,15 +35,14 @@ def gaussian_interval(
     owner = "gaussian_interval"
     _checks.between_0_and_1(level, owner, "level")
     xp, mean, variance = arrays.floats(mean, variance)
-    variance = target_shapes.like(
-        variance, mean, "a variance for each mean", owner
-    )
-    variance = arrays.checked_variance(xp, variance, owner)
+    variance = target_shapes.like(variance, mean, "a variance for each mean")
+    variance = arrays.checked_variance(xp, variance)
     z = statistics.NormalDist().inv_cdf(0.5 + 0.5 * level)
     half = z * xp.sqrt(variance)
     return mean - half, mean + half
 
 
+@blame("interval_coverage")
 def interval_coverage(
     targets: ArrayLike,
     lower: ArrayLike,
@@ -68,16 +69,16 @@ def interval_coverage(
         ValueError: If in an array a lower end is above its upper one, or a
             target is NaN; if the shapes do not agree.
     """
-    owner = "interval_coverage"
-    xp, targets, lower, upper = inputs.interval(targets, lower, upper, owner)
+    xp, targets, lower, upper = inputs.interval(targets, lower, upper)
     inside = (lower <= targets) & (targets <= upper)
     each = arrays.like(xp, inside, targets)
     # In a tensor: a NaN lies nowhere, and would count as missed.
     legal = (lower <= upper) & (targets == targets)
     each = xp.where(legal, each, float("nan"))
-    return inputs.reduced(xp, each, sample_weight, reduction, owner)
+    return inputs.reduced(xp, each, sample_weight, reduction)
 
 
+@blame("interval_score")
 def interval_score(
     targets: ArrayLike,
     lower: ArrayLike,
@@ -104,12 +105,13 @@ def interval_score(
     """
     owner = "interval_score"
     _checks.between_0_and_1(level, owner, "level")
-    xp, targets, lower, upper = inputs.interval(targets, lower, upper, owner)
+    xp, targets, lower, upper = inputs.interval(targets, lower, upper)
     missed = xp.maximum(lower - targets, 0.0) + xp.maximum(targets - upper, 0.0)
     each = upper - lower + 2.0 / (1.0 - level) * missed
-    return inputs.reduced(xp, each, sample_weight, reduction, owner)
+    return inputs.reduced(xp, each, sample_weight, reduction)
 
 
+@blame("gaussian_reliability")
 def gaussian_reliability(
     targets: ArrayLike, mean: Tensor, variance: Tensor, num_levels: int = 99
 ) -> Reliability:
@@ -132,15 +134,15 @@ def gaussian_reliability(
     """
     owner = "gaussian_reliability"
     _checks.positive_integer(num_levels, owner, "num_levels")
-    xp, targets, mean, variance = inputs.normal(targets, mean, variance, owner)
+    xp, targets, mean, variance = inputs.normal(targets, mean, variance)
     # A target lies in the intervals from this level on.
     distance = xp.abs(targets - mean) / xp.sqrt(variance)
-    inputs.check_numbers(xp, distance, owner)
+    inputs.check_numbers(xp, distance)
     needed = xp.reshape(2.0 * arrays.normal_cdf(xp, distance) - 1.0, (-1, 1))
     levels = np.arange(1, num_levels + 1) / (num_levels + 1)
     _, levels, needed = arrays.floats(levels, needed)
     inside = arrays.like(xp, needed <= levels, needed)
     inside = xp.where(needed == needed, inside, float("nan"))
     rows = xp.sum(xp.ones_like(needed))
-    observed = arrays.weighted(xp, xp.sum(inside, axis=0), rows, owner)
+    observed = arrays.weighted(xp, xp.sum(inside, axis=0), rows)
     return Reliability(rows * xp.ones_like(levels), levels, observed)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from kerasdrop import _checks
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import blame
 from kerasdrop._types import Array
 from kerasdrop._types import Tensor
 from kerasdrop.calibration import predictions
@@ -43,6 +45,7 @@ class OODDetection(NamedTuple):
     fpr_interval: tuple[float, ...] | None
 
 
+@blame("ood_detection")
 def ood_detection(
     usual: Array,
     shifted: Array,
@@ -96,13 +99,13 @@ def ood_detection(
     _checks.between_0_and_1(level, owner, "level")
     if interval is not None:
         _checks.choice(interval, ("delong", "bootstrap"), owner, "interval")
-    usual = _set(usual, "usual", owner)
-    shifted = _set(shifted, "shifted", owner)
+    usual = _set(usual, "usual")
+    shifted = _set(shifted, "shifted")
     counts = _counts(usual, shifted)
     auroc, aupr, fpr = (float(each[0]) for each in _areas(*counts, rate))
     intervals: list[tuple[float, ...] | None] = [None] * 3
     if interval == "delong":
-        intervals[0] = _delong(usual, shifted, counts, auroc, level, owner)
+        intervals[0] = _delong(usual, shifted, counts, auroc, level)
     if interval == "bootstrap":
         _checks.positive_integer(num_resamples, owner, "num_resamples")
         seed = _checks.step(seed, owner, "seed")
@@ -112,14 +115,14 @@ def ood_detection(
     return OODDetection(auroc, aupr, fpr, *intervals)
 
 
-def _set(values: Tensor, name: str, owner: str) -> Array:
+def _set(values: Tensor, name: str) -> Array:
     values = np.asarray(predictions.as_numpy(values), "float64")
     if values.ndim != 1 or not len(values) or np.isnan(values).any():
         received = f"{name} of shape {values.shape}"
         if np.isnan(values).any():
             received += " with NaN"
-        raise ValueError(
-            f"{owner}: argument `{name}` must have a number for each row, "
+        raise Refusal(
+            f"argument `{name}` must have a number for each row, "
             f"`(rows,)`. Received: {received}"
         )
     return values
@@ -159,12 +162,11 @@ def _delong(
     counts: tuple[Array, ...],
     auroc: float,
     level: float,
-    owner: str,
 ) -> tuple[float, float]:
     """The normal interval of the area, from its variance over rows."""
     if min(len(usual), len(shifted)) < 2:
-        raise ValueError(
-            f"{owner}: an interval by DeLong needs two rows of each set. Pass "
+        raise Refusal(
+            f"an interval by DeLong needs two rows of each set. Pass "
             f"`interval=None`. Received: {len(usual)} usual and {len(shifted)} "
             "shifted rows"
         )

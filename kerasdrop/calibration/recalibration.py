@@ -7,6 +7,7 @@ import numpy as np
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import target_shapes
+from kerasdrop._refusals import blame
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Config
 from kerasdrop._types import Given
@@ -51,10 +52,12 @@ class QuantileRecalibration(Calibrator):
     https://arxiv.org/abs/1807.00263), algorithm 1.
     """
 
+    @blame("QuantileRecalibration")
     def __init__(self, residuals: ArrayLike) -> None:
-        column = finite_column(residuals, "QuantileRecalibration", "residuals")
+        column = finite_column(residuals, "residuals")
         self.residuals = np.sort(column)
 
+    @blame("QuantileRecalibration")
     def __call__(
         self,
         prediction: Given,
@@ -62,18 +65,16 @@ class QuantileRecalibration(Calibrator):
         quantiles: ArrayLike = (0.05, 0.95),
     ) -> Tensor:
         owner = "QuantileRecalibration"
-        mean, variance = predictions.moments(prediction, variance, owner)
+        mean, variance = predictions.moments(prediction, variance)
         xp, mean, variance = arrays.floats(mean, variance)
         if not len(mean.shape):
             raise ValueError(
                 f"{owner}: a mean is `(rows, ...)`. Received: a single number"
             )
         variance = target_shapes.like(
-            variance, mean, "a variance for each mean", owner
+            variance, mean, "a variance for each mean"
         )
-        std = xp.sqrt(
-            arrays.checked_variance(xp, variance, owner, above_zero=True)
-        )
+        std = xp.sqrt(arrays.checked_variance(xp, variance, above_zero=True))
         quantiles = _checks.sequence(quantiles, owner, "quantiles")
         return xp.stack(
             [mean + std * self._residual_of(each) for each in quantiles],
@@ -105,6 +106,7 @@ class QuantileRecalibration(Calibrator):
         return f"QuantileRecalibration({len(self.residuals)} rows)"
 
 
+@blame("fit_quantiles")
 def fit_quantiles(
     targets: ArrayLike, prediction: Given, variance: Tensor | None = None
 ) -> QuantileRecalibration:
@@ -138,13 +140,12 @@ def fit_quantiles(
     Reference: [Kuleshov, Fenner & Ermon, 2018](
     https://arxiv.org/abs/1807.00263), algorithm 1.
     """
-    owner = "fit_quantiles"
     mean, variance = map(
-        predictions.as_numpy, predictions.moments(prediction, variance, owner)
+        predictions.as_numpy, predictions.moments(prediction, variance)
     )
-    targets = predictions.finite_targets(targets, owner)
-    _, targets, mean, variance = inputs.normal(targets, mean, variance, owner)
+    targets = predictions.finite_targets(targets)
+    _, targets, mean, variance = inputs.normal(targets, mean, variance)
     residuals = (targets - mean) / np.sqrt(variance)
-    residuals = predictions.column(np, residuals, owner)
-    predictions.check_finite(residuals, "residuals over deviations", owner)
+    residuals = predictions.column(np, residuals)
+    predictions.check_finite(residuals, "residuals over deviations")
     return QuantileRecalibration(residuals)

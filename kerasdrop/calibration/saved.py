@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from kerasdrop._refusals import Refusal
 from kerasdrop._types import Array
 from kerasdrop._types import Config
 from kerasdrop._types import Given
@@ -108,15 +109,15 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant}, which is not a finite number")
 
 
-def finite_column(values: Tensor, owner: str, name: str) -> Array:
+def finite_column(values: Tensor, name: str) -> Array:
     """A float64 array `(rows,)` of finite numbers, or an error."""
     try:
         column = np.asarray(values, "float64")
     except (TypeError, ValueError):
         column = np.empty((0, 0))
     if column.ndim != 1 or not len(column) or not np.isfinite(column).all():
-        raise ValueError(
-            f"{owner}: argument `{name}` must be finite numbers, one for each "
+        raise Refusal(
+            f"argument `{name}` must be finite numbers, one for each "
             f"row that was calibrated on. Received: {name}={values!r:.80}"
         )
     return column

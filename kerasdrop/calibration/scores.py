@@ -9,11 +9,13 @@ from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import likelihood
 from kerasdrop._formulas import target_shapes
+from kerasdrop._refusals import blame
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Tensor
 from kerasdrop.calibration import inputs
 
 
+@blame("negative_log_likelihood")
 def negative_log_likelihood(
     targets: ArrayLike,
     probabilities: ArrayLike,
@@ -37,15 +39,12 @@ def negative_log_likelihood(
     Raises:
         ValueError: If the arrays do not hold probabilities and classes.
     """
-    owner = "negative_log_likelihood"
-    xp, p, one_hot = inputs.labelled(targets, probabilities, owner)
+    xp, p, one_hot = inputs.labelled(targets, probabilities)
     each = -likelihood.of_classes(p, one_hot)
-    return inputs.reduced(xp, each, sample_weight, reduction, owner)
+    return inputs.reduced(xp, each, sample_weight, reduction)
 
 
-def log_loss_of_logits(
-    targets: ArrayLike, logits: Tensor, owner: str
-) -> Tensor:
+def log_loss_of_logits(targets: ArrayLike, logits: Tensor) -> Tensor:
     """`negative_log_likelihood` of each row, from the logits themselves.
 
     No probability is too small for it.
@@ -53,14 +52,14 @@ def log_loss_of_logits(
     Args:
         targets: As there.
         logits: Tensor `(rows, ..., classes)`.
-        owner: Who is to blame in a message.
     """
     # Only which row holds legal targets is asked of the probabilities.
-    one_hot = inputs.one_hot(targets, logits, owner)
+    one_hot = inputs.one_hot(targets, logits)
     loss = -likelihood.log_of_logits(logits, one_hot)
     return ops.where(ops.isnan(one_hot[..., 0]), float("nan"), loss)
 
 
+@blame("brier_score")
 def brier_score(
     targets: ArrayLike,
     probabilities: ArrayLike,
@@ -87,11 +86,12 @@ def brier_score(
     Reference: [Brier, 1950](https://doi.org/10.1175/1520-0493(1950)078%3C0001:
     VOFEIT%3E2.0.CO;2), equation 2.
     """
-    xp, p, one_hot = inputs.labelled(targets, probabilities, "brier_score")
+    xp, p, one_hot = inputs.labelled(targets, probabilities)
     each = xp.sum(xp.square(p - one_hot), axis=-1)
-    return inputs.reduced(xp, each, sample_weight, reduction, "brier_score")
+    return inputs.reduced(xp, each, sample_weight, reduction)
 
 
+@blame("gaussian_negative_log_likelihood")
 def gaussian_negative_log_likelihood(
     targets: ArrayLike,
     mean: Tensor,
@@ -118,14 +118,13 @@ def gaussian_negative_log_likelihood(
         ValueError: If a variance in an array is not above 0; if the shapes
             do not agree.
     """
-    owner = "gaussian_negative_log_likelihood"
-    xp, targets, mean, variance = inputs.normal(targets, mean, variance, owner)
+    xp, targets, mean, variance = inputs.normal(targets, mean, variance)
     each = -likelihood.of_normal(mean, xp.log(variance), targets)
-    return inputs.reduced(xp, each, sample_weight, reduction, owner)
+    return inputs.reduced(xp, each, sample_weight, reduction)
 
 
 def log_loss_of_normal(
-    targets: ArrayLike, mean: Tensor, log_variance: Tensor, owner: str
+    targets: ArrayLike, mean: Tensor, log_variance: Tensor
 ) -> Tensor:
     """`gaussian_negative_log_likelihood` of each number.
 
@@ -134,12 +133,12 @@ def log_loss_of_normal(
     Args:
         targets, mean: As there.
         log_variance: As the mean.
-        owner: Who is to blame in a message.
     """
-    targets = target_shapes.like(targets, mean, "targets, a number each", owner)
+    targets = target_shapes.like(targets, mean, "targets, a number each")
     return -likelihood.of_normal(mean, log_variance, targets)
 
 
+@blame("gaussian_crps")
 def gaussian_crps(
     targets: ArrayLike,
     mean: Tensor,
@@ -164,9 +163,7 @@ def gaussian_crps(
     Reference: [Gneiting & Raftery, 2007](
     https://doi.org/10.1198/016214506000001437), section 4.2.
     """
-    xp, targets, mean, variance = inputs.normal(
-        targets, mean, variance, "gaussian_crps"
-    )
+    xp, targets, mean, variance = inputs.normal(targets, mean, variance)
     std = xp.sqrt(variance)
     z = (targets - mean) / std
     density = xp.exp(-0.5 * xp.square(z)) / math.sqrt(2.0 * math.pi)
@@ -175,9 +172,10 @@ def gaussian_crps(
         + 2.0 * density
         - 1.0 / math.sqrt(math.pi)
     )
-    return inputs.reduced(xp, each, sample_weight, reduction, "gaussian_crps")
+    return inputs.reduced(xp, each, sample_weight, reduction)
 
 
+@blame("sample_crps")
 def sample_crps(
     targets: ArrayLike,
     samples: ArrayLike,
@@ -209,7 +207,7 @@ def sample_crps(
     https://doi.org/10.1198/016214506000001437), equation 21.
     """
     xp, samples = arrays.floats(samples)
-    _checks.axis(axis, len(samples.shape), "sample_crps")
+    _checks.axis(axis, len(samples.shape))
     samples = xp.moveaxis(samples, axis, -1)
     count = samples.shape[-1]
     if count == 0:
@@ -221,7 +219,6 @@ def sample_crps(
         targets,
         samples[..., 0],
         "targets, a number each",
-        "sample_crps",
     )
     # Relative to the target: what is far from 0 would lose its digits.
     samples = samples - xp.expand_dims(targets, -1)
@@ -231,4 +228,4 @@ def sample_crps(
     _, sides, samples = arrays.floats(sides, samples)
     spread = xp.sum(xp.sort(samples, axis=-1) * sides, axis=-1)
     each = distance - spread
-    return inputs.reduced(xp, each, sample_weight, reduction, "sample_crps")
+    return inputs.reduced(xp, each, sample_weight, reduction)

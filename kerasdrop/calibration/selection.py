@@ -6,6 +6,7 @@ import numpy as np
 
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import target_shapes
+from kerasdrop._refusals import blame
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Tensor
 
@@ -22,6 +23,7 @@ class RiskCoverage(NamedTuple):
     risk: Tensor
 
 
+@blame("risk_coverage")
 def risk_coverage(errors: ArrayLike, uncertainty: ArrayLike) -> RiskCoverage:
     """The mean error of the rows that remain when the least sure are refused.
 
@@ -50,9 +52,8 @@ def risk_coverage(errors: ArrayLike, uncertainty: ArrayLike) -> RiskCoverage:
             "each row, `(rows,)`. Received: uncertainty of shape "
             f"{tuple(uncertainty.shape)}"
         )
-    owner = "risk_coverage"
     errors = target_shapes.like(
-        errors, uncertainty, "an error for each uncertainty", owner
+        errors, uncertainty, "an error for each uncertainty"
     )
     if xp is np and not (np.isfinite(errors) & ~np.isnan(uncertainty)).all():
         raise ValueError(

@@ -8,6 +8,7 @@ from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import likelihood
+from kerasdrop._refusals import blame
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Config
 from kerasdrop._types import Tensor
@@ -54,11 +55,10 @@ class TemperatureScaling(Calibrator):
             temperature, "TemperatureScaling", "temperature"
         )
 
+    @blame("TemperatureScaling")
     def __call__(self, probabilities: ArrayLike) -> Tensor:
-        probabilities = predictions.probabilities(
-            probabilities, "TemperatureScaling"
-        )
-        xp, p = categorical.checked(probabilities, "TemperatureScaling")
+        probabilities = predictions.probabilities(probabilities)
+        xp, p = categorical.checked(probabilities)
         # Relative to the largest, so that not all of them become 0.
         largest = xp.max(p, axis=-1, keepdims=True)
         powers = (xp.maximum(p, 0.0) / largest) ** (1.0 / self.temperature)
@@ -74,6 +74,7 @@ class TemperatureScaling(Calibrator):
         return f"TemperatureScaling(temperature={self.temperature:.6g})"
 
 
+@blame("fit_temperature")
 def fit_temperature(
     targets: ArrayLike,
     probabilities: ArrayLike,
@@ -101,10 +102,10 @@ def fit_temperature(
     """
     owner = "fit_temperature"
     probabilities = predictions.as_numpy(
-        predictions.probabilities(probabilities, owner)
+        predictions.probabilities(probabilities)
     )
-    _, p, one_hot = inputs.labelled(targets, probabilities, owner)
-    weight = arrays.weight_like(np, sample_weight, p[..., 0], owner)
+    _, p, one_hot = inputs.labelled(targets, probabilities)
+    weight = arrays.weight_like(np, sample_weight, p[..., 0])
     if (likelihood.of_classes(p, one_hot)[weight > 0.0] == -math.inf).any():
         raise ValueError(
             f"{owner}: a target has probability 0, and keeps it at every "

@@ -4,6 +4,7 @@ import numpy as np
 
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
+from kerasdrop._refusals import blame
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Config
 from kerasdrop._types import Given
@@ -43,10 +44,10 @@ class VarianceScaling(Calibrator):
     def __init__(self, scale: float) -> None:
         self.scale = _checks.positive_number(scale, "VarianceScaling", "scale")
 
+    @blame("VarianceScaling")
     def __call__(self, variance: Tensor) -> Tensor:
-        owner = "VarianceScaling"
-        xp, variance = arrays.floats(predictions.spread(variance, owner))
-        return self.scale * arrays.checked_variance(xp, variance, owner)
+        xp, variance = arrays.floats(predictions.spread(variance))
+        return self.scale * arrays.checked_variance(xp, variance)
 
     def get_config(self) -> Config:
         """The arguments of the constructor: a dict that JSON can hold."""
@@ -56,6 +57,7 @@ class VarianceScaling(Calibrator):
         return f"VarianceScaling(scale={self.scale:.6g})"
 
 
+@blame("fit_variance_scale")
 def fit_variance_scale(
     targets: ArrayLike,
     prediction: Given,
@@ -90,18 +92,18 @@ def fit_variance_scale(
     """
     owner = "fit_variance_scale"
     mean, variance = map(
-        predictions.as_numpy, predictions.moments(prediction, variance, owner)
+        predictions.as_numpy, predictions.moments(prediction, variance)
     )
-    targets = predictions.finite_targets(targets, owner)
-    _, targets, mean, variance = inputs.normal(targets, mean, variance, owner)
-    predictions.check_finite(mean, "means", owner)
-    predictions.check_finite(variance, "variances", owner)
+    targets = predictions.finite_targets(targets)
+    _, targets, mean, variance = inputs.normal(targets, mean, variance)
+    predictions.check_finite(mean, "means")
+    predictions.check_finite(variance, "variances")
     squared = np.square(targets - mean) / variance
     weight = arrays.weight_like(
-        np, predictions.as_numpy(sample_weight), squared, owner
+        np, predictions.as_numpy(sample_weight), squared
     )
     total = np.sum(weight * squared)
-    scale = arrays.weighted(np, total, np.sum(weight), owner)
+    scale = arrays.weighted(np, total, np.sum(weight))
     if not 0.0 < scale < np.inf:
         raise ValueError(
             f"{owner}: there is no best factor, since the mean of the squared "

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from kerasdrop import _checks
+from kerasdrop._refusals import Refusal
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 
@@ -61,14 +62,14 @@ PLANS = {
 }
 
 
-def check(plan: str, owner: str) -> str:
+def check(plan: str) -> str:
     """Returns the name of a plan, or raises."""
     if not isinstance(plan, str) or plan not in PLANS:
         meanings = "; ".join(
             f"{one.name}: {one.meaning}" for one in PLANS.values()
         )
-        raise ValueError(
-            f"{owner}: argument `plan` must be one of {', '.join(PLANS)} "
+        raise Refusal(
+            f"argument `plan` must be one of {', '.join(PLANS)} "
             f"({meanings}). Received: plan={plan!r}"
         )
     return plan
@@ -88,8 +89,8 @@ def num_samples(value: Given, tolerance: float | None, owner: str) -> int:
     if tolerance is None:
         return value
     if value % SET_SIZE or value < FEWEST_SAMPLES:
-        raise ValueError(
-            f"{owner}: with a `tolerance`, `num_samples` is the most that is "
+        raise Refusal(
+            "with a `tolerance`, `num_samples` is the most that is "
             f"drawn, a multiple of {SET_SIZE} and at least {FEWEST_SAMPLES}, "
             "of which no row takes fewer. Leave it out for "
             f"{MOST_SAMPLES}. Received: num_samples={value}"

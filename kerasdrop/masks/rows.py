@@ -7,6 +7,7 @@ from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop import _checks
+from kerasdrop._refusals import blame
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 
@@ -136,7 +137,8 @@ def _checked_first_row(value: Given) -> Tensor:
 
 def _checked_rows(value: Given) -> Tensor:
     if not ops.is_tensor(value):
-        return ops.convert_to_tensor(_checks.rows(value, "row_scope"))
+        with blame("row_scope"):
+            return ops.convert_to_tensor(_checks.rows(value))
     _check_tensor(value, "rows", 1)
     return ops.cast(value, "int32")
 

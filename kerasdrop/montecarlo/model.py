@@ -207,7 +207,8 @@ class MonteCarlo(keras.Model):
         # The model casts its inputs itself, by its own dtype policy.
         super().__init__(autocast=False, **kwargs)
         owner = self._owner
-        preconditions.check_model(model, owner, vectorized)
+        with blame(owner):
+            preconditions.check_model(model, vectorized)
         self._settings = Settings.checked(
             model,
             owner,
@@ -235,7 +236,8 @@ class MonteCarlo(keras.Model):
             owner,
         )
         self.built = True
-        preconditions.check_draws(model, self.plan, owner)
+        with blame(owner):
+            preconditions.check_draws(model, self.plan)
         preconditions.warn_of_unknown(model, owner)
 
     @property
@@ -452,7 +454,8 @@ class MonteCarlo(keras.Model):
             statistics, _ = self._predict(data, verbose, callbacks)
         mean = statistics["mean"]
         if y is None:
-            y, sample_weight = data.joined_targets()
+            with blame(self._owner):
+                y, sample_weight = data.joined_targets()
         if y is None:
             raise ValueError(
                 "MonteCarlo: `evaluate` needs targets: pass `y`, or batches "
@@ -477,7 +480,7 @@ class MonteCarlo(keras.Model):
 
     def _batches(self, x, batch_size, first_row, rows=None, y=None, steps=None):
         owner = self._owner
-        preconditions.check_draws(self.model, self.plan, owner)
+        preconditions.check_draws(self.model, self.plan)
         batch_size = _checks.positive_integer(batch_size, owner, "batch_size")
         first_row = _checks.step(first_row, owner, "first_row")
         if steps is not None:
@@ -487,7 +490,6 @@ class MonteCarlo(keras.Model):
             batch_size,
             self._engine.most_rows,
             first_row,
-            owner,
             rows,
             y,
             steps,
@@ -601,7 +603,8 @@ class MonteCarlo(keras.Model):
         raise ValueError(_NOT_TRAINED)
 
     def get_config(self):
-        preconditions.check_saveable(self.model, self._owner)
+        with blame(self._owner):
+            preconditions.check_saveable(self.model)
         return {
             **super().get_config(),
             "model": keras.saving.serialize_keras_object(self.model),

@@ -96,7 +96,8 @@ def mc_predict(
     verbose = _checks.verbosity(verbose, _OWNER)
     verify = _checks.flag(verify, _OWNER, "verify")
     with model_tree.surveyed(model):
-        preconditions.check_model(model, _OWNER, vectorized)
+        with blame(_OWNER):
+            preconditions.check_model(model, vectorized)
         settings = Settings.checked(
             model,
             _OWNER,
@@ -123,7 +124,7 @@ def mc_predict(
             data = predictive._batches(x, batch_size, first_row, rows, y, steps)
             if samples_out is not None:
                 samples_out = SamplesOut(
-                    samples_out, data.num_rows, predictive.num_samples, _OWNER
+                    samples_out, data.num_rows, predictive.num_samples
                 )
             statistics, num_drawn = predictive._predict(
                 data,

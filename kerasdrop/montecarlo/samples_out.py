@@ -3,6 +3,8 @@
 import numpy as np
 from keras import tree
 
+from kerasdrop._refusals import Refusal
+
 
 class SamplesOut:
     """Writes the samples of batches, and takes them out of the statistics.
@@ -12,12 +14,10 @@ class SamplesOut:
             structure of them, as the model's outputs.
         num_rows: Integer, the rows to come, or None where the data do not tell.
         num_samples: Integer, the samples of each row.
-        owner: Who is to blame in a message.
     """
 
-    def __init__(self, arrays, num_rows, num_samples, owner):
+    def __init__(self, arrays, num_rows, num_samples):
         self._arrays = tree.flatten(arrays)
-        self._owner = owner
         for array in self._arrays:
             self._check(array, num_rows, num_samples)
 
@@ -41,8 +41,8 @@ class SamplesOut:
             )
 
     def _refuse(self, wanted, received):
-        raise ValueError(
-            f"{self._owner}: argument `samples_out` must be an array that "
+        raise Refusal(
+            "argument `samples_out` must be an array that "
             "takes slices, e.g. `numpy.memmap`, or one for each output, with "
             f"{wanted}. Received: {received}"
         )

@@ -58,10 +58,6 @@ class Settings:
             name: _checks.flag(given[name], owner, name)
             for name in ("keep_samples", "vectorized")
         }
-        of["num_samples"] = plans.num_samples(
-            given["num_samples"], given["tolerance"], owner
-        )
-        of["plan"] = plans.check(given["plan"], owner)
         of["quantiles"] = quantiles_.check(given["quantiles"], owner)
         for name in ("tolerance", "noise_variance"):
             if given[name] is not None:
@@ -71,6 +67,10 @@ class Settings:
                 given["memory_limit"], owner, "memory_limit"
             )
         with blame(owner):
+            of["num_samples"] = plans.num_samples(
+                given["num_samples"], given["tolerance"], owner
+            )
+            of["plan"] = plans.check(given["plan"])
             of["kind"] = choosing.check(given["kind"], model, owner)
             settings = cls(**of)
             settings._check_together()

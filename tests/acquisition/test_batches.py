@@ -114,7 +114,7 @@ def test_the_estimate_is_that_of_the_labels(size):
     # What a ninth row adds to the first, by all configurations and by draws.
     generator = np.random.default_rng(8)
     pool = generator.dirichlet(np.full(3, 0.3), (9, 7))
-    labels = batches._Labels(pool, 1, 2**28, 3, "")
+    labels = batches._Labels(pool, 1, 2**28, 3)
     labels._most = 20_000
     for row in range(size):
         labels._rows.append(row)

@@ -10,6 +10,7 @@ from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop import _checks
+from kerasdrop._refusals import Refusal
 
 
 class RowsOf(NamedTuple):
@@ -51,7 +52,6 @@ class Batches:
         y: None, or targets: an array or a structure of arrays. True: those
             that come with the batches of an iterable.
         steps: None, or an integer, the batches to take.
-        owner: Who is to blame in a message.
         fills: Whether batches are filled up.
 
     Attributes:
@@ -67,41 +67,39 @@ class Batches:
         batch_size,
         most_rows,
         first_row,
-        owner,
         rows=None,
         y=None,
         steps=None,
         fills=True,
     ):
-        _check_processes(owner)
-        self._owner = owner
+        _check_processes()
         self._fills = fills
         self.num_rows = None
         self.targets = []
         self._first_row = first_row
-        self._rows = None if rows is None else _checks.rows(rows, owner)
+        self._rows = None if rows is None else _checks.rows(rows)
         self._takes_targets = y is True
         if is_iterable_of_batches(x):
             if self._rows is not None or not (y is None or y is True):
-                raise ValueError(
-                    f"{owner}: `rows` and `y` go with `x` as arrays; "
+                raise Refusal(
+                    "`rows` and `y` go with `x` as arrays; "
                     "`y=True` takes the targets that come with the batches. "
                     f"Received: x of type {type(x).__name__}, which hands out "
                     "batches"
                 )
-            self.num_batches = _num_batches(x, steps, owner)
+            self.num_batches = _num_batches(x, steps)
             self._parts = self._inputs_of(x, most_rows, steps)
         else:
             if y is True:
-                raise ValueError(
-                    f"{owner}: `y=True` takes the targets that come with "
+                raise Refusal(
+                    "`y=True` takes the targets that come with "
                     "batches. Pass the targets themselves. Received: x of "
                     f"type {type(x).__name__}, which has none"
                 )
-            arrays = _arrays(x, owner, "x")
-            y = [] if y is None else tree.flatten(_arrays(y, owner, "y"))
+            arrays = _arrays(x, "x")
+            y = [] if y is None else tree.flatten(_arrays(y, "y"))
             given = [] if self._rows is None else [self._rows]
-            num_rows = _num_rows([arrays, y, given], owner)
+            num_rows = _num_rows([arrays, y, given])
             if steps is not None:
                 num_rows = min(num_rows, steps * batch_size)
             size = min(batch_size, num_rows)
@@ -115,15 +113,15 @@ class Batches:
         """Yields a `RowsOf` and how many rows of it are not filling."""
         start, size = 0, None
         for inputs, targets in self._parts:
-            valid = _num_rows(inputs, self._owner)
+            valid = _num_rows(inputs)
             size = self._size(max(size or 0, valid) if self._fills else valid)
             chosen = np.minimum(np.arange(size), valid - 1)
             places = self._places(start + chosen)
             yield _chosen(RowsOf(inputs, places, targets), chosen), valid
             start += valid
         if size is None:
-            raise ValueError(
-                f"{self._owner}: `x` must have at least one row. Received: "
+            raise Refusal(
+                "`x` must have at least one row. Received: "
                 "data without a batch (an iterator that was used up?)"
             )
 
@@ -131,8 +129,8 @@ class Batches:
         size = divisible(num_rows)
         if size == num_rows or self._fills:
             return size
-        raise ValueError(
-            f"{self._owner}: with `vectorized=False` a batch is not filled up, "
+        raise Refusal(
+            "with `vectorized=False` a batch is not filled up, "
             "and under this `keras.distribution` its rows must divide over "
             f"the devices. Choose a `batch_size` that makes batches of a "
             f"multiple of {divisible(1)} rows. Received: a batch of "
@@ -146,7 +144,7 @@ class Batches:
             if not parts or parts[0] is None
             else tree.map_structure(
                 lambda *part: np.concatenate(part),
-                *(_arrays(part, self._owner, "y") for part in parts),
+                *(_arrays(part, "y") for part in parts),
             )
             for parts in zip(*self.targets)
         ) or (None, None)
@@ -156,8 +154,8 @@ class Batches:
             return self._rows[positions]
         places = self._first_row + positions
         if places[-1] >= _checks.NO_ROW_BEYOND:
-            raise ValueError(
-                f"{self._owner}: rows are numbered below 2**31. Received: "
+            raise Refusal(
+                "rows are numbered below 2**31. Received: "
                 f"first_row={self._first_row}, and a row {places[-1]}"
             )
         return places.astype("int32")
@@ -173,9 +171,9 @@ class Batches:
         for batch in itertools.islice(batches, steps):
             inputs, *others = keras.utils.unpack_x_y_sample_weight(batch)
             self.targets.append(others)
-            arrays = _arrays(inputs, self._owner, "x")
+            arrays = _arrays(inputs, "x")
             targets = self._targets_of(others[0])
-            num_rows = _num_rows([arrays, targets or []], self._owner)
+            num_rows = _num_rows([arrays, targets or []])
             data = RowsOf(arrays, None, targets)
             size = most_rows(data, num_rows) or num_rows
             if size < num_rows:
@@ -186,15 +184,15 @@ class Batches:
         if not self._takes_targets:
             return None
         if y is None:
-            raise ValueError(
-                f"{self._owner}: with `y=True` each batch must bring its "
+            raise Refusal(
+                "with `y=True` each batch must bring its "
                 "targets: `(x, y)` or `(x, y, sample_weight)`. Received: a "
                 "batch without targets"
             )
-        return tree.flatten(_arrays(y, self._owner, "y"))
+        return tree.flatten(_arrays(y, "y"))
 
 
-def _num_batches(x, steps, owner):
+def _num_batches(x, steps):
     """How many batches an iterable hands out; None where it does not tell."""
     is_endless = False
     if isinstance(x, keras.utils.PyDataset):
@@ -205,8 +203,8 @@ def _num_batches(x, steps, owner):
         if hasattr(x, "cardinality"):  # of a `tf.data.Dataset`
             is_endless = int(x.cardinality()) == -1
     if steps is None and is_endless:
-        raise ValueError(
-            f"{owner}: `x` has no end. Say how many batches to take: "
+        raise Refusal(
+            "`x` has no end. Say how many batches to take: "
             f"`steps=...`. Received: x of type {type(x).__name__}, steps=None"
         )
     if steps is None or size is None:
@@ -255,13 +253,13 @@ def _distributed(array):
     return keras.distribution.distribute_tensor(tensor, layout)
 
 
-def _check_processes(owner):
+def _check_processes():
     """Each process of a mesh has but a part of each array."""
     distribution = keras.distribution.distribution()
     if distribution is None or _backend.is_local(distribution.device_mesh):
         return
-    raise ValueError(
-        f"{owner}: the `keras.distribution` that is set here spreads arrays "
+    raise Refusal(
+        "the `keras.distribution` that is set here spreads arrays "
         "over several processes, each of which would see a part of the "
         "result. Let each process predict with a model of its own: "
         "`weights = model.get_weights()`, "
@@ -317,7 +315,7 @@ def _mapped(function, arrays):
     )
 
 
-def _arrays(x, owner, name):
+def _arrays(x, name):
     """`x` with every leaf an array, which a nested list of numbers is not.
 
     Sparse matrices of scipy stay sparse: their rows are made dense a batch at
@@ -325,19 +323,19 @@ def _arrays(x, owner, name):
     """
     leaves = tree.flatten(x)
     if any(isinstance(leaf, (int, float, bool, str)) for leaf in leaves):
-        raise ValueError(
-            f"{owner}: `{name}` must be an array, or a structure of arrays. "
+        raise Refusal(
+            f"`{name}` must be an array, or a structure of arrays. "
             f"Received: {type(x).__name__} of numbers. Make it an array, e.g. "
             f"`numpy.array({name})`."
         )
-    return _mapped(lambda leaf: _array(leaf, owner, name), x)
+    return _mapped(lambda leaf: _array(leaf, name), x)
 
 
-def _array(x, owner, name):
+def _array(x, name):
     if _is_sparse(x):
         return _of_float_type(x.tocsr())
     if hasattr(x, "to_numpy"):  # a series or a frame of pandas
-        return _of_float_type(_of_pandas(x, owner, name))
+        return _of_float_type(_of_pandas(x, name))
     return _of_float_type(
         ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
     )
@@ -349,7 +347,7 @@ def _of_float_type(array):
     return array
 
 
-def _of_pandas(x, owner, name):
+def _of_pandas(x, name):
     """The numbers of a frame or series, missing ones being NaN."""
     array = x.to_numpy()
     if array.dtype != object:
@@ -357,8 +355,8 @@ def _of_pandas(x, owner, name):
     try:  # columns of several types, or that may lack values
         return x.to_numpy(dtype=keras.config.floatx(), na_value=np.nan)
     except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{owner}: `{name}` must have numbers only. Encode or drop the "
+        raise Refusal(
+            f"`{name}` must have numbers only. Encode or drop the "
             f"other columns. Received: {type(x).__name__} with the types "
             f"{dict(x.dtypes) if x.ndim > 1 else x.dtype}"
         ) from error
@@ -372,7 +370,7 @@ def _dense(array):
     return array.toarray() if _is_sparse(array) else array
 
 
-def _num_rows(arrays, owner):
+def _num_rows(arrays):
     shapes = [
         tuple(array.shape)
         for array in tree.flatten(arrays)
@@ -380,8 +378,8 @@ def _num_rows(arrays, owner):
     ]
     sizes = {shape[0] if shape else 0 for shape in shapes}
     if len(sizes) != 1 or sizes == {0}:
-        raise ValueError(
-            f"{owner}: `x` must be an array of at least one row, or a "
+        raise Refusal(
+            "`x` must be an array of at least one row, or a "
             "structure of arrays with the same number of rows (and `y` and "
             "`rows`, if given, have as many). Received: arrays of the shapes "
             f"{shapes}"

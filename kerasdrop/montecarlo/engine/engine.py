@@ -57,7 +57,6 @@ class Engine:
         self._key = key
         self._settings = settings
         self._holder = holder
-        self._owner = owner
         self._made_for = None
         self._sizing = sizing.Sizing(
             model,
@@ -65,7 +64,6 @@ class Engine:
             # Rows are looked at after each set, if they may converge.
             settings.tolerance is not None,
             settings.memory_limit,
-            owner,
             self._functions,
         )
         self._traces = []  # names of functions traced in the last call

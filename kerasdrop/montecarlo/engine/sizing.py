@@ -3,6 +3,7 @@
 from keras import tree
 
 from kerasdrop._backend import peaks
+from kerasdrop._refusals import Refusal
 from kerasdrop.masks.plans import SET_SIZE
 from kerasdrop.montecarlo.engine import batches
 from kerasdrop.montecarlo.engine import chunks as chunks_
@@ -34,18 +35,16 @@ class Sizing:
         by_sets: Whether no more than a set of samples is drawn at a time.
         limit: In bytes; None for a default, which one sample of a row may
             exceed.
-        owner: Who is to blame in a message.
         functions: Function of `Chunks` that returns the compiled functions of
             a pass, by name: `whole`, `start`, `more` and `finish`; and
             `trial`, which takes how many chunks to draw behind the first.
     """
 
-    def __init__(self, model, num_samples, by_sets, limit, owner, functions):
+    def __init__(self, model, num_samples, by_sets, limit, functions):
         self._model = model
         self._num_samples = num_samples
         self._by_sets = by_sets
         self._limit = limit
-        self._owner = owner
         self._functions = functions
         self.forget()
 
@@ -94,8 +93,8 @@ class Sizing:
             return self._of(batch, rows, rows).samples
         of_one = self._bytes_per_sample(batch)
         if of_one is None and self._limit is not None:
-            raise ValueError(
-                f"{self._owner}: how much memory model '{self._model.name}' "
+            raise Refusal(
+                f"how much memory model '{self._model.name}' "
                 "needs is measured, and cannot be inside another function "
                 "that is traced. Use `predict`, or leave `memory_limit` out. "
                 f"Received: memory_limit={self._limit}"
@@ -184,8 +183,8 @@ class Sizing:
         if self._limit is None or least <= self._limit or found.samples > 1:
             return
         rows = "one row" if step == 1 else f"{step} rows"
-        raise ValueError(
-            f"{self._owner}: one sample of {rows} of model "
+        raise Refusal(
+            f"one sample of {rows} of model "
             f"'{self._model.name}' takes about {least:,} bytes. Pass a "
             "`memory_limit` of at least as much"
             f"{'' if step == 1 else ', or fewer rows'}. Received: "
@@ -228,8 +227,8 @@ class Sizing:
         if size is None:  # the backend does not tell
             of_one = self._bytes_per_sample(batch)
             if of_one is None and self._limit is not None:
-                raise ValueError(
-                    f"{self._owner}: neither the device nor model "
+                raise Refusal(
+                    "neither the device nor model "
                     f"'{self._model.name}', which is no graph of layers, tells "
                     "how much memory is needed. Leave `memory_limit` out and "
                     "choose a smaller `batch_size`. Received: "

@@ -8,6 +8,7 @@ from keras import tree
 
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import registry
+from kerasdrop._refusals import blame
 from kerasdrop._structure import keras_graph
 from kerasdrop.montecarlo.engine import batches
 from kerasdrop.montecarlo.inspection import listing
@@ -126,7 +127,8 @@ def inspect(model, x=None):
 
     >>> print(kerasdrop.inspect(model))
     """
-    preconditions.check_model(model, "inspect")
+    with blame("inspect"):
+        preconditions.check_model(model)
     prefix, refusal = _prefix(model)
     can_verify = x is not None and refusal is None
     return Inspection(
@@ -140,8 +142,9 @@ def inspect(model, x=None):
 
 
 def _verification(model, x):
-    data = batches.Batches(x, _ROWS, lambda data, rows: None, 0, "inspect")
-    batch, num_rows = next(iter(data))
+    with blame("inspect"):
+        data = batches.Batches(x, _ROWS, lambda data, rows: None, 0)
+        batch, num_rows = next(iter(data))
     inputs, rows = (
         tree.map_structure(
             lambda leaf: None if leaf is None else ops.convert_to_numpy(leaf),

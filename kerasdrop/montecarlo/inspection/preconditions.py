@@ -10,20 +10,21 @@ from kerasdrop._adapters import by_keras
 from kerasdrop._adapters import registry
 from kerasdrop._adapters import rnn_cells
 from kerasdrop._adapters import rnn_loops
+from kerasdrop._refusals import Refusal
 from kerasdrop._structure import keras_graph
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.montecarlo.inspection import listing
 
 
-def check_model(model, owner, vectorized=True):
+def check_model(model, vectorized=True):
     if not isinstance(model, keras.Model):
-        raise ValueError(
-            f"{owner}: argument `model` must be a Keras model. Received: "
+        raise Refusal(
+            "argument `model` must be a Keras model. Received: "
             f"{model!r} (of type {type(model).__name__})"
         )
     if not model.built:
-        raise ValueError(
-            f"{owner}: model '{model.name}' is not built, so its layers are "
+        raise Refusal(
+            f"model '{model.name}' is not built, so its layers are "
             "not known yet. Call it on a batch first, or start it with a "
             "`keras.Input`."
         )
@@ -34,25 +35,25 @@ def check_model(model, owner, vectorized=True):
         if rnn_loops.is_stateful(layer)
     ]
     if stateful:
-        raise ValueError(
-            f"{owner}: a stateful recurrent layer carries the state of one "
+        raise Refusal(
+            "a stateful recurrent layer carries the state of one "
             "row of a batch to the next batch, and has none for the samples "
             "of a row. Make the model without `stateful=True` and load its "
             f"weights. Received: model '{model.name}' with "
             f"{', '.join(map(repr, stateful))}"
         )
     for layer in adapters.drawable_layers(model) if vectorized else ():
-        _check_noise_shape(layer, owner)
+        _check_noise_shape(layer)
 
 
-def _check_noise_shape(layer, owner):
+def _check_noise_shape(layer):
     noise_shape = getattr(layer, "noise_shape", None)
     if noise_shape is None or noise_shape[:1] in ((), (1,), (None,)):
         return
     if None not in noise_shape:
         return  # it may be that of the last axes: the pass looks
-    raise ValueError(
-        f"{owner}: layer '{layer.name}' ({type(layer).__name__}) has "
+    raise Refusal(
+        f"layer '{layer.name}' ({type(layer).__name__}) has "
         f"noise_shape={noise_shape}, which fixes the number of rows, while a "
         "Monte Carlo pass runs each row once for each sample. Make the first "
         "entry None, for a mask for each row, or 1, for one mask for all rows: "
@@ -60,11 +61,11 @@ def _check_noise_shape(layer, owner):
     )
 
 
-def _check_overrides(layer, owner):
+def _check_overrides(layer):
     names = adapters.overrides(layer)
     if names:
-        raise ValueError(
-            f"{owner}: layer '{layer.name}' ({type(layer).__name__}) is of a "
+        raise Refusal(
+            f"layer '{layer.name}' ({type(layer).__name__}) is of a "
             "subclass of a class of Keras that draws, and does in its own way "
             f"{', '.join(f'`{name}`' for name in names)}. How it draws is not "
             "known: say it, with `kerasdrop.register_stochastic("
@@ -72,14 +73,14 @@ def _check_overrides(layer, owner):
         )
 
 
-def check_saveable(model, owner):
+def check_saveable(model):
     cls = type(model)
     known = keras.saving.get_registered_object(
         keras.saving.get_registered_name(cls)
     )
     if known is not cls and not cls.__module__.startswith("keras."):
-        raise ValueError(
-            f"{owner}: the class {cls.__name__} of model '{model.name}' is "
+        raise Refusal(
+            f"the class {cls.__name__} of model '{model.name}' is "
             "not registered, so that what is saved could not be loaded. "
             "Decorate it with "
             '`@keras.saving.register_keras_serializable("my_project")`.'
@@ -122,20 +123,20 @@ def _way_to_a_rate(layers):
     )
 
 
-def check_draws(model, plan, owner):
+def check_draws(model, plan):
     layers = adapters.drawable_layers(model)
     drawn = [layer for layer in layers if adapters.rate_of(layer) > 0.0]
     for layer in drawn:
         if adapters.is_by_keras(layer):
-            by_keras.check(layer, plan, owner)
+            by_keras.check(layer, plan)
         elif registry.is_cell(layer):
-            rnn_cells.check(layer, owner)
-        _check_overrides(layer, owner)
+            rnn_cells.check(layer)
+        _check_overrides(layer)
     if drawn:
         return
     if layers:
-        raise ValueError(
-            f"{owner}: nothing in model '{model.name}' would be drawn: the "
+        raise Refusal(
+            f"nothing in model '{model.name}' would be drawn: the "
             f"rate of each layer that can draw is 0. {_way_to_a_rate(layers)}"
             ".\n" + listing.table(model)
         )
@@ -144,7 +145,7 @@ def check_draws(model, plan, owner):
     )
     if adapters.may_draw(model):
         return  # as only a pass tells, which then says so if nothing did
-    raise ValueError(
-        f"{owner}: no layer of model '{model.name}' can draw, so all samples "
+    raise Refusal(
+        f"no layer of model '{model.name}' can draw, so all samples "
         f"would be the same. {cure}.\n" + listing.table(model)
     )

@@ -158,7 +158,7 @@ class TestMemory:
         made = 4 * (23 * 100 + 3)
         assert memory.bytes_of_plain_call(deep, X) == made
         limit = limit and limit * made - 1
-        found = sizing.Sizing(deep, 16, False, limit, "test", None)
+        found = sizing.Sizing(deep, 16, False, limit, None)
         batch = batches.RowsOf(X, None, None)
         assert found.rows_to_check(batch, at_once) == rows
 
