@@ -13,6 +13,7 @@ from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 from kerasdrop.masks.draws import Draw
+from kerasdrop.masks.threefry import key_of_seed
 
 # A thread-local and not a context variable: torch.compile refuses the latter.
 _current = threading.local()
@@ -166,6 +167,17 @@ class StochasticScope:
                 self.memory = memory
 
         return step
+
+
+class TrialScope(StochasticScope):
+    """No layer draws: what is called in the block is tried, and no result."""
+
+    def __init__(self) -> None:
+        super().__init__(_first_draw, ())
+
+
+def _first_draw(*_: Given) -> Draw:
+    return Draw(key_of_seed(0), 0)
 
 
 class InferenceScope(StochasticScope):

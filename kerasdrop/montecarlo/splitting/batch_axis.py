@@ -15,7 +15,6 @@ import keras
 from keras import tree
 
 from kerasdrop import _refusals
-from kerasdrop import masks
 from kerasdrop._structure import keras_graph
 from kerasdrop.masks import scopes
 from kerasdrop.montecarlo.splitting import operations
@@ -100,7 +99,7 @@ def layouts(model, shapes, trusts=True):
     ]
     fixed_size = graph.inputs[0].shape[0] if graph.inputs[0].shape else None
     attempt = _Attempt(model, fixed_size, trusts)
-    with drawing_nothing():
+    with scopes.TrialScope():
         found, outputs = attempt.graph(graph, inputs, "")
     for symbolic, output in zip(graph.outputs, outputs):
         if output is None or output.layout == ROWS:
@@ -112,12 +111,6 @@ def layouts(model, shapes, trusts=True):
             "not the batch",
         )
     return found
-
-
-def drawing_nothing():
-    """A scope for a trial: no layer draws, and no generator moves."""
-    key = masks.key_of_seed(0)
-    return scopes.StochasticScope(lambda *_: masks.Draw(key, 0), ())
 
 
 def _input(symbolic, shape):

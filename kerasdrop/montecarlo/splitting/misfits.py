@@ -13,7 +13,7 @@ from keras import tree
 from kerasdrop import _backend
 from kerasdrop import _refusals
 from kerasdrop._structure import model_tree
-from kerasdrop.montecarlo.splitting import batch_axis
+from kerasdrop.masks import scopes
 from kerasdrop.montecarlo.splitting import frontier
 
 
@@ -114,7 +114,7 @@ def explain(model, step, error, on_one_sample):
         ValueError: If that is well. Else it is no matter of rows.
     """
     try:
-        with batch_axis.drawing_nothing():
+        with scopes.TrialScope():
             on_one_sample()
     except Exception:  # whatever it was
         return
@@ -161,7 +161,7 @@ def called(model, inputs, fold, num_samples):
     """
 
     def plain():
-        with batch_axis.drawing_nothing():
+        with scopes.TrialScope():
             return model(inputs, training=False)
 
     folded = tree.map_structure(lambda x: x if x is None else fold(x), inputs)

@@ -14,6 +14,7 @@ from kerasdrop import _backend
 from kerasdrop._adapters import adapters
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
+from kerasdrop.masks import scopes
 from kerasdrop.montecarlo.sampling import symbolic
 
 # Of more elements of a row a part is kept, evenly spread.
@@ -70,6 +71,7 @@ class Recorder:
             self._calls is not None
             and threading.get_ident() == self._thread
             and not symbolic.is_running()
+            and not isinstance(scopes.current(), scopes.TrialScope)
             and _backend.is_same_trace(self._trace)
         )
 
