@@ -53,16 +53,25 @@ def _backend_version_and_device(backend):
     return torch.__version__, device
 
 
-# Tests of scripts, of documents, of functions of arrays, and of many models
-# that are alike to a backend. `make test` runs each of them on one backend,
-# chosen by the name of the test, and `make test-full` on all.
+# Tests of scripts, of documents, of functions of arrays, of many models that are
+# alike to a backend, and of one backend beside another. `make test` runs each of
+# them on one backend, chosen by the name of the test, `make test-full` on all.
 IN_TURN = (
     "tests/acquisition/",
     "tests/benchmarks/",
     "tests/calibration/",
     "tests/conversion/test_fold_classic_scaling.py",
     "tests/conversion/test_strip_dropout.py",
+    "tests/formulas/",
+    "tests/layers/test_other_backends.py",
     "tests/masks/test_mask_statistics.py",
+    "tests/masks/test_masks_across_backends.py",
+    "tests/montecarlo/engine/test_data.py",
+    "tests/montecarlo/splitting/test_one_by_one.py",
+    "tests/montecarlo/splitting/test_topologies.py",
+    "tests/montecarlo/statistics/",
+    "tests/montecarlo/test_padding_masks.py",
+    "tests/montecarlo/test_random_models.py",
     "tests/test_architecture.py",
     "tests/test_examples.py",
     "tests/test_readme.py",
