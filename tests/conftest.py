@@ -53,9 +53,9 @@ def _backend_version_and_device(backend):
     return torch.__version__, device
 
 
-# Tests of scripts, of documents, of functions of arrays, of many models that are
-# alike to a backend, and of one backend beside another. `make test` runs each of
-# them on one backend, chosen by the name of the test, `make test-full` on all.
+# Tests of scripts, of documents, of functions of arrays, of many models that
+# are alike to a backend, and of one backend beside another. `make test` runs
+# each of them on one backend, chosen by its name, `make test-full` on all.
 IN_TURN = (
     "tests/acquisition/",
     "tests/benchmarks/",

@@ -92,6 +92,8 @@ def table(name: str, function: Function, dtype: str = "int32") -> Function:
             return torch.from_numpy(function(size)).to(like.device)
         if torch.compiler.is_compiling():
             return operation(size, like.device)
+        if trace():  # of `torch.func`, which wraps all tensors made in it
+            return torch.from_numpy(function(size)).to(like.device)
         return stored(size, like.device)
 
     return tensor

@@ -568,3 +568,22 @@ class TestTensorFlow:
             layer(inputs, training=True)
 
         assert traces == []
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="`torch.func` is PyTorch's"
+)
+def test_what_is_kept_of_a_differentiated_call_is_a_plain_tensor():
+    import torch
+
+    units = 1019  # no other test has rows of this size
+
+    def total(x):
+        return (x * ops.cast(masks.unit_keys(units, x), "float32")).sum()
+
+    gradient = torch.func.grad(total)(torch.ones(units))
+    kept = masks.unit_keys(units, torch.ones(1))
+    np.testing.assert_array_equal(
+        to_numpy(gradient), to_numpy(kept).astype("f")
+    )
+    assert kept.data_ptr()  # a wrapper of `torch.func` has none

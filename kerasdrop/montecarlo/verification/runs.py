@@ -92,6 +92,10 @@ class Runs:
         self.in_training = set()
         self.draws_at_inference = False
 
+    def forget(self):
+        """Lets go what is compiled: the next run calls Python again."""
+        self._functions = {}
+
     def of(self, rows, others=None, seed=0, twice=False, with_inputs=False):
         """Makes a `Run`.
 

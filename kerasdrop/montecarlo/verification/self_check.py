@@ -130,6 +130,7 @@ class Check:
 
     def _moved_again(self, rows, names):
         """Those of some generators that a run moves, and idleness does not."""
+        self._runs.forget()
         before, start = untouched.Snapshot(self.model), time.monotonic()
         self._runs.of(rows)
         again = before.moved_generators()
@@ -142,6 +143,7 @@ class Check:
     def check_unmoved(self, moved):
         """Raises if something was moved: names as of `untouched`."""
         if moved:
+            self._runs.forget()
             self._fail(
                 f"a prediction moves {', '.join(moved)}",
                 "It must leave these as they are. The layer that draws from "
