@@ -22,25 +22,19 @@ _HASH_ROUNDS = (
     (15, int32.signed(0x31848BAB)),
 )
 
-
 _HASH_LAST_SHIFT = 14
-
 
 # (index, row) -> (row + A index, B row + index) loses nothing: A is even, so
 # the determinant 1 - A B is odd and the map is one to one modulo 2**32.
 _INDEX_FACTOR = int32.signed(0x9E3779B2)
 
-
 _ROW_FACTOR = int32.signed(0x85EBCA6B)
-
 
 # Unit keys are the same for all layers: digits of pi, nothing up the sleeve.
 _UNIT_KEY = (int32.signed(0x243F6A88), int32.signed(0x85A308D3))
 
-
 # Larger rows have their unit keys computed in the graph, not stored in it.
 _LARGEST_STORED_ROW = 2**16
-
 
 _ROWS_PER_REPLICA = 2**24
 

@@ -105,7 +105,6 @@ def _of_samples(of_sets: Tensor, draw: Draw, shape: Shape) -> Tensor:
 # words themselves take 13.
 _TABLE_BITS = 4
 
-
 _PERMUTATION_BITS = 3 * _TABLE_BITS
 
 

@@ -12,11 +12,7 @@ from kerasdrop._types import Tensor
 from kerasdrop.masks import int32
 
 _THREEFRY_ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
-
-
 _THREEFRY_ROUNDS = 20
-
-
 _THREEFRY_PARITY = 0x1BD11BDA
 
 

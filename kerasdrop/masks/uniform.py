@@ -12,7 +12,6 @@ from kerasdrop.masks.draws import Draw
 
 _WORD_ROUNDS = ((16, int32.signed(0x7FEB352D)), (15, int32.signed(0x846CA68B)))
 
-
 _WORD_LAST_SHIFT = 16
 
 

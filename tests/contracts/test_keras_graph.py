@@ -1,4 +1,4 @@
-"""What `_keras_graph` believes of Keras' private graph."""
+"""What `keras_graph` believes of Keras' private graph."""
 
 import keras
 import numpy as np

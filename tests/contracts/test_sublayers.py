@@ -1,4 +1,4 @@
-"""`_model_tree` relies on a private method to see inside of layers."""
+"""`model_tree` relies on a private method to see inside of layers."""
 
 import keras
 from keras import layers

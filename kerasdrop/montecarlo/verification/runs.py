@@ -68,7 +68,7 @@ class Runs:
         model: A built model.
         holder: A layer with all variables of the model among its own.
         plan: One of `plans.PLANS`.
-        vectorized: As in `sampling.sampler`.
+        vectorized: As in `passes.sampler`.
 
     Attributes:
         drawn: Dict whose keys are the layers that draw.

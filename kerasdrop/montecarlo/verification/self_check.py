@@ -59,7 +59,7 @@ class Check:
         model: A built model.
         holder: A layer with all variables of the model among its own.
         plan: One of `plans.PLANS`.
-        vectorized: As in `sampling.sampler`.
+        vectorized: As in `passes.sampler`.
         owner: Who is to blame in a message.
 
     Attributes:

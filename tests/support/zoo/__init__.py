@@ -1,6 +1,6 @@
 """Many small models, each with what is true of a Monte Carlo pass of it.
 
-`ENTRIES` has them all by name. `tests.montecarlo.zoo_checks` holds a model to
+`ENTRIES` has them all by name. `tests.support.zoo_checks` holds a model to
 what its entry says, and the other modules of this package have the models.
 """
 
