@@ -7,6 +7,7 @@ from keras import tree
 
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import registry
+from kerasdrop._adapters import survey
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop.conversion import copying
@@ -166,7 +167,7 @@ class _Stripper:
         Args:
             copies: Dict from the id of a layer to its copy.
         """
-        unknown = {id(one) for one in adapters.unknown_layers(new_model)}
+        unknown = {id(one) for one in survey.unknown_layers(new_model)}
         found = dict(model_tree.walk(model))
         stripped, skipped = {}, {}
         for path, layer in found.items():

@@ -9,7 +9,7 @@ from keras import layers as stock
 
 import kerasdrop
 from kerasdrop import layers
-from kerasdrop._adapters import adapters
+from kerasdrop._adapters import survey
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 
@@ -74,7 +74,7 @@ def test_what_is_surveyed_is_what_is_there(listed):
 
 def test_holders_are_those_that_hold():
     model = nested()
-    drawn = adapters.drawable_layers(model)
+    drawn = survey.drawable_layers(model)
     wanted = set(map(id, drawn))
     expected = {
         id(layer)
@@ -82,9 +82,9 @@ def test_holders_are_those_that_hold():
         if wanted & set(map(id, keras_graph.all_layers(layer)))
     }
     assert len(drawn) == 2
-    assert adapters.holders_of(model, drawn) == expected
-    assert adapters.holders_of(model, drawn[:1]) <= expected
-    assert adapters.holders_of(model, []) == set()
+    assert survey.holders_of(model, drawn) == expected
+    assert survey.holders_of(model, drawn[:1]) <= expected
+    assert survey.holders_of(model, []) == set()
 
 
 def test_a_model_with_a_layer_that_is_not_built_is_looked_at_each_time():

@@ -9,6 +9,7 @@ from keras import tree
 
 import kerasdrop
 from kerasdrop._adapters import adapters
+from kerasdrop._adapters import survey
 from tests.support import helpers
 
 ROWS, NUM_SAMPLES = 3, 256
@@ -74,7 +75,7 @@ def state_of(model, x):
         "outputs": outputs,
         "config": model.get_config(),
         "rates": [
-            adapters.rate_of(layer) for layer in adapters.drawable_layers(model)
+            adapters.rate_of(layer) for layer in survey.drawable_layers(model)
         ],
     }
 
@@ -107,7 +108,7 @@ def assert_same_layers_draw_as_in_training(case, monkeypatch):
     """
     layers = [
         layer
-        for layer in adapters.drawable_layers(case.model)
+        for layer in survey.drawable_layers(case.model)
         if adapters.rate_of(layer) > 0.0
     ]
     for layer in layers:

@@ -9,7 +9,7 @@ from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop import _refusals
-from kerasdrop._adapters import adapters
+from kerasdrop._adapters import survey
 from kerasdrop.masks import plans
 from kerasdrop.masks.plans import SET_SIZE
 from kerasdrop.montecarlo.engine import chunks as chunks_
@@ -94,7 +94,7 @@ class Engine:
 
     def _forget_what_is_out_of_date(self):
         # Stock layers have their rates in the compiled function.
-        made_for = adapters.fingerprint(self._model)
+        made_for = survey.fingerprint(self._model)
         if made_for != self._made_for:
             self._sizing.forget()
             self._verifier.forget()
@@ -194,7 +194,7 @@ class Engine:
         }
         # In plain calls of the model no size is left open, nor where the number
         # of steps decides how Keras runs them.
-        any_size = self._settings.vectorized and not adapters.draws_by_step(
+        any_size = self._settings.vectorized and not survey.draws_by_step(
             self._model
         )
         return {
@@ -202,7 +202,7 @@ class Engine:
                 self._noted(function),
                 self._holder,
                 any_size=any_size,
-                traceable=adapters.is_traceable(self._model),
+                traceable=survey.is_traceable(self._model),
             )
             for name, function in named.items()
         }
@@ -224,7 +224,7 @@ class Engine:
         trace itself changed does not make the trace out of date.
         """
         if _backend.TRACES and self._traces:
-            self._made_for = adapters.fingerprint(self._model)
+            self._made_for = survey.fingerprint(self._model)
         self._traces.clear()
 
     def after_predict(self):
@@ -234,7 +234,7 @@ class Engine:
         no other model, which would have to be checked again.
         """
         if not _backend.TRACES:
-            self._made_for = adapters.fingerprint(self._model)
+            self._made_for = survey.fingerprint(self._model)
 
     def partial(self, batch, state, in_sets, rest):
         """The statistics of what was drawn: numbers as of `Chunks`."""
@@ -352,7 +352,7 @@ class Engine:
         """Rows that take no further samples, with `before` among them."""
         if self._settings.tolerance is None:
             return before
-        smallest_chance = adapters.smallest_chance(self._model)
+        smallest_chance = survey.smallest_chance(self._model)
         reached = [
             summary.reaches(one, smallest_chance)
             for summary, one in zip(of_outputs, states)

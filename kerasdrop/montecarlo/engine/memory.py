@@ -10,6 +10,7 @@ from keras import tree
 
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import registry
+from kerasdrop._adapters import survey
 from kerasdrop._structure import keras_graph
 from kerasdrop.montecarlo.splitting import replay
 
@@ -39,10 +40,10 @@ def bytes_per_sample(model, inputs):
     calls = _Calls(_longest(inputs))
     drawn = [
         layer
-        for layer in adapters.drawable_layers(model)
+        for layer in survey.drawable_layers(model)
         if not adapters.is_constant(layer)
     ]
-    holders = adapters.holders_of(model, drawn)
+    holders = survey.holders_of(model, drawn)
     replay.observe_shapes(model, holders, calls, inputs)
     return max(1, _WORKSPACE * calls.peak())
 

@@ -17,6 +17,7 @@ from keras import tree
 from kerasdrop import _backend
 from kerasdrop import masks
 from kerasdrop._adapters import adapters
+from kerasdrop._adapters import survey
 from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import blame
 from kerasdrop.masks import plans
@@ -161,7 +162,7 @@ def _check_installed(format, owner):
 def _check_model(predictive):
     by_keras = [
         layer.name
-        for layer in adapters.drawable_layers(predictive.model)
+        for layer in survey.drawable_layers(predictive.model)
         if adapters.is_by_keras(layer)
     ]
     if by_keras:

@@ -8,6 +8,7 @@ from keras import tree
 
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import registry
+from kerasdrop._adapters import survey
 from kerasdrop._refusals import blame
 from kerasdrop._structure import keras_graph
 from kerasdrop.montecarlo.engine import batches
@@ -193,10 +194,10 @@ def _prefix(model):
         return None, None
     drawn = [
         layer
-        for layer in adapters.drawable_layers(model)
+        for layer in survey.drawable_layers(model)
         if adapters.rate_of(layer) > 0.0
     ]
-    holders = adapters.holders_of(model, drawn)
+    holders = survey.holders_of(model, drawn)
     observer = _Observer()
     try:
         replay.observe_shapes(model, holders, observer, as_tried=True)

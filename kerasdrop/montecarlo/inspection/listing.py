@@ -4,6 +4,7 @@ import dataclasses
 
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import by_keras
+from kerasdrop._adapters import survey
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop.layers.base import StochasticLayer
@@ -32,7 +33,7 @@ class LayerInspection:
 
 def random_layers(model):
     """A list of `LayerInspection`, in the order of the model."""
-    unknown = {id(layer) for layer in adapters.unknown_layers(model)}
+    unknown = {id(layer) for layer in survey.unknown_layers(model)}
     return [
         _inspected(path, layer, id(layer) in unknown)
         for path, layer in model_tree.walk(model)

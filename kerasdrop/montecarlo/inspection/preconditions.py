@@ -10,6 +10,7 @@ from kerasdrop._adapters import by_keras
 from kerasdrop._adapters import registry
 from kerasdrop._adapters import rnn_cells
 from kerasdrop._adapters import rnn_loops
+from kerasdrop._adapters import survey
 from kerasdrop._refusals import Refusal
 from kerasdrop._structure import keras_graph
 from kerasdrop.layers.base import StochasticLayer
@@ -42,7 +43,7 @@ def check_model(model, vectorized=True):
             f"weights. Received: model '{model.name}' with "
             f"{', '.join(map(repr, stateful))}"
         )
-    for layer in adapters.drawable_layers(model) if vectorized else ():
+    for layer in survey.drawable_layers(model) if vectorized else ():
         _check_noise_shape(layer)
 
 
@@ -88,7 +89,7 @@ def check_saveable(model):
 
 
 def warn_of_unknown(model, owner):
-    unknown = adapters.unknown_layers(model)
+    unknown = survey.unknown_layers(model)
     if unknown:
         listed = ", ".join(
             f"'{layer.name}' ({type(layer).__name__})" for layer in unknown
@@ -124,7 +125,7 @@ def _way_to_a_rate(layers):
 
 
 def check_draws(model, plan):
-    layers = adapters.drawable_layers(model)
+    layers = survey.drawable_layers(model)
     drawn = [layer for layer in layers if adapters.rate_of(layer) > 0.0]
     for layer in drawn:
         if adapters.is_by_keras(layer):
@@ -143,7 +144,7 @@ def check_draws(model, plan):
     cure = (
         "Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`, and train with it"
     )
-    if adapters.may_draw(model):
+    if survey.may_draw(model):
         return  # as only a pass tells, which then says so if nothing did
     raise Refusal(
         f"no layer of model '{model.name}' can draw, so all samples "

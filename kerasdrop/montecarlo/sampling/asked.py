@@ -9,6 +9,7 @@ from kerasdrop import _backend
 from kerasdrop import masks
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import by_keras
+from kerasdrop._adapters import in_place
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop.masks import scopes
@@ -183,5 +184,5 @@ def _recording(model, called):
 
         return layer, "call", call
 
-    with adapters.replaced(list(map(recorded, keras_graph.all_layers(model)))):
+    with in_place.replaced(list(map(recorded, keras_graph.all_layers(model)))):
         yield

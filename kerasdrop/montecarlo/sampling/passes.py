@@ -11,6 +11,8 @@ from keras import tree
 from kerasdrop import _backend
 from kerasdrop import masks
 from kerasdrop._adapters import adapters
+from kerasdrop._adapters import asking
+from kerasdrop._adapters import survey
 from kerasdrop.masks import plans
 from kerasdrop.masks import scopes
 from kerasdrop.montecarlo.sampling import asked
@@ -53,7 +55,7 @@ def sampler(
         """A scope for the draws of these samples, one call of it."""
         return asked.checking(model, inputs, numbers, draws(samples), keep_all)
 
-    with adapters.asking_the_scope(model, numbers):
+    with asking.asking_the_scope(model, numbers):
         if vectorized:
             folded = _folded(model, inputs, list(numbers))
             yield functools.partial(_side_by_side, folded, scope)
@@ -64,7 +66,7 @@ def sampler(
 def _folded(model, inputs, layers):
     """The model on its inputs, behind which all draws of samples are made."""
     while True:
-        holders = adapters.holders_of(model, layers)
+        holders = survey.holders_of(model, layers)
         try:
             with asked.refusing(model):
                 return replay.FoldedModel(model, inputs, holders)
@@ -83,7 +85,7 @@ def drawn_layers(model):
     """A dict from each layer that draws in a pass to its number."""
     return {
         layer: number
-        for number, layer in enumerate(adapters.drawable_layers(model))
+        for number, layer in enumerate(survey.drawable_layers(model))
         if not adapters.is_constant(layer)
     }
 
@@ -163,8 +165,8 @@ def inference(model, key, plan, rows, samples, vectorized=True):
     draws = _draws(numbers, key, plan, rows, vectorized)
     scope = scopes.InferenceScope(draws(samples), numbers)
     with (
-        adapters.asking_the_scope(model, numbers),
-        adapters.obeying_training(),
+        asking.asking_the_scope(model, numbers),
+        asking.obeying_training(),
         asked.entered(scope, model),
     ):
         yield scope

@@ -11,7 +11,7 @@ from keras import ops
 from keras import tree
 
 from kerasdrop import _backend
-from kerasdrop._adapters import adapters
+from kerasdrop._adapters import in_place
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop.masks import scopes
@@ -145,7 +145,7 @@ def recorder(model, with_inputs=False, wrap=None):
         for name in ("call", "quantized_call")
         if hasattr(operation, name)
     ]
-    with adapters.replaced(methods):
+    with in_place.replaced(methods):
         yield made
 
 

@@ -9,7 +9,8 @@ from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop import masks
-from kerasdrop._adapters import adapters
+from kerasdrop._adapters import asking
+from kerasdrop._adapters import survey
 from kerasdrop.montecarlo.sampling import passes
 from kerasdrop.montecarlo.verification import comparing
 from kerasdrop.montecarlo.verification import effects
@@ -113,7 +114,7 @@ class Runs:
             made = _backend.quickly(
                 function,
                 self._holder,
-                traceable=adapters.is_traceable(self._model),
+                traceable=survey.is_traceable(self._model),
             )
             self._functions[settings] = made, names
         function, names = self._functions[settings]
@@ -126,7 +127,7 @@ class Runs:
         model = self._model
         probes = effects.Prober(model, self.drawn)
         with (
-            adapters.asking_the_scope(model, self.drawn),
+            asking.asking_the_scope(model, self.drawn),
             recording.recorder(model, with_inputs, probes.wrap) as recorder,
         ):
             pass_, of_pass = self._pass(recorder, probes, *others, key)

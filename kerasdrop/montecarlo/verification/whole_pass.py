@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 from keras import tree
 
-from kerasdrop._adapters import adapters
+from kerasdrop._adapters import survey
 from kerasdrop.montecarlo.verification import chosen_rows
 from kerasdrop.montecarlo.verification import comparing
 from kerasdrop.montecarlo.verification import runs
@@ -91,7 +91,7 @@ _KEPT = "__kerasdrop_checks__"
 def _check_of(model, settings):
     """A `self_check.Check`, of an earlier prediction or new."""
     made_for, kept = vars(model).get(_KEPT, (None, {}))
-    now = (id(model), adapters.fingerprint(model))
+    now = (id(model), survey.fingerprint(model))
     if made_for != now:  # changed, or a shallow copy
         kept = {}
     if settings not in kept:

@@ -1,0 +1,234 @@
+"""What stands in for the methods of layers during a pass.
+
+A stock layer is made to ask the scope: for the duration of the pass its
+instance carries methods that do, and without a scope (in another thread, say)
+do what they always do.
+"""
+
+import contextlib
+import functools
+import inspect
+
+import keras
+
+from kerasdrop import _backend
+from kerasdrop._adapters import by_keras
+from kerasdrop._adapters import in_place
+from kerasdrop._adapters import registry
+from kerasdrop._adapters import rnn_cells
+from kerasdrop._adapters import rnn_loops
+from kerasdrop._adapters.adapters import adapter_of
+from kerasdrop._adapters.adapters import is_foreign
+from kerasdrop._structure import keras_graph
+from kerasdrop._structure import model_tree
+from kerasdrop.masks import scopes
+
+
+@contextlib.contextmanager
+def asking_the_scope(model, layers):
+    """Makes the stock ones among `layers` ask the scope, inside the block.
+
+    All other layers are in inference there, whatever `training` they are
+    called with: in a block that calls `dropout(x, training=True)`, Keras hands
+    that on to the batch normalization behind it.
+    """
+    with (
+        in_place.methods(lambda: _replacements(model, layers)),
+        scopes.inference(),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def obeying_training():
+    """Layers called with `training=True` in so many words obey, in the block.
+
+    In the scope of a plain call of a self-check, that is, and if they are not
+    among those that it keeps in inference.
+    """
+    with in_place.methods(
+        lambda: [(keras.layers.Layer, {"__call__": _obedient})]
+    ):
+        yield
+
+
+@functools.wraps(keras.layers.Layer.__call__)
+def _obedient(layer, *args, **kwargs):
+    plain = in_place.of_class(keras.layers.Layer, "__call__")
+    scope = scopes.current()
+    if scope is None or scope.draws or not kwargs.get("training"):
+        return plain(layer, *args, **kwargs)
+    with scope.called_in_training(layer):
+        return plain(layer, *args, **kwargs)
+
+
+def _replacements(model, layers):
+    """Pairs, for `in_place.methods`: an object, its methods by name."""
+    yield by_keras.generator_class()
+    drawn = {id(layer) for layer in layers}
+
+    def drawn_in(layer):
+        return [
+            one for one in keras_graph.all_layers(layer) if id(one) in drawn
+        ]
+
+    for layer in keras_graph.all_layers(model):
+        if rnn_loops.loops_over(layer, drawn_in):
+            yield layer, {"inner_loop": rnn_loops.numbered_loop(layer)}
+        adapter = adapter_of(layer)
+        if id(layer) in drawn:
+            if adapter is None:  # one of ours
+                continue
+            known = registry.drawing_class(type(layer))
+            yield from _all_asking(layer, known, adapter.methods(layer))
+            if adapter.is_by_keras:
+                for generator in by_keras.generators(layer):
+                    found = by_keras.generator_methods(generator)
+                    yield (
+                        generator,
+                        {
+                            name: _asking(layer, getattr(generator, name), f)
+                            for name, f in found.items()
+                        },
+                    )
+        elif rnn_loops.is_layer_of(layer, layers):
+            known = rnn_loops.stock_class(layer)
+            methods = rnn_cells.layer_methods(layer)
+            yield from _all_asking(layer, known, methods)
+        else:
+            if by_keras.is_augmentation(layer):
+                for generator in by_keras.generators(layer):
+                    yield generator, by_keras.idle_methods(generator)
+            call = layer.call
+            if _is_leaf_with_training(layer):
+                call = _staying_in_inference(call, layer)
+            if is_foreign(layer):
+                call = _watched(layer, call)
+            # Each look makes another method of it.
+            if call != layer.call:
+                yield layer, {"call": call}
+
+
+def _watched(layer, plain):
+    """A call of a layer that may draw in a way of its own."""
+
+    @functools.wraps(plain)
+    def call(*args, **kwargs):
+        if not scopes.is_inference():
+            return plain(*args, **kwargs)
+        before = _backend.random_state()
+        try:
+            outputs = plain(*args, **kwargs)
+        except scopes.DrawsInPrefix as error:
+            raise scopes.DrawsInPrefix(error.layer or layer) from None
+        except ValueError as error:
+            if "[JAX RNG]" in str(error):  # Keras, of unseeded numbers
+                raise scopes.Unseeded(layer) from None
+            raise
+        if _backend.SEEDS_OWN:
+            # In a scope they are seeded.
+            if scopes.current() is None and _backend.has_drawn(before):
+                raise scopes.DrawsInPrefix(layer)
+        elif _backend.has_drawn(before):
+            raise scopes.Unseeded(layer)
+        return outputs
+
+    return call
+
+
+def _is_leaf_with_training(layer):
+    return keras_graph.takes_training(layer) and not model_tree.sublayers(layer)
+
+
+def _staying_in_inference(plain, layer=None):
+    signature = inspect.signature(plain)
+
+    @functools.wraps(plain)
+    def call(*args, **kwargs):
+        scope = scopes.current()
+        is_told = scope is not None and scope.is_in_training(layer)
+        if is_told or not scopes.is_inference():
+            return plain(*args, **kwargs)
+        bound = signature.bind(*args, **kwargs)
+        bound.arguments["training"] = False
+        return plain(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def _all_asking(layer, known, methods):
+    """What to put in place so that a layer asks the scope.
+
+    Args:
+        layer: A layer.
+        known: The class of its that these methods are of.
+        methods: Dict of functions by name, as of `Adapter.methods`.
+
+    Yields:
+        Pairs of the layer, or a class, and its methods by name. A layer with a
+        method of its own, which calls that of the parent, keeps it: the class
+        of the parent is where the call is caught.
+    """
+    for name, function in methods.items():
+        owner = _owner(known, name)
+        if _owner(type(layer), name) is owner:
+            yield layer, {name: _asking(layer, getattr(layer, name), function)}
+        else:
+            yield owner, {name: _caught(owner, name)}
+
+
+def _owner(cls, name):
+    return next(one for one in cls.__mro__ if name in vars(one))
+
+
+def _asking(layer, plain, function):
+    @functools.wraps(plain)
+    def method(*args, **kwargs):
+        scope = scopes.scope_of(_who_decides(layer))
+        if scope is None:
+            return plain(*args, **kwargs)
+        if not scope.draws:
+            return _at_inference(plain)(*args, **kwargs)
+        return function(plain, layer, scope, *args, **kwargs)
+
+    return method
+
+
+def _at_inference(plain, name=None):
+    """What stands for a method while its layer is kept in inference."""
+    if (name or plain.__name__) in rnn_cells.MAKERS_OF_MASKS:
+        # A recurrent layer has masks made, and draws for them, at inference
+        # too, where its cell does not use them.
+        return lambda *args: None
+    return _staying_in_inference(plain)
+
+
+def _caught(owner, name):
+    """A method of a class that asks for layers with such a one of their own."""
+    plain = vars(owner)[name]
+
+    @functools.wraps(plain)
+    def method(layer, *args, **kwargs):
+        bound = functools.partial(plain, layer)
+        known = rnn_loops.stock_class(layer) or registry.drawing_class(
+            type(layer)
+        )
+        scope = None
+        if known is not None and _owner(type(layer), name) is not owner:
+            scope = scopes.scope_of(_who_decides(layer))
+        if scope is None:
+            return bound(*args, **kwargs)
+        if not scope.draws:
+            return _at_inference(bound, name)(*args, **kwargs)
+        if rnn_loops.stock_class(layer) is known:
+            methods = rnn_cells.layer_methods(layer)
+        else:
+            methods = adapter_of(layer).methods(layer)
+        return methods[name](bound, layer, scope, *args, **kwargs)
+
+    return method
+
+
+def _who_decides(layer):
+    """The layer whose draws decide how `layer` is called."""
+    return layer.cell if registry.is_around_cell(layer) else layer
