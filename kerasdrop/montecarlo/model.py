@@ -1,7 +1,6 @@
 """`MonteCarlo`: a model's predictive distribution, as a model."""
 
 import random
-import warnings
 
 import keras
 from keras import ops
@@ -14,20 +13,15 @@ from kerasdrop._refusals import blame
 from kerasdrop._structure import model_tree
 from kerasdrop.layers.paths import name_scope
 from kerasdrop.layers.state import Cell
+from kerasdrop.montecarlo.engine import loop
 from kerasdrop.montecarlo.engine.batches import Batches
 from kerasdrop.montecarlo.engine.batches import RowsOf
 from kerasdrop.montecarlo.engine.engine import Engine
 from kerasdrop.montecarlo.export import export
 from kerasdrop.montecarlo.inspection import preconditions
+from kerasdrop.montecarlo.not_trained import NOT_TRAINED
+from kerasdrop.montecarlo.not_trained import NotTrained
 from kerasdrop.montecarlo.settings import Settings
-from kerasdrop.montecarlo.statistics import outputs
-from kerasdrop.montecarlo.statistics import summaries
-from kerasdrop.montecarlo.statistics.joining import Joined
-
-_NOT_TRAINED = (
-    "MonteCarlo predicts; it is not trained. Train the model that it was made "
-    "of: its next prediction uses the new weights."
-)
 
 
 def _setting(name):
@@ -38,7 +32,7 @@ def _setting(name):
 
 
 @keras.saving.register_keras_serializable("kerasdrop")
-class MonteCarlo(keras.Model):
+class MonteCarlo(NotTrained):
     """The predictive distribution of a model with dropout, as a model.
 
     Each prediction draws `num_samples` thinned networks and returns statistics
@@ -255,7 +249,7 @@ class MonteCarlo(keras.Model):
 
     def call(self, inputs, training=False):
         if training:
-            raise ValueError(_NOT_TRAINED)
+            raise ValueError(NOT_TRAINED)
         batch = ops.shape(tree.flatten(inputs)[0])[0]
         rows = ops.arange(batch, dtype="int32")
         with blame(self._owner):
@@ -321,12 +315,6 @@ class MonteCarlo(keras.Model):
             **kwargs,
         )
 
-    def compute_output_shape(self, input_shape):
-        raise NotImplementedError(
-            "MonteCarlo is not for use inside another model. Call it, or its "
-            "`predict`, on data; it returns a dict of statistics."
-        )
-
     def predict(
         self,
         x,
@@ -390,31 +378,6 @@ class MonteCarlo(keras.Model):
         size = len(tree.flatten(x)[0])
         return self.predict(x, size, 0, first_row=first_row, rows=rows)
 
-    def test_on_batch(self, *args, **kwargs):
-        """Refuses: `evaluate` takes a batch as well.
-
-        Raises:
-            ValueError: Always.
-        """
-        raise ValueError(
-            "MonteCarlo: to evaluate one batch, call "
-            "`evaluate(x, y, batch_size=len(x))`."
-        )
-
-    def compile(self, optimizer=None, loss=None, **kwargs):
-        """As in `keras.Model`, for `evaluate`; an optimizer has no use.
-
-        Args:
-            optimizer: None.
-            loss: Loss of the predictive mean, or None.
-            **kwargs: As in `keras.Model.compile`: `metrics`, ...
-        """
-        super().compile(optimizer=optimizer, loss=loss, **kwargs)
-
-    def compile_from_config(self, config):
-        # Keras would not, since `compile` is ours.
-        self.compile(**keras.saving.deserialize_keras_object(config))
-
     def evaluate(
         self,
         x,
@@ -461,22 +424,7 @@ class MonteCarlo(keras.Model):
                 "MonteCarlo: `evaluate` needs targets: pass `y`, or batches "
                 "`(x, y)`. Received: y=None, and none with the data"
             )
-        self.reset_metrics()
-        logs = self.compute_metrics(
-            x=None, y=y, y_pred=mean, sample_weight=sample_weight
-        )
-        # Of metrics alone the loss is 0, as Keras has it.
-        logs = {"loss": 0.0, **logs}
-        if self.loss is not None:
-            logs["loss"] = self.compute_loss(
-                y=y, y_pred=mean, sample_weight=sample_weight, training=False
-            )
-        logs = {name: float(value) for name, value in logs.items()}
-        if return_dict:
-            return logs
-        names = ["loss", *(name for name in logs if name != "loss")]
-        values = [logs[name] for name in names]
-        return values if len(values) > 1 else values[0]
+        return self._measured(mean, y, sample_weight, return_dict)
 
     def _batches(self, x, batch_size, first_row, rows=None, y=None, steps=None):
         owner = self._owner
@@ -504,103 +452,16 @@ class MonteCarlo(keras.Model):
         on_interrupt="raise",
         samples_out=None,
     ):
-        """Statistics as numpy arrays, and of how many samples they are.
-
-        The samples go into `samples_out`, a `SamplesOut`, if there is one.
-        """
-        taken = samples_out.taken if samples_out else lambda part, first: part
-        verbose = _checks.verbosity(verbose, self._owner)
-        callbacks = keras.callbacks.CallbackList(
-            callbacks, model=self, epochs=1, steps=data.num_batches
+        """Statistics as numpy arrays, and of how many samples they are."""
+        return loop.predicted(
+            self,
+            self._engine,
+            data,
+            _checks.verbosity(verbose, self._owner),
+            callbacks,
+            on_interrupt,
+            samples_out,
         )
-        self.stop_predicting = False
-        callbacks.on_predict_begin()
-        joined, one, bar = Joined(data.num_rows), None, None
-        num_samples = self.num_samples
-        try:
-            for number, (batch, valid) in enumerate(data):
-                callbacks.on_predict_batch_begin(number)
-                one = self._engine.over(batch)
-                if bar is None:
-                    # Unknown by now, if batches had to be cut.
-                    total = data.num_batches
-                    calls = None if total is None else total * one.num_calls
-                    bar = keras.utils.Progbar(calls, verbose=verbose)
-                finish = self._verified(one, batch, valid)
-                done = number * one.num_calls
-                while not one.is_done:
-                    one.advance()
-                    bar.update(done + one.num_done)
-                # A batch that has converged is done before all its calls. The
-                # bar prints its last line each time that it is told the end.
-                if one.num_done < one.num_calls:
-                    bar.update(done + one.num_calls)
-                part = self._checked(_arrays(one.statistics(), valid))
-                joined.update(taken(part, joined.num_rows))
-                finish()
-                callbacks.on_predict_batch_end(number, {"outputs": part})
-                if self.stop_predicting:
-                    break
-        except KeyboardInterrupt:
-            if on_interrupt == "raise" or one is None:
-                raise
-            if not joined.num_rows:
-                if one.num_samples == 0:
-                    raise
-                joined.update(taken(_arrays(one.statistics(), valid), 0))
-                num_samples = one.num_samples
-            self._say_what_is_there(joined.num_rows, num_samples)
-        self._engine.after_predict()
-        callbacks.on_predict_end()
-        statistics = joined.result()
-        self._warn_of_unconverged(statistics)
-        return statistics, num_samples
-
-    def _verified(self, one, batch, num_rows):
-        """The self-check of a batch, if there is one; what finishes it."""
-        if not self.verify:
-            return lambda: None
-        return self._engine.verified(one, batch, num_rows)
-
-    def _warn_of_unconverged(self, statistics):
-        if self.tolerance is None or statistics["converged"].all():
-            return
-        late = ~statistics["converged"]
-        errors = [
-            array[late].max()
-            for array in tree.flatten(statistics["standard_error"])
-        ]
-        warnings.warn(
-            f"{self._owner}: {late.sum()} of {late.size} rows did not "
-            f"reach tolerance={self.tolerance} within num_samples="
-            f"{self.num_samples}; their largest standard error is "
-            f"{max(errors):.3g}. Their `converged` is False.",
-            stacklevel=4,
-        )
-
-    def _say_what_is_there(self, num_rows, num_samples):
-        warnings.warn(
-            f"Interrupted. The result has the first {num_rows} rows, each "
-            f"from {num_samples} of {self.num_samples} samples.",
-            stacklevel=4,
-        )
-
-    def _checked(self, part):
-        """What was predicted for a batch, if it can be of its kind."""
-        outputs.check(self.kind, part)
-        return part
-
-    def fit(self, *args, **kwargs):
-        """Refuses: the model that this was made of is what is trained.
-
-        Raises:
-            ValueError: Always, and before Keras touches the model's state.
-        """
-        raise ValueError(_NOT_TRAINED)
-
-    def train_on_batch(self, *args, **kwargs):
-        """Refuses, as `fit`."""
-        raise ValueError(_NOT_TRAINED)
 
     def get_config(self):
         with blame(self._owner):
@@ -619,16 +480,3 @@ class MonteCarlo(keras.Model):
             config["model"], custom_objects=custom_objects
         )
         return cls(**{**config, "model": model})
-
-
-def _arrays(statistics, num_rows):
-    """The first rows of all statistics as numpy arrays, in their order."""
-    return {
-        # JAX sorts the keys of a dict.
-        name: tree.map_structure(
-            lambda value: ops.convert_to_numpy(value)[:num_rows],
-            statistics[name],
-        )
-        for name in summaries.STATISTICS
-        if name in statistics
-    }
