@@ -35,7 +35,7 @@ def is_number(value: Given) -> bool:
     return isinstance(value, numbers.Real)
 
 
-def plain(value: Given, owner: str, name: str = "rate") -> Given:
+def plain(value: Given, name: str = "rate") -> Given:
     """A scalar tensor as a NumPy number; anything else as it is.
 
     Raises:
@@ -47,50 +47,50 @@ def plain(value: Given, owner: str, name: str = "rate") -> Given:
     try:
         return ops.convert_to_numpy(value)[()]
     except Exception as error:
-        raise ValueError(
-            f"{owner}: argument `{name}` is a tensor without a value, in a "
+        raise Refusal(
+            f"argument `{name}` is a tensor without a value, in a "
             "function that is traced or symbolic. Set rates outside of it; "
             "for a rate that follows the step, give the layer a schedule. "
             f"Received: {name}={value!r}"
         ) from error
 
 
-def rate(value: Given, owner: str, name: str = "rate") -> float:
+def rate(value: Given, name: str = "rate") -> float:
     """Returns `value` as a float in [0, 1], or raises."""
-    value = plain(value, owner, name)
+    value = plain(value, name)
     if not is_number(value):
-        raise ValueError(
-            f"{owner}: argument `{name}` must be one number in [0, 1] or a "
+        raise Refusal(
+            f"argument `{name}` must be one number in [0, 1] or a "
             "`keras.optimizers.schedules.LearningRateSchedule`. Received: "
             f"{name}={value!r} (of type {type(value).__name__})"
         )
     number = float(value)
     if not 0.0 <= number <= 1.0:  # also refuses NaN
-        raise ValueError(
-            f"{owner}: argument `{name}` is the probability of dropping a "
+        raise Refusal(
+            f"argument `{name}` is the probability of dropping a "
             "unit (not of keeping it) and must be in [0, 1]. Received: "
             f"{name}={value!r}"
         )
     return number
 
 
-def rate_to_set(value: Given, owner: str) -> float:
+def rate_to_set(value: Given) -> float:
     """As `rate`, where a schedule comes too late."""
     if is_schedule(value):
-        raise ValueError(
-            f"{owner}: argument `rate` must be a number in [0, 1]. A schedule "
+        raise Refusal(
+            f"argument `rate` must be a number in [0, 1]. A schedule "
             "belongs to a layer from the start: "
             f"`Dropout(rate={type(value).__name__}(...))`. Received: "
             f"rate={value!r}"
         )
-    return rate(value, owner)
+    return rate(value)
 
 
-def inner_rate(value: Given, owner: str) -> float:
+def inner_rate(value: Given) -> float:
     """As `rate`, of what a learned one begins with: above 0 and below 1."""
     if not is_number(value) or not 0.0 < float(value) < 1.0:
-        raise ValueError(
-            f"{owner}: argument `rate` must be one number in [0, 1] other "
+        raise Refusal(
+            f"argument `rate` must be one number in [0, 1] other "
             "than 0 and 1, at which nothing could be learned. Received: "
             f"rate={value!r}"
         )
@@ -101,7 +101,7 @@ def is_schedule(value: Given) -> bool:
     return isinstance(value, keras.optimizers.schedules.LearningRateSchedule)
 
 
-def schedule(value: Given, owner: str, name: str = "rate") -> Given:
+def schedule(value: Given, name: str = "rate") -> Given:
     """Checks that a schedule stays in [0, 1] and returns it.
 
     A compiled step cannot raise, so a schedule is evaluated here at the steps
@@ -112,8 +112,8 @@ def schedule(value: Given, owner: str, name: str = "rate") -> Given:
     illegal = np.flatnonzero(~((results >= 0.0) & (results <= 1.0)))
     if illegal.size:
         first = illegal[0]
-        raise ValueError(
-            f"{owner}: argument `{name}` is a schedule that must stay in "
+        raise Refusal(
+            f"argument `{name}` is a schedule that must stay in "
             "[0, 1] at every step, since its value is the probability of "
             f"dropping a unit. Received: {type(value).__name__} with the "
             f"value {float(results[first])} at step {steps[first]}. Change "
@@ -165,46 +165,45 @@ def _numbers_in(config: Given) -> list[float]:
     return []
 
 
-def seed(value: Given, owner: str) -> int | None:
+def seed(value: Given) -> int | None:
     """Returns `value` as an int or None, or raises."""
     if value is None:
         return None
     is_integer = isinstance(value, numbers.Integral)
     if not is_integer or isinstance(value, (bool, np.bool_)):
-        raise ValueError(
-            f"{owner}: argument `seed` must be an integer, or None for a "
+        raise Refusal(
+            f"argument `seed` must be an integer, or None for a "
             f"seed of its own. Received: seed={value!r}"
         )
     return int(value)
 
 
-def positive_integer(value: Given, owner: str, name: str) -> int:
+def positive_integer(value: Given, name: str) -> int:
     is_integer = isinstance(value, numbers.Integral)
     if not is_integer or isinstance(value, (bool, np.bool_)) or value < 1:
-        raise ValueError(
-            f"{owner}: argument `{name}` must be an integer of at least 1. "
+        raise Refusal(
+            f"argument `{name}` must be an integer of at least 1. "
             f"Received: {name}={value!r}"
         )
     return int(value)
 
 
-def step(value: Given, owner: str, name: str) -> int:
+def step(value: Given, name: str) -> int:
     """Returns `value` as an integer of at least 0, or raises."""
     is_integer = isinstance(value, numbers.Integral)
     if not is_integer or isinstance(value, (bool, np.bool_)) or value < 0:
-        raise ValueError(
-            f"{owner}: argument `{name}` must be an integer of at least 0. "
+        raise Refusal(
+            f"argument `{name}` must be an integer of at least 0. "
             f"Received: {name}={value!r}"
         )
     return int(value)
 
 
-def row(value: Given, owner: str, name: str) -> int:
+def row(value: Given, name: str) -> int:
     """Returns the number of a row as an integer, or raises."""
-    if step(value, owner, name) >= NO_ROW_BEYOND:
-        raise ValueError(
-            f"{owner}: rows are numbered below 2**31. Received: "
-            f"{name}={value!r}"
+    if step(value, name) >= NO_ROW_BEYOND:
+        raise Refusal(
+            f"rows are numbered below 2**31. Received: {name}={value!r}"
         )
     return int(value)
 
@@ -221,26 +220,23 @@ def rows(value: Given) -> Array:
     return array.astype("int32")
 
 
-def number(
-    value: Given, owner: str, name: str, minimum: float = -math.inf
-) -> float:
+def number(value: Given, name: str, minimum: float = -math.inf) -> float:
     """Returns `value` as a finite float of at least `minimum`, or raises."""
     finite = is_number(value) and math.isfinite(value)
     if not finite or value < minimum:
         expected = "a finite number"
         if minimum > -math.inf:
             expected += f" of at least {minimum:g}"
-        raise ValueError(
-            f"{owner}: argument `{name}` must be {expected}. Received: "
-            f"{name}={value!r}"
+        raise Refusal(
+            f"argument `{name}` must be {expected}. Received: {name}={value!r}"
         )
     return float(value)
 
 
-def between_0_and_1(value: Given, owner: str, name: str) -> float:
+def between_0_and_1(value: Given, name: str) -> float:
     if not is_number(value) or not 0.0 < float(value) < 1.0:
-        raise ValueError(
-            f"{owner}: argument `{name}` must be a number between 0 and 1, "
+        raise Refusal(
+            f"argument `{name}` must be a number between 0 and 1, "
             f"e.g. 0.9. Received: {name}={value!r}"
         )
     return float(value)
@@ -251,48 +247,45 @@ def exact_fraction(value: Given) -> fractions.Fraction:
     return fractions.Fraction(repr(float(value)))
 
 
-def positive_number(value: Given, owner: str, name: str) -> float:
+def positive_number(value: Given, name: str) -> float:
     if not is_number(value) or not 0.0 < float(value) < math.inf:
-        raise ValueError(
-            f"{owner}: argument `{name}` must be a number above 0. Received: "
+        raise Refusal(
+            f"argument `{name}` must be a number above 0. Received: "
             f"{name}={value!r}"
         )
     return float(value)
 
 
-def choice(
-    value: Given, choices: tuple[str, ...], owner: str, name: str
-) -> str:
+def choice(value: Given, choices: tuple[str, ...], name: str) -> str:
     if not isinstance(value, str) or value not in choices:
         expected = " or ".join(f'"{choice}"' for choice in choices)
-        raise ValueError(
-            f"{owner}: argument `{name}` must be {expected}. Received: "
-            f"{name}={value!r}"
+        raise Refusal(
+            f"argument `{name}` must be {expected}. Received: {name}={value!r}"
         )
     return value
 
 
-def verbosity(value: Given, owner: str) -> int:
+def verbosity(value: Given) -> int:
     """Returns a `verbose` of Keras as the number that it stands for."""
     if not isinstance(value, str) and value in (0, 1, 2):
         return int(value)
     if value != "auto":
-        raise ValueError(
-            f"{owner}: argument `verbose` must be 'auto', 0, 1 or 2. Received: "
+        raise Refusal(
+            f"argument `verbose` must be 'auto', 0, 1 or 2. Received: "
             f"verbose={value!r}"
         )
     return 1
 
 
-def data_format(value: Given, owner: str) -> str:
+def data_format(value: Given) -> str:
     """Returns a data format, that of the Keras configuration for None."""
     if value is None:
         return keras.config.image_data_format()
     formats = ("channels_last", "channels_first")
-    return choice(value, formats, owner, "data_format")
+    return choice(value, formats, "data_format")
 
 
-def sizes(value: Given, count: int, owner: str, name: str) -> tuple[int, ...]:
+def sizes(value: Given, count: int, name: str) -> tuple[int, ...]:
     """Returns a tuple of `count` integers of at least 1; one is all of them."""
     listed: list[Given] = list(value) if np.iterable(value) else [value] * count
     legal = len(listed) == count and all(
@@ -302,35 +295,34 @@ def sizes(value: Given, count: int, owner: str, name: str) -> tuple[int, ...]:
         for size in listed
     )
     if not legal:
-        raise ValueError(
-            f"{owner}: argument `{name}` must be an integer of at least 1, or "
+        raise Refusal(
+            f"argument `{name}` must be an integer of at least 1, or "
             f"a tuple of {count} of them. Received: {name}={value!r}"
         )
     return tuple(int(size) for size in listed)
 
 
-def sequence(value: Given, owner: str, name: str) -> list[Given]:
+def sequence(value: Given, name: str) -> list[Given]:
     """Returns `value` as a list, or raises."""
     if isinstance(value, (str, dict)) or not np.iterable(value):
-        raise ValueError(
-            f"{owner}: argument `{name}` must be a list. Received: "
-            f"{name}={value!r}"
+        raise Refusal(
+            f"argument `{name}` must be a list. Received: {name}={value!r}"
         )
     return list(value)
 
 
-def increasing_numbers(value: Given, owner: str, name: str) -> list[float]:
+def increasing_numbers(value: Given, name: str) -> list[float]:
     """Returns a list of increasing numbers of at least 0, or raises.
 
     Whole ones become integers.
     """
-    listed = sequence(value, owner, name)
+    listed = sequence(value, name)
     legal = all(is_number(number) and 0 <= number < 2**31 for number in listed)
     if not legal or any(
         before >= after for before, after in itertools.pairwise(listed)
     ):
-        raise ValueError(
-            f"{owner}: argument `{name}` must be a list of numbers of at "
+        raise Refusal(
+            f"argument `{name}` must be a list of numbers of at "
             "least 0, each above the one before. Received: "
             f"{name}={value!r}"
         )
@@ -340,10 +332,10 @@ def increasing_numbers(value: Given, owner: str, name: str) -> list[float]:
     ]
 
 
-def boundaries(value: Given, owner: str, name: str = "boundaries") -> list[int]:
+def boundaries(value: Given, name: str = "boundaries") -> list[int]:
     """Returns a list of increasing integers of at least 1, or raises."""
-    listed = increasing_numbers(value, owner, name)
-    return [positive_integer(number, owner, name) for number in listed]
+    listed = increasing_numbers(value, name)
+    return [positive_integer(number, name) for number in listed]
 
 
 def axis(value: Given, rank: int) -> int:
@@ -357,33 +349,33 @@ def axis(value: Given, rank: int) -> int:
     return int(value)
 
 
-def flag(value: Given, owner: str, name: str) -> bool:
+def flag(value: Given, name: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(
-            f"{owner}: argument `{name}` must be True or False. Received: "
+        raise Refusal(
+            f"argument `{name}` must be True or False. Received: "
             f"{name}={value!r}"
         )
     return bool(value)
 
 
-def noise_shape(value: Given, owner: str) -> Shape | None:
+def noise_shape(value: Given) -> Shape | None:
     """Returns `value` as a tuple of positive integers and None, or None."""
     if value is None:
         return None
     expected = (
-        f"{owner}: argument `noise_shape` must be a tuple of positive "
+        "argument `noise_shape` must be a tuple of positive "
         "integers and None, one for each axis of the inputs (None: as the "
         "inputs, 1: one decision for the whole axis)."
     )
     if isinstance(value, str) or not np.iterable(value):
-        raise ValueError(f"{expected} Received: noise_shape={value!r}")
+        raise Refusal(f"{expected} Received: noise_shape={value!r}")
     value = tuple(value)
     for axis, size in enumerate(value):
         if size is None:
             continue
         is_integer = isinstance(size, numbers.Integral)
         if not is_integer or isinstance(size, bool) or size < 1:
-            raise ValueError(
+            raise Refusal(
                 f"{expected} Received: noise_shape={value!r}, with {size!r} "
                 f"at axis {axis}"
             )
@@ -406,9 +398,7 @@ def full_noise_shape(noise_shape: Shape, rank: int) -> Shape:
     return (1,) * missing + tuple(noise_shape)
 
 
-def noise_shape_fits(
-    noise_shape: Shape, input_shape: Shape, owner: str
-) -> None:
+def noise_shape_fits(noise_shape: Shape, input_shape: Shape) -> None:
     """Checks a noise shape against the (partly known) shape of the inputs."""
     missing = len(input_shape) - len(noise_shape)
     fits = missing == 0 or (missing > 0 and None not in noise_shape)
@@ -420,8 +410,8 @@ def noise_shape_fits(
         for noise, size in zip(noise_shape, input_shape[missing:])
     )
     if not fits:
-        raise ValueError(
-            f"{owner}: `noise_shape` must have one entry for each axis of the "
+        raise Refusal(
+            f"`noise_shape` must have one entry for each axis of the "
             "inputs, each of them None, 1 or the size of that axis; or be of "
             "integers alone, for the last axes. Received: "
             f"noise_shape={noise_shape} for inputs of shape "
@@ -429,12 +419,12 @@ def noise_shape_fits(
         )
 
 
-def float_inputs(inputs: Tensor, owner: str) -> None:
+def float_inputs(inputs: Tensor) -> None:
     """Checks that inputs are one tensor, of a floating-point dtype."""
     dtype = getattr(inputs, "dtype", None)
     if dtype is None:
-        raise ValueError(
-            f"{owner}: inputs must be one floating-point tensor. For several "
+        raise Refusal(
+            f"inputs must be one floating-point tensor. For several "
             "tensors call the layer on each, e.g. "
             "`keras.tree.map_structure(layer, inputs)`; make numbers a tensor "
             "by `keras.ops.convert_to_tensor`. Received: inputs of type "
@@ -442,8 +432,8 @@ def float_inputs(inputs: Tensor, owner: str) -> None:
         )
     dtype = keras.backend.standardize_dtype(dtype)
     if not keras.backend.is_float_dtype(dtype):
-        raise ValueError(
-            f"{owner}: inputs must be of a floating-point dtype, since kept "
+        raise Refusal(
+            f"inputs must be of a floating-point dtype, since kept "
             f"units are scaled. Received: inputs of dtype {dtype}. Cast them "
             "first, e.g. `keras.ops.cast(inputs, 'float32')`."
         )

@@ -1,13 +1,24 @@
 """Refusals: what inner functions raise, who is to blame, what they share."""
 
 import contextlib
+import functools
+from collections.abc import Callable
 from collections.abc import Iterator
+from typing import ParamSpec
+from typing import TypeVar
 
 import keras
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 class Refusal(ValueError):
     """What was received cannot be; the boundary says to whom it was given."""
+
+
+class TypeRefusal(TypeError):
+    """What was received is of no type that it could be of; as `Refusal`."""
 
 
 @contextlib.contextmanager
@@ -19,12 +30,43 @@ def blame(owner: str) -> Iterator[None]:
 
     Raises:
         ValueError: For a `Refusal` in the block, with the owner before it.
+        TypeError: For a `TypeRefusal`.
     """
     try:
         yield
-    except Refusal as refusal:
-        error = ValueError(f"{owner}: {refusal}")
-        raise error.with_traceback(refusal.__traceback__) from None
+    except (Refusal, TypeRefusal) as refusal:
+        raise _named(refusal, owner) from refusal.__cause__
+
+
+def blame_itself(
+    method: Callable[_Arguments, _Result],
+) -> Callable[_Arguments, _Result]:
+    """Makes a method say in what it refuses whose method it is.
+
+    That is what the object's `_label()` returns, or the name of its class.
+    """
+
+    @functools.wraps(method)
+    def blamed(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        try:
+            return method(*args, **kwargs)
+        except (Refusal, TypeRefusal) as refusal:
+            itself = args[0]
+            if hasattr(itself, "_label"):
+                owner = itself._label()
+            else:
+                owner = type(itself).__name__
+            raise _named(refusal, owner) from refusal.__cause__
+
+    return blamed
+
+
+def _named(
+    refusal: Refusal | TypeRefusal, owner: str
+) -> ValueError | TypeError:
+    cls = TypeError if isinstance(refusal, TypeRefusal) else ValueError
+    error = cls(f"{owner}: {refusal}")
+    return error.with_traceback(refusal.__traceback__)
 
 
 # What every refusal of a model says that samples run side by side would get

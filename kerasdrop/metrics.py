@@ -27,6 +27,7 @@ from kerasdrop import calibration
 from kerasdrop import measures
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import two_part
+from kerasdrop._refusals import blame_itself
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Config
 from kerasdrop._types import Given
@@ -64,11 +65,10 @@ class _Mean(keras.metrics.MeanMetricWrapper):
 class _MeanOfClasses(_Mean):
     """The mean of a score of probabilities; `_score` is the function."""
 
+    @blame_itself
     def __init__(self, from_logits: bool, name: str, dtype: str | None) -> None:
         super().__init__(self._values, name=name, dtype=dtype)
-        self.from_logits = _checks.flag(
-            from_logits, type(self).__name__, "from_logits"
-        )
+        self.from_logits = _checks.flag(from_logits, "from_logits")
 
     def _values(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         p = _probabilities(y_pred, self.from_logits, self.dtype)
@@ -205,6 +205,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         dtype: The dtype of the sums; None for that of Keras.
     """
 
+    @blame_itself
     def __init__(
         self,
         num_bins: int = 15,
@@ -213,9 +214,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         dtype: str | None = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        owner = type(self).__name__
-        self.num_bins = _checks.positive_integer(num_bins, owner, "num_bins")
-        self.from_logits = _checks.flag(from_logits, owner, "from_logits")
+        self.num_bins = _checks.positive_integer(num_bins, "num_bins")
+        self.from_logits = _checks.flag(from_logits, "from_logits")
         self.sums = self.add_variable(
             (3, num_bins), "zeros", self.dtype, name="sums"
         )
@@ -269,11 +269,10 @@ class ExpectedCalibrationError(keras.metrics.Metric):
 class _MeanOfNormals(_Mean):
     """The mean of a score of two-part outputs; `_score` is the function."""
 
+    @blame_itself
     def __init__(self, kind: Given, name: str, dtype: str | None) -> None:
         super().__init__(self._values, name=name, dtype=dtype)
-        self.kind = _checks.choice(
-            kind, two_part.KINDS, type(self).__name__, "kind"
-        )
+        self.kind = _checks.choice(kind, two_part.KINDS, "kind")
 
     def _values(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         y_pred = _as_dtype(y_pred, self.dtype)
@@ -365,13 +364,12 @@ class Sharpness(_MeanOfNormals):
 
 
 class _MeanOfIntervals(_MeanOfNormals):
+    @blame_itself
     def __init__(
         self, kind: Given, level: float, name: str, dtype: str | None
     ) -> None:
         super().__init__(kind, name, dtype)
-        self.level = _checks.between_0_and_1(
-            level, type(self).__name__, "level"
-        )
+        self.level = _checks.between_0_and_1(level, "level")
 
     def get_config(self) -> Config:
         return {**super().get_config(), "level": self.level}

@@ -8,6 +8,9 @@ import keras
 
 from kerasdrop import _checks
 from kerasdrop._adapters import registry
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import TypeRefusal
+from kerasdrop._refusals import blame
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Found
 from kerasdrop._types import Given
@@ -40,7 +43,9 @@ def get_rates(model: keras.Model) -> dict[str, float]:
         RuntimeError: On JAX, in a callback that has not touched `self.model`
             in this batch: the rates cannot be read there.
     """
-    return {path: layer.rate for path, layer in live_layers(model, "get_rates")}
+    with blame("get_rates"):
+        found = live_layers(model)
+    return {path: layer.rate for path, layer in found}
 
 
 def set_rates(
@@ -105,17 +110,18 @@ def assignments(
         List of (layer, rate).
     """
     owner = "set_rates"
-    candidates = _candidates(model, owner)
-    if isinstance(rate, dict):
-        found = _assignments_of_dict(candidates, rate, layers)
-    else:
-        number = _checks.rate_to_set(rate, owner)
-        found = [
-            (path, layer, number)
-            for path, layer in _select(candidates, layers, owner)
-        ]
-    for path, layer, number in found:
-        _check_settable(candidates, path, layer, number, owner)
+    with blame(owner):
+        candidates = _candidates(model)
+        if isinstance(rate, dict):
+            found = _assignments_of_dict(candidates, rate, layers)
+        else:
+            number = _checks.rate_to_set(rate)
+            found = [
+                (path, layer, number)
+                for path, layer in _select(candidates, layers)
+            ]
+        for path, layer, number in found:
+            _check_settable(candidates, path, layer, number, owner)
     if layers is None and not isinstance(rate, dict):
         _warn_of_others(candidates, owner)
     return [(layer, number) for _, layer, number in found]
@@ -134,33 +140,34 @@ def settable_layers(model: keras.Model, layers: Given, owner: str) -> Found:
     """The layers whose rates `set_rates` would set, for repeated setting.
 
     Args, raises: As `set_rates`.
-        owner: Who asks, for the messages.
+        owner: Who asks, for the messages: its argument is `layers`, too.
 
     Returns:
         List of (path, layer).
     """
-    candidates = _candidates(model, owner)
-    selected = _select(candidates, layers, owner)
-    for path, layer in selected:
-        _check_settable(candidates, path, layer, layer.rate, owner)
+    with blame(owner):
+        candidates = _candidates(model)
+        selected = _select(candidates, layers)
+        for path, layer in selected:
+            _check_settable(candidates, path, layer, layer.rate, owner)
     if layers is None:
         _warn_of_others(candidates, owner)
     return selected
 
 
-def live_layers(model: keras.Model, owner: str) -> Found:
+def live_layers(model: keras.Model) -> Found:
     """The layers of kerasdrop in a model: list of (path, layer), or raises."""
-    return _ours(_candidates(model, owner))
+    return _ours(_candidates(model))
 
 
-def _candidates(model: keras.Model, owner: str) -> Found:
+def _candidates(model: keras.Model) -> Found:
     """Every dropout layer, stock ones too, as (path, layer); ours among them.
 
     Raises if there is none of ours.
     """
     if not isinstance(model, keras.layers.Layer):
-        raise TypeError(
-            f"{owner}: argument `model` must be a `keras.Model` or a layer. "
+        raise TypeRefusal(
+            "argument `model` must be a `keras.Model` or a layer. "
             f"Received: model={model!r} (of type {type(model).__name__})"
         )
     found = [(model.name, model), *model_tree.walk(model)]
@@ -177,8 +184,8 @@ def _candidates(model: keras.Model, owner: str) -> Found:
         or (registry.is_stock_dropout(layer) and id(layer) not in inert)
     ]
     if not _ours(candidates):
-        raise ValueError(
-            f"{owner}: the model has no layer of kerasdrop. Stock dropout "
+        raise Refusal(
+            f"the model has no layer of kerasdrop. Stock dropout "
             f"layers in it:\n{model_tree.listing(candidates)}\nMake "
             f"them ours with {_CONVERT}, or build the model with "
             "`kerasdrop.layers`."
@@ -198,23 +205,23 @@ def _assignments_of_dict(
     candidates: Found, rates: dict[str, float], layers: Given
 ) -> Given:
     if layers is not None:
-        raise ValueError(
-            "set_rates: with a dict of rates, its keys select the layers; "
+        raise Refusal(
+            f"with a dict of rates, its keys select the layers; "
             f"leave `layers` out. Received: rate={rates!r}, layers={layers!r}"
         )
     if not rates:
-        raise ValueError(
-            "set_rates: argument `rate` is an empty dict, which sets nothing; "
+        raise Refusal(
+            "argument `rate` is an empty dict, which sets nothing; "
             "pass a number to set all layers. Received: rate={}"
         )
     key_of_path: dict[str, Given] = {}
     assignments = []
     for key, value in rates.items():
-        number = _checks.rate_to_set(value, "set_rates")
-        for path, layer in _select(candidates, key, "set_rates"):
+        number = _checks.rate_to_set(value)
+        for path, layer in _select(candidates, key):
             if path in key_of_path:
-                raise ValueError(
-                    f"set_rates: the keys {key_of_path[path]!r} and {key!r} "
+                raise Refusal(
+                    f"the keys {key_of_path[path]!r} and {key!r} "
                     f"both select layer '{path}'. Narrow one of them, or call "
                     f"`set_rates` twice. Received: rate={rates!r}"
                 )
@@ -223,7 +230,7 @@ def _assignments_of_dict(
     return assignments
 
 
-def _select(candidates: Found, selector: Given, owner: str) -> Found:
+def _select(candidates: Found, selector: Given) -> Found:
     """The candidates that a selector names, in the model's order; or raises.
 
     Each part of a list must select something. None selects what is ours, and
@@ -242,23 +249,23 @@ def _select(candidates: Found, selector: Given, owner: str) -> Found:
         selectors = [selector]
     selected = set()
     for each in selectors:
-        matches = _match(candidates, each, owner)
+        matches = _match(candidates, each)
         if not matches:
-            raise ValueError(
-                f"{owner}: no dropout layer of the model is selected. The "
+            raise Refusal(
+                f"no dropout layer of the model is selected. The "
                 f"model has:\n{model_tree.listing(candidates)}\nReceived: "
                 f"layers={each!r}"
             )
         selected.update(matches)
     if not selected:
-        raise ValueError(
-            f"{owner}: argument `layers` is empty; leave it out to set all "
+        raise Refusal(
+            f"argument `layers` is empty; leave it out to set all "
             f"layers. Received: layers={selector!r}"
         )
     return [entry for entry in candidates if entry[0] in selected]
 
 
-def _match(candidates: Found, selector: Given, owner: str) -> list[str]:
+def _match(candidates: Found, selector: Given) -> list[str]:
     """The paths of the candidates that one selector, no list, names."""
     if isinstance(selector, str):
         return _match_text(candidates, selector)
@@ -268,8 +275,8 @@ def _match(candidates: Found, selector: Given, owner: str) -> list[str]:
         return [path for path, layer in candidates if id(layer) in inside]
     if callable(selector):
         return [path for path, layer in candidates if selector(layer)]
-    raise TypeError(
-        f"{owner}: argument `layers` must be None, a path, a name, a "
+    raise TypeRefusal(
+        "argument `layers` must be None, a path, a name, a "
         "pattern, a layer, a function of a layer, or a list of these. "
         f"Received: {selector!r} (of type {type(selector).__name__})"
     )
@@ -300,8 +307,8 @@ def _check_settable(
         remedy = "No layer of kerasdrop can take its place."
         if convert.is_convertible(layer):
             remedy = f"Make it ours with {_CONVERT}."
-        raise ValueError(
-            f"{owner}: layer '{path}' is a {model_tree.class_name(layer)}, "
+        raise Refusal(
+            f"layer '{path}' is a {model_tree.class_name(layer)}, "
             f"whose rate is fixed once a function is compiled. {remedy} To "
             f"leave it as it is: {_call_for_ours(candidates, owner)}."
         )
@@ -322,7 +329,7 @@ def _warn_of_others(candidates: Found, owner: str) -> None:
             "kerasdrop can take their place:\n"
             f"{model_tree.listing(others)}\nIf that is meant, name the "
             f"others: {_call_for_ours(candidates, owner)}.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

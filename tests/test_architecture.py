@@ -179,6 +179,11 @@ def test_no_room_is_crowded():
     assert files["kerasdrop"] <= 12
 
 
+def test_few_functions_take_the_name_of_who_refuses():
+    # The others raise a `Refusal`, and the public boundary names itself.
+    assert len(architecture.with_parameter("owner", MODULES)) <= 25
+
+
 def annotated_modules():
     """All but the rooms that pyproject.toml lists as not annotated yet."""
     settings = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())
@@ -367,6 +372,18 @@ def test_a_missing_annotation_would_be_noticed(package, source):
     modules, _ = package(wall=source)
 
     assert len(architecture.unannotated(modules)) == 1
+
+
+def test_a_parameter_would_be_noticed(package):
+    modules, _ = package(
+        wall="def draw(rate, *, owner): ...",
+        roof="class Layer:\n    def call(self, owner): owner()",
+    )
+
+    assert architecture.with_parameter("owner", modules) == [
+        "house.roof:2 call",
+        "house.wall:1 draw",
+    ]
 
 
 def test_self_needs_no_annotation(package):

@@ -22,20 +22,20 @@ def methods(replacements):
     used = []
     try:
         with _lock:
-            for owner, methods in list(replacements()):
+            for target, methods in list(replacements()):
                 for name, method in methods.items():
-                    used.append((owner, name))
-                    _users[id(owner), name] += 1
-                    if _users[id(owner), name] == 1:
-                        _put(owner, name, method)
+                    used.append((target, name))
+                    _users[id(target), name] += 1
+                    if _users[id(target), name] == 1:
+                        _put(target, name, method)
         yield
     finally:
         with _lock:
-            for owner, name in used:
-                _users[id(owner), name] -= 1
-                if _users[id(owner), name] == 0:
-                    del _users[id(owner), name]
-                    _take_away(owner, name)
+            for target, name in used:
+                _users[id(target), name] -= 1
+                if _users[id(target), name] == 0:
+                    del _users[id(target), name]
+                    _take_away(target, name)
 
 
 def of_class(cls, name):
@@ -43,20 +43,20 @@ def of_class(cls, name):
     return _of_classes[cls, name]
 
 
-def _put(owner, name, method):
-    if isinstance(owner, type):
-        _of_classes[owner, name] = vars(owner)[name]
-        setattr(owner, name, method)
+def _put(target, name, method):
+    if isinstance(target, type):
+        _of_classes[target, name] = vars(target)[name]
+        setattr(target, name, method)
     else:
         # Past Keras' tracker: this is no part of the model.
-        object.__setattr__(owner, name, method)
+        object.__setattr__(target, name, method)
 
 
-def _take_away(owner, name):
-    if not isinstance(owner, type):
-        vars(owner).pop(name, None)
-    elif (owner, name) in _of_classes:
-        setattr(owner, name, _of_classes.pop((owner, name)))
+def _take_away(target, name):
+    if not isinstance(target, type):
+        vars(target).pop(name, None)
+    elif (target, name) in _of_classes:
+        setattr(target, name, _of_classes.pop((target, name)))
 
 
 @contextlib.contextmanager
@@ -71,13 +71,13 @@ def replaced(methods):
     before = []
     with _lock:
         try:
-            for owner, name, method in methods:
-                before.append((owner, name, vars(owner).get(name)))
-                object.__setattr__(owner, name, method)
+            for target, name, method in methods:
+                before.append((target, name, vars(target).get(name)))
+                object.__setattr__(target, name, method)
             yield
         finally:
-            for owner, name, method in reversed(before):
+            for target, name, method in reversed(before):
                 if method is None:
-                    vars(owner).pop(name, None)
+                    vars(target).pop(name, None)
                 else:
-                    object.__setattr__(owner, name, method)
+                    object.__setattr__(target, name, method)

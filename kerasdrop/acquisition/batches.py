@@ -91,20 +91,19 @@ def batch_bald(
     Reference: [Kirsch, van Amersfoort & Gal, 2019](
     https://arxiv.org/abs/1906.08158), section 3.
     """
-    owner = "batch_bald"
     samples = pools.of_array(samples)
     pools.check_joint(samples)
-    _checks.positive_integer(batch_size, owner, "batch_size")
+    _checks.positive_integer(batch_size, "batch_size")
     if batch_size > samples.shape[0]:
-        raise ValueError(
-            f"{owner}: argument `batch_size` must not be above the number of "
+        raise Refusal(
+            f"argument `batch_size` must not be above the number of "
             f"rows. Received: {batch_size} of {samples.shape[0]} rows"
         )
-    _checks.positive_integer(num_configurations, owner, "num_configurations")
-    _checks.positive_integer(memory_limit, owner, "memory_limit")
-    seed = _checks.step(seed, owner, "seed")
-    _checks.choice(on_interrupt, ("raise", "return"), owner, "on_interrupt")
-    verbose = _checks.verbosity(verbose, owner)
+    _checks.positive_integer(num_configurations, "num_configurations")
+    _checks.positive_integer(memory_limit, "memory_limit")
+    seed = _checks.step(seed, "seed")
+    _checks.choice(on_interrupt, ("raise", "return"), "on_interrupt")
+    verbose = _checks.verbosity(verbose)
     labels = _Labels(samples, num_configurations, memory_limit, seed)
     pool = _Pool(samples)
     bar = keras.utils.Progbar(batch_size, verbose=verbose, unit_name="row")
@@ -119,7 +118,7 @@ def batch_bald(
         if on_interrupt == "raise" or not chosen:
             raise
         warnings.warn(
-            f"{owner}: interrupted. Returned are {len(chosen)} of "
+            f"batch_bald: interrupted. Returned are {len(chosen)} of "
             f"{batch_size} rows.",
             RuntimeWarning,
             stacklevel=3,

@@ -6,6 +6,7 @@ from kerasdrop import _checks
 from kerasdrop import measures
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
+from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import blame
 from kerasdrop._types import Array
 from kerasdrop._types import ArrayLike
@@ -133,14 +134,13 @@ def epig(
     Reference: [Bickford Smith et al., 2023](https://arxiv.org/abs/2304.08151),
     equation 5.
     """
-    owner = "epig"
-    limit = _checks.positive_integer(memory_limit, owner, "memory_limit")
+    limit = _checks.positive_integer(memory_limit, "memory_limit")
     pool, targets = pools.of_array(samples), pools.of_array(target_samples)
     pools.check_joint(pool)
     pools.check_joint(targets, "target_samples")
     if pool.shape[1] != targets.shape[1]:
-        raise ValueError(
-            f"{owner}: samples and target samples must be of the same "
+        raise Refusal(
+            f"samples and target samples must be of the same "
             "networks, so that there are equally many. Received: "
             f"{pool.shape[1]} and {targets.shape[1]}"
         )
@@ -148,8 +148,8 @@ def epig(
     # The joint distribution, and some arrays of its size in `divergence`.
     of_pair = 8 * 8 * classes[0] * classes[1]
     if of_pair > limit:
-        raise ValueError(
-            f"{owner}: a pair of rows takes about {of_pair:,} bytes. Pass a "
+        raise Refusal(
+            f"a pair of rows takes about {of_pair:,} bytes. Pass a "
             f"`memory_limit` of at least as much. Received: {limit}"
         )
     pairs = limit // of_pair

@@ -13,6 +13,7 @@ from kerasdrop.acquisition import pools
 METHODS = ("power", "softmax", "soft_rank")
 
 
+@blame("top_k")
 def top_k(scores: ArrayLike, k: int) -> Array:
     """The k rows of the highest scores.
 
@@ -27,7 +28,7 @@ def top_k(scores: ArrayLike, k: int) -> Array:
     Raises:
         ValueError: If `scores` are not numbers `(rows,)`, or fewer than k.
     """
-    scores = _checked(scores, k, "top_k")
+    scores = _checked(scores, k)
     return np.argsort(-scores, kind="stable")[:k]
 
 
@@ -67,12 +68,11 @@ def stochastic_top_k(
 
     Reference: [Kirsch et al., 2023](https://arxiv.org/abs/2106.12059), table 1.
     """
-    owner = "stochastic_top_k"
-    scores = _checked(scores, k, owner)
-    _checks.choice(method, METHODS, owner, "method")
-    _checks.positive_number(beta, owner, "beta")
+    scores = _checked(scores, k)
+    _checks.choice(method, METHODS, "method")
+    _checks.positive_number(beta, "beta")
     if seed is not None:
-        seed = _checks.step(seed, owner, "seed")
+        seed = _checks.step(seed, "seed")
     if method == "power":
         scores = _logarithms(scores, k)
     if method == "soft_rank":
@@ -84,18 +84,18 @@ def stochastic_top_k(
     return np.argsort(-(beta * scores + noise), kind="stable")[:k]
 
 
-def _checked(scores: ArrayLike, k: int, owner: str) -> Array:
+def _checked(scores: ArrayLike, k: int) -> Array:
     scores = np.asarray(pools.of_array(scores), "float64")
     if scores.ndim != 1 or not np.isfinite(scores).all():
         kind = "not finite" if scores.ndim == 1 else f"of shape {scores.shape}"
-        raise ValueError(
-            f"{owner}: argument `scores` must have a finite number for each "
+        raise Refusal(
+            f"argument `scores` must have a finite number for each "
             f"row, `(rows,)`. Received: scores {kind}"
         )
-    _checks.positive_integer(k, owner, "k")
+    _checks.positive_integer(k, "k")
     if k > len(scores):
-        raise ValueError(
-            f"{owner}: argument `k` must not be above the number of rows. "
+        raise Refusal(
+            f"argument `k` must not be above the number of rows. "
             f"Received: k={k} of {len(scores)} rows"
         )
     return scores

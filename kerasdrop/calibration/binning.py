@@ -61,7 +61,7 @@ def expected_calibration_error(
     Reference: [Guo et al., 2017](https://arxiv.org/abs/1706.04599), equation
     3.
     """
-    _checks.positive_integer(num_bins, "expected_calibration_error", "num_bins")
+    _checks.positive_integer(num_bins, "num_bins")
     sums = bin_sums(targets, probabilities, num_bins, sample_weight)
     return error_of(sums)
 
@@ -90,7 +90,7 @@ def adaptive_calibration_error(
         ValueError: If the arrays do not hold probabilities and classes; if
             there are fewer rows than bins.
     """
-    _checks.positive_integer(num_bins, "adaptive_calibration_error", "num_bins")
+    _checks.positive_integer(num_bins, "num_bins")
     sums = bin_sums(targets, probabilities, num_bins, sample_weight, "rows")
     return error_of(sums)
 
@@ -119,9 +119,8 @@ def reliability(
     Raises:
         ValueError: If the arrays do not hold probabilities and classes.
     """
-    owner = "reliability"
-    _checks.choice(binning, ("width", "rows"), owner, "binning")
-    _checks.positive_integer(num_bins, owner, "num_bins")
+    _checks.choice(binning, ("width", "rows"), "binning")
+    _checks.positive_integer(num_bins, "num_bins")
     sums = bin_sums(targets, probabilities, num_bins, sample_weight, binning)
     return reliability_of(sums)
 

@@ -59,6 +59,7 @@ class ConformalIntervals(conformity.Conformal):
     The references are those of `fit_conformal_intervals`.
     """
 
+    @blame("ConformalIntervals")
     def __init__(
         self,
         method: str,
@@ -66,7 +67,7 @@ class ConformalIntervals(conformity.Conformal):
         weights: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> None:
-        _checks.choice(method, METHODS, "ConformalIntervals", "method")
+        _checks.choice(method, METHODS, "method")
         self.method = method
         super().__init__(scores, weights, groups)
 
@@ -163,8 +164,7 @@ def fit_conformal_intervals(
     https://arxiv.org/abs/1904.06019) for weights; [Vovk, 2013](
     https://arxiv.org/abs/1209.2673) for groups.
     """
-    owner = "fit_conformal_intervals"
-    _checks.choice(method, METHODS, owner, "method")
+    _checks.choice(method, METHODS, "method")
     given = predictions.pair(prediction, other, method)
     given = tuple(map(predictions.as_numpy, given))
     _, first, second = _given(*given, method)

@@ -68,6 +68,7 @@ class ConformalSets(conformity.Conformal):
     The references are those of `fit_conformal_sets`.
     """
 
+    @blame("ConformalSets")
     def __init__(
         self,
         method: str,
@@ -79,13 +80,12 @@ class ConformalSets(conformity.Conformal):
         randomized: bool = True,
         seed: int = 0,
     ) -> None:
-        owner = "ConformalSets"
         self.method = method
         self.penalty, self.free_classes = _settings(
-            method, penalty, free_classes, owner
+            method, penalty, free_classes
         )
-        self.randomized = _checks.flag(randomized, owner, "randomized")
-        self.seed = _checks.step(seed, owner, "seed")
+        self.randomized = _checks.flag(randomized, "randomized")
+        self.seed = _checks.step(seed, "seed")
         super().__init__(scores, weights, groups)
 
     @blame("ConformalSets")
@@ -97,7 +97,6 @@ class ConformalSets(conformity.Conformal):
         sample_weight: ArrayLike | None = None,
         seed: Seed = None,
     ) -> Tensor:
-        owner = "ConformalSets"
         _, p = _checked(probabilities)
         rows = p.shape[0]
         threshold = self.threshold(level, rows, groups, sample_weight)
@@ -106,7 +105,7 @@ class ConformalSets(conformity.Conformal):
         drawn: Tensor = 0.0
         if self.randomized and self.method != "lac":
             seed = self.seed if seed is None else seed
-            seed = _checks.step(seed, owner, "seed")
+            seed = _checks.step(seed, "seed")
             # Other draws than those of the fit, which the seed gave as well.
             drawn = draws(seed, 1, rows)
         scores = scores_of(
@@ -188,10 +187,9 @@ def fit_conformal_sets(
     https://arxiv.org/abs/2009.14193) for RAPS; weights and groups as in
     `fit_conformal_intervals`.
     """
-    owner = "fit_conformal_sets"
-    penalty, free_classes = _settings(method, penalty, free_classes, owner)
-    randomized = _checks.flag(randomized, owner, "randomized")
-    seed = _checks.step(seed, owner, "seed")
+    penalty, free_classes = _settings(method, penalty, free_classes)
+    randomized = _checks.flag(randomized, "randomized")
+    seed = _checks.step(seed, "seed")
     given = predictions.probabilities(probabilities)
     _, p = _checked(predictions.as_numpy(given))
     one_hot = inputs.one_hot(predictions.as_numpy(targets), p)
@@ -261,27 +259,27 @@ def draws(seed: int, stream: int, rows: int | None) -> Array:
 
 
 def _settings(
-    method: str, penalty: float | None, free_classes: int | None, owner: str
+    method: str, penalty: float | None, free_classes: int | None
 ) -> tuple[float | None, int | None]:
-    _checks.choice(method, METHODS, owner, "method")
+    _checks.choice(method, METHODS, "method")
     given = (penalty, free_classes)
     if method != "raps":
         if given != (None, None):
-            raise ValueError(
-                f"{owner}: `penalty` and `free_classes` belong to the method "
+            raise Refusal(
+                f"`penalty` and `free_classes` belong to the method "
                 f"'raps'. Leave them out. Received: method={method!r}, "
                 f"penalty={penalty!r}, free_classes={free_classes!r}"
             )
         return given
     if None in given:
-        raise ValueError(
-            f"{owner}: the method 'raps' needs a `penalty` and `free_classes`, "
+        raise Refusal(
+            f"the method 'raps' needs a `penalty` and `free_classes`, "
             "chosen on other rows than these, e.g. 0.01 and 5 for ImageNet. "
             f"Received: penalty={penalty!r}, free_classes={free_classes!r}"
         )
     return (
-        _checks.number(penalty, owner, "penalty", 0.0),
-        _checks.step(free_classes, owner, "free_classes"),
+        _checks.number(penalty, "penalty", 0.0),
+        _checks.step(free_classes, "free_classes"),
     )
 
 

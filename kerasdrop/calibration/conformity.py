@@ -9,6 +9,7 @@ from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import blame
+from kerasdrop._refusals import blame_itself
 from kerasdrop._types import Array
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Config
@@ -75,6 +76,7 @@ class Conformal(Calibrator):
             found[group] = (self.scores[members], sums)
         return found
 
+    @blame_itself
     def threshold(
         self,
         level: float,
@@ -94,10 +96,7 @@ class Conformal(Calibrator):
             A float, or an array `(rows,)` if rows differ; infinite where a
             weight is too high for the rows that were calibrated on.
         """
-        owner = type(self).__name__
-        exact = _checks.exact_fraction(
-            _checks.between_0_and_1(level, owner, "level")
-        )
+        exact = _checks.exact_fraction(_checks.between_0_and_1(level, "level"))
         self._check_same("groups", self.groups, groups)
         self._check_same("sample_weight", self.weights, sample_weight)
         if groups is not None:
@@ -112,8 +111,8 @@ class Conformal(Calibrator):
                 return found[None]
             return np.array([found[group] for group in groups])
         if rows is None:
-            raise ValueError(
-                f"{owner}: weights of rows need a known number of rows. Call "
+            raise Refusal(
+                "weights of rows need a known number of rows. Call "
                 "it on arrays, or on inputs of a fixed batch size. Received: "
                 "rows of unknown number"
             )

@@ -32,8 +32,7 @@ def gaussian_interval(
         ValueError: If a variance in an array is below 0; if `level` is out of
             its range.
     """
-    owner = "gaussian_interval"
-    _checks.between_0_and_1(level, owner, "level")
+    _checks.between_0_and_1(level, "level")
     xp, mean, variance = arrays.floats(mean, variance)
     variance = target_shapes.like(variance, mean, "a variance for each mean")
     variance = arrays.checked_variance(xp, variance)
@@ -103,8 +102,7 @@ def interval_score(
     Reference: [Gneiting & Raftery, 2007](
     https://doi.org/10.1198/016214506000001437), equation 43.
     """
-    owner = "interval_score"
-    _checks.between_0_and_1(level, owner, "level")
+    _checks.between_0_and_1(level, "level")
     xp, targets, lower, upper = inputs.interval(targets, lower, upper)
     missed = xp.maximum(lower - targets, 0.0) + xp.maximum(targets - upper, 0.0)
     each = upper - lower + 2.0 / (1.0 - level) * missed
@@ -132,8 +130,7 @@ def gaussian_reliability(
     Reference: [Kuleshov, Fenner & Ermon, 2018](
     https://arxiv.org/abs/1807.00263), section 3.5.
     """
-    owner = "gaussian_reliability"
-    _checks.positive_integer(num_levels, owner, "num_levels")
+    _checks.positive_integer(num_levels, "num_levels")
     xp, targets, mean, variance = inputs.normal(targets, mean, variance)
     # A target lies in the intervals from this level on.
     distance = xp.abs(targets - mean) / xp.sqrt(variance)

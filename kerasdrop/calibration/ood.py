@@ -92,13 +92,12 @@ def ood_detection(
     https://arxiv.org/abs/1610.02136) and [Liang, Li & Srikant, 2018](
     https://arxiv.org/abs/1706.02690) for the three numbers.
     """
-    owner = "ood_detection"
     rate = _checks.exact_fraction(
-        _checks.between_0_and_1(true_positive_rate, owner, "true_positive_rate")
+        _checks.between_0_and_1(true_positive_rate, "true_positive_rate")
     )
-    _checks.between_0_and_1(level, owner, "level")
+    _checks.between_0_and_1(level, "level")
     if interval is not None:
-        _checks.choice(interval, ("delong", "bootstrap"), owner, "interval")
+        _checks.choice(interval, ("delong", "bootstrap"), "interval")
     usual = _set(usual, "usual")
     shifted = _set(shifted, "shifted")
     counts = _counts(usual, shifted)
@@ -107,8 +106,8 @@ def ood_detection(
     if interval == "delong":
         intervals[0] = _delong(usual, shifted, counts, auroc, level)
     if interval == "bootstrap":
-        _checks.positive_integer(num_resamples, owner, "num_resamples")
-        seed = _checks.step(seed, owner, "seed")
+        _checks.positive_integer(num_resamples, "num_resamples")
+        seed = _checks.step(seed, "seed")
         drawn = _resampled(*counts, rate, num_resamples, seed)
         ends = np.quantile(drawn, [0.5 - 0.5 * level, 0.5 + 0.5 * level], 1)
         intervals = [tuple(map(float, each)) for each in ends.T]

@@ -7,6 +7,7 @@ import numpy as np
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import target_shapes
+from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import blame
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Config
@@ -64,33 +65,30 @@ class QuantileRecalibration(Calibrator):
         variance: Tensor | None = None,
         quantiles: ArrayLike = (0.05, 0.95),
     ) -> Tensor:
-        owner = "QuantileRecalibration"
         mean, variance = predictions.moments(prediction, variance)
         xp, mean, variance = arrays.floats(mean, variance)
         if not len(mean.shape):
-            raise ValueError(
-                f"{owner}: a mean is `(rows, ...)`. Received: a single number"
-            )
+            raise Refusal("a mean is `(rows, ...)`. Received: a single number")
         variance = target_shapes.like(
             variance, mean, "a variance for each mean"
         )
         std = xp.sqrt(arrays.checked_variance(xp, variance, above_zero=True))
-        quantiles = _checks.sequence(quantiles, owner, "quantiles")
+        quantiles = _checks.sequence(quantiles, "quantiles")
         return xp.stack(
             [mean + std * self._residual_of(each) for each in quantiles],
             axis=1,
         )
 
     def _residual_of(self, quantile: float) -> float:
-        owner, rows = "QuantileRecalibration", len(self.residuals)
+        rows = len(self.residuals)
         exact = _checks.exact_fraction(
-            _checks.between_0_and_1(quantile, owner, "quantiles")
+            _checks.between_0_and_1(quantile, "quantiles")
         )
         place = exact * (rows + 1)
         if not 1 <= place <= rows:
             needed = math.ceil(1 / min(exact, 1 - exact)) - 1
-            raise ValueError(
-                f"{owner}: {rows} rows cannot tell the quantile of "
+            raise Refusal(
+                f"{rows} rows cannot tell the quantile of "
                 f"{quantile:g}; it takes {needed}. Fit on more rows, or ask "
                 f"for quantiles from {1 / (rows + 1):.4g} to "
                 f"{rows / (rows + 1):.4g}"

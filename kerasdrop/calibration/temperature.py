@@ -8,6 +8,7 @@ from kerasdrop import _checks
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import likelihood
+from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import blame
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Config
@@ -50,10 +51,9 @@ class TemperatureScaling(Calibrator):
     for a single sample is the same.
     """
 
+    @blame("TemperatureScaling")
     def __init__(self, temperature: float) -> None:
-        self.temperature = _checks.positive_number(
-            temperature, "TemperatureScaling", "temperature"
-        )
+        self.temperature = _checks.positive_number(temperature, "temperature")
 
     @blame("TemperatureScaling")
     def __call__(self, probabilities: ArrayLike) -> Tensor:
@@ -100,15 +100,14 @@ def fit_temperature(
             target has probability 0; if no temperature is best, since all
             rows are right or the probabilities are no better than chance.
     """
-    owner = "fit_temperature"
     probabilities = predictions.as_numpy(
         predictions.probabilities(probabilities)
     )
     _, p, one_hot = inputs.labelled(targets, probabilities)
     weight = arrays.weight_like(np, sample_weight, p[..., 0])
     if (likelihood.of_classes(p, one_hot)[weight > 0.0] == -math.inf).any():
-        raise ValueError(
-            f"{owner}: a target has probability 0, and keeps it at every "
+        raise Refusal(
+            "a target has probability 0, and keeps it at every "
             "temperature. Use more Monte Carlo samples, or logits in float32."
         )
     possible = p > 0.0
@@ -121,8 +120,8 @@ def fit_temperature(
 
     low, high = math.log(_COLDEST), math.log(_HOTTEST)
     if not slope(low) < 0.0 < slope(high):
-        raise ValueError(
-            f"{owner}: no temperature between {_COLDEST:g} and {_HOTTEST:g} is "
+        raise Refusal(
+            f"no temperature between {_COLDEST:g} and {_HOTTEST:g} is "
             "the best. Either each row is right, and the colder the better, or "
             "the probabilities are no better than equal ones. Fit on more rows "
             "that the model was not trained on."

@@ -4,6 +4,7 @@ import numpy as np
 
 from kerasdrop import _checks
 from kerasdrop._formulas import arrays
+from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import blame
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Config
@@ -41,8 +42,9 @@ class VarianceScaling(Calibrator):
     https://proceedings.mlr.press/v121/laves20a.html).
     """
 
+    @blame("VarianceScaling")
     def __init__(self, scale: float) -> None:
-        self.scale = _checks.positive_number(scale, "VarianceScaling", "scale")
+        self.scale = _checks.positive_number(scale, "scale")
 
     @blame("VarianceScaling")
     def __call__(self, variance: Tensor) -> Tensor:
@@ -90,7 +92,6 @@ def fit_variance_scale(
     Reference: [Laves et al., 2020](
     https://proceedings.mlr.press/v121/laves20a.html).
     """
-    owner = "fit_variance_scale"
     mean, variance = map(
         predictions.as_numpy, predictions.moments(prediction, variance)
     )
@@ -105,8 +106,8 @@ def fit_variance_scale(
     total = np.sum(weight * squared)
     scale = arrays.weighted(np, total, np.sum(weight))
     if not 0.0 < scale < np.inf:
-        raise ValueError(
-            f"{owner}: there is no best factor, since the mean of the squared "
+        raise Refusal(
+            f"there is no best factor, since the mean of the squared "
             "residuals over their variances must be above 0 and finite. Fit "
             f"on rows that the model was not trained on. Received: {scale:.6g}"
         )

@@ -7,6 +7,7 @@ import keras
 
 from kerasdrop import _checks
 from kerasdrop import rates
+from kerasdrop._refusals import blame
 from kerasdrop._types import Config
 from kerasdrop._types import Given
 from kerasdrop.callbacks.plateau import Plateau
@@ -93,6 +94,7 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
     ... )
     """
 
+    @blame(_OWNER)
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -111,7 +113,7 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.monitor = _validation_metric(monitor)
-        self.factor = _checks.positive_number(factor, _OWNER, "factor")
+        self.factor = _checks.positive_number(factor, "factor")
         if self.factor >= 1.0:
             raise ValueError(
                 f"{_OWNER}: argument `factor` must be below 1: it shrinks the "
@@ -119,14 +121,14 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
                 f"factor={factor!r}"
             )
         self.plateau = Plateau(
-            patience=_checks.positive_integer(patience, _OWNER, "patience"),
+            patience=_checks.positive_integer(patience, "patience"),
             maximised=_is_maximised(mode, self.monitor),
-            min_delta=_checks.number(min_delta, _OWNER, "min_delta", 0.0),
-            cooldown=_checks.step(cooldown, _OWNER, "cooldown"),
+            min_delta=_checks.number(min_delta, "min_delta", 0.0),
+            cooldown=_checks.step(cooldown, "cooldown"),
         )
-        self.verbose = _checks.verbosity(verbose, _OWNER)
-        self.min_rate = _checks.rate(min_rate, _OWNER, "min_rate")
-        self.max_rate = _checks.rate(max_rate, _OWNER, "max_rate")
+        self.verbose = _checks.verbosity(verbose)
+        self.min_rate = _checks.rate(min_rate, "min_rate")
+        self.max_rate = _checks.rate(max_rate, "max_rate")
         if self.min_rate > self.max_rate:
             raise ValueError(
                 f"{_OWNER}: `min_rate` must not be above `max_rate`. "
@@ -143,7 +145,7 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
         self.train_data = train_data
         self.target_gap = target_gap
         if target_gap is not None:
-            self.target_gap = _checks.number(target_gap, _OWNER, "target_gap")
+            self.target_gap = _checks.number(target_gap, "target_gap")
         self.layers = layers
         self.record = EpochRecord(state_path, _OWNER)
 
@@ -286,7 +288,7 @@ _MAXIMISED = ("acc", "auc", "precision", "recall", "f1_score", "r2_score")
 
 
 def _is_maximised(mode: str, monitor: str) -> bool:
-    _checks.choice(mode, ("auto", "min", "max"), _OWNER, "mode")
+    _checks.choice(mode, ("auto", "min", "max"), "mode")
     if mode != "auto":
         return mode == "max"
     if any(word in monitor for word in _MINIMISED):

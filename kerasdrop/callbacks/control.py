@@ -6,6 +6,7 @@ import keras
 
 from kerasdrop import _backend
 from kerasdrop import rates
+from kerasdrop._refusals import blame
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Config
 from kerasdrop._types import Found
@@ -54,7 +55,8 @@ class DropoutRateControl(keras.callbacks.Callback):
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__()
-        rates.live_layers(model, _OWNER)  # raises
+        with blame(_OWNER):
+            rates.live_layers(model)  # raises
         self._controlled = model
         self._lock = threading.Lock()
         # By the id of a layer: the layer and its rate.

@@ -4,6 +4,8 @@ import keras
 
 from kerasdrop import _checks
 from kerasdrop import rates
+from kerasdrop._refusals import blame
+from kerasdrop._refusals import blame_itself
 from kerasdrop._types import Config
 
 
@@ -36,10 +38,11 @@ class DropoutRateLogger(keras.callbacks.Callback):
     [0.5]
     """
 
+    @blame_itself
     def __init__(self, frequency: str = "epoch") -> None:
         super().__init__()
         self.frequency = _checks.choice(
-            frequency, ("epoch", "batch"), type(self).__name__, "frequency"
+            frequency, ("epoch", "batch"), "frequency"
         )
         # Else Keras on JAX would wait for the result of each batch, for a
         # method that then does nothing.
@@ -47,7 +50,8 @@ class DropoutRateLogger(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Config | None = None) -> None:
         # Raises if there is nothing to log.
-        rates.live_layers(self.model, type(self).__name__)
+        with blame(type(self).__name__):
+            rates.live_layers(self.model)  # raises
 
     def on_train_batch_end(
         self, batch: int, logs: Config | None = None

@@ -7,6 +7,7 @@ from keras import ops
 
 from kerasdrop import _checks
 from kerasdrop import rates
+from kerasdrop._refusals import blame
 from kerasdrop._types import Config
 from kerasdrop._types import Given
 
@@ -56,6 +57,7 @@ class DropoutRateScheduler(keras.callbacks.Callback):
     >>> history = model.fit(x, y, epochs=21, callbacks=[anneal])
     """
 
+    @blame(_OWNER)
     def __init__(
         self,
         schedule: Given,
@@ -65,13 +67,13 @@ class DropoutRateScheduler(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         if _checks.is_schedule(schedule):
-            _checks.schedule(schedule, _OWNER, "schedule")
+            _checks.schedule(schedule, "schedule")
         self.schedule = schedule
         self.frequency = _checks.choice(
-            frequency, ("epoch", "batch"), _OWNER, "frequency"
+            frequency, ("epoch", "batch"), "frequency"
         )
         self.layers = layers
-        self.verbose = _checks.verbosity(verbose, _OWNER)
+        self.verbose = _checks.verbosity(verbose)
         self._takes_rate = _takes_rate(schedule)
         # Or else Keras on JAX would wait for each batch before it went on,
         # for a method that only counts.
@@ -156,9 +158,8 @@ class DropoutRateScheduler(keras.callbacks.Callback):
         value = self.schedule(*args)
         if ops.is_tensor(value):
             value = ops.convert_to_numpy(value)
-        return _checks.rate(
-            value, f"{_OWNER}, what the schedule returned at {when}"
-        )
+        with blame(f"{_OWNER}, what the schedule returned at {when}"):
+            return _checks.rate(value)
 
 
 def _takes_rate(schedule: Given) -> bool:

@@ -107,7 +107,7 @@ class FeatureAlphaDropout(StochasticLayer):
     ) -> None:
         super().__init__(**kwargs)
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
-        self.data_format = _checks.data_format(data_format, self._label())
+        self.data_format = _checks.data_format(data_format)
         self._start(rate, seed, stochastic_inference)
 
     def stochastic(

@@ -4,6 +4,7 @@ import functools
 import inspect
 
 from kerasdrop import _backend
+from kerasdrop._refusals import blame_itself
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 
@@ -34,6 +35,7 @@ class CheckedArguments:
         own, plain = vars(cls).get("__init__"), cls.__init__
 
         @functools.wraps(plain)
+        @blame_itself
         def __init__(self: Given, *args: Given, **kwargs: Given) -> None:
             # A subclass that calls this has been checked itself.
             if type(self) is cls:

@@ -7,6 +7,8 @@ from keras import ops
 from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
+from kerasdrop._refusals import blame
+from kerasdrop._refusals import blame_itself
 from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
@@ -51,11 +53,11 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
     def _start(
         self, rate: Rate, seed: Seed, stochastic_inference: bool
     ) -> None:
-        rate = _checks.plain(rate, self._label())
+        rate = _checks.plain(rate)
         if _checks.is_number(rate):
             rate = self.checked_rate(rate)
         else:
-            self._schedule = _schedule(rate, self._label())
+            self._schedule = _schedule(rate)
             rate = None
         self._exact_rate: float | None = rate
         self._start_drawing(rate, seed, stochastic_inference)
@@ -63,12 +65,11 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
     def _start_drawing(
         self, rate: Tensor, seed: Seed, stochastic_inference: bool
     ) -> None:
-        owner = self._label()
-        self.seed = _checks.seed(seed, owner)
+        self.seed = _checks.seed(seed)
         self._stochastic_inference = _checks.flag(
-            stochastic_inference, owner, "stochastic_inference"
+            stochastic_inference, "stochastic_inference"
         )
-        self._state = DrawState(rate, self.seed, self, owner)
+        self._state = DrawState(rate, self.seed, self, self._label())
         self.supports_masking = True
         # There is nothing to build, but in a subclass that says so.
         self.built = type(self).build is keras.layers.Layer.build
@@ -113,8 +114,9 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         return int(self._state.read("step"))
 
     @step.setter
+    @blame_itself
     def step(self, value: Given) -> None:
-        self._state.write("step", _checks.step(value, self._label(), "step"))
+        self._state.write("step", _checks.step(value, "step"))
 
     def _scales_at_inference(self) -> bool:
         """Whether predictions depend on the rate."""
@@ -149,9 +151,8 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             value = float(
                 ops.convert_to_numpy(self._schedule(self._state.read("step")))
             )
-            return _checks.rate(
-                value, f"{self._label()}, schedule at step {self.step}"
-            )
+            with blame(f"{self._label()}, schedule at step {self.step}"):
+                return _checks.rate(value)
         value = np.float32(self._state.read("rate"))
         exact = self._exact_rate
         if exact is not None and value == np.float32(exact):
@@ -165,6 +166,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         self._state.write("rate", value)
         self._exact_rate = value
 
+    @blame_itself
     def checked_rate(self, rate: float) -> float:
         """Returns a rate that is to be set as a float, or raises."""
         if self._schedule is not None:
@@ -174,7 +176,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
                 "it by hand or by a callback, build the layer with a number, "
                 f"e.g. `Dropout(rate=0.5)`. Received: rate={rate!r}"
             )
-        return _checks.rate_to_set(rate, self._label())
+        return _checks.rate_to_set(rate)
 
     def _rate_tensor(self, step: Tensor | None = None) -> Tensor:
         """The rate in the graph; NaN if it is illegal, which then shows.
@@ -190,8 +192,9 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             rate = ops.cast(self._schedule(step), "float32")
         return ops.where(rate * (1.0 - rate) >= 0.0, rate, float("nan"))
 
+    @blame_itself
     def _check_inputs(self, inputs: Tensor) -> None:
-        _checks.float_inputs(inputs, self._label())
+        _checks.float_inputs(inputs)
 
     def would_draw(self, training: bool | None) -> bool:
         """Whether a call with this `training`, here and now, would draw."""
@@ -277,7 +280,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
 
     def get_config(self) -> Config:
         rate = self._schedule
-        step = {}
+        step: Config = {}
         if rate is None:
             rate = self.rate
         else:
@@ -320,15 +323,14 @@ class NoiseShapeLayer(StochasticLayer):
         # Not the stock layer's: it makes a generator, and locks the state.
         # Every method of it that uses what it makes is overridden.
         keras.layers.Layer.__init__(self, **kwargs)
-        self.noise_shape = _checks.noise_shape(noise_shape, self._label())
+        self.noise_shape = _checks.noise_shape(noise_shape)
         self._start(rate, seed, stochastic_inference)
 
+    @blame_itself
     def _check_inputs(self, inputs: Tensor) -> None:
         super()._check_inputs(inputs)
         if self.noise_shape is not None and _backend.has_rank(inputs):
-            _checks.noise_shape_fits(
-                self.noise_shape, inputs.shape, self._label()
-            )
+            _checks.noise_shape_fits(self.noise_shape, inputs.shape)
 
     def get_config(self) -> Config:
         return {**super().get_config(), "noise_shape": self.noise_shape}
@@ -368,12 +370,12 @@ class HoldingLayer(StochasticLayer, keras.layers.Wrapper):
         }
 
 
-def _schedule(rate: Given, owner: str) -> Given:
+def _schedule(rate: Given) -> Given:
     """The schedule that a `rate` which is no number stands for."""
     # A layer can be called, but not with a step.
     is_function = callable(rate) and not isinstance(
         rate, (type, keras.layers.Layer)
     )
     if not (is_function or isinstance(rate, dict)):
-        _checks.rate(rate, owner)  # raises
-    return as_schedule(rate, owner, "rate")
+        _checks.rate(rate)  # raises
+    return as_schedule(rate, "rate")

@@ -9,6 +9,7 @@ from keras import ops
 from kerasdrop import _checks
 from kerasdrop import functional
 from kerasdrop import masks
+from kerasdrop._refusals import Refusal
 from kerasdrop._types import Config
 from kerasdrop._types import Given
 from kerasdrop._types import Rate
@@ -121,28 +122,25 @@ class ConcreteDropout(HoldingLayer):
         **kwargs: Given,
     ) -> None:
         keras.layers.Wrapper.__init__(self, layer, **kwargs)
-        owner = self._label()
         if not isinstance(layer, self._holds):
-            raise ValueError(
-                f"{owner}: argument `layer` must be a `Dense`, `Conv1D`, "
+            raise Refusal(
+                "argument `layer` must be a `Dense`, `Conv1D`, "
                 "`Conv2D` or `Conv3D` layer of Keras, for the rate is learned "
                 "by its kernel. Before any other put a layer with a rate of "
                 f"its own, e.g. `Dropout`. Received: layer='{layer.name}' (of "
                 f"type {type(layer).__name__})"
             )
-        self._first_rate = _checks.inner_rate(rate, owner)
+        self._first_rate = _checks.inner_rate(rate)
         self.weight_regularizer, self.dropout_regularizer = (
-            _checks.number(value, owner, name, minimum=0.0)
+            _checks.number(value, name, minimum=0.0)
             for value, name in (
                 (weight_regularizer, "weight_regularizer"),
                 (dropout_regularizer, "dropout_regularizer"),
             )
         )
-        self.temperature = _checks.positive_number(
-            temperature, owner, "temperature"
-        )
+        self.temperature = _checks.positive_number(temperature, "temperature")
         self.granularity = _checks.choice(
-            granularity, ("unit", "channel"), owner, "granularity"
+            granularity, ("unit", "channel"), "granularity"
         )
         self._start_drawing(None, seed, stochastic_inference)
         self.supports_masking = layer.supports_masking

@@ -28,12 +28,9 @@ class _DropBlock(StochasticLayer):
         **kwargs: Given,
     ) -> None:
         super().__init__(**kwargs)
-        owner = self._label()
         self.input_spec = keras.layers.InputSpec(ndim=self._rank + 2)
-        self.block_size = _checks.sizes(
-            block_size, self._rank, owner, "block_size"
-        )
-        self.data_format = _checks.data_format(data_format, owner)
+        self.block_size = _checks.sizes(block_size, self._rank, "block_size")
+        self.data_format = _checks.data_format(data_format)
         self._start(rate, seed, stochastic_inference)
 
     def _check_inputs(self, inputs: Tensor) -> None:

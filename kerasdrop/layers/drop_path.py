@@ -79,7 +79,7 @@ class DropPath(StochasticLayer):
     ) -> None:
         super().__init__(**kwargs)
         self.scaling = _checks.choice(
-            scaling, ("inverted", "classic"), self._label(), "scaling"
+            scaling, ("inverted", "classic"), "scaling"
         )
         self._start(rate, seed, stochastic_inference)
 

@@ -99,7 +99,7 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
         **kwargs: Given,
     ) -> None:
         super().__init__(cell, **kwargs)
-        self.seed = _checks.seed(seed, self._label())
+        self.seed = _checks.seed(seed)
         self._check_cell(recurrent_rate is not None)
 
         def dropout(

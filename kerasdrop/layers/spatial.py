@@ -26,7 +26,7 @@ class _SpatialDropout(StochasticLayer):
         seed: Seed,
         stochastic_inference: bool,
     ) -> None:
-        self.data_format = _checks.data_format(data_format, self._label())
+        self.data_format = _checks.data_format(data_format)
         self._start(rate, seed, stochastic_inference)
 
     def stochastic(

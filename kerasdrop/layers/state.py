@@ -9,6 +9,7 @@ from keras import ops
 from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
+from kerasdrop._refusals import blame
 from kerasdrop._types import Config
 from kerasdrop._types import Given
 from kerasdrop._types import Rate
@@ -239,7 +240,8 @@ class DrawState(keras.layers.Layer):
             if name in stored and not (name == "key" and self._keeps_key):
                 value = np.asarray(store[name])
                 if name == "rate":
-                    value = _checks.rate(value, self._owner)
+                    with blame(self._owner):
+                        value = _checks.rate(value)
                 self.write(name, value)
 
 

@@ -82,7 +82,7 @@ class StochasticDepth(HoldingLayer):
     ) -> None:
         keras.layers.Wrapper.__init__(self, layer, **kwargs)
         self.scaling = _checks.choice(
-            scaling, ("classic", "inverted"), self._label(), "scaling"
+            scaling, ("classic", "inverted"), "scaling"
         )
         self._start(rate, seed, stochastic_inference)
 

@@ -75,17 +75,16 @@ def check(plan: str) -> str:
     return plan
 
 
-def num_samples(value: Given, tolerance: float | None, owner: str) -> int:
+def num_samples(value: Given, tolerance: float | None) -> int:
     """Returns how many samples to draw, at most if there is a tolerance.
 
     Args:
         value: Integer; or None for a default.
         tolerance: As in `kerasdrop.MonteCarlo`.
-        owner: Who is to blame in a message.
     """
     if value is None:
         return NUM_SAMPLES if tolerance is None else MOST_SAMPLES
-    value = _checks.positive_integer(value, owner, "num_samples")
+    value = _checks.positive_integer(value, "num_samples")
     if tolerance is None:
         return value
     if value % SET_SIZE or value < FEWEST_SAMPLES:

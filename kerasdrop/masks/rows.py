@@ -130,7 +130,7 @@ def current_scope() -> "row_scope | None":
 
 def _checked_first_row(value: Given) -> Tensor:
     if not ops.is_tensor(value):
-        return _checks.row(value, "row_scope", "first_row")
+        return _checks.row(value, "first_row")
     _check_tensor(value, "first_row", 0)
     return ops.cast(value, "int32")
 

@@ -203,22 +203,22 @@ class MonteCarlo(NotTrained):
         owner = self._owner
         with blame(owner):
             preconditions.check_model(model, vectorized)
-        self._settings = Settings.checked(
-            model,
-            owner,
-            num_samples=num_samples,
-            plan=plan,
-            kind=kind,
-            keep_samples=keep_samples,
-            quantiles=quantiles,
-            noise_variance=noise_variance,
-            tolerance=tolerance,
-            memory_limit=memory_limit,
-            vectorized=vectorized,
-        )
-        self.verify = _checks.flag(verify, owner, "verify")
+            self._settings = Settings.checked(
+                model,
+                owner,
+                num_samples=num_samples,
+                plan=plan,
+                kind=kind,
+                keep_samples=keep_samples,
+                quantiles=quantiles,
+                noise_variance=noise_variance,
+                tolerance=tolerance,
+                memory_limit=memory_limit,
+                vectorized=vectorized,
+            )
+            self.verify = _checks.flag(verify, "verify")
+            seed = _checks.seed(seed)
         self.model = model
-        seed = _checks.seed(seed, owner)
         self._seed = random.getrandbits(63) if seed is None else seed
         with name_scope(self):
             self._key = Cell(masks.key_of_seed(self._seed), "int32", "seed")
@@ -241,7 +241,8 @@ class MonteCarlo(NotTrained):
 
     @seed.setter
     def seed(self, value):
-        value = _checks.seed(value, self._owner)
+        with blame(self._owner):
+            value = _checks.seed(value)
         if value is None:
             value = random.getrandbits(63)
         self._key.state.assign(masks.key_of_seed(value))
@@ -427,12 +428,11 @@ class MonteCarlo(NotTrained):
         return self._measured(mean, y, sample_weight, return_dict)
 
     def _batches(self, x, batch_size, first_row, rows=None, y=None, steps=None):
-        owner = self._owner
         preconditions.check_draws(self.model, self.plan)
-        batch_size = _checks.positive_integer(batch_size, owner, "batch_size")
-        first_row = _checks.step(first_row, owner, "first_row")
+        batch_size = _checks.positive_integer(batch_size, "batch_size")
+        first_row = _checks.step(first_row, "first_row")
         if steps is not None:
-            steps = _checks.positive_integer(steps, owner, "steps")
+            steps = _checks.positive_integer(steps, "steps")
         return Batches(
             x,
             batch_size,
@@ -457,7 +457,7 @@ class MonteCarlo(NotTrained):
             self,
             self._engine,
             data,
-            _checks.verbosity(verbose, self._owner),
+            _checks.verbosity(verbose),
             callbacks,
             on_interrupt,
             samples_out,

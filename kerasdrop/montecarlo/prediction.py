@@ -3,6 +3,7 @@
 import threading
 
 from kerasdrop import _checks
+from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import blame
 from kerasdrop._structure import model_tree
 from kerasdrop.montecarlo.inspection import preconditions
@@ -92,26 +93,27 @@ def mc_predict(
 
     Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1506.02142).
     """
-    _checks.choice(on_interrupt, ("raise", "return"), _OWNER, "on_interrupt")
-    verbose = _checks.verbosity(verbose, _OWNER)
-    verify = _checks.flag(verify, _OWNER, "verify")
     with model_tree.surveyed(model):
         with blame(_OWNER):
+            _checks.choice(on_interrupt, ("raise", "return"), "on_interrupt")
+            verbose = _checks.verbosity(verbose)
+            verify = _checks.flag(verify, "verify")
             preconditions.check_model(model, vectorized)
-        settings = Settings.checked(
-            model,
-            _OWNER,
-            num_samples=num_samples,
-            plan=plan,
-            # Read in each call: the model may end in another layer than before.
-            kind=kind,
-            keep_samples=_are_needed(keep_samples, samples_out),
-            quantiles=quantiles,
-            noise_variance=noise_variance,
-            tolerance=tolerance,
-            memory_limit=memory_limit,
-            vectorized=vectorized,
-        )
+            settings = Settings.checked(
+                model,
+                _OWNER,
+                num_samples=num_samples,
+                plan=plan,
+                # Read in each call: the model may end in another layer than
+                # before.
+                kind=kind,
+                keep_samples=_are_needed(keep_samples, samples_out),
+                quantiles=quantiles,
+                noise_variance=noise_variance,
+                tolerance=tolerance,
+                memory_limit=memory_limit,
+                vectorized=vectorized,
+            )
         predictive, lock = _predictive(model, settings)
         if kind is None and verbose:
             print(
@@ -174,8 +176,8 @@ def _are_needed(keep_samples, samples_out):
     if samples_out is None:
         return keep_samples
     if keep_samples is not False:
-        raise ValueError(
-            "mc_predict: samples are written into `samples_out`, or the result "
+        raise Refusal(
+            "samples are written into `samples_out`, or the result "
             "has them. Leave `keep_samples` out. Received: both, keep_samples="
             f"{keep_samples!r}"
         )

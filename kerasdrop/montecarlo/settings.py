@@ -6,7 +6,6 @@ from keras import tree
 
 from kerasdrop import _checks
 from kerasdrop._refusals import Refusal
-from kerasdrop._refusals import blame
 from kerasdrop.masks import plans
 from kerasdrop.montecarlo.statistics import quantiles as quantiles_
 from kerasdrop.montecarlo.statistics.kinds import choosing
@@ -48,32 +47,31 @@ class Settings:
 
         Args:
             model: A built model.
-            owner: Who is to blame in a message.
+            owner: Who warns, by name.
             **given: All fields, as a user passes them.
 
         Raises:
-            ValueError: If one is out of its range, or two exclude each other.
+            Refusal: If one is out of its range, or two exclude each other.
         """
         of = {
-            name: _checks.flag(given[name], owner, name)
+            name: _checks.flag(given[name], name)
             for name in ("keep_samples", "vectorized")
         }
-        of["quantiles"] = quantiles_.check(given["quantiles"], owner)
+        of["quantiles"] = quantiles_.check(given["quantiles"])
         for name in ("tolerance", "noise_variance"):
             if given[name] is not None:
-                of[name] = _checks.positive_number(given[name], owner, name)
+                of[name] = _checks.positive_number(given[name], name)
         if given["memory_limit"] is not None:
             of["memory_limit"] = _checks.positive_integer(
-                given["memory_limit"], owner, "memory_limit"
+                given["memory_limit"], "memory_limit"
             )
-        with blame(owner):
-            of["num_samples"] = plans.num_samples(
-                given["num_samples"], given["tolerance"], owner
-            )
-            of["plan"] = plans.check(given["plan"])
-            of["kind"] = choosing.check(given["kind"], model, owner)
-            settings = cls(**of)
-            settings._check_together()
+        of["num_samples"] = plans.num_samples(
+            given["num_samples"], given["tolerance"]
+        )
+        of["plan"] = plans.check(given["plan"])
+        of["kind"] = choosing.check(given["kind"], model, owner)
+        settings = cls(**of)
+        settings._check_together()
         return settings
 
     def _check_together(self):

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from kerasdrop import _checks
+from kerasdrop._refusals import blame_itself
 from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
@@ -68,8 +69,9 @@ class Constant(Schedule):
         rate: Float in [0, 1].
     """
 
+    @blame_itself
     def __init__(self, rate: float) -> None:
-        self.rate = _checks.rate(rate, type(self).__name__)
+        self.rate = _checks.rate(rate)
 
     def value(self, step: Tensor) -> Tensor:
         return ops.full_like(step, self.rate, dtype="float32")
@@ -100,6 +102,7 @@ class FromFunction(Schedule):
     0.25
     """
 
+    @blame_itself
     def __init__(self, function: Function) -> None:
         if not hasattr(function, "__name__"):
             raise ValueError(
@@ -120,7 +123,7 @@ class FromFunction(Schedule):
                 f"Received: {function!r}"
             )
         self.function = function
-        _checks.schedule(self, type(self).__name__, "function")
+        _checks.schedule(self, "function")
 
     def value(self, step: Tensor) -> Tensor:
         return ops.cast(self.function(step), "float32")
@@ -133,7 +136,7 @@ class FromFunction(Schedule):
         return cls(keras.saving.deserialize_keras_object(config["function"]))
 
 
-def as_schedule(value: Given, owner: str, name: str) -> Schedule:
+def as_schedule(value: Given, name: str) -> Schedule:
     """A number, a schedule of any make or a registered function: a schedule.
 
     A schedule that was serialised is restored.
@@ -143,10 +146,10 @@ def as_schedule(value: Given, owner: str, name: str) -> Schedule:
     if isinstance(value, Schedule):
         return value
     if _checks.is_schedule(value):
-        return _checks.schedule(value, owner, name)
+        return _checks.schedule(value, name)
     if callable(value):
         return FromFunction(value)
-    return Constant(_checks.rate(value, owner, name))
+    return Constant(_checks.rate(value, name))
 
 
 def progress(step: Tensor, begin_step: float, num_steps: float) -> Tensor:

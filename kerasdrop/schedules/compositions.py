@@ -5,6 +5,9 @@ import numpy as np
 from keras import ops
 
 from kerasdrop import _checks
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import blame
+from kerasdrop._refusals import blame_itself
 from kerasdrop._types import Config
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
@@ -34,20 +37,20 @@ class Join(Schedule):
     (0.0, 0.5)
     """
 
+    @blame_itself
     def __init__(
         self, schedules: list[Schedule], boundaries: list[int]
     ) -> None:
-        owner = type(self).__name__
         self.schedules = [
-            as_schedule(schedule, owner, f"schedules[{index}]")
+            as_schedule(schedule, f"schedules[{index}]")
             for index, schedule in enumerate(
-                _checks.sequence(schedules, owner, "schedules")
+                _checks.sequence(schedules, "schedules")
             )
         ]
-        self.boundaries = _checks.boundaries(boundaries, owner)
+        self.boundaries = _checks.boundaries(boundaries)
         if len(self.schedules) != len(self.boundaries) + 1:
-            raise ValueError(
-                f"{owner}: `schedules` must have one entry more than "
+            raise Refusal(
+                f"`schedules` must have one entry more than "
                 f"`boundaries`. Received: {len(self.schedules)} schedules "
                 f"and boundaries={self.boundaries}"
             )
@@ -90,10 +93,10 @@ class Cyclic(Schedule):
     0.5
     """
 
+    @blame_itself
     def __init__(self, schedule: Given, num_steps: int) -> None:
-        owner = type(self).__name__
-        self.schedule = as_schedule(schedule, owner, "schedule")
-        self.num_steps = _checks.positive_integer(num_steps, owner, "num_steps")
+        self.schedule = as_schedule(schedule, "schedule")
+        self.num_steps = _checks.positive_integer(num_steps, "num_steps")
 
     def value(self, step: Tensor) -> Tensor:
         return _rate_of(self.schedule, ops.mod(step, self.num_steps))
@@ -130,15 +133,13 @@ class EarlyDropout(Schedule):
     Reference: [Liu et al., 2023](https://arxiv.org/abs/2303.01500).
     """
 
+    @blame_itself
     def __init__(
         self, initial_rate: float, num_steps: int, shape: str = "linear"
     ) -> None:
-        owner = type(self).__name__
-        self.initial_rate = _checks.rate(initial_rate, owner, "initial_rate")
-        self.num_steps = _checks.positive_integer(num_steps, owner, "num_steps")
-        self.shape = _checks.choice(
-            shape, ("linear", "constant"), owner, "shape"
-        )
+        self.initial_rate = _checks.rate(initial_rate, "initial_rate")
+        self.num_steps = _checks.positive_integer(num_steps, "num_steps")
+        self.shape = _checks.choice(shape, ("linear", "constant"), "shape")
 
     def value(self, step: Tensor) -> Tensor:
         if self.shape == "constant" or self.num_steps == 1:
@@ -175,12 +176,10 @@ class LateDropout(Schedule):
     Reference: [Liu et al., 2023](https://arxiv.org/abs/2303.01500).
     """
 
+    @blame_itself
     def __init__(self, final_rate: float, begin_step: int) -> None:
-        owner = type(self).__name__
-        self.final_rate = _checks.rate(final_rate, owner, "final_rate")
-        self.begin_step = _checks.positive_integer(
-            begin_step, owner, "begin_step"
-        )
+        self.final_rate = _checks.rate(final_rate, "final_rate")
+        self.begin_step = _checks.positive_integer(begin_step, "begin_step")
 
     def value(self, step: Tensor) -> Tensor:
         return Steps([self.begin_step], [0.0, self.final_rate])(step)
@@ -192,6 +191,7 @@ class LateDropout(Schedule):
         }
 
 
+@blame("warm_up")
 def warm_up(schedule: Given, num_steps: int, initial_rate: float = 0.0) -> Join:
     """A straight line to where a schedule begins, then that schedule.
 
@@ -208,12 +208,13 @@ def warm_up(schedule: Given, num_steps: int, initial_rate: float = 0.0) -> Join:
     >>> float(schedule(50)), float(schedule(100)), float(schedule(1000))
     (0.25, 0.5, 0.0)
     """
-    schedule = as_schedule(schedule, "warm_up", "schedule")
+    schedule = as_schedule(schedule, "schedule")
     first_rate = float(ops.convert_to_numpy(_rate_of(schedule, 0)))
     line = Linear(initial_rate, first_rate, num_steps)
     return Join([line, schedule], [line.num_steps])
 
 
+@blame("stage_wise")
 def stage_wise(
     initial_rate: float, final_rate: float, num_stages: int, num_steps: int
 ) -> Steps:
@@ -237,10 +238,8 @@ def stage_wise(
 
     Reference: [Tan & Le, 2021](https://arxiv.org/abs/2104.00298), section 4.
     """
-    num_stages = _checks.positive_integer(
-        num_stages, "stage_wise", "num_stages"
-    )
-    num_steps = _checks.positive_integer(num_steps, "stage_wise", "num_steps")
+    num_stages = _checks.positive_integer(num_stages, "num_stages")
+    num_steps = _checks.positive_integer(num_steps, "num_steps")
     if num_stages < 2 or num_steps % num_stages:
         raise ValueError(
             "stage_wise: `num_steps` must be a multiple of `num_stages`, "
@@ -249,8 +248,8 @@ def stage_wise(
             "different lengths use `Steps`."
         )
     length = num_steps // num_stages
-    initial_rate = _checks.rate(initial_rate, "stage_wise", "initial_rate")
-    final_rate = _checks.rate(final_rate, "stage_wise", "final_rate")
+    initial_rate = _checks.rate(initial_rate, "initial_rate")
+    final_rate = _checks.rate(final_rate, "final_rate")
     return Steps(
         [length * stage for stage in range(1, num_stages)],
         np.linspace(initial_rate, final_rate, num_stages).tolist(),

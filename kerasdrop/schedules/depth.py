@@ -14,9 +14,12 @@ import math
 import numpy as np
 
 from kerasdrop import _checks
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import blame
 from kerasdrop._types import Given
 
 
+@blame("linear_depth_rates")
 def linear_depth_rates(
     num_layers: int, final_rate: float, initial_rate: float | None = None
 ) -> list[float]:
@@ -39,16 +42,16 @@ def linear_depth_rates(
 
     Reference: [Huang et al., 2016](https://arxiv.org/abs/1603.09382).
     """
-    owner = "linear_depth_rates"
-    num_layers = _checks.positive_integer(num_layers, owner, "num_layers")
-    final_rate = _checks.rate(final_rate, owner, "final_rate")
+    num_layers = _checks.positive_integer(num_layers, "num_layers")
+    final_rate = _checks.rate(final_rate, "final_rate")
     if initial_rate is None:
         initial_rate = final_rate / num_layers
-    initial_rate = _checks.rate(initial_rate, owner, "initial_rate")
+    initial_rate = _checks.rate(initial_rate, "initial_rate")
     # Reversed, so that a single layer has the final rate.
     return np.linspace(final_rate, initial_rate, num_layers)[::-1].tolist()
 
 
+@blame("step_depth_rates")
 def step_depth_rates(
     num_layers: int, mean_rate: float, part: float, where: str = "front"
 ) -> list[float]:
@@ -74,17 +77,17 @@ def step_depth_rates(
 
     Reference: [Dropout Universality, 2026](https://arxiv.org/abs/2605.21648).
     """
-    owner = "step_depth_rates"
-    num_layers = _checks.positive_integer(num_layers, owner, "num_layers")
-    part = _checks.positive_number(part, owner, "part")
-    part = _checks.rate(part, owner, "part")
-    where = _checks.choice(where, ("front", "back"), owner, "where")
+    num_layers = _checks.positive_integer(num_layers, "num_layers")
+    part = _checks.positive_number(part, "part")
+    part = _checks.rate(part, "part")
+    where = _checks.choice(where, ("front", "back"), "where")
     num_dropping = math.ceil(part * num_layers)
     rates = [1.0] * num_dropping + [0.0] * (num_layers - num_dropping)
     rates = rates_with_mean(rates, mean_rate)
     return rates if where == "front" else rates[::-1]
 
 
+@blame("rates_with_mean")
 def rates_with_mean(rates: Given, mean_rate: float) -> list[float]:
     """Scales a profile to a mean rate, the budget of a fair comparison.
 
@@ -103,18 +106,17 @@ def rates_with_mean(rates: Given, mean_rate: float) -> list[float]:
     >>> rates_with_mean([3.0, 2.0, 1.0], 0.25)
     [0.375, 0.25, 0.125]
     """
-    owner = "rates_with_mean"
-    mean_rate = _checks.rate(mean_rate, owner, "mean_rate")
+    mean_rate = _checks.rate(mean_rate, "mean_rate")
     form = np.asarray(rates, "float64")
     if form.ndim != 1 or not (form >= 0.0).all() or not form.sum() > 0.0:
-        raise ValueError(
-            f"{owner}: `rates` must be a list of numbers of at least 0, not "
+        raise Refusal(
+            f"`rates` must be a list of numbers of at least 0, not "
             f"all of them 0. Received: rates={rates!r}"
         )
     scaled = form * (mean_rate * len(form) / form.sum())
     if scaled.max() > 1.0:
-        raise ValueError(
-            f"{owner}: at a mean rate of {mean_rate} the highest rate would "
+        raise Refusal(
+            f"at a mean rate of {mean_rate} the highest rate would "
             f"be {scaled.max():.3g}, above 1. Use a flatter profile or a "
             f"lower mean. Received: rates={rates!r}"
         )

@@ -4,6 +4,9 @@ import keras
 from keras import ops
 
 from kerasdrop import _checks
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import blame
+from kerasdrop._refusals import blame_itself
 from kerasdrop._types import Config
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
@@ -33,13 +36,13 @@ class PiecewiseLinear(Schedule):
     (0.25, 0.5, 0.3499999940395355)
     """
 
+    @blame_itself
     def __init__(self, steps: list[float], rates: list[float]) -> None:
-        owner = type(self).__name__
-        self.steps = _checks.increasing_numbers(steps, owner, "steps")
-        self.rates = _rates(rates, owner)
+        self.steps = _checks.increasing_numbers(steps, "steps")
+        self.rates = _rates(rates)
         if len(self.steps) != len(self.rates) or len(self.steps) < 2:
-            raise ValueError(
-                f"{owner}: `steps` and `rates` must have the same length, at "
+            raise Refusal(
+                f"`steps` and `rates` must have the same length, at "
                 f"least 2. Received: steps={self.steps} and "
                 f"rates={self.rates}"
             )
@@ -61,9 +64,8 @@ class PiecewiseLinear(Schedule):
         https://doi.org/10.21437/Interspeech.2017-129), and Kaldi's option
         `--trainer.dropout-schedule`.
         """
-        num_steps = _checks.positive_integer(
-            num_steps, f"{cls.__name__}.from_fractions", "num_steps"
-        )
+        with blame(f"{cls.__name__}.from_fractions"):
+            num_steps = _checks.positive_integer(num_steps, "num_steps")
         points = _points_of_text(text)
         return cls(
             [fraction * num_steps for fraction, _ in points],
@@ -105,13 +107,13 @@ class Steps(Schedule):
     (0.5, 0.25, 0.0)
     """
 
+    @blame_itself
     def __init__(self, boundaries: list[int], rates: list[float]) -> None:
-        owner = type(self).__name__
-        self.boundaries = _checks.boundaries(boundaries, owner)
-        self.rates = _rates(rates, owner)
+        self.boundaries = _checks.boundaries(boundaries)
+        self.rates = _rates(rates)
         if len(self.rates) != len(self.boundaries) + 1:
-            raise ValueError(
-                f"{owner}: `rates` must have one entry more than "
+            raise Refusal(
+                f"`rates` must have one entry more than "
                 f"`boundaries`. Received: boundaries={self.boundaries} and "
                 f"rates={self.rates}"
             )
@@ -126,10 +128,10 @@ class Steps(Schedule):
         return {"boundaries": self.boundaries, "rates": self.rates}
 
 
-def _rates(values: Given, owner: str) -> list[float]:
-    values = _checks.sequence(values, owner, "rates")
+def _rates(values: Given) -> list[float]:
+    values = _checks.sequence(values, "rates")
     return [
-        _checks.rate(value, owner, f"rates[{index}]")
+        _checks.rate(value, f"rates[{index}]")
         for index, value in enumerate(values)
     ]
 

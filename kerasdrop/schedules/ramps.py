@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from kerasdrop import _checks
+from kerasdrop._refusals import blame_itself
 from kerasdrop._types import Config
 from kerasdrop._types import Tensor
 from kerasdrop.schedules.base import Schedule
@@ -18,6 +19,7 @@ from kerasdrop.schedules.base import steps_since
 class _Ramp(Schedule):
     """Abstract: from one rate to another in a number of steps."""
 
+    @blame_itself
     def __init__(
         self,
         initial_rate: float,
@@ -25,11 +27,10 @@ class _Ramp(Schedule):
         num_steps: int,
         begin_step: int = 0,
     ) -> None:
-        owner = type(self).__name__
-        self.initial_rate = _checks.rate(initial_rate, owner, "initial_rate")
-        self.final_rate = _checks.rate(final_rate, owner, "final_rate")
-        self.num_steps = _checks.positive_integer(num_steps, owner, "num_steps")
-        self.begin_step = _checks.step(begin_step, owner, "begin_step")
+        self.initial_rate = _checks.rate(initial_rate, "initial_rate")
+        self.final_rate = _checks.rate(final_rate, "final_rate")
+        self.num_steps = _checks.positive_integer(num_steps, "num_steps")
+        self.begin_step = _checks.step(begin_step, "begin_step")
 
     def get_config(self) -> Config:
         return {
@@ -66,6 +67,7 @@ class Polynomial(_Ramp):
     (0.5, 0.20000000298023224)
     """
 
+    @blame_itself
     def __init__(
         self,
         initial_rate: float,
@@ -75,9 +77,7 @@ class Polynomial(_Ramp):
         begin_step: int = 0,
     ) -> None:
         super().__init__(initial_rate, final_rate, num_steps, begin_step)
-        self.power = _checks.positive_number(
-            power, type(self).__name__, "power"
-        )
+        self.power = _checks.positive_number(power, "power")
 
     def value(self, step: Tensor) -> Tensor:
         left = part_left(step, self.begin_step, self.num_steps)
@@ -222,6 +222,7 @@ class Curriculum(Schedule):
     Reference: [Morerio et al., 2017](https://arxiv.org/abs/1703.06229).
     """
 
+    @blame_itself
     def __init__(
         self,
         final_rate: float,
@@ -229,11 +230,10 @@ class Curriculum(Schedule):
         initial_rate: float = 0.0,
         begin_step: int = 0,
     ) -> None:
-        owner = type(self).__name__
-        self.final_rate = _checks.rate(final_rate, owner, "final_rate")
-        self.gamma = _checks.positive_number(gamma, owner, "gamma")
-        self.initial_rate = _checks.rate(initial_rate, owner, "initial_rate")
-        self.begin_step = _checks.step(begin_step, owner, "begin_step")
+        self.final_rate = _checks.rate(final_rate, "final_rate")
+        self.gamma = _checks.positive_number(gamma, "gamma")
+        self.initial_rate = _checks.rate(initial_rate, "initial_rate")
+        self.begin_step = _checks.step(begin_step, "begin_step")
 
     def value(self, step: Tensor) -> Tensor:
         elapsed = ops.cast(steps_since(step, self.begin_step), "float32")

@@ -145,9 +145,24 @@ def unannotated(modules):
     ]
 
 
+def with_parameter(parameter, modules):
+    """Functions that have a parameter of this name."""
+    return [
+        f"{module}:{node.lineno} {node.name}"
+        for module, path in modules.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+        and any(each.arg == parameter for each in _named(node.args))
+    ]
+
+
+def _named(given):
+    return [*given.posonlyargs, *given.args, *given.kwonlyargs]
+
+
 def _unannotated_in(function):
     given = function.args
-    named = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+    named = _named(given)
     named += [each for each in (given.vararg, given.kwarg) if each]
     missing = [
         each.arg

@@ -5,6 +5,7 @@ import math
 from keras import ops
 
 from kerasdrop import _checks
+from kerasdrop._refusals import Refusal
 
 # Bisections: float32 has no more digits than these halve an interval.
 _HALVINGS = 32
@@ -13,17 +14,17 @@ _FURTHEST = 9.0
 _SMALLEST_STD = 1e-30
 
 
-def check(quantiles, owner):
+def check(quantiles):
     """Returns a tuple of probabilities, increasing, in (0, 1); or raises."""
     if quantiles is None:
         return ()
     if _checks.is_number(quantiles):
         quantiles = (quantiles,)
-    listed = tuple(_checks.sequence(quantiles, owner, "quantiles"))
+    listed = tuple(_checks.sequence(quantiles, "quantiles"))
     legal = all(_checks.is_number(p) and 0.0 < p < 1.0 for p in listed)
     if not legal or list(listed) != sorted(set(listed)):
-        raise ValueError(
-            f"{owner}: argument `quantiles` must be probabilities between 0 "
+        raise Refusal(
+            "argument `quantiles` must be probabilities between 0 "
             "and 1, each above the one before, e.g. (0.05, 0.5, 0.95). "
             f"Received: quantiles={quantiles!r}"
         )
