@@ -13,8 +13,8 @@ import keras
 from kerasdrop import layers
 from kerasdrop._adapters import drawing
 from kerasdrop._structure import model_tree
-from kerasdrop.layers.base import HoldingLayer
 from kerasdrop.layers.base import StochasticLayer
+from kerasdrop.layers.base import StochasticWrapper
 
 # What a layer with a loop in it does with the steps of a sequence: it carries
 # a state from one to the next, or does the same at each.
@@ -243,7 +243,7 @@ def _of_ours(cls):
         is_by_unit=cls._is_by_unit,
         is_rescaled=cls._is_rescaled,
         is_multiplicative=cls._is_multiplicative,
-        passes_factor=None if issubclass(cls, HoldingLayer) else _always,
+        passes_factor=None if issubclass(cls, StochasticWrapper) else _always,
         is_layer_inside=cls._is_layer_inside,
         has_kernel_of_rows=cls._has_kernel_of_rows,
     )

@@ -15,8 +15,8 @@ from kerasdrop import layers
 from kerasdrop._adapters import registry
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
-from kerasdrop.layers.base import HoldingLayer
 from kerasdrop.layers.base import StochasticLayer
+from kerasdrop.layers.base import StochasticWrapper
 
 
 def check_copyable(model, caller, fix):
@@ -231,7 +231,7 @@ def _pairs(original, duplicate, seen, released):
 
 def _is_released(original, duplicate):
     """Whether the copy of a wrapper is the copy of the layer in it alone."""
-    is_wrapper = isinstance(original, HoldingLayer)
+    is_wrapper = isinstance(original, StochasticWrapper)
     return is_wrapper and type(duplicate) is type(original.layer)
 
 

@@ -14,8 +14,8 @@ from kerasdrop.conversion import copying
 from kerasdrop.conversion import fold_scaling
 from kerasdrop.conversion.reports import StrippingReport
 from kerasdrop.layers import stand_ins
-from kerasdrop.layers.base import HoldingLayer
 from kerasdrop.layers.base import StochasticLayer
+from kerasdrop.layers.base import StochasticWrapper
 
 
 class Stripping(NamedTuple):
@@ -134,11 +134,11 @@ class _Stripper:
             return None
         inside = keras_graph.all_layers(layer)
         if any(self._draws_at_inference(one) for one in inside):
-            if not isinstance(layer, HoldingLayer):
+            if not isinstance(layer, StochasticWrapper):
                 return None
         if id(layer) in self._kernels:
             return stand_ins.identity(layer)
-        if isinstance(layer, HoldingLayer):
+        if isinstance(layer, StochasticWrapper):
             draws = self._draws_at_inference(layer)
             return None if draws else _stand_in(layer, copy)
         if _extended(type(layer)):
@@ -195,7 +195,7 @@ class _Stripper:
         if id(layer) in self._kernels:
             kernels = self._kernels[id(layer)]
             return fold_scaling.describe(layer, kernels)
-        if isinstance(layer, HoldingLayer):
+        if isinstance(layer, StochasticWrapper):
             if _facts_of(type(layer)).is_layer_inside:
                 return "the layer in it"
             return "sum of inputs and layer"
@@ -330,7 +330,7 @@ def _stripped_config(config):
 
 def _stands_alone(cls):
     """Whether a class is of ours, and one layer can take its place."""
-    return _is_ours_class(cls) and not issubclass(cls, HoldingLayer)
+    return _is_ours_class(cls) and not issubclass(cls, StochasticWrapper)
 
 
 def _is_ours_class(cls):

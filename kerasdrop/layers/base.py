@@ -336,7 +336,7 @@ class NoiseShapeLayer(StochasticLayer):
         return {**super().get_config(), "noise_shape": self.noise_shape}
 
 
-class HoldingLayer(StochasticLayer, keras.layers.Wrapper):
+class StochasticWrapper(StochasticLayer, keras.layers.Wrapper):
     """Abstract: a stochastic layer that calls another one, its `layer`."""
 
     def _outputs(self, inputs: Tensor) -> Tensor:

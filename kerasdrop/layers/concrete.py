@@ -16,12 +16,12 @@ from kerasdrop._types import Rate
 from kerasdrop._types import Seed
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
-from kerasdrop.layers.base import HoldingLayer
+from kerasdrop.layers.base import StochasticWrapper
 from kerasdrop.layers.state import value_of
 
 
 @keras.saving.register_keras_serializable("kerasdrop")
-class ConcreteDropout(HoldingLayer):
+class ConcreteDropout(StochasticWrapper):
     """Drops the inputs of a layer at a rate that is learned with its weights.
 
     The rate is a trainable weight, `rate_logit`, the logarithm of
@@ -102,7 +102,7 @@ class ConcreteDropout(HoldingLayer):
     """
 
     _is_layer_inside = True
-    _holds = (
+    _wraps = (
         keras.layers.Dense,
         keras.layers.Conv1D,
         keras.layers.Conv2D,
@@ -122,7 +122,7 @@ class ConcreteDropout(HoldingLayer):
         **kwargs: Given,
     ) -> None:
         keras.layers.Wrapper.__init__(self, layer, **kwargs)
-        if not isinstance(layer, self._holds):
+        if not isinstance(layer, self._wraps):
             raise Refusal(
                 "argument `layer` must be a `Dense`, `Conv1D`, "
                 "`Conv2D` or `Conv3D` layer of Keras, for the rate is learned "

@@ -10,11 +10,11 @@ from kerasdrop._types import Rate
 from kerasdrop._types import Seed
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
-from kerasdrop.layers.base import HoldingLayer
+from kerasdrop.layers.base import StochasticWrapper
 
 
 @keras.saving.register_keras_serializable("kerasdrop")
-class DropConnect(HoldingLayer):
+class DropConnect(StochasticWrapper):
     """Drops single weights of a dense layer, others for each row.
 
     Where `Dropout` drops an input of a layer for all of its units at once,

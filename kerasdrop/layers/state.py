@@ -18,7 +18,7 @@ from kerasdrop._types import Tensor
 from kerasdrop.layers import paths
 
 
-class Cell(keras.random.SeedGenerator):
+class StateVariable(keras.random.SeedGenerator):
     """One variable, held where Keras expects the state of a generator.
 
     So the variable is threaded through compiled steps on every backend, yet
@@ -122,16 +122,18 @@ class DrawState(keras.layers.Layer):
             # Not "key", which a layout map may mean for attention.
             suffix = _suffix()
 
-            def cell(value: Given, dtype: str, name: str) -> Cell:
+            def variable(value: Given, dtype: str, name: str) -> StateVariable:
                 outermost, names = place
                 names = [*names, self.name, name]
-                return Cell(value, dtype, name + suffix, (outermost, names))
+                return StateVariable(
+                    value, dtype, name + suffix, (outermost, names)
+                )
 
             if rate is not None:
-                self.rate = cell(rate, "float32", "rate")
-            self.key = cell(masks.key_of_seed(seed), "int32", "seed")
-            self.step = cell(0, "int32", "step")
-            self.draws = cell(0, "int32", "draws")
+                self.rate = variable(rate, "float32", "rate")
+            self.key = variable(masks.key_of_seed(seed), "int32", "seed")
+            self.step = variable(0, "int32", "step")
+            self.draws = variable(0, "int32", "draws")
         self._register()
         self.built = True
 
@@ -141,7 +143,9 @@ class DrawState(keras.layers.Layer):
             self._register()
 
     def _register(self) -> None:
-        variables = {name: cell.state for name, cell in self._cells().items()}
+        variables = {
+            name: one.state for name, one in self._state_variables().items()
+        }
         self._checkpointed = _backend.checkpointed(variables)
         self._is_registered = _backend.register(self, variables)
 
@@ -158,10 +162,11 @@ class DrawState(keras.layers.Layer):
         value = masks.key_of_seed(_fresh_seed(is_dropping))
         with paths.name_scope(layer), keras.name_scope(self.name):
             place = self.key.state.place
-            self.key.state = Cell(value, "int32", self.key.name, place).state
+            new = StateVariable(value, "int32", self.key.name, place)
+            self.key.state = new.state
         self._register()
 
-    def _cells(self) -> Config:
+    def _state_variables(self) -> Config:
         names = ("rate", "key", "step", "draws")
         return {
             name: getattr(self, name) for name in names if hasattr(self, name)
@@ -228,13 +233,13 @@ class DrawState(keras.layers.Layer):
         """
 
     def save_own_variables(self, store: Given) -> None:
-        for name in self._cells():
+        for name in self._state_variables():
             store[name] = self.read(name)
 
     def load_own_variables(self, store: Given) -> None:
         # A stock layer's checkpoint has nothing for us: that is no error.
         stored = set(store.keys())
-        for name in self._cells():
+        for name in self._state_variables():
             # A seed that was asked for outlives a checkpoint; a layer without
             # one continues the masks of the run that it resumes.
             if name in stored and not (name == "key" and self._keeps_key):
@@ -271,6 +276,6 @@ def _suffix() -> str:
     Keras numbers the names that it makes. One that was given may come twice,
     as that of a layer in each of several blocks.
     """
-    path = Cell(0, "int32", "draws").state.path
+    path = StateVariable(0, "int32", "draws").state.path
     number = keras.backend.get_uid(path)
     return "" if number == 1 else f"_{number - 1}"

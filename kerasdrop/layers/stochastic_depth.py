@@ -12,11 +12,11 @@ from kerasdrop._types import Seed
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 from kerasdrop.layers import stand_ins
-from kerasdrop.layers.base import HoldingLayer
+from kerasdrop.layers.base import StochasticWrapper
 
 
 @keras.saving.register_keras_serializable("kerasdrop")
-class StochasticDepth(HoldingLayer):
+class StochasticDepth(StochasticWrapper):
     """Adds a layer's outputs to its inputs, for some rows, at random.
 
     A residual block that is left out of the network for a part of the rows

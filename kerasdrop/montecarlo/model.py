@@ -12,7 +12,7 @@ from kerasdrop import masks
 from kerasdrop._refusals import blame
 from kerasdrop._structure import model_tree
 from kerasdrop.layers.paths import name_scope
-from kerasdrop.layers.state import Cell
+from kerasdrop.layers.state import StateVariable
 from kerasdrop.montecarlo.engine import loop
 from kerasdrop.montecarlo.engine.batches import Batches
 from kerasdrop.montecarlo.engine.batches import RowsOf
@@ -221,7 +221,9 @@ class MonteCarlo(NotTrained):
         self.model = model
         self._seed = random.getrandbits(63) if seed is None else seed
         with name_scope(self):
-            self._key = Cell(masks.key_of_seed(self._seed), "int32", "seed")
+            self._key = StateVariable(
+                masks.key_of_seed(self._seed), "int32", "seed"
+            )
         self._engine = Engine(
             model,
             lambda: _backend.read(self._key.state),

@@ -12,8 +12,8 @@ import kerasdrop
 from kerasdrop import layers
 from kerasdrop import schedules
 from kerasdrop._adapters import registry
-from kerasdrop.layers.base import HoldingLayer
 from kerasdrop.layers.base import StochasticLayer
+from kerasdrop.layers.base import StochasticWrapper
 
 stock = keras.layers
 FOLDER = pathlib.Path(kerasdrop.__file__).parent
@@ -126,7 +126,9 @@ def test_what_multiplies_is_told_from_what_adds(name):
     """By its own draws, of the same numbers: `f(2 x) = 2 f(x)` or not."""
     cls = getattr(layers, name)
     facts = registry.facts_of(cls)
-    if not issubclass(cls, StochasticLayer) or issubclass(cls, HoldingLayer):
+    if not issubclass(cls, StochasticLayer) or issubclass(
+        cls, StochasticWrapper
+    ):
         assert not facts.is_multiplicative
         return
     rate = schedules.Constant(0.4) if name == "ScheduledDropout" else 0.4

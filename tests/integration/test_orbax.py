@@ -55,7 +55,7 @@ def state(model):
         f"{layer.name} {name}": layer._state.read(name)
         for layer in model.layers
         if hasattr(layer, "step")
-        for name in layer._state._cells()
+        for name in layer._state._state_variables()
     }
 
 

@@ -173,7 +173,7 @@ def deep(rate, **arguments):
     return layers.StochasticDepth(relu, rate, **arguments)
 
 
-def holding(cls, rate, dtype=None, **arguments):
+def wrapping(cls, rate, dtype=None, **arguments):
     """A layer around one that leaves its inputs."""
     layer = stock.Dense(
         4, use_bias=False, kernel_initializer="identity", dtype=dtype
@@ -432,21 +432,21 @@ CASES = {
         opt_outs={"rate one": "its variance is infinite: refused, see below"},
     ),
     "ConcreteDropout": Case(
-        functools.partial(holding, layers.ConcreteDropout),
+        functools.partial(wrapping, layers.ConcreteDropout),
         (5, 4),
         concrete(),
         **LEARNED,
     ),
     "ConcreteDropout, channels": Case(
         functools.partial(
-            holding, layers.ConcreteDropout, granularity="channel"
+            wrapping, layers.ConcreteDropout, granularity="channel"
         ),
         (5, 4),
         concrete(STEPS),
         **LEARNED,
     ),
     "DropConnect": Case(
-        functools.partial(holding, layers.DropConnect),
+        functools.partial(wrapping, layers.DropConnect),
         (5, 4),
         connections,
         opt_outs={"unknown sizes": "a kernel has one: test_drop_connect.py"},
