@@ -63,6 +63,14 @@ def dropout(
         draw: A `masks.Draw`.
         rate: float32 scalar tensor in [0, 1].
         noise_shape: As in `keras.layers.Dropout`.
+
+    Example:
+
+    >>> draw = kerasdrop.masks.Draw(kerasdrop.masks.key_of_seed(0), index=0)
+    >>> ones = keras.ops.ones((2, 4))
+    >>> y = keras.ops.convert_to_numpy(dropout(ones, draw, 0.5))
+    >>> set(y.ravel().tolist()) <= {0.0, 2.0}
+    True
     """
     rate = masks.unless_all_is_kept(draw, rate, 0.0)
     keep = masks.keep_mask(draw, rate, inputs, noise_shape)
@@ -86,6 +94,14 @@ def classic_dropout(
 
     Returns:
         A tensor of the inputs' shape and dtype.
+
+    Example:
+
+    >>> draw = kerasdrop.masks.Draw(kerasdrop.masks.key_of_seed(0), index=0)
+    >>> ones = keras.ops.ones((2, 4))
+    >>> y = keras.ops.convert_to_numpy(classic_dropout(ones, draw, 0.5))
+    >>> set(y.ravel().tolist()) <= {0.0, 1.0}
+    True
     """
     keep = masks.keep_mask(draw, rate, inputs, noise_shape)
     # 1, but NaN for an illegal rate, which must show here as well.
@@ -102,6 +118,12 @@ def classic_scaling(inputs: Tensor, rate: Tensor) -> Tensor:
 
     Returns:
         A tensor of the inputs' shape and dtype.
+
+    Example:
+
+    >>> y = classic_scaling(keras.ops.ones((2,)), 0.25)
+    >>> keras.ops.convert_to_numpy(y)
+    array([0.75, 0.75], dtype=float32)
     """
     kept = 1.0 - ops.cast(rate, _precise(inputs))
     return inputs * ops.cast(kept, _dtype(inputs))
@@ -114,6 +136,11 @@ def by_channel(inputs: Tensor, data_format: str) -> Shape:
         inputs: Tensor `(batch, ..., channels)`, or with `"channels_first"`
             `(batch, channels, ...)`.
         data_format: `"channels_last"` or `"channels_first"`.
+
+    Example:
+
+    >>> by_channel(np.ones((2, 8, 8, 3)), "channels_last")
+    (None, 1, 1, None)
     """
     ones = (1,) * (len(inputs.shape) - 2)
     if data_format == "channels_first":
@@ -129,6 +156,11 @@ def by_row(inputs: Tensor) -> Shape:
 
     Returns:
         A tuple: None, and 1 for each further axis.
+
+    Example:
+
+    >>> by_row(np.ones((2, 8, 8, 3)))
+    (None, 1, 1, 1)
     """
     return (None,) + (1,) * (len(inputs.shape) - 1)
 
@@ -141,6 +173,11 @@ def over_steps(inputs: Tensor) -> Shape:
 
     Returns:
         A tuple: 1 for the steps, and None for each other axis.
+
+    Example:
+
+    >>> over_steps(np.ones((2, 10, 3)))
+    (None, 1, None)
     """
     return (None, 1) + (None,) * (len(inputs.shape) - 2)
 
@@ -154,6 +191,14 @@ def drop_path(
         inputs: Float tensor, axis 0 being the row.
         draw, rate: As of `dropout`.
         scaling: `"inverted"` or `"classic"`.
+
+    Example:
+
+    >>> draw = kerasdrop.masks.Draw(kerasdrop.masks.key_of_seed(0), index=0)
+    >>> ones = keras.ops.ones((2, 4))
+    >>> y = keras.ops.convert_to_numpy(drop_path(ones, draw, 0.5))
+    >>> [len(set(row)) for row in y.tolist()]  # kept or dropped as a whole
+    [1, 1]
     """
     drop = classic_dropout if scaling == "classic" else dropout
     return drop(inputs, draw, rate, by_row(inputs))
@@ -179,6 +224,13 @@ def drop_block(
         draw, rate: As of `dropout`.
         block_size: Tuple of integers, one for each axis between.
         data_format: `"channels_last"` or `"channels_first"`.
+
+    Example:
+
+    >>> draw = kerasdrop.masks.Draw(kerasdrop.masks.key_of_seed(0), index=0)
+    >>> maps = keras.ops.ones((1, 8, 8, 3))
+    >>> drop_block(maps, draw, 0.1, block_size=(3, 3)).shape == maps.shape
+    True
     """
     first_axis = 2 if data_format == "channels_first" else 1
     rate = masks.unless_all_is_kept(draw, rate, 0.0)
@@ -220,6 +272,13 @@ def alpha_dropout(
 
     Returns:
         A tensor of the inputs' shape and dtype.
+
+    Example:
+
+    >>> draw = kerasdrop.masks.Draw(kerasdrop.masks.key_of_seed(0), index=0)
+    >>> ones = keras.ops.ones((2, 4))
+    >>> alpha_dropout(ones, draw, 0.25).shape == ones.shape
+    True
     """
     rate = masks.unless_all_is_kept(draw, rate, 0.0)
     keep = masks.keep_mask(draw, rate, inputs, noise_shape)
@@ -243,6 +302,13 @@ def gaussian_dropout(inputs: Tensor, draw: masks.Draw, rate: Tensor) -> Tensor:
 
     Returns:
         A tensor of the inputs' shape and dtype.
+
+    Example:
+
+    >>> draw = kerasdrop.masks.Draw(kerasdrop.masks.key_of_seed(0), index=0)
+    >>> ones = keras.ops.ones((2, 4))
+    >>> gaussian_dropout(ones, draw, 0.5).shape == ones.shape
+    True
     """
     rate = masks.unless_all_is_kept(draw, rate, 0.0)
     rate = ops.cast(rate, _precise(inputs))
@@ -264,6 +330,13 @@ def gaussian_noise(
 
     Returns:
         A tensor of the inputs' shape and dtype.
+
+    Example:
+
+    >>> draw = kerasdrop.masks.Draw(kerasdrop.masks.key_of_seed(0), index=0)
+    >>> ones = keras.ops.ones((2, 4))
+    >>> gaussian_noise(ones, draw, 0.1).shape == ones.shape
+    True
     """
     noise = standard_deviation * normal(draw, inputs)
     return inputs + ops.cast(noise, _dtype(inputs))
@@ -283,6 +356,14 @@ def normal(draw: masks.Draw, inputs: Tensor) -> Tensor:
 
     Returns:
         A tensor of the inputs' shape.
+
+    Example:
+
+    >>> draw = kerasdrop.masks.Draw(kerasdrop.masks.key_of_seed(0), index=0)
+    >>> ones = keras.ops.ones((2, 4))
+    >>> z = keras.ops.convert_to_numpy(normal(draw, ones))
+    >>> bool((abs(z) < 5.3).all())
+    True
     """
     draw = masks.for_rows(draw, inputs)
     if draw.keep_all is True:
@@ -313,6 +394,14 @@ def concrete_dropout(
         logit: float32 scalar tensor, `log(rate / (1 - rate))`.
         temperature: Float above 0; the lower, the nearer to 0 and 1.
         noise_shape: As in `keras.layers.Dropout`.
+
+    Example:
+
+    >>> draw = kerasdrop.masks.Draw(kerasdrop.masks.key_of_seed(0), index=0)
+    >>> ones = keras.ops.ones((2, 4))
+    >>> y = concrete_dropout(ones, draw, logit=0.0)  # a rate of 1/2
+    >>> y.shape == ones.shape
+    True
     """
     draw = masks.for_rows(draw, inputs)
     # Numbers in (-1, 1), to which 1 can be added without rounding.
@@ -336,6 +425,16 @@ def drop_connect(
 
     Returns:
         A float tensor `(batch, ..., units)`.
+
+    Example:
+
+    >>> draw = kerasdrop.masks.Draw(kerasdrop.masks.key_of_seed(0), index=0)
+    >>> kernel = keras.ops.ones((4, 2))
+    >>> y = keras.ops.convert_to_numpy(
+    ...     drop_connect(keras.ops.ones((1, 4)), kernel, draw, 0.5)
+    ... )
+    >>> set(y.ravel().tolist()) <= {0.0, 2.0, 4.0, 6.0, 8.0}
+    True
     """
     kernels = ops.broadcast_to(
         kernel, (ops.shape(inputs)[0], *ops.shape(kernel))

@@ -58,6 +58,11 @@ def entropy(probabilities: ArrayLike) -> Tensor:
 
     Raises:
         ValueError: If an array does not hold probabilities.
+
+    Example:
+
+    >>> entropy([[0.5, 0.5], [1.0, 0.0]])
+    array([0.69314718, 0.        ])
     """
     _, p = categorical.checked(probabilities)
     return categorical.entropy(p)
@@ -75,6 +80,11 @@ def confidence(probabilities: ArrayLike) -> Tensor:
 
     Raises:
         ValueError: If an array does not hold probabilities.
+
+    Example:
+
+    >>> confidence([[0.7, 0.2, 0.1]])
+    array([0.7])
     """
     xp, p = categorical.checked(probabilities)
     return xp.max(p, axis=-1)
@@ -94,6 +104,12 @@ def predictive_entropy(samples: ArrayLike, axis: int = 1) -> Tensor:
     Raises:
         ValueError: If an array does not hold probabilities; if `axis` is not
             one before the last.
+
+    Example:
+
+    >>> samples = [[[1.0, 0.0], [0.0, 1.0]]]  # two of a row, opposed
+    >>> predictive_entropy(samples)
+    array([0.69314718])
 
     Reference: [Gal, Islam & Ghahramani, 2017](
     https://arxiv.org/abs/1703.02910), section 4.
@@ -115,6 +131,12 @@ def expected_entropy(samples: ArrayLike, axis: int = 1) -> Tensor:
 
     Raises:
         ValueError: As `predictive_entropy`.
+
+    Example:
+
+    >>> samples = [[[1.0, 0.0], [0.0, 1.0]]]  # two of a row, opposed
+    >>> expected_entropy(samples)
+    array([0.])
 
     Reference: [Gal, Islam & Ghahramani, 2017](
     https://arxiv.org/abs/1703.02910), section 4.
@@ -170,6 +192,12 @@ def votes(samples: ArrayLike, axis: int = 1) -> Tensor:
 
     Raises:
         ValueError: As `predictive_entropy`.
+
+    Example:
+
+    >>> samples = [[[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.7, 0.3]]]
+    >>> votes(samples)
+    array([[3., 1.]])
     """
     xp, p = _samples(samples, axis)
     return _votes(xp, p)
@@ -188,6 +216,12 @@ def variation_ratio(samples: ArrayLike, axis: int = 1) -> Tensor:
 
     Raises:
         ValueError: As `predictive_entropy`.
+
+    Example:
+
+    >>> samples = [[[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.7, 0.3]]]
+    >>> variation_ratio(samples)
+    array([0.25])
 
     Reference: [Gal, 2016](https://www.cs.ox.ac.uk/people/yarin.gal/website/
     thesis/thesis.pdf), section 3.3.1.
@@ -209,6 +243,12 @@ def probability_variation_ratio(samples: ArrayLike, axis: int = 1) -> Tensor:
 
     Raises:
         ValueError: As `predictive_entropy`.
+
+    Example:
+
+    >>> samples = [[[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.7, 0.3]]]
+    >>> probability_variation_ratio(samples).round(6)
+    array([0.3])
     """
     xp, p = _samples(samples, axis)
     return 1.0 - xp.max(xp.mean(p, axis=0), axis=-1)
@@ -228,6 +268,12 @@ def disagreement(samples: ArrayLike, axis: int = 1) -> Tensor:
 
     Raises:
         ValueError: As `predictive_entropy`; if there is a single sample.
+
+    Example:
+
+    >>> samples = [[[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.7, 0.3]]]
+    >>> disagreement(samples)  # 3 of the 6 pairs
+    array([0.5])
     """
     xp, p = _samples(samples, axis)
     count = _at_least_two(p)
@@ -256,6 +302,11 @@ def epistemic_variance(
     Raises:
         ValueError: If `axis` is not an axis of it; if there is a single
             sample; if `plan` is none of these.
+
+    Example:
+
+    >>> epistemic_variance([[1.0, 3.0]])
+    array([2.])
 
     Reference: [Kendall & Gal, 2017](https://arxiv.org/abs/1703.04977),
     equation 9.
@@ -293,6 +344,11 @@ def aleatoric_variance(variances: Tensor, axis: int = 1) -> Tensor:
         ValueError: If a variance in an array is below 0; if `axis` is not an
             axis of it.
 
+    Example:
+
+    >>> aleatoric_variance([[1.0, 3.0]])
+    array([2.])
+
     Reference: [Kendall & Gal, 2017](https://arxiv.org/abs/1703.04977),
     equation 9.
     """
@@ -319,6 +375,11 @@ def total_variance(
     Raises:
         ValueError: As `epistemic_variance` and `aleatoric_variance`.
 
+    Example:
+
+    >>> total_variance([[1.0, 3.0]], [[0.5, 1.5]])
+    array([3.])
+
     Reference: [Kendall & Gal, 2017](https://arxiv.org/abs/1703.04977),
     equation 9.
     """
@@ -343,6 +404,11 @@ def sharpness(variance: Tensor) -> Tensor:
 
     Raises:
         ValueError: If a variance in an array is below 0; if there is none.
+
+    Example:
+
+    >>> float(sharpness([1.0, 7.0]))
+    2.0
 
     Reference: [Gneiting, Balabdaoui & Raftery, 2007](
     https://doi.org/10.1111/j.1467-9868.2007.00587.x).

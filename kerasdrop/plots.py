@@ -50,6 +50,12 @@ def reliability(
     Raises:
         ValueError: If `data` is no `Reliability`.
         ImportError: If matplotlib is not installed.
+
+    Example:
+
+    >>> p = model.predict(x, verbose=0)
+    >>> curve = kerasdrop.calibration.reliability(y, p)
+    >>> ax = reliability(curve, label="untrained")
     """
     _check(data, calibration.Reliability, "reliability")
     ax = _axes(ax)
@@ -81,6 +87,15 @@ def risk_coverage(
     Raises:
         ValueError: If `data` is no `RiskCoverage`.
         ImportError: If matplotlib is not installed.
+
+    Example:
+
+    >>> p = model.predict(x, verbose=0)
+    >>> uncertainty = kerasdrop.measures.entropy(p)
+    >>> curve = kerasdrop.calibration.risk_coverage(
+    ...     p.argmax(-1) != y, uncertainty
+    ... )
+    >>> ax = risk_coverage(curve)
     """
     _check(data, calibration.RiskCoverage, "risk_coverage")
     ax = _axes(ax)
@@ -113,6 +128,12 @@ def ood_detection(
     Raises:
         ValueError: If a set has no rows, or numbers that are not finite.
         ImportError: If matplotlib is not installed.
+
+    Example:
+
+    >>> ax = ood_detection([0.1, 0.2, 0.3], [0.4, 0.5, 0.9], bins=5)
+    >>> ax.get_xlabel()
+    'uncertainty'
     """
     sets = [
         _column(name, value)
@@ -165,6 +186,12 @@ def predictive_intervals(
         ValueError: If the shapes do not agree, a variance is below 0, or a
             level is out of its range.
         ImportError: If matplotlib is not installed.
+
+    Example:
+
+    >>> inputs = np.linspace(0.0, 1.0, 20)
+    >>> ax = predictive_intervals(inputs, mean=inputs**2, variance=0.1 * inputs)
+    >>> legend = ax.legend()
     """
     x, mean, variance = (
         _column(name, value)
@@ -212,6 +239,12 @@ def rate_history(history: Given, ax: Given = None) -> Given:
     Raises:
         ValueError: If no rates were logged.
         ImportError: If matplotlib is not installed.
+
+    Example:
+
+    >>> logger = kerasdrop.callbacks.DropoutRateLogger()
+    >>> history = model.fit(x, y, epochs=2, callbacks=[logger], verbose=0)
+    >>> ax = rate_history(history)
     """
     logs: Given = getattr(history, "history", history)
     rates = {

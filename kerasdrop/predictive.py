@@ -30,6 +30,14 @@ class Predictive(Mapping[str, Structure]):
     Attributes:
         num_samples, seed, plan, kind: How it was drawn. The same seed gives
             the same numbers again.
+
+    Example:
+
+    >>> result = kerasdrop.mc_predict(model, x, verbose=0)
+    >>> result.mean is result["mean"], sorted(result)[:2]
+    (True, ['expected_entropy', 'mean'])
+    >>> result[:10].predictive_entropy.shape
+    (10,)
     """
 
     def __init__(

@@ -42,6 +42,11 @@ def get_rates(model: keras.Model) -> dict[str, float]:
         TypeError: If `model` is no layer.
         RuntimeError: On JAX, in a callback that has not touched `self.model`
             in this batch: the rates cannot be read there.
+
+    Example:
+
+    >>> get_rates(model)
+    {'dropout': 0.5}
     """
     with blame("get_rates"):
         found = live_layers(model)

@@ -78,6 +78,7 @@ IN_TURN = (
     "tests/montecarlo/test_padding_masks.py",
     "tests/montecarlo/test_random_models.py",
     "tests/test_architecture.py",
+    "tests/test_docstrings.py",
     "tests/test_examples.py",
     "tests/test_readme.py",
 )

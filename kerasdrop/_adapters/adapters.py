@@ -37,10 +37,16 @@ def register_stochastic(cls, function=None, rate=drawing.rate_of):
 
     Example:
 
+    >>> class MyNoise(keras.layers.Layer):
+    ...     sd = 0.1
+    ...     def call(self, inputs, training=False):
+    ...         if not training:
+    ...             return inputs
+    ...         shape = keras.ops.shape(inputs)
+    ...         return inputs + self.sd * keras.random.normal(shape)
     >>> def noise(layer, draw, inputs):
     ...     return kerasdrop.functional.gaussian_noise(inputs, draw, layer.sd)
-    >>> kerasdrop.register_stochastic(MyNoise, noise, rate=lambda l: l.sd)
-    >>> kerasdrop.register_stochastic(MyOtherNoise, rate=lambda l: l.sd)
+    >>> register_stochastic(MyNoise, noise, rate=lambda layer: layer.sd)
     """
     is_layer = isinstance(cls, type) and issubclass(cls, keras.layers.Layer)
     if not is_layer or issubclass(cls, StochasticLayer):

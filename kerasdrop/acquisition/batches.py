@@ -31,6 +31,13 @@ class Batch(NamedTuple):
             labels of the rows up to here and the network.
         num_exact: How many of the rows were chosen by exact joint entropies;
             for those after them it was estimated.
+
+    Example:
+
+    >>> samples = [[[0.9, 0.1], [0.1, 0.9]], [[0.5, 0.5], [0.5, 0.5]]]
+    >>> batch = batch_bald(samples, batch_size=1, verbose=0)
+    >>> batch.rows, batch.num_exact
+    (array([0]), 1)
     """
 
     rows: Array
@@ -84,9 +91,11 @@ def batch_bald(
 
     Example:
 
-    >>> result = mc_predict(model, pool, plan="shared", keep_samples=True)
-    >>> batch = batch_bald(result.samples, batch_size=10)
-    >>> x, y = pool[batch.rows], ask_for_labels(pool[batch.rows])
+    >>> result = mc_predict(
+    ...     model, x, plan="shared", keep_samples=True, verbose=0
+    ... )
+    >>> batch = batch_bald(result.samples, batch_size=3, verbose=0)
+    >>> to_label = x[batch.rows]
 
     Reference: [Kirsch, van Amersfoort & Gal, 2019](
     https://arxiv.org/abs/1906.08158), section 3.

@@ -31,6 +31,12 @@ def bald(samples: ArrayLike) -> Array:
     Raises:
         ValueError: If an array does not hold probabilities.
 
+    Example:
+
+    >>> opposed, alike = [[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]
+    >>> bald([opposed, alike])
+    array([0.69314718, 0.        ])
+
     Reference: [Houlsby et al., 2011](https://arxiv.org/abs/1112.5745); of
     dropout [Gal, Islam & Ghahramani, 2017](https://arxiv.org/abs/1703.02910).
     """
@@ -50,6 +56,12 @@ def max_entropy(samples: ArrayLike) -> Array:
 
     Raises:
         ValueError: If an array does not hold probabilities.
+
+    Example:
+
+    >>> opposed, alike = [[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]
+    >>> max_entropy([opposed, alike])
+    array([0.69314718, 0.69314718])
 
     Reference: [Gal, Islam & Ghahramani, 2017](
     https://arxiv.org/abs/1703.02910), section 4.
@@ -71,6 +83,11 @@ def variation_ratio(samples: ArrayLike) -> Array:
 
     Raises:
         ValueError: If an array does not hold probabilities.
+
+    Example:
+
+    >>> variation_ratio([[[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.7, 0.3]]])
+    array([0.25])
     """
     return pools.by_rows(measures.variation_ratio, samples)
 
@@ -92,6 +109,12 @@ def mean_std(samples: ArrayLike) -> Array:
     Raises:
         ValueError: If an array does not hold probabilities, or there is one
             sample only.
+
+    Example:
+
+    >>> opposed, alike = [[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]
+    >>> mean_std([opposed, alike])
+    array([0.70710678, 0.        ])
 
     Reference: [Gal, Islam & Ghahramani, 2017](
     https://arxiv.org/abs/1703.02910), section 4.
@@ -130,6 +153,13 @@ def epig(
         ValueError: If the arrays do not hold joint probabilities, or not the
             same number of samples; if the memory does not suffice for one pair
             of rows.
+
+    Example:
+
+    >>> pool = [[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]]
+    >>> targets = [[[1.0, 0.0], [0.0, 1.0]]]
+    >>> epig(pool, targets)  # the first row tells which network is right
+    array([0.69314718, 0.        ])
 
     Reference: [Bickford Smith et al., 2023](https://arxiv.org/abs/2304.08151),
     equation 5.

@@ -27,6 +27,11 @@ def top_k(scores: ArrayLike, k: int) -> Array:
 
     Raises:
         ValueError: If `scores` are not numbers `(rows,)`, or fewer than k.
+
+    Example:
+
+    >>> top_k([0.1, 0.7, 0.4, 0.0], k=2)
+    array([1, 2])
     """
     scores = _checked(scores, k)
     return np.argsort(-scores, kind="stable")[:k]
@@ -65,6 +70,12 @@ def stochastic_top_k(
     Raises:
         ValueError: If `scores` are not numbers `(rows,)`, or fewer than k can
             be drawn; if a score is below 0 for `"power"`.
+
+    Example:
+
+    >>> rows = stochastic_top_k([0.1, 0.7, 0.4, 0.0], k=2, seed=0)
+    >>> 3 in rows  # a row of score 0 is never drawn
+    False
 
     Reference: [Kirsch et al., 2023](https://arxiv.org/abs/2106.12059), table 1.
     """

@@ -25,6 +25,14 @@ class Reliability(NamedTuple):
             without weights their number.
         predicted: `(bins,)`, the mean confidence; NaN in an empty bin.
         observed: `(bins,)`, the part that was right; NaN in an empty bin.
+
+    Example:
+
+    >>> curve = reliability(
+    ...     [0, 0, 1], [[0.9, 0.1], [0.9, 0.1], [0.8, 0.2]], num_bins=2
+    ... )
+    >>> curve.weight
+    array([0., 3.])
     """
 
     weight: Tensor
@@ -58,6 +66,14 @@ def expected_calibration_error(
     Raises:
         ValueError: If the arrays do not hold probabilities and classes.
 
+    Example:
+
+    >>> p = [[0.75, 0.25]] * 4
+    >>> float(expected_calibration_error([0, 0, 0, 1], p))  # right: 3 of 4
+    0.0
+    >>> float(expected_calibration_error([0, 0, 1, 1], p))  # right: 2 of 4
+    0.25
+
     Reference: [Guo et al., 2017](https://arxiv.org/abs/1706.04599), equation
     3.
     """
@@ -89,6 +105,13 @@ def adaptive_calibration_error(
     Raises:
         ValueError: If the arrays do not hold probabilities and classes; if
             there are fewer rows than bins.
+
+    Example:
+
+    >>> p = [[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.7, 0.3]]
+    >>> error = adaptive_calibration_error([0, 0, 0, 0], p, num_bins=2)
+    >>> round(float(error), 6)  # all right, at a mean confidence of 0.75
+    0.25
     """
     _checks.positive_integer(num_bins, "num_bins")
     sums = bin_sums(targets, probabilities, num_bins, sample_weight, "rows")
@@ -118,6 +141,13 @@ def reliability(
 
     Raises:
         ValueError: If the arrays do not hold probabilities and classes.
+
+    Example:
+
+    >>> p = [[0.9, 0.1], [0.9, 0.1], [0.8, 0.2], [0.4, 0.6]]
+    >>> curve = reliability([0, 0, 1, 1], p, num_bins=2, binning="rows")
+    >>> curve.predicted, curve.observed
+    (array([0.7, 0.9]), array([0.5, 1. ]))
     """
     _checks.choice(binning, ("width", "rows"), "binning")
     _checks.positive_integer(num_bins, "num_bins")

@@ -53,8 +53,13 @@ class ConformalIntervals(conformity.Conformal):
 
     Example:
 
-    >>> intervals = fit_conformal_intervals(y_valid, valid, method="scaled")
-    >>> lower, upper = intervals(test, level=0.9)
+    >>> targets = np.arange(1.0, 20.0)  # of 19 rows, each predicted to be 0
+    >>> intervals = fit_conformal_intervals(
+    ...     targets, np.zeros(19), method="absolute"
+    ... )
+    >>> lower, upper = intervals(np.array([0.0]), level=0.9)
+    >>> upper.round(6)
+    array([18.])
 
     The references are those of `fit_conformal_intervals`.
     """
@@ -157,6 +162,16 @@ def fit_conformal_intervals(
         ValueError: If there are several numbers for a row, the shapes do not
             agree, a number is not finite, a variance is not above 0, or a
             lower end is above its upper one.
+
+    Example:
+
+    >>> targets = np.arange(1.0, 20.0)  # of 19 rows, each predicted to be 0
+    >>> intervals = fit_conformal_intervals(
+    ...     targets, np.zeros(19), method="absolute"
+    ... )
+    >>> lower, upper = intervals(np.array([5.0]), level=0.9)
+    >>> lower.round(6), upper.round(6)  # 5 -+ the 18th distance
+    (array([-13.]), array([23.]))
 
     References: [Lei et al., 2018](https://arxiv.org/abs/1604.04173) for the
     distance, plain and scaled; [Romano, Patterson & Candès, 2019](

@@ -62,8 +62,10 @@ class ConformalSets(conformity.Conformal):
 
     Example:
 
-    >>> sets = fit_conformal_sets(y_valid, valid, method="aps")
-    >>> is_in = sets(test, level=0.9)
+    >>> p = np.array([[0.7, 0.2, 0.1]] * 19)
+    >>> sets = fit_conformal_sets([0] * 17 + [1] * 2, p, method="lac")
+    >>> sets(p[:1], level=0.8)
+    array([[ True, False, False]])
 
     The references are those of `fit_conformal_sets`.
     """
@@ -180,6 +182,13 @@ def fit_conformal_sets(
     Raises:
         ValueError: If the arrays do not hold probabilities `(rows, classes)`
             and classes, or a setting does not belong to the method.
+
+    Example:
+
+    >>> p = np.array([[0.7, 0.2, 0.1]] * 19)
+    >>> sets = fit_conformal_sets([0] * 17 + [1] * 2, p, method="lac")
+    >>> sets(p[:1], level=0.8), sets(p[:1], level=0.9)
+    (array([[ True, False, False]]), array([[ True,  True, False]]))
 
     References: [Sadinle, Lei & Wasserman, 2019](
     https://arxiv.org/abs/1609.00451) for LAC; [Romano, Sesia & Candès, 2020](

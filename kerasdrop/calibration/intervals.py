@@ -31,6 +31,12 @@ def gaussian_interval(
     Raises:
         ValueError: If a variance in an array is below 0; if `level` is out of
             its range.
+
+    Example:
+
+    >>> lower, upper = gaussian_interval(np.zeros(1), np.ones(1), level=0.95)
+    >>> lower.round(3), upper.round(3)
+    (array([-1.96]), array([1.96]))
     """
     _checks.between_0_and_1(level, "level")
     xp, mean, variance = arrays.floats(mean, variance)
@@ -67,6 +73,12 @@ def interval_coverage(
     Raises:
         ValueError: If in an array a lower end is above its upper one, or a
             target is NaN; if the shapes do not agree.
+
+    Example:
+
+    >>> lower, upper = [-1.0] * 4, [2.0] * 4
+    >>> float(interval_coverage([0.0, 1.0, 9.0, 2.0], lower, upper))
+    0.75
     """
     xp, targets, lower, upper = inputs.interval(targets, lower, upper)
     inside = (lower <= targets) & (targets <= upper)
@@ -99,6 +111,12 @@ def interval_score(
     Raises:
         ValueError: As `interval_coverage`; if `level` is out of its range.
 
+    Example:
+
+    >>> score = interval_score([3.0], [0.0], [2.0], level=0.9)
+    >>> round(float(score), 6)  # the width, 2, and 20 times what was missed, 1
+    22.0
+
     Reference: [Gneiting & Raftery, 2007](
     https://doi.org/10.1198/016214506000001437), equation 43.
     """
@@ -126,6 +144,14 @@ def gaussian_reliability(
     Raises:
         ValueError: As `gaussian_negative_log_likelihood`; if an array holds
             NaN; if there are no rows.
+
+    Example:
+
+    >>> curve = gaussian_reliability(
+    ...     [0.1, 3.0], np.zeros(2), np.ones(2), num_levels=3
+    ... )
+    >>> curve.predicted, curve.observed
+    (array([0.25, 0.5 , 0.75]), array([0.5, 0.5, 0.5]))
 
     Reference: [Kuleshov, Fenner & Ermon, 2018](
     https://arxiv.org/abs/1807.00263), section 3.5.

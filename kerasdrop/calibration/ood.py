@@ -35,6 +35,12 @@ class OODDetection(NamedTuple):
             for, if it finds 95 % of the shifted ones, or the part asked for.
         auroc_interval: By DeLong; by the bootstrap if there is one.
         aupr_interval, fpr_interval: By the bootstrap.
+
+    Example:
+
+    >>> found = ood_detection(usual=[0.1, 0.2, 0.3], shifted=[0.25, 0.4])
+    >>> round(found.auroc, 4)  # 5 of 6 pairs are in order
+    0.8333
     """
 
     auroc: float
@@ -84,8 +90,9 @@ def ood_detection(
 
     Example:
 
-    >>> found = ood_detection(test.predictive_entropy, odd.predictive_entropy)
-    >>> found.auroc, found.auroc_interval
+    >>> found = ood_detection(usual=[0.1, 0.2, 0.3], shifted=[0.25, 0.4])
+    >>> round(found.auroc, 4), found.auroc_interval[1]
+    (0.8333, 1.0)
 
     References: [DeLong, DeLong & Clarke-Pearson, 1988](
     https://doi.org/10.2307/2531595); [Hendrycks & Gimpel, 2017](

@@ -46,8 +46,10 @@ class QuantileRecalibration(Calibrator):
 
     Example:
 
-    >>> recalibration = fit_quantiles(y_valid, valid)
-    >>> ends = recalibration(test, quantiles=(0.05, 0.95))
+    >>> residuals = np.arange(-9.0, 10.0)  # of 19 rows
+    >>> recalibration = QuantileRecalibration(residuals)
+    >>> recalibration(np.array([0.0]), np.array([1.0]), quantiles=(0.05, 0.95))
+    array([[-9.,  9.]])
 
     Reference: [Kuleshov, Fenner & Ermon, 2018](
     https://arxiv.org/abs/1807.00263), algorithm 1.
@@ -134,6 +136,13 @@ def fit_quantiles(
     Raises:
         ValueError: If there are several numbers for a row, the shapes do not
             agree, a number is not finite, or a variance is not above 0.
+
+    Example:
+
+    >>> targets = np.arange(-9.0, 10.0)  # of 19 rows
+    >>> recalibration = fit_quantiles(targets, np.zeros(19), np.ones(19))
+    >>> recalibration(np.array([0.0]), np.array([1.0]), quantiles=(0.05, 0.95))
+    array([[-9.,  9.]])
 
     Reference: [Kuleshov, Fenner & Ermon, 2018](
     https://arxiv.org/abs/1807.00263), algorithm 1.

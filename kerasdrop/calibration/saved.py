@@ -67,8 +67,9 @@ def load(path: str | os.PathLike[str]) -> "Calibrator":
 
     Example:
 
-    >>> calibration.fit_variance_scale(y_valid, valid).save("scale.json")
-    >>> scaling = calibration.load("scale.json")
+    >>> calibration.VarianceScaling(2.0).save("scale.json")
+    >>> calibration.load("scale.json")
+    VarianceScaling(scale=2)
     """
     text = pathlib.Path(path).read_text(encoding="utf-8")
     try:

@@ -38,6 +38,12 @@ def negative_log_likelihood(
 
     Raises:
         ValueError: If the arrays do not hold probabilities and classes.
+
+    Example:
+
+    >>> score = negative_log_likelihood([0], [[0.5, 0.5]])
+    >>> round(float(score), 4)  # log(2)
+    0.6931
     """
     xp, p, one_hot = inputs.labelled(targets, probabilities)
     each = -likelihood.of_classes(p, one_hot)
@@ -83,6 +89,11 @@ def brier_score(
     Raises:
         ValueError: If the arrays do not hold probabilities and classes.
 
+    Example:
+
+    >>> round(float(brier_score([0], [[0.8, 0.2]])), 6)
+    0.08
+
     Reference: [Brier, 1950](https://doi.org/10.1175/1520-0493(1950)078%3C0001:
     VOFEIT%3E2.0.CO;2), equation 2.
     """
@@ -117,6 +128,12 @@ def gaussian_negative_log_likelihood(
     Raises:
         ValueError: If a variance in an array is not above 0; if the shapes
             do not agree.
+
+    Example:
+
+    >>> score = gaussian_negative_log_likelihood([0.0], [0.0], [1.0])
+    >>> round(float(score), 4)  # log(2 pi) / 2
+    0.9189
     """
     xp, targets, mean, variance = inputs.normal(targets, mean, variance)
     each = -likelihood.of_normal(mean, xp.log(variance), targets)
@@ -160,6 +177,12 @@ def gaussian_crps(
     Raises:
         ValueError: As `gaussian_negative_log_likelihood`.
 
+    Example:
+
+    >>> score = gaussian_crps([0.0], [0.0], [1.0])
+    >>> round(float(score), 4)  # (2**.5 - 1) / pi**.5
+    0.2337
+
     Reference: [Gneiting & Raftery, 2007](
     https://doi.org/10.1198/016214506000001437), section 4.2.
     """
@@ -202,6 +225,11 @@ def sample_crps(
 
     Raises:
         ValueError: If the shapes do not agree, or there are no samples.
+
+    Example:
+
+    >>> float(sample_crps([0.0], [[-1.0, 1.0]]))
+    0.5
 
     Reference: [Gneiting & Raftery, 2007](
     https://doi.org/10.1198/016214506000001437), equation 21.

@@ -17,6 +17,12 @@ class RiskCoverage(NamedTuple):
     Attributes:
         coverage: `(rows,)`, the part of the rows that is kept.
         risk: `(rows,)`, the mean error among them.
+
+    Example:
+
+    >>> curve = risk_coverage(errors=[0, 1], uncertainty=[0.1, 0.9])
+    >>> curve.coverage, curve.risk
+    (array([0.5, 1. ]), array([0. , 0.5]))
     """
 
     coverage: Tensor
@@ -41,6 +47,12 @@ def risk_coverage(errors: ArrayLike, uncertainty: ArrayLike) -> RiskCoverage:
     Raises:
         ValueError: If there are no rows, not the same number of both, or
             values that are no numbers.
+
+    Example:
+
+    >>> curve = risk_coverage(errors=[0, 0, 1], uncertainty=[0.1, 0.2, 0.9])
+    >>> curve.risk  # of the surest row, of the surest two, of all
+    array([0.        , 0.        , 0.33333333])
 
     Reference: [El-Yaniv & Wiener, 2010](
     https://jmlr.org/papers/v11/el-yaniv10a.html).
@@ -91,6 +103,14 @@ def area_under_risk_coverage(
 
     Raises:
         ValueError: As `risk_coverage`.
+
+    Example:
+
+    >>> errors = [0, 1]
+    >>> float(area_under_risk_coverage(errors, uncertainty=[0.1, 0.9]))
+    0.25
+    >>> float(area_under_risk_coverage(errors, uncertainty=[0.9, 0.1]))
+    0.75
 
     Reference: [Geifman, Uziel & El-Yaniv, 2019](
     https://arxiv.org/abs/1805.08206), section 2.

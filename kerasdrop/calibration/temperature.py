@@ -43,8 +43,10 @@ class TemperatureScaling(Calibrator):
 
     Example:
 
-    >>> scaling = fit_temperature(y_valid, mc_predict(model, x_valid))
-    >>> calibrated = scaling(mc_predict(model, x_test))
+    >>> scaling = TemperatureScaling(2.0)
+    >>> p = np.array([[0.9, 0.1]])
+    >>> scaling(p).round(4)  # odds of 9 become odds of 3
+    array([[0.75, 0.25]])
 
     Reference: [Guo et al., 2017](https://arxiv.org/abs/1706.04599), section
     4.2, of the logits; here of the logarithms of averaged probabilities, which
@@ -99,6 +101,13 @@ def fit_temperature(
         ValueError: If the inputs do not hold probabilities and classes; if a
             target has probability 0; if no temperature is best, since all
             rows are right or the probabilities are no better than chance.
+
+    Example:
+
+    >>> p = [[0.9, 0.1]] * 4
+    >>> scaling = fit_temperature([0, 0, 0, 1], p)  # 3 of 4 are right
+    >>> scaling(np.array(p[:1])).round(3)
+    array([[0.75, 0.25]])
     """
     probabilities = predictions.as_numpy(
         predictions.probabilities(probabilities)

@@ -35,8 +35,9 @@ class VarianceScaling(Calibrator):
 
     Example:
 
-    >>> scaling = fit_variance_scale(y_valid, valid)
-    >>> lower, upper = gaussian_interval(test.mean, scaling(test), level=0.9)
+    >>> scaling = VarianceScaling(4.0)
+    >>> scaling(np.array([1.0, 0.25]))
+    array([4., 1.])
 
     Reference: [Laves et al., 2020](
     https://proceedings.mlr.press/v121/laves20a.html).
@@ -88,6 +89,11 @@ def fit_variance_scale(
         ValueError: If the shapes do not agree, a number is not finite, or a
             variance is not above 0; if all targets are met exactly, so that
             no factor is the best.
+
+    Example:
+
+    >>> fit_variance_scale([-2.0, 2.0], np.zeros(2), np.ones(2))
+    VarianceScaling(scale=4)
 
     Reference: [Laves et al., 2020](
     https://proceedings.mlr.press/v121/laves20a.html).

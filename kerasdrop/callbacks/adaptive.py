@@ -86,11 +86,17 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
     >>> adapt = AdaptiveDropoutRate(
     ...     factor=0.8,
     ...     patience=3,
-    ...     train_data=(x[:500], y[:500]),
+    ...     train_data=(x[:40], y[:40]),
     ...     target_gap=0.05,
+    ...     verbose=0,
     ... )
     >>> history = model.fit(
-    ...     x, y, validation_data=(x_val, y_val), epochs=50, callbacks=[adapt]
+    ...     x[:40],
+    ...     y[:40],
+    ...     validation_data=(x[40:], y[40:]),
+    ...     epochs=2,
+    ...     callbacks=[adapt],
+    ...     verbose=0,
     ... )
     """
 

@@ -49,8 +49,10 @@ class DropoutRateControl(keras.callbacks.Callback):
     Example:
 
     >>> control = DropoutRateControl(model)
-    >>> slider.observe(lambda change: control.set_rates(change.new), "value")
-    >>> history = model.fit(x, y, epochs=20, callbacks=[control])
+    >>> control.set_rates(0.25)  # at any time, also from another thread
+    >>> history = model.fit(x, y, callbacks=[control], verbose=0)
+    >>> kerasdrop.get_rates(model)
+    {'dropout': 0.25}
     """
 
     def __init__(self, model: keras.Model) -> None:

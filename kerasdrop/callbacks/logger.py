@@ -33,7 +33,7 @@ class DropoutRateLogger(keras.callbacks.Callback):
 
     Example:
 
-    >>> history = model.fit(x, y, callbacks=[DropoutRateLogger()])
+    >>> history = model.fit(x, y, callbacks=[DropoutRateLogger()], verbose=0)
     >>> history.history["rate/dropout"]
     [0.5]
     """

@@ -52,9 +52,11 @@ class DropoutRateScheduler(keras.callbacks.Callback):
 
     Example:
 
-    >>> anneal = DropoutRateScheduler(Linear(0.5, 0.0, num_steps=20))
-    >>> by_hand = DropoutRateScheduler(lambda epoch, rate: 0.9 * rate)
-    >>> history = model.fit(x, y, epochs=21, callbacks=[anneal])
+    >>> schedule = kerasdrop.schedules.Linear(0.5, 0.0, num_steps=2)
+    >>> anneal = DropoutRateScheduler(schedule)  # by epoch
+    >>> history = model.fit(x, y, epochs=3, callbacks=[anneal], verbose=0)
+    >>> kerasdrop.get_rates(model)
+    {'dropout': 0.0}
     """
 
     @blame(_OWNER)

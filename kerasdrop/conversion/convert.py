@@ -17,6 +17,15 @@ class Conversion(NamedTuple):
     Attributes:
         model: The new `keras.Model`.
         report: A `ConversionReport`; printed, it is a table.
+
+    Example:
+
+    >>> stock = keras.Sequential(
+    ...     [keras.Input((4,)), keras.layers.Dropout(0.5, name="drop")]
+    ... )
+    >>> conversion = kerasdrop.convert_dropout(stock)
+    >>> kerasdrop.get_rates(conversion.model)
+    {'drop': 0.5}
     """
 
     model: keras.Model

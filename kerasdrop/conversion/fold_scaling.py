@@ -22,6 +22,19 @@ class Folding(NamedTuple):
     Attributes:
         model: The new `keras.Model`.
         report: A `FoldingReport`; printed, it is a table.
+
+    Example:
+
+    >>> classic = keras.Sequential(
+    ...     [
+    ...         keras.Input((4,)),
+    ...         kerasdrop.layers.ClassicDropout(0.5, name="drop"),
+    ...         keras.layers.Dense(1),
+    ...     ]
+    ... )
+    >>> folded, report = kerasdrop.fold_classic_scaling(classic)
+    >>> list(report.folded)
+    ['drop']
     """
 
     model: keras.Model
@@ -68,6 +81,18 @@ def fold_classic_scaling(model):
             layers cannot be rebuilt from its configuration, or if two of
             them use one variable.
         TypeError: If `model` is not a `keras.Model`.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [
+    ...         keras.Input((4,)),
+    ...         kerasdrop.layers.ClassicDropout(0.5, name="drop"),
+    ...         keras.layers.Dense(1, name="head"),
+    ...     ]
+    ... )
+    >>> print(fold_classic_scaling(model).report)
+    folded  drop  kernels of 'head' times 0.5
 
     Reference: [Srivastava et al., 2014](
     https://jmlr.org/papers/v15/srivastava14a.html), section 4, figure 2:

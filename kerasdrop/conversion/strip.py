@@ -24,6 +24,12 @@ class Stripping(NamedTuple):
     Attributes:
         model: The new `keras.Model`.
         report: A `StrippingReport`; printed, it is a table.
+
+    Example:
+
+    >>> stripping = kerasdrop.strip_dropout(model)
+    >>> stripping.report.stripped
+    {'dropout': 'Identity'}
     """
 
     model: keras.Model

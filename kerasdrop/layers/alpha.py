@@ -49,6 +49,11 @@ class AlphaDropout(NoiseShapeLayer, keras.layers.AlphaDropout):
         ValueError: If an argument is out of its range, if the schedule leaves
             [0, 1], if the inputs are integers.
 
+    Example:
+
+    >>> x = keras.layers.Dense(8, "selu", kernel_initializer="lecun_normal")(x)
+    >>> x = AlphaDropout(0.1)(x, training=True)
+
     Reference: [Klambauer et al., 2017](https://arxiv.org/abs/1706.02515),
     section 2, "New Dropout Technique".
     """
@@ -91,6 +96,12 @@ class FeatureAlphaDropout(StochasticLayer):
     Raises:
         ValueError: If an argument is out of its range, if the schedule leaves
             [0, 1], if the inputs are integers or have no channels.
+
+    Example:
+
+    >>> layer = FeatureAlphaDropout(0.1)
+    >>> layer(np.ones((2, 16, 3)), training=True).shape == (2, 16, 3)
+    True
 
     Reference: [Klambauer et al., 2017](https://arxiv.org/abs/1706.02515),
     section 2; [Tompson et al., 2015](https://arxiv.org/abs/1411.4280),

@@ -146,7 +146,9 @@ class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
     Example:
 
     >>> layer = MultiHeadAttention(num_heads=2, key_dim=16, dropout=0.1)
-    >>> y = layer(x, x, use_causal_mask=True)
+    >>> sequences = np.ones((2, 5, 8))
+    >>> layer(sequences, sequences, use_causal_mask=True).shape == (2, 5, 8)
+    True
 
     Reference: [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762). Its
     section 5.4 has dropout elsewhere, on the outputs of sublayers; on the
@@ -189,6 +191,15 @@ class GroupQueryAttention(_LiveAttention, keras.layers.GroupQueryAttention):
             by name.
 
     Call arguments, output shape, raises: As of `MultiHeadAttention`.
+
+    Example:
+
+    >>> layer = GroupQueryAttention(
+    ...     16, num_query_heads=4, num_key_value_heads=2, dropout=0.1
+    ... )
+    >>> sequences = np.ones((2, 5, 8))
+    >>> layer(sequences, sequences, use_causal_mask=True).shape == (2, 5, 8)
+    True
 
     Reference: [Ainslie et al., 2023](https://arxiv.org/abs/2305.13245).
     """

@@ -91,11 +91,14 @@ class ConcreteDropout(StochasticWrapper):
 
     Example:
 
-    >>> x = ConcreteDropout(
+    >>> num_rows = len(x)
+    >>> layer = ConcreteDropout(
     ...     keras.layers.Dense(64, "relu"),
     ...     weight_regularizer=1e-4 / num_rows,
     ...     dropout_regularizer=2.0 / num_rows,
-    ... )(x)
+    ... )
+    >>> layer(x).shape == (num_rows, 64)
+    True
 
     Reference: [Gal, Hron & Kendall, 2017](https://arxiv.org/abs/1705.07832),
     section 3.

@@ -82,6 +82,13 @@ class DropBlock1D(_DropBlock):
 
     Output shape: As the inputs. A padding mask is passed through.
 
+    Example:
+
+    >>> layer = DropBlock1D(0.1, block_size=3)
+    >>> inputs = np.ones((2, 16, 3))
+    >>> layer(inputs, training=True).shape == inputs.shape
+    True
+
     Reference: [Ghiasi et al., 2018](https://arxiv.org/abs/1810.12890),
     algorithm 1, in one dimension.
     """
@@ -138,6 +145,13 @@ class DropBlock2D(_DropBlock):
             [0, 1], if the inputs are integers, of another rank or smaller
             than a block.
 
+    Example:
+
+    >>> layer = DropBlock2D(0.1, block_size=3)
+    >>> inputs = np.ones((2, 16, 16, 3))
+    >>> layer(inputs, training=True).shape == inputs.shape
+    True
+
     Reference: [Ghiasi et al., 2018](https://arxiv.org/abs/1810.12890),
     algorithm 1 and equation 1.
     """
@@ -160,6 +174,13 @@ class DropBlock3D(_DropBlock):
         training: Boolean; whether to draw.
 
     Output shape: As the inputs. A padding mask is passed through.
+
+    Example:
+
+    >>> layer = DropBlock3D(0.1, block_size=3)
+    >>> inputs = np.ones((2, 8, 8, 8, 3))
+    >>> layer(inputs, training=True).shape == inputs.shape
+    True
 
     Reference: [Ghiasi et al., 2018](https://arxiv.org/abs/1810.12890),
     algorithm 1, in three dimensions.

@@ -60,7 +60,9 @@ class DropConnect(StochasticWrapper):
 
     Example:
 
-    >>> x = DropConnect(keras.layers.Dense(64, "relu"), 0.5)(x)
+    >>> layer = DropConnect(keras.layers.Dense(64, "relu"), 0.5)
+    >>> layer(x, training=True).shape == (len(x), 64)
+    True
 
     Reference: [Wan et al., 2013](
     https://proceedings.mlr.press/v28/wan13.html), section 3.

@@ -57,9 +57,9 @@ class DropPath(StochasticLayer):
 
     Example:
 
-    >>> rates = kerasdrop.schedules.linear_depth_rates(4, 0.2)
-    >>> [DropPath(rate).rate for rate in rates]
-    [0.05, 0.1, 0.15000000000000002, 0.2]
+    >>> rates = kerasdrop.schedules.linear_depth_rates(4, 0.5)
+    >>> [DropPath(rate).rate for rate in rates]  # of four blocks
+    [0.125, 0.25, 0.375, 0.5]
 
     Reference: [Huang et al., 2016](https://arxiv.org/abs/1603.09382),
     section 3, there by the batch; by the row in [Larsson et al., 2017](

@@ -101,6 +101,12 @@ class ClassicDropout(NoiseShapeLayer, keras.layers.Dropout):
 
     Args, call arguments, output shape, raises: As `Dropout`.
 
+    Example:
+
+    >>> layer = ClassicDropout(0.25)
+    >>> keras.ops.convert_to_numpy(layer(np.ones((1, 4))))  # times 1 - rate
+    array([[0.75, 0.75, 0.75, 0.75]], dtype=float32)
+
     Reference: [Srivastava et al., 2014](
     https://jmlr.org/papers/v15/srivastava14a.html), section 4 and figure 2.
     """
@@ -131,6 +137,14 @@ class MCDropout(Dropout):
 
     Args, call arguments, output shape, raises: As `Dropout`, with
         `stochastic_inference=True`.
+
+    Example:
+
+    >>> layer = MCDropout(0.5)
+    >>> y = layer(np.ones((4, 8)))  # in an inference too
+    >>> y = keras.ops.convert_to_numpy(y)
+    >>> sorted(set(y.ravel().tolist()))
+    [0.0, 2.0]
 
     Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1506.02142).
     """

@@ -45,6 +45,13 @@ class GaussianDropout(StochasticLayer, keras.layers.GaussianDropout):
         ValueError: If an argument is out of its range, if the schedule leaves
             [0, 1], if the inputs are integers.
 
+    Example:
+
+    >>> layer = GaussianDropout(0.2)
+    >>> layer.rate = 0.1
+    >>> bool(keras.ops.all(layer(x) == x))  # at inference the identity
+    True
+
     Reference: [Srivastava et al., 2014](
     https://jmlr.org/papers/v15/srivastava14a.html), section 10.
     """

@@ -51,9 +51,10 @@ class LockedDropout(StochasticLayer):
 
     Example:
 
-    >>> x = LockedDropout(0.4)(x)
-    >>> x = keras.layers.LSTM(64, return_sequences=True)(x)
-    >>> x = LockedDropout(0.4)(x)
+    >>> inputs = keras.Input((10, 8))
+    >>> sequences = LockedDropout(0.4)(inputs)
+    >>> sequences = keras.layers.LSTM(64, return_sequences=True)(sequences)
+    >>> outputs = LockedDropout(0.4)(sequences)
 
     Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1512.05287),
     section 4; [Merity et al., 2018](https://arxiv.org/abs/1708.02182),

@@ -77,6 +77,13 @@ class SpatialDropout1D(_SpatialDropout, keras.layers.SpatialDropout1D):
         ValueError: If an argument is out of its range, if the schedule leaves
             [0, 1], if the inputs are integers or of another rank.
 
+    Example:
+
+    >>> layer = SpatialDropout1D(0.2)
+    >>> inputs = np.ones((2, 16, 3))
+    >>> layer(inputs, training=True).shape == inputs.shape
+    True
+
     Reference: [Tompson et al., 2015](https://arxiv.org/abs/1411.4280),
     section 3.2.
     """
@@ -117,6 +124,13 @@ class SpatialDropout2D(_SpatialDropout, keras.layers.SpatialDropout2D):
 
     Output shape: As the inputs. A padding mask is passed through.
 
+    Example:
+
+    >>> layer = SpatialDropout2D(0.2)
+    >>> inputs = np.ones((2, 16, 16, 3))
+    >>> layer(inputs, training=True).shape == inputs.shape
+    True
+
     Reference: [Tompson et al., 2015](https://arxiv.org/abs/1411.4280),
     section 3.2.
     """
@@ -155,6 +169,13 @@ class SpatialDropout3D(_SpatialDropout, keras.layers.SpatialDropout3D):
         training: Boolean; whether to draw.
 
     Output shape: As the inputs. A padding mask is passed through.
+
+    Example:
+
+    >>> layer = SpatialDropout3D(0.2)
+    >>> inputs = np.ones((2, 8, 8, 8, 3))
+    >>> layer(inputs, training=True).shape == inputs.shape
+    True
 
     Reference: [Tompson et al., 2015](https://arxiv.org/abs/1411.4280),
     section 3.2.

@@ -63,9 +63,12 @@ class StochasticDepth(StochasticWrapper):
 
     Example:
 
-    >>> block = keras.Sequential([Dense(64, "relu"), Dense(64)])
-    >>> x = StochasticDepth(block, 0.5)(x)
-    >>> x = keras.layers.ReLU()(x)
+    >>> branch = keras.Sequential(
+    ...     [keras.layers.Dense(64, "relu"), keras.layers.Dense(4)]
+    ... )
+    >>> layer = StochasticDepth(branch, 0.5)
+    >>> layer(x, training=True).shape == x.shape
+    True
 
     Reference: [Huang et al., 2016](https://arxiv.org/abs/1603.09382),
     section 3.

@@ -59,6 +59,14 @@ class Draw(NamedTuple):
         keep_all: None, True, or a bool scalar tensor: whether nothing is
             dropped and no noise added, so that each layer makes what it makes
             at inference.
+
+    Example:
+
+    >>> draw = Draw(kerasdrop.masks.key_of_seed(0), index=0)
+    >>> rows = np.zeros((2, 4), "float32")
+    >>> keep = kerasdrop.masks.keep_mask(draw, 0.5, rows)
+    >>> keep.shape == rows.shape
+    True
     """
 
     key: Tensor
@@ -80,6 +88,11 @@ def derived_key(key: Tensor, index: Tensor) -> Tensor:
 
     Returns:
         An int32 tensor `(2, 2, 1)`.
+
+    Example:
+
+    >>> derived_key(key_of_seed(0), 1).shape == (2, 2, 1)
+    True
     """
     pair = row_keys(Draw(key, index, np.arange(2, dtype="int32")), 2)
     return ops.reshape(pair, (2, 2, 1))
@@ -94,6 +107,12 @@ def derived_keys(key: Tensor, indices: list[int]) -> list[Tensor]:
 
     Returns:
         A list of int32 tensors `(2, 2, 1)`.
+
+    Example:
+
+    >>> first, second = derived_keys(key_of_seed(0), [0, 1])
+    >>> bool(keras.ops.all(second == derived_key(key_of_seed(0), 1)))
+    True
     """
     count = len(indices)
     if count == 0:
@@ -136,6 +155,15 @@ def rows_of_batch(inputs: Tensor) -> Tensor | None:
 
     Returns:
         None, or an int32 tensor `(rows,)`.
+
+    Example:
+
+    >>> rows_of_batch(x) is None  # row i is number i
+    True
+    >>> with row_scope(first_row=100):
+    ...     rows = keras.ops.convert_to_numpy(rows_of_batch(x[:3]))
+    >>> rows
+    array([100, 101, 102], dtype=int32)
     """
     scope = row_numbers.current_scope()
     if scope is not None:
@@ -159,6 +187,12 @@ def row_keys(draw: Draw, num_rows: Tensor) -> Tensor:
 
     Returns:
         An int32 tensor `(2, num_rows)`.
+
+    Example:
+
+    >>> draw = Draw(key_of_seed(0), index=0)
+    >>> row_keys(draw, 3).shape == (2, 3)
+    True
     """
     if draw.rows is None:
         rows = ops.arange(num_rows, dtype="int32")
@@ -180,6 +214,11 @@ def unit_keys(num_units: Tensor, like: Tensor) -> Tensor:
 
     Returns:
         An int32 tensor `(num_units,)`.
+
+    Example:
+
+    >>> unit_keys(5, like=keras.ops.ones(1)).shape == (5,)
+    True
     """
     if isinstance(num_units, int) and num_units <= _LARGEST_STORED_ROW:
         return _unit_key_table(num_units, like)
@@ -217,6 +256,12 @@ def unless_all_is_kept(draw: Draw, value: Given, kept: Tensor) -> Tensor:
 
     Returns:
         `value`, or a tensor of its shape and dtype.
+
+    Example:
+
+    >>> draw = Draw(key_of_seed(0), index=0, keep_all=True)
+    >>> float(unless_all_is_kept(draw, 0.5, kept=0.0))
+    0.0
     """
     if draw.keep_all is None:
         return value
@@ -242,6 +287,12 @@ def for_rows(draw: Draw, inputs: Tensor) -> Draw:
     Raises:
         ValueError: If the draw is for another number of rows than the inputs
             have, and has no `batch`.
+
+    Example:
+
+    >>> draw = Draw(key_of_seed(0), index=0)
+    >>> for_rows(draw, np.ones((2, 4))) is draw
+    True
     """
     if draw.rows is None or (not inputs.shape and draw.batch is None):
         return draw

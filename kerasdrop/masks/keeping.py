@@ -25,6 +25,12 @@ def words(draw: Draw, shape: Shape) -> Tensor:
 
     Returns:
         An int32 tensor of that shape.
+
+    Example:
+
+    >>> draw = Draw(key_of_seed(0), index=0)
+    >>> keras.backend.standardize_dtype(words(draw, (2, 4)).dtype)
+    'int32'
     """
     if draw.set_size is None:
         word = uniform.independent_words(draw, shape)
@@ -46,6 +52,13 @@ def for_noise(
     Returns:
         A `Draw`; and a tuple, of the inputs' sizes or of `noise_shape` with
         each None replaced by one of them.
+
+    Example:
+
+    >>> draw = Draw(key_of_seed(0), index=0)
+    >>> _, sizes = for_noise(np.ones((2, 5, 3)), draw, (None, 1, None))
+    >>> sizes
+    (2, 1, 3)
     """
     sizes = ops.shape(inputs)
     if noise_shape is not None:
@@ -165,6 +178,13 @@ def keep_mask(
     Returns:
         A bool tensor of the inputs' shape, or of `noise_shape` with each None
         replaced by the inputs' size.
+
+    Example:
+
+    >>> draw = Draw(key_of_seed(0), index=0)
+    >>> keep = keep_mask(draw, 0.25, np.ones((1000, 100), "float32"))
+    >>> round(float(keras.ops.convert_to_numpy(keep).mean()), 2)
+    0.75
     """
     draw = for_rows(draw, inputs)
     if draw.keep_all is True:
@@ -192,6 +212,14 @@ def block_keep_mask(
 
     Returns:
         A bool tensor of the inputs' shape.
+
+    Example:
+
+    >>> draw = Draw(key_of_seed(0), index=0)
+    >>> maps = np.ones((1, 8, 8, 3), "float32")
+    >>> keep = block_keep_mask(draw, 0.1, maps, block_size=(3, 3), first_axis=1)
+    >>> keep.shape == maps.shape
+    True
     """
     draw = for_rows(draw, inputs)
     if draw.keep_all is True:
@@ -215,6 +243,12 @@ def survivor_scale(rate: Tensor, dtype: str) -> Tensor:
 
     Returns:
         A scalar tensor of that dtype.
+
+    Example:
+
+    >>> scale = survivor_scale(keras.ops.convert_to_tensor(0.75), "float32")
+    >>> float(scale)
+    4.0
     """
     # float32 at least: in bfloat16 `1 - rate` is off by up to a quarter of a
     # percent before it is inverted.

@@ -69,8 +69,9 @@ class row_scope:
 
     Example:
 
+    >>> rank = 1  # of this process
     >>> with row_scope(first_row=rank * len(x)):
-    ...     y = model(x, training=True)
+    ...     y_pred = model(x, training=True)
     """
 
     def __init__(

@@ -50,6 +50,11 @@ def key_of_seed(seed: int) -> Array:
     Args:
         seed: Any integer; its lowest 64 bits count. Or an int64 array
             `(seeds,)`, for keys `(seeds, 2, 2, 1)`.
+
+    Example:
+
+    >>> key_of_seed(0).shape, key_of_seed(0).dtype
+    ((2, 2, 1), dtype('int32'))
     """
     pair = (seed & int32.LOW, (seed >> 32) & int32.LOW)
     words = [
@@ -67,6 +72,12 @@ def key_of_seed_tensor(seed: Tensor) -> Tensor:
 
     Returns:
         An int32 tensor `(2, 2, 1)`.
+
+    Example:
+
+    >>> key = key_of_seed_tensor(keras.ops.convert_to_tensor(7, "int32"))
+    >>> bool(keras.ops.all(key == key_of_seed(7)))
+    True
     """
     seed = int32.wrapped(int32.widened(seed))
     high = int32.wrapped(-int32.shifted(seed, 31))
@@ -101,6 +112,11 @@ def derived_seed(seed: Seed, index: int) -> Seed:
     """The seed of child number `index` of a seed: an integer, or None of None.
 
     Its key has nothing in common with that of `seed`, nor of other children.
+
+    Example:
+
+    >>> derived_seed(0, 1) == derived_seed(0, 2), derived_seed(None, 1)
+    (False, None)
     """
     if seed is None:
         return None

@@ -162,7 +162,9 @@ class MonteCarlo(NotTrained):
     Example:
 
     >>> predictive = MonteCarlo(model, seed=0)
-    >>> uncertainty = predictive.predict(x)["mutual_information"]
+    >>> uncertainty = predictive.predict(x, verbose=0)["mutual_information"]
+    >>> uncertainty.shape == (len(x),)
+    True
 
     Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1506.02142),
     equation 6 (mean); the entropies are those of [Houlsby et al., 2011](

@@ -88,8 +88,10 @@ def mc_predict(
 
     Example:
 
-    >>> result = mc_predict(model, x, seed=0)
-    >>> result.mean, result.mutual_information
+    >>> result = mc_predict(model, x, seed=0, verbose=0)
+    >>> result.mean.shape, result.mutual_information.shape
+    ((64, 3), (64,))
+    >>> least_certain = np.argsort(-result.predictive_entropy)[:5]
 
     Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1506.02142).
     """

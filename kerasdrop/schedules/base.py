@@ -67,6 +67,11 @@ class Constant(Schedule):
 
     Args:
         rate: Float in [0, 1].
+
+    Example:
+
+    >>> float(Constant(0.25)(1000))
+    0.25
     """
 
     @blame_itself

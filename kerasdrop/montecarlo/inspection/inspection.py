@@ -63,6 +63,13 @@ class Inspection:
             and the way out, as `mc_predict` would say it.
         verification: What the self-check saw, a `Verification`; None without
             inputs.
+
+    Example:
+
+    >>> inspection = kerasdrop.inspect(model)
+    >>> layer = inspection.layers[0]
+    >>> layer.path, layer.rate, layer.is_drawn
+    ('dropout', 0.5, True)
     """
 
     model: str
@@ -127,6 +134,11 @@ def inspect(model, x=None):
     Example:
 
     >>> print(kerasdrop.inspect(model))
+    Model 'classifier'
+    layer    class    rate  drawn
+    dropout  Dropout  0.5   yes
+    Run once for all samples: 33% of the layers, 57% of the multiply-adds.
+    Run for each sample: from dropout.
     """
     with blame("inspect"):
         preconditions.check_model(model)

@@ -9,6 +9,19 @@ class VerificationError(ValueError):
     Args:
         message: String. It names the first layer or operation where both
             part, and what can be done.
+
+    Example:
+
+    >>> @keras.saving.register_keras_serializable("my_project")
+    ... class LessMean(keras.layers.Layer):
+    ...     def call(self, inputs):
+    ...         return inputs - keras.ops.mean(inputs, axis=0)
+    >>> mixing = keras.Sequential([model, LessMean()])
+    >>> try:
+    ...     kerasdrop.mc_predict(mixing, x, kind="regression", verbose=0)
+    ... except kerasdrop.VerificationError:
+    ...     print("Its rows see each other.")
+    Its rows see each other.
     """
 
     def __init__(self, message):
@@ -29,6 +42,12 @@ class Verification:
         allowed: Float, the largest difference that counts as rounding.
         without_effect: Tuple of the paths of layers whose draws changed
             nothing on these rows.
+
+    Example:
+
+    >>> verification = kerasdrop.inspect(model, x).verification
+    >>> verification.largest_difference <= verification.allowed
+    True
     """
 
     num_rows: int

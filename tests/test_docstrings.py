@@ -1,0 +1,37 @@
+"""Each public name has an example in its docstring, and it runs."""
+
+import doctest
+
+import pytest
+
+from tests.support import public_names
+
+OBJECTS = public_names.public_objects()
+# A class that is public under two names has one docstring.
+FIRST_NAMES = {id(value): name for name, value in reversed(OBJECTS.items())}
+
+
+@pytest.mark.parametrize("name", sorted(FIRST_NAMES.values()))
+def test_the_example_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where it saves to
+    monkeypatch.setenv("MPLBACKEND", "agg")
+
+    test = public_names.example_of(name, OBJECTS[name])
+
+    assert test is not None, f"{name} has no example. Add a section `Example:`."
+    failures = public_names.failures_of(test)
+    assert not failures, failures
+
+
+def test_an_example_that_fails_would_be_noticed():
+    test = doctest.DocTestParser().get_doctest(
+        ">>> 1 + 1\n3\n", {}, "example", None, 0
+    )
+    assert "Expected" in public_names.failures_of(test)
+
+
+def test_a_missing_example_would_be_noticed():
+    def without():
+        """Does nothing."""
+
+    assert public_names.example_of("kerasdrop.without", without) is None
