@@ -12,9 +12,11 @@ from kerasdrop import plots
 from kerasdrop import schedules
 from kerasdrop.conversion import Conversion
 from kerasdrop.conversion import Folding
+from kerasdrop.conversion import Insertion
 from kerasdrop.conversion import Stripping
 from kerasdrop.conversion import convert_dropout
 from kerasdrop.conversion import fold_classic_scaling
+from kerasdrop.conversion import insert_dropout
 from kerasdrop.conversion import strip_dropout
 from kerasdrop.layers.rematerialization import remat
 from kerasdrop.masks import Draw
@@ -36,6 +38,7 @@ __all__ = [
     "Conversion",
     "Draw",
     "Folding",
+    "Insertion",
     "Inspection",
     "MonteCarlo",
     "Predictive",
@@ -49,6 +52,7 @@ __all__ = [
     "fold_classic_scaling",
     "functional",
     "get_rates",
+    "insert_dropout",
     "inspect",
     "layers",
     "masks",

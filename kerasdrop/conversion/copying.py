@@ -15,12 +15,21 @@ from kerasdrop import layers
 from kerasdrop._adapters import registry
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
+from kerasdrop.conversion import grafting
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.layers.base import StochasticWrapper
 
 
-def check_copyable(model, caller, fix):
-    """Raises unless `model` is a built functional or sequential model."""
+def check_copyable(model, caller, fix, is_copyable=None):
+    """Raises unless `model` is a built functional or sequential model.
+
+    Args:
+        model: What was received for a model.
+        caller: String, the name of the public function.
+        fix: A sentence, what to do about a model without a graph.
+        is_copyable: Function of a model that returns whether its graph is all
+            that is needed; if it is None, the class must be one of Keras'.
+    """
     if not isinstance(model, keras.Model):
         raise TypeError(
             f"{caller}: argument `model` must be a `keras.Model`. Received: "
@@ -33,7 +42,7 @@ def check_copyable(model, caller, fix):
             "`model.build(input_shape)`, or call it once on data. Received: "
             f"an unbuilt {type(model).__name__}"
         )
-    if not _is_graph(model):
+    if not (is_copyable or _is_graph)(model):
         raise ValueError(
             f"{caller}: model '{model.name}' is not a functional or "
             "sequential model with a graph: what it does is written in Python "
@@ -42,7 +51,7 @@ def check_copyable(model, caller, fix):
         )
 
 
-def copy_model(model, replacement):
+def copy_model(model, replacement, insertions=None):
     """A copy of a model with its own layers and the same weights.
 
     Layers and submodels that are shared stay shared. The copy is not
@@ -54,16 +63,22 @@ def copy_model(model, replacement):
             that returns what it shall become, or None for a copy. It is asked
             about the layers of the graph and of graphs in it, not about
             layers inside layers: those it may copy into a model of its own.
+        insertions: Dict from the id of a model with a graph to what is put
+            into that graph, a list of `grafting.Insertion`. A model that is
+            named here, with an empty list, too, is copied as a graph whatever
+            its class; where `rebuild` could not make it, as a `keras.Model`.
 
     Returns:
         The copy; and a list of (layer, its copy), those inside layers, too.
     """
     copies = {}
+    insertions = insertions or {}
 
     def copy(operation):
         if id(operation) not in copies:
-            if _is_graph(operation):
-                duplicate = _copy_graph(operation, copy)
+            if id(operation) in insertions or _is_graph(operation):
+                inserted = insertions.get(id(operation), ())
+                duplicate = _copy_graph(operation, copy, inserted)
             else:
                 duplicate = replacement(operation, copy) or rebuild(operation)
             copies[id(operation)] = (operation, duplicate)
@@ -144,17 +159,25 @@ def _is_graph(operation):
     return type(operation).__init__.__module__.startswith("keras.")
 
 
-def _copy_graph(model, copy):
+def _copy_graph(model, copy, inserted):
     if isinstance(model, keras.Sequential):
-        inputs = _copy_inputs(keras_graph.graph_of(model))
-        return type(model)(
-            [*tree.flatten(inputs), *(copy(layer) for layer in model.layers)],
-            name=model.name,
-        )
-    shell = type(model)(model.input, model.output, name=model.name)
+        inputs = tree.flatten(_copy_inputs(keras_graph.graph_of(model)))
+        body = grafting.listed(model, copy, inserted)
+        return _class_of_copy(model)([*inputs, *body], name=model.name)
+    shell = _class_of_copy(model)(model.input, model.output, name=model.name)
+    if inserted:
+        return grafting.copy_of(shell, _copy_inputs(model), copy, inserted)
     return keras.models.clone_model(
         shell, input_tensors=_copy_inputs(model), clone_function=copy
     )
+
+
+def _class_of_copy(model):
+    """The class of a model, or where it is not made of a graph, Keras' own."""
+    if _is_graph(model):
+        return type(model)
+    is_list = isinstance(model, keras.Sequential)
+    return keras.Sequential if is_list else keras.Model
 
 
 def _copy_inputs(graph):

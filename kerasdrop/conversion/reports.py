@@ -51,6 +51,47 @@ class StrippingReport:
         return _table(("stripped", self.stripped), ("skipped", self.skipped))
 
 
+@dataclasses.dataclass(frozen=True)
+class InsertionReport:
+    """What `insert_dropout` did.
+
+    Attributes:
+        inserted: Dict from the path of a new dropout layer to what it is and
+            where it stands.
+        identities: Dict from the path of a new `Identity` to where it stands.
+            They keep the order of the layers, by which files tell them apart.
+        kept: Dict from the path of a dropout layer that was there to what it
+            is; it draws as well.
+        why_not_loaded: String, why the new model does not read the
+            `.weights.h5` of the old one; "" if it does.
+    """
+
+    inserted: dict[str, str]
+    identities: dict[str, str]
+    kept: dict[str, str]
+    why_not_loaded: str
+
+    @property
+    def loads_weights(self) -> bool:
+        """Whether the new model reads the `.weights.h5` of the old one."""
+        return not self.why_not_loaded
+
+    def __str__(self) -> str:
+        said = "of the old model are read by the new one"
+        if self.why_not_loaded:
+            said = (
+                f"of the old model are NOT read by the new one: "
+                f"{self.why_not_loaded}. Load them into the old model, and "
+                "insert again"
+            )
+        return _table(
+            ("inserted", self.inserted),
+            ("identity", self.identities),
+            ("kept", self.kept),
+            ("files", {".weights.h5": said}),
+        )
+
+
 def _table(*sections):
     rows = [
         (title, path, text)

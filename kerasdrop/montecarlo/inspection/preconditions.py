@@ -144,6 +144,11 @@ def check_draws(model, plan):
     cure = (
         "Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`, and train with it"
     )
+    if keras_graph.graph_of(model) is not None:
+        cure = (
+            "Make a copy with dropout before its head: `model, report = "
+            "kerasdrop.insert_dropout(model, 0.2)`. Or train one with dropout"
+        )
     if survey.may_draw(model):
         return  # as only a pass tells, which then says so if nothing did
     raise Refusal(

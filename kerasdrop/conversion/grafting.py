@@ -1,0 +1,103 @@
+"""Copies one graph, with further layers put on some of its tensors."""
+
+import dataclasses
+
+import keras
+from keras import tree
+
+from kerasdrop._structure import keras_graph
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Insertion:
+    """A new layer, and the tensor of the old graph that goes through it.
+
+    Attributes:
+        layer: The layer.
+        tensor: The symbolic tensor of the old graph.
+        users: Tuple of the calls of the old graph that take what the layer
+            makes in the new one; None among them stands for its outputs.
+    """
+
+    layer: keras.layers.Layer
+    tensor: Tensor
+    users: tuple[Given, ...]
+
+
+def listed(
+    model: keras.Sequential, copy: Function, insertions: list[Insertion]
+) -> list[keras.layers.Layer]:
+    """Copies of the layers of a sequential model, the new ones among them."""
+    graph = keras_graph.graph_of(model)
+    after = {id(one.tensor): one.layer for one in insertions}
+    body = [after.get(id(tensor)) for tensor in graph.inputs]
+    for node in keras_graph.nodes_of(graph):
+        body += [copy(node.operation), after.get(id(node.outputs[0]))]
+    return [layer for layer in body if layer is not None]
+
+
+def copy_of(
+    shell: keras.Model,
+    inputs: Structure,
+    copy: Function,
+    insertions: list[Insertion],
+) -> keras.Model:
+    """A copy of a functional model with new layers in it.
+
+    Args:
+        shell: The model, not compiled.
+        inputs: Its new inputs, in its structure of them.
+        copy: Function that copies a layer or operation.
+        insertions: List of `Insertion`.
+    """
+    passed = _Passed(insertions)
+    nodes = keras_graph.nodes_of(shell)
+
+    def call(operation: Given, *args: Given, **kwargs: Given) -> Structure:
+        # Keras asks for the calls in the order of `nodes_of`.
+        node = next(nodes)
+        olds = {id(tensor): tensor for tensor in node.input_tensors}
+        args, kwargs = tree.map_structure(
+            lambda old, new: passed.through(old, new, node),
+            keras_graph.arguments_of(node, olds),
+            (args, kwargs),
+        )
+        return operation(*args, **kwargs)
+
+    clone = keras.models.clone_model(
+        shell,
+        input_tensors=inputs,
+        clone_function=copy,
+        call_function=call,
+    )
+    outputs = tree.map_structure(
+        lambda old, new: passed.through(old, new, None),
+        shell.output,
+        clone.output,
+    )
+    return type(shell)(inputs, outputs, name=shell.name)
+
+
+class _Passed:
+    """The tensors that went through new layers, each of them called once."""
+
+    def __init__(self, insertions: list[Insertion]) -> None:
+        self._insertions = {
+            (id(one.tensor), id(user)): one
+            for one in insertions
+            for user in one.users
+        }
+        self._made: dict[int, Tensor] = {}
+
+    def through(self, old: Given, new: Given, user: Given) -> Given:
+        """What a call takes where it took `old`, whose copy is `new`."""
+        one = self._insertions.get((id(old), id(user)))
+        if one is None:
+            return new
+        if id(one) not in self._made:
+            self._made[id(one)] = one.layer(new)
+        return self._made[id(one)]

@@ -1,0 +1,119 @@
+"""The graph of a model and the graphs inside it, each with its calls."""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import keras
+
+from kerasdrop._structure import keras_graph
+from kerasdrop._types import Found
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenGraph:
+    """One graph, and where it is.
+
+    Attributes:
+        owners: Tuple of models, from the whole model down to the one whose
+            graph this is; each is called in the graph of the one before.
+        path: String, the path of that model in the whole one; "" for the
+            whole model itself.
+    """
+
+    owners: tuple[keras.Model, ...]
+    path: str
+
+    @property
+    def owner(self) -> keras.Model:
+        return self.owners[-1]
+
+    @property
+    def graph(self) -> Given:
+        return keras_graph.graph_of(self.owner)
+
+    @functools.cached_property
+    def nodes(self) -> list[Given]:
+        """The calls, each after those that it takes its inputs from."""
+        return list(keras_graph.nodes_of(self.graph))
+
+    @functools.cached_property
+    def _made_by(self) -> dict[int, Given]:
+        return {id(x): node for node in self.nodes for x in node.outputs}
+
+    @functools.cached_property
+    def _used_by(self) -> dict[int, list[Given]]:
+        found = collections.defaultdict(list)
+        for node in self.nodes:
+            for tensor in distinct(node.input_tensors):
+                found[id(tensor)].append(node)
+        return found
+
+    def maker(self, tensor: Tensor) -> Given:
+        """The call that makes a tensor; None for an input of the graph."""
+        return self._made_by.get(id(tensor))
+
+    def users(self, tensor: Tensor) -> tuple[Given, ...]:
+        """The calls that take a tensor; None among them for an output."""
+        is_output = any(tensor is output for output in self.graph.outputs)
+        users = self._used_by.get(id(tensor), [])
+        return (*users, *((None,) if is_output else ()))
+
+    def operation_behind(self, tensor: Tensor) -> Given:
+        """The layer or operation that makes a tensor, an `InputLayer` too."""
+        node = self.maker(tensor)
+        if node is not None:
+            return node.operation
+        return next(
+            layer
+            for layer in self.graph.layers
+            if isinstance(layer, keras.layers.InputLayer)
+            and layer.output is tensor
+        )
+
+    def inner(self, node: Given) -> "OpenGraph | None":
+        """The graph that a call runs, or None."""
+        if keras_graph.graph_of(node.operation) is None:
+            return None
+        path = self.path_of(node.operation)
+        return OpenGraph((*self.owners, node.operation), path)
+
+    def path_of(self, operation: Given) -> str:
+        """The path in the whole model of what is called in this graph."""
+        prefix = f"{self.path}/" if self.path else ""
+        return prefix + operation.name
+
+    def layers(self) -> Found:
+        """Pairs of a path and a layer that is called here, inputs included."""
+        return [(self.path_of(layer), layer) for layer in self.graph.layers]
+
+
+def graphs_in(model: keras.Model) -> Iterator[OpenGraph]:
+    """The graph of a model and each graph that is called in it, once."""
+    seen = set()
+
+    def visit(found: OpenGraph) -> Iterator[OpenGraph]:
+        if id(found.owner) in seen:
+            return
+        seen.add(id(found.owner))
+        yield found
+        for node in found.nodes:
+            inner = found.inner(node)
+            if inner is not None:
+                yield from visit(inner)
+
+    yield from visit(OpenGraph((model,), ""))
+
+
+def distinct(tensors: list[Tensor]) -> list[Tensor]:
+    """The tensors of a list, each once, in its order."""
+    return list({id(tensor): tensor for tensor in tensors}.values())
+
+
+def is_float(tensor: Tensor) -> bool:
+    """Whether a symbolic tensor is of a floating-point dtype."""
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return keras.backend.is_float_dtype(dtype)

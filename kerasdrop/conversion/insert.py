@@ -1,0 +1,243 @@
+"""Puts dropout into a model that was built without it."""
+
+from typing import NamedTuple
+
+import keras
+
+from kerasdrop import _checks
+from kerasdrop._adapters import registry
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import blame
+from kerasdrop._structure import keras_graph
+from kerasdrop._structure import model_tree
+from kerasdrop._types import Given
+from kerasdrop.conversion import copying
+from kerasdrop.conversion import fitting
+from kerasdrop.conversion import grafting
+from kerasdrop.conversion import graphs
+from kerasdrop.conversion import places
+from kerasdrop.conversion import weight_files
+from kerasdrop.conversion.places import Place
+from kerasdrop.conversion.reports import InsertionReport
+from kerasdrop.layers.base import StochasticLayer
+
+_NAME = "insert_dropout"
+
+
+class Insertion(NamedTuple):
+    """A new model with dropout, and the report of where it was put.
+
+    Attributes:
+        model: The new `keras.Model`.
+        report: An `InsertionReport`; printed, it is a table.
+    """
+
+    model: keras.Model
+    report: InsertionReport
+
+
+def insert_dropout(
+    model: keras.Model,
+    rate: float | None = None,
+    where: Given = "head",
+    layer: Given = None,
+) -> Insertion:
+    """A copy of a trained model with dropout in it, for Monte Carlo passes.
+
+    Predictions stay the same, bit for bit where Keras runs eagerly: dropout
+    leaves what goes through it as it is until something draws. `mc_predict`
+    then tells how much the predictions depend on single units. A model that
+    was trained without dropout was not made to do without them: start at a
+    small rate, and judge the uncertainty on rows with labels.
+
+    The new model has its own layers and a copy of all weights; the old layers
+    keep their names and paths, and shared layers stay shared. `model` stays
+    as it is. Dropout that is already there stays, and draws as well: the
+    report lists it. `strip_dropout` takes all of it out again. The new model
+    is not compiled.
+
+    Args:
+        model: A built functional or sequential model. One of a subclass that
+            only builds a graph in its `__init__`, as those of KerasHub, is
+            copied as a plain `keras.Model`, without what else the class does.
+        rate: Float in [0, 1], the probability of dropping a unit. If it is
+            None, 0.2 for `"head"`.
+        where: Which places:
+
+            - `"head"`: before the last layer with a kernel that an output
+              depends on, which costs about one prediction for any number of
+              samples. A model without a top (features) has it behind the
+              output. Each output has its own.
+        layer: Which layer. If it is None, what fits the tensor: units behind
+            vectors (`Dropout`), units at all steps behind sequences
+            (`LockedDropout`), channels behind images and volumes
+            (`SpatialDropout2D`, `3D`). Else a class, which is called with
+            `rate`, `name` and `dtype`; or a function of the layer that it
+            stands behind, which returns a class or a new layer.
+
+    Returns:
+        An `Insertion`, a named tuple of
+
+        - `model`: the new model;
+        - `report`: an `InsertionReport`, which tells what was inserted, what
+          was there, and whether the new model reads the `.weights.h5` of the
+          old one. Printed, it is a table.
+
+    Raises:
+        ValueError: If no place is found (the message lists the layers that
+            there are), if nothing can be dropped there (integers), if `layer`
+            would change predictions or does not draw, if the rate is not in
+            [0, 1], if the model is not built, has no graph or has a layer
+            that cannot be rebuilt from its configuration.
+        TypeError: If `model` is not a `keras.Model`, or `where` none of the
+            above.
+
+    Example:
+
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras.layers.Dense(2, name="logits")]
+    ... )
+    >>> new, report = insert_dropout(model, 0.1)
+    >>> list(report.inserted)
+    ['input_layer_dropout']
+    """
+    copying.check_copyable(
+        model,
+        _NAME,
+        "Put `kerasdrop.layers.Dropout(rate)` into its `call`; it has no "
+        "weights, so that checkpoints load as they are.",
+        lambda given: keras_graph.graph_of(given) is not None,
+    )
+    with blame(_NAME):
+        rate = _rate_of(rate, where)
+        found = _places(model, where)
+        planned, inserted = _plan(model, found, rate, layer)
+        new_model, pairs = copying.copy_model(model, lambda *_: None, planned)
+    report = InsertionReport(
+        inserted={p: text for p, text, place in inserted if text},
+        identities={
+            path: f"behind '{_behind(place)}', which keeps the layers in order"
+            for path, text, place in inserted
+            if not text
+        },
+        kept=_kept(model),
+        why_not_loaded=weight_files.why_not_loaded(pairs),
+    )
+    return Insertion(new_model, report)
+
+
+_RATES = {"head": 0.2}
+
+
+def _rate_of(rate: Given, where: Given) -> float:
+    if rate is not None:
+        return _checks.rate_to_set(rate)
+    if isinstance(where, str) and where in _RATES:
+        return _RATES[where]
+    raise Refusal(
+        "argument `rate` is missing; only "
+        f"{', '.join(map(repr, _RATES))} have a rate of their own. Received: "
+        f"rate=None, where={where!r}"
+    )
+
+
+def _places(model: keras.Model, where: Given) -> list[Place]:
+    """The places that `where` names, or raises."""
+    if where != "head":
+        raise Refusal(f'argument `where` must be "head". Received: {where!r}')
+    try:
+        return places.head(model)
+    except Refusal as refusal:
+        found = [
+            entry
+            for graph in graphs.graphs_in(model)
+            for entry in graph.layers()
+        ]
+        raise Refusal(
+            f"where={where!r} finds no place in model '{model.name}': "
+            f"{refusal}. Its layers:\n{model_tree.listing(found)}"
+        ) from None
+
+
+def _plan(
+    model: keras.Model, found: list[Place], rate: float, layer: Given
+) -> Given:
+    """What goes where.
+
+    Returns:
+        A dict as `copying.copy_model` takes it, and a list of (path of a new
+        layer, what the report says or None of an identity, its place).
+    """
+    planned: dict[int, list[grafting.Insertion]] = {id(model): []}
+    names: dict[int, set[str]] = {}
+    inserted = []
+    made = set()
+    for place in found:
+        for owner in place.graph.owners:
+            planned.setdefault(id(owner), [])
+        owner = place.graph.owner
+        taken = names.setdefault(id(owner), _names_in(place))
+        ending = "identity" if place.is_identity else "dropout"
+        name = _unused(f"{_behind(place)}_{ending}", taken)
+        new = fitting.layer_at(place, rate, layer, name)
+        if id(new) in made or (new.name in taken):
+            raise Refusal(
+                "argument `layer` must return a new layer at each call, with a "
+                f"name that no other layer has. Received: {new!r} for the "
+                f"place behind '{_behind(place)}'"
+            )
+        made.add(id(new))
+        taken.add(new.name)
+        planned[id(owner)].append(
+            grafting.Insertion(new, place.tensor, place.users)
+        )
+        text = None if place.is_identity else _describe(new, place)
+        inserted.append((place.graph.path_of(new), text, place))
+    return planned, inserted
+
+
+def _names_in(place: Place) -> set[str]:
+    graph = place.graph
+    called = {node.operation.name for node in graph.nodes}
+    return called | {layer.name for layer in graph.graph.layers}
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    number = 0
+    unused = name
+    while unused in taken:
+        number += 1
+        unused = f"{name}_{number}"
+    return unused
+
+
+def _behind(place: Place) -> str:
+    return place.graph.operation_behind(place.tensor).name
+
+
+def _describe(layer: keras.layers.Layer, place: Place) -> str:
+    """As "kerasdrop.layers.Dropout(0.2) behind 'pool', before 'logits'"."""
+    name = model_tree.class_name(layer)
+    if isinstance(layer, StochasticLayer):
+        name = f"kerasdrop.layers.{type(layer).__name__}"
+    rate = getattr(layer, "rate", None)
+    if rate is not None:
+        name += f"({rate:g})"
+    users = [
+        f"'{node.operation.name}'" if node is not None else "the output"
+        for node in place.users
+    ]
+    listed = ", ".join(users[:3]) + (", …" if len(users) > 3 else "")
+    return f"{name} behind '{_behind(place)}', before {listed}"
+
+
+def _kept(model: keras.Model) -> dict[str, str]:
+    """What drops in a model already: dict from path to class and rate."""
+    kept = {}
+    for path, layer in model_tree.walk(model):
+        if isinstance(layer, StochasticLayer) or registry.is_stock_dropout(
+            layer
+        ):
+            name = model_tree.class_name(layer)
+            kept[path] = f"{name}({layer.rate:g}) was there, and draws as well"
+    return kept

@@ -1,0 +1,259 @@
+"""Places in a model for dropout: what a place is, and the one at the head."""
+
+import dataclasses
+
+import keras
+
+from kerasdrop._adapters import registry
+from kerasdrop._refusals import Refusal
+from kerasdrop._structure import keras_graph
+from kerasdrop._structure import model_tree
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
+from kerasdrop.conversion import graphs
+from kerasdrop.conversion.graphs import OpenGraph
+
+# Layers with weights whose outputs are their inputs in other units.
+_UNITS = (keras.layers.Normalization,)
+_PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a layer is to stand: on a tensor of a graph.
+
+    Attributes:
+        graph: The `OpenGraph`.
+        tensor: The symbolic tensor that goes through the layer.
+        users: Tuple of the calls that shall take what the layer makes; None
+            among them stands for the outputs of the graph. Other calls still
+            take the tensor itself.
+        is_identity: Whether the layer is an `Identity`, there to keep the
+            order of the other layers.
+    """
+
+    graph: OpenGraph
+    tensor: Tensor
+    users: tuple[Given, ...]
+    is_identity: bool = False
+
+
+class _NoTop(Exception):
+    """Says that a tensor has no head: the features are its output."""
+
+
+def head(model: keras.Model) -> list[Place]:
+    """Before the last layer that has a kernel, for each output.
+
+    From each output, back through what has none (a kernel is a weight of two
+    or more axes). A model without a top ends in a normalization, a pooling, a
+    merge of one block with its inputs, a layer that is such a block, or what
+    other outputs are made of: there it is behind the output. One of these
+    that ends in probabilities is refused.
+
+    Raises:
+        Refusal: If no layer is found to be the head.
+    """
+    whole = OpenGraph((model,), "")
+    found = []
+    for tensor in graphs.distinct(whole.graph.outputs):
+        try:
+            found.append((tensor, _Search(whole).before(tensor)))
+        except _NoTop:
+            found.append((tensor, [_behind_output(whole, tensor)]))
+    places = {}
+    for tensor, ahead in found:
+        others = [one for _, them in found for one in them if them is not ahead]
+        if any(_is_above(one, other) for one in ahead for other in others):
+            # Features that other outputs are made of.
+            ahead = [_behind_output(whole, tensor)]
+        for place in ahead:
+            places[id(place.tensor), tuple(map(id, place.users))] = place
+    return list(places.values())
+
+
+def _behind_output(graph: OpenGraph, tensor: Tensor) -> Place:
+    return Place(graph, tensor, (None,))
+
+
+def _is_above(one: Place, other: Place) -> bool:
+    """Whether what is made of a place comes to the tensor of another."""
+    above = _above(other.graph, other.tensor)
+    return any(id(node) in above for node in one.users)
+
+
+class _Search:
+    """The way back from an output of one graph."""
+
+    def __init__(self, graph: OpenGraph) -> None:
+        self._graph = graph
+
+    def before(self, tensor: Tensor, is_sure: bool = False) -> list[Place]:
+        """The places before the layers whose kernels a tensor comes from.
+
+        Args:
+            tensor: A symbolic tensor of the graph.
+            is_sure: Whether it is known to go into predictions, as it is
+                before a softmax: then what ends a model without a top ends
+                nothing.
+
+        Raises:
+            _NoTop: If it comes from what ends a model without a top.
+            Refusal: If no layer can be told to be the head.
+        """
+        node = self._graph.maker(tensor)
+        if node is None:
+            return _none("an input of a model", is_sure)
+        operation = node.operation
+        is_sure = is_sure or _makes_probabilities(operation)
+        inner = self._graph.inner(node)
+        if inner is not None and _kernels_in(operation):
+            made = [x is tensor for x in node.outputs].index(True)
+            return _Search(inner).before(inner.graph.outputs[made], is_sure)
+        if _is_model_without_graph(operation):
+            raise Refusal(
+                f"the head of '{operation.name}' "
+                f"({type(operation).__name__}) is written in Python code, "
+                "where no layer can be put in. Name the layers behind which "
+                "dropout shall stand, e.g. "
+                f'`where="{self._graph.path_of(operation)}"`'
+            )
+        if _kernels_in(operation):
+            if is_sure or not _is_block(operation, node):
+                return self._on_inputs(node)
+            return _none(f"'{operation.name}'", is_sure)
+        if not is_sure and _ends_a_body(operation):
+            return _none(f"'{operation.name}'", is_sure)
+        floats = _float_inputs(node)
+        if len(floats) == 1:
+            return self.before(floats[0], is_sure)
+        return self._before_each(floats, operation, is_sure)
+
+    def _on_inputs(self, node: Given) -> list[Place]:
+        floats = _float_inputs(node)
+        if not floats:
+            raise Refusal(
+                f"the last layer with a kernel, '{node.operation.name}' "
+                f"({model_tree.class_name(node.operation)}), takes integers, "
+                "which cannot be dropped. Name the layer behind which dropout "
+                f'shall stand, e.g. `where="{node.operation.name}"`'
+            )
+        return [Place(self._graph, x, (node,)) for x in floats]
+
+    def _before_each(
+        self, tensors: list[Tensor], operation: Given, is_sure: bool
+    ) -> list[Place]:
+        """Of a merge: the heads of its inputs, if they are side by side."""
+        found = [place for x in tensors for place in self.before(x, is_sure)]
+        if not found:
+            return _none(f"'{operation.name}'", is_sure)
+        if any(_is_above(one, other) for one in found for other in found):
+            # A block and what it is added to.
+            return _none(f"'{operation.name}'", is_sure)
+        return found
+
+
+def _none(end: str, is_sure: bool) -> list[Place]:
+    """Raises what tells that no layer is the head.
+
+    Args:
+        end: What the way back ended at, in words.
+    """
+    if is_sure:
+        raise Refusal(
+            "the model makes probabilities, and on the way back from them to "
+            f"{end} no layer with a kernel is its head for certain"
+        )
+    raise _NoTop
+
+
+def _above(graph: OpenGraph, tensor: Tensor) -> set[int]:
+    """Ids of the calls that a tensor depends on."""
+    found: set[int] = set()
+    waiting = [graph.maker(tensor)]
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in found:
+            continue
+        found.add(id(node))
+        waiting.extend(graph.maker(x) for x in node.input_tensors)
+    return found
+
+
+def _float_inputs(node: Given) -> list[Tensor]:
+    return [
+        x for x in graphs.distinct(node.input_tensors) if graphs.is_float(x)
+    ]
+
+
+def has_kernel(operation: Given) -> bool:
+    """Whether an operation mixes units by a weight of two or more axes."""
+    return bool(_kernels_in(operation))
+
+
+def _kernels_in(operation: Given) -> list[Given]:
+    """The layers inside an operation, or it, that have a kernel themselves."""
+    if not isinstance(operation, keras.layers.Layer):
+        return []
+    found = []
+    for layer in keras_graph.all_layers(operation):
+        facts = registry.facts_of(type(layer)) or registry.NOTHING
+        inside = {
+            id(weight)
+            for held in model_tree.sublayers(layer)
+            for weight in held.weights
+        }
+        if facts.passes_factor is None and any(
+            len(weight.shape) >= 2 and id(weight) not in inside
+            for weight in layer.weights
+        ):
+            found.append(layer)
+    return found
+
+
+def _is_block(operation: Given, node: Given) -> bool:
+    """Whether a layer is made of several, and keeps the shape of its inputs.
+
+    As a transformer's encoder layer: it ends no model, it goes on.
+    """
+    if len(_kernels_in(operation)) < 2:
+        return False
+    made = node.outputs[0]
+    return any(x.shape == made.shape for x in _float_inputs(node))
+
+
+def _is_model_without_graph(operation: Given) -> bool:
+    return (
+        isinstance(operation, keras.Model)
+        and keras_graph.graph_of(operation) is None
+        and has_kernel(operation)
+    )
+
+
+def _ends_a_body(operation: Given) -> bool:
+    """Whether an operation normalizes or takes maxima: no prediction does."""
+    if not isinstance(operation, keras.layers.Layer):
+        return False
+    if isinstance(operation, _MAXIMA):
+        return True
+    facts = registry.facts_of(type(operation)) or registry.NOTHING
+    return (
+        facts.passes_factor is None
+        and not isinstance(operation, _UNITS)
+        and any(len(weight.shape) >= 1 for weight in operation.weights)
+    )
+
+
+_MAXIMA = tuple(
+    getattr(keras.layers, f"{name}{rank}D")
+    for name in ("MaxPooling", "GlobalMaxPooling")
+    for rank in (1, 2, 3)
+)
+
+
+def _makes_probabilities(operation: Given) -> bool:
+    if isinstance(operation, keras.layers.Softmax):
+        return True
+    if keras_graph.name_of_class(operation) in ("Softmax", "Sigmoid"):
+        return True
+    return getattr(operation, "activation", None) in _PROBABILITIES
