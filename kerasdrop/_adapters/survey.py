@@ -1,4 +1,8 @@
-"""What a pass asks a whole model about its layers."""
+"""What is asked of a whole model about its layers, as one record."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -13,24 +17,146 @@ from kerasdrop._adapters.adapters import adapter_of
 from kerasdrop._adapters.adapters import can_draw
 from kerasdrop._adapters.adapters import is_foreign
 from kerasdrop._adapters.adapters import rate_of
-from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 
 
-def smallest_chance(model):
-    """The smallest probability of what is drawn: a float32 scalar tensor.
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """The layers of a model as they are when `of` looks at them.
 
-    That of a unit to be dropped, or to be kept, if it may be either. It is read
-    in the graph, and infinite if nothing is dropped.
+    What follows from them is worked out when it is asked for, and once. A
+    later call, or one after the model was changed, needs another `Survey`.
+
+    Attributes:
+        model: The model.
+        layers: Tuple of (path, layer) for each, the model first, whose path
+            is "".
     """
-    rates = [
-        rate for layer in drawable_layers(model) for rate in _live_rates(layer)
-    ]
-    if not rates:
-        return ops.convert_to_tensor(np.inf, "float32")
-    rates = ops.stack(rates)
-    chances = ops.minimum(rates, 1.0 - rates)
-    return ops.min(ops.where(chances > 0.0, chances, np.inf))
+
+    model: keras.layers.Layer
+    layers: tuple[tuple[str, keras.layers.Layer], ...]
+
+    @functools.cached_property
+    def drawable(self) -> list[keras.layers.Layer]:
+        """The layers that can draw, in the order that numbers them.
+
+        Those at rate 0 included: a rate must not change what others draw.
+        """
+        return [layer for _, layer in self.layers if can_draw(layer)]
+
+    def drawn(self) -> list[keras.layers.Layer]:
+        """Those of them whose rate is not 0 now."""
+        return [layer for layer in self.drawable if rate_of(layer) > 0.0]
+
+    @functools.cached_property
+    def unknown(self) -> list[keras.layers.Layer]:
+        """Layers that have random numbers of Keras and no adapter.
+
+        Not counted are layers that hold one that can draw, whose numbers these
+        may be, and augmentation, which is no part of the model's uncertainty.
+        """
+        holders = self.holders_of(self.drawable)
+        return [
+            layer
+            for _, layer in self.layers
+            if id(layer) not in holders
+            and ".preprocessing." not in type(layer).__module__
+            and (by_keras.generators(layer) or _wraps_dropout(layer))
+        ]
+
+    def holders_of(self, layers: Iterable[keras.layers.Layer]) -> set[int]:
+        """Ids of all layers that are or hold one of `layers`."""
+        wanted = {id(layer) for layer in layers}
+        # From the inside out: one round is enough where nothing is shared.
+        found = [
+            (id(layer), set(map(id, model_tree.sublayers(layer))))
+            for _, layer in reversed(self.layers)
+        ]
+        holders: set[int] = set()
+        is_growing = True
+        while is_growing:
+            size = len(holders)
+            for own, held in found:
+                if own in wanted or held & holders:
+                    holders.add(own)
+            is_growing = len(holders) > size
+        return holders
+
+    @functools.cached_property
+    def fingerprint(self) -> Given:
+        """What a compiled Monte Carlo pass depends on, besides values."""
+        layers = [
+            (
+                id(layer),
+                getattr(layer.dtype_policy, "name", None),
+                layer.supports_masking,
+                adapter_of(layer),
+                attributes.of_layer(layer),
+            )
+            for _, layer in self.layers
+        ]
+        # LoRA adds variables. JAX gets them in two lists, those to train and
+        # the others, and would not notice that two of one shape changed places.
+        variables = [
+            (id(variable), variable.trainable)
+            for variable in self.model.variables
+        ]
+        return layers, variables
+
+    @property
+    def smallest_chance(self) -> Tensor:
+        """The smallest probability of what is drawn: a float32 scalar tensor.
+
+        That of a unit to be dropped, or to be kept, if it may be either. It is
+        read in the graph, and infinite if nothing is dropped.
+        """
+        live = [rate for layer in self.drawable for rate in _live_rates(layer)]
+        if not live:
+            return ops.convert_to_tensor(np.inf, "float32")
+        rates = ops.stack(live)
+        chances = ops.minimum(rates, 1.0 - rates)
+        return ops.min(ops.where(chances > 0.0, chances, np.inf))
+
+    @property
+    def is_traceable(self) -> bool:
+        """Whether each layer runs inside a function that JAX compiles.
+
+        Augmentation says that it does not, and does where it changes nothing.
+        """
+        return all(
+            layer.supports_jit or by_keras.is_augmentation(layer)
+            for _, layer in self.layers
+        )
+
+    @property
+    def draws_by_step(self) -> bool:
+        """Whether a layer draws in a loop over steps that Keras may vectorize.
+
+        `TimeDistributed` is a loop of Python where the number of steps is
+        known, and else a map, which would draw once for all steps.
+        """
+        loops = [
+            layer
+            for _, layer in self.layers
+            if registry.loop_of(layer) == registry.MAP
+        ]
+        return any(of(loop).drawable for loop in loops)
+
+    @property
+    def may_draw(self) -> bool:
+        """Whether something may draw that is not known to."""
+        return any(
+            is_foreign(layer) or by_keras.generators(layer)
+            for _, layer in self.layers
+            if ".preprocessing." not in type(layer).__module__
+        )
+
+
+def of(model: keras.layers.Layer) -> Survey:
+    """The `Survey` of a model, or of any layer, as it is now."""
+    return Survey(model, (("", model), *model_tree.walk(model)))
 
 
 def _live_rates(layer):
@@ -47,50 +173,6 @@ def _live_rates(layer):
     return [drawing.rate_tensor(rate_of(layer))]
 
 
-def fingerprint(model):
-    """What a compiled Monte Carlo pass depends on, besides values."""
-    layers = [
-        (
-            id(layer),
-            getattr(layer.dtype_policy, "name", None),
-            layer.supports_masking,
-            adapter_of(layer),
-            attributes.of_layer(layer),
-        )
-        for layer in keras_graph.all_layers(model)
-    ]
-    # LoRA adds variables. JAX gets them in two lists, those to train and the
-    # others, and would not notice that two of one shape changed places.
-    variables = [
-        (id(variable), variable.trainable) for variable in model.variables
-    ]
-    return layers, variables
-
-
-def drawable_layers(model):
-    """The layers that can draw, in the order that numbers them.
-
-    Those at rate 0 included: a rate must not change what others draw.
-    """
-    return [layer for layer in keras_graph.all_layers(model) if can_draw(layer)]
-
-
-def unknown_layers(model):
-    """Layers that have random numbers of Keras and no adapter.
-
-    Not counted are layers that hold one that can draw, whose numbers these
-    may be, and augmentation, which is no part of the model's uncertainty.
-    """
-    holders = holders_of(model, drawable_layers(model))
-    return [
-        layer
-        for layer in keras_graph.all_layers(model)
-        if id(layer) not in holders
-        and ".preprocessing." not in type(layer).__module__
-        and (by_keras.generators(layer) or _wraps_dropout(layer))
-    ]
-
-
 def _wraps_dropout(layer):
     """Whether `layer` wraps a module of PyTorch with dropout in it."""
     if not isinstance(layer, keras.layers.TorchModuleWrapper):
@@ -98,56 +180,4 @@ def _wraps_dropout(layer):
     return any(
         "Dropout" in type(module).__name__ and getattr(module, "p", 0.0)
         for module in layer.module.modules()
-    )
-
-
-def holders_of(model, layers):
-    """Ids of all layers of `model` that are or hold one of `layers`."""
-    wanted = {id(layer) for layer in layers}
-    # From the inside out, so that one round is enough where nothing is shared.
-    found = [
-        (id(layer), set(map(id, model_tree.sublayers(layer))))
-        for layer in reversed(keras_graph.all_layers(model))
-    ]
-    holders, is_growing = set(), True
-    while is_growing:
-        size = len(holders)
-        for own, held in found:
-            if own in wanted or held & holders:
-                holders.add(own)
-        is_growing = len(holders) > size
-    return holders
-
-
-def is_traceable(model):
-    """Whether each layer runs inside a function that JAX compiles.
-
-    Augmentation says that it does not, and does where it changes nothing.
-    """
-    return all(
-        layer.supports_jit or by_keras.is_augmentation(layer)
-        for layer in keras_graph.all_layers(model)
-    )
-
-
-def draws_by_step(model):
-    """Whether a layer draws in a loop over steps that Keras may vectorize.
-
-    `TimeDistributed` is a loop of Python where the number of steps is known,
-    and else a map, which would draw once for all steps.
-    """
-    loops = [
-        layer
-        for layer in keras_graph.all_layers(model)
-        if registry.loop_of(layer) == registry.MAP
-    ]
-    return bool(loops) and any(map(drawable_layers, loops))
-
-
-def may_draw(model):
-    """Whether something in `model` may draw that is not known to."""
-    return any(
-        is_foreign(layer) or by_keras.generators(layer)
-        for layer in keras_graph.all_layers(model)
-        if ".preprocessing." not in type(layer).__module__
     )

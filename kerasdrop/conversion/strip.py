@@ -173,7 +173,7 @@ class _Stripper:
         Args:
             copies: Dict from the id of a layer to its copy.
         """
-        unknown = {id(one) for one in survey.unknown_layers(new_model)}
+        unknown = {id(one) for one in survey.of(new_model).unknown}
         found = dict(model_tree.walk(model))
         stripped, skipped = {}, {}
         for path, layer in found.items():

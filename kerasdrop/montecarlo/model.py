@@ -9,6 +9,7 @@ from keras import tree
 from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
+from kerasdrop._adapters import survey
 from kerasdrop._refusals import blame
 from kerasdrop._structure import model_tree
 from kerasdrop.layers.paths import name_scope
@@ -234,9 +235,10 @@ class MonteCarlo(NotTrained):
             owner,
         )
         self.built = True
+        found = survey.of(model)
         with blame(owner):
-            preconditions.check_draws(model, self.plan)
-        preconditions.warn_of_unknown(model, owner)
+            preconditions.check_draws(found, self.plan)
+        preconditions.warn_of_unknown(found, owner)
 
     @property
     def seed(self):
@@ -307,18 +309,19 @@ class MonteCarlo(NotTrained):
                 agree with this model. Then there is no new file, and one
                 that was there before is as it was.
         """
-        export.export(
-            self,
-            self._engine,
-            filepath,
-            format,
-            verbose,
-            input_signature,
-            seed,
-            rows,
-            example,
-            **kwargs,
-        )
+        with model_tree.surveyed(self.model):
+            export.export(
+                self,
+                self._engine,
+                filepath,
+                format,
+                verbose,
+                input_signature,
+                seed,
+                rows,
+                example,
+                **kwargs,
+            )
 
     def predict(
         self,
@@ -432,7 +435,7 @@ class MonteCarlo(NotTrained):
         return self._measured(mean, y, sample_weight, return_dict)
 
     def _batches(self, x, batch_size, first_row, rows=None, y=None, steps=None):
-        preconditions.check_draws(self.model, self.plan)
+        preconditions.check_draws(survey.of(self.model), self.plan)
         batch_size = _checks.positive_integer(batch_size, "batch_size")
         first_row = _checks.step(first_row, "first_row")
         if steps is not None:

@@ -1,6 +1,7 @@
 """A model is walked through once in a call, and what was found is shared."""
 
 import collections
+import dataclasses
 
 import keras
 import numpy as np
@@ -57,6 +58,31 @@ def test_a_prediction_walks_through_a_model_once(listed):
         )
 
 
+def test_inspect_walks_through_a_model_once(listed):
+    model = nested()
+    x = np.ones((2, 3, 4), "float32")
+    kerasdrop.inspect(model, x)
+    assert set(listed.values()) == {1}
+
+
+def test_a_survey_does_not_change_with_what_it_is_of():
+    model = nested()
+    before = survey.of(model)
+    drawn, fingerprint = before.drawn(), before.fingerprint
+    model.layers[1].layers[1].rate = 0.0  # "shared"
+    model.layers[1].trainable = False
+
+    assert [path for path, _ in before.layers[1:]] == [
+        path for path, _ in model_tree.walk(model)
+    ]
+    assert before.fingerprint is fingerprint
+    assert survey.of(model).fingerprint != fingerprint
+    assert len(drawn) == 2
+    assert len(before.drawn()) == 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        before.model = None
+
+
 def test_what_is_surveyed_is_what_is_there(listed):
     model = nested()
     expected = list(model_tree.walk(model))
@@ -74,7 +100,7 @@ def test_what_is_surveyed_is_what_is_there(listed):
 
 def test_holders_are_those_that_hold():
     model = nested()
-    drawn = survey.drawable_layers(model)
+    drawn = survey.of(model).drawable
     wanted = set(map(id, drawn))
     expected = {
         id(layer)
@@ -82,9 +108,9 @@ def test_holders_are_those_that_hold():
         if wanted & set(map(id, keras_graph.all_layers(layer)))
     }
     assert len(drawn) == 2
-    assert survey.holders_of(model, drawn) == expected
-    assert survey.holders_of(model, drawn[:1]) <= expected
-    assert survey.holders_of(model, []) == set()
+    assert survey.of(model).holders_of(drawn) == expected
+    assert survey.of(model).holders_of(drawn[:1]) <= expected
+    assert survey.of(model).holders_of([]) == set()
 
 
 def test_a_model_with_a_layer_that_is_not_built_is_looked_at_each_time():

@@ -75,7 +75,7 @@ def state_of(model, x):
         "outputs": outputs,
         "config": model.get_config(),
         "rates": [
-            adapters.rate_of(layer) for layer in survey.drawable_layers(model)
+            adapters.rate_of(layer) for layer in survey.of(model).drawable
         ],
     }
 
@@ -108,7 +108,7 @@ def assert_same_layers_draw_as_in_training(case, monkeypatch):
     """
     layers = [
         layer
-        for layer in survey.drawable_layers(case.model)
+        for layer in survey.of(case.model).drawable
         if adapters.rate_of(layer) > 0.0
     ]
     for layer in layers:

@@ -94,7 +94,7 @@ class Engine:
 
     def _forget_what_is_out_of_date(self):
         # Stock layers have their rates in the compiled function.
-        made_for = survey.fingerprint(self._model)
+        made_for = survey.of(self._model).fingerprint
         if made_for != self._made_for:
             self._sizing.forget()
             self._verifier.forget()
@@ -194,15 +194,14 @@ class Engine:
         }
         # In plain calls of the model no size is left open, nor where the number
         # of steps decides how Keras runs them.
-        any_size = self._settings.vectorized and not survey.draws_by_step(
-            self._model
-        )
+        found = survey.of(self._model)
+        any_size = self._settings.vectorized and not found.draws_by_step
         return {
             name: _backend.compiled(
                 self._noted(function),
                 self._holder,
                 any_size=any_size,
-                traceable=survey.is_traceable(self._model),
+                traceable=found.is_traceable,
             )
             for name, function in named.items()
         }
@@ -224,7 +223,7 @@ class Engine:
         trace itself changed does not make the trace out of date.
         """
         if _backend.TRACES and self._traces:
-            self._made_for = survey.fingerprint(self._model)
+            self._made_for = survey.of(self._model).fingerprint
         self._traces.clear()
 
     def after_predict(self):
@@ -234,7 +233,7 @@ class Engine:
         no other model, which would have to be checked again.
         """
         if not _backend.TRACES:
-            self._made_for = survey.fingerprint(self._model)
+            self._made_for = survey.of(self._model).fingerprint
 
     def partial(self, batch, state, in_sets, rest):
         """The statistics of what was drawn: numbers as of `Chunks`."""
@@ -352,7 +351,7 @@ class Engine:
         """Rows that take no further samples, with `before` among them."""
         if self._settings.tolerance is None:
             return before
-        smallest_chance = survey.smallest_chance(self._model)
+        smallest_chance = survey.of(self._model).smallest_chance
         reached = [
             summary.reaches(one, smallest_chance)
             for summary, one in zip(of_outputs, states)

@@ -38,12 +38,10 @@ def bytes_per_sample(model, inputs):
     if graph is None:
         return None
     calls = _Calls(_longest(inputs))
-    drawn = [
-        layer
-        for layer in survey.drawable_layers(model)
-        if not adapters.is_constant(layer)
-    ]
-    holders = survey.holders_of(model, drawn)
+    found = survey.of(model)
+    holders = found.holders_of(
+        layer for layer in found.drawable if not adapters.is_constant(layer)
+    )
     replay.observe_shapes(model, holders, calls, inputs)
     return max(1, _WORKSPACE * calls.peak())
 

@@ -162,7 +162,7 @@ def _check_installed(format, owner):
 def _check_model(predictive):
     by_keras = [
         layer.name
-        for layer in survey.drawable_layers(predictive.model)
+        for layer in survey.of(predictive.model).drawable
         if adapters.is_by_keras(layer)
     ]
     if by_keras:

@@ -6,11 +6,11 @@ import math
 from keras import ops
 from keras import tree
 
-from kerasdrop._adapters import adapters
 from kerasdrop._adapters import registry
 from kerasdrop._adapters import survey
 from kerasdrop._refusals import blame
 from kerasdrop._structure import keras_graph
+from kerasdrop._structure import model_tree
 from kerasdrop.montecarlo.engine import batches
 from kerasdrop.montecarlo.inspection import listing
 from kerasdrop.montecarlo.inspection import preconditions
@@ -140,18 +140,20 @@ def inspect(model, x=None):
     Run once for all samples: 33% of the layers, 57% of the multiply-adds.
     Run for each sample: from dropout.
     """
-    with blame("inspect"):
-        preconditions.check_model(model)
-    prefix, refusal = _prefix(model)
-    can_verify = x is not None and refusal is None
-    return Inspection(
-        model.name,
-        tuple(listing.random_layers(model)),
-        prefix,
-        refusal,
-        _verification(model, x) if can_verify else None,
-        listing.table(model),
-    )
+    with model_tree.surveyed(model):
+        with blame("inspect"):
+            preconditions.check_model(model)
+        found = survey.of(model)
+        prefix, refusal = _prefix(found)
+        can_verify = x is not None and refusal is None
+        return Inspection(
+            model.name,
+            tuple(listing.random_layers(found)),
+            prefix,
+            refusal,
+            _verification(model, x) if can_verify else None,
+            listing.table(found),
+        )
 
 
 def _verification(model, x):
@@ -200,19 +202,14 @@ class _Observer:
             self._left = False
 
 
-def _prefix(model):
+def _prefix(found):
     """The `Part` that is run once, or None; and a refusal, or None."""
-    if keras_graph.graph_of(model) is None:
+    if keras_graph.graph_of(found.model) is None:
         return None, None
-    drawn = [
-        layer
-        for layer in survey.drawable_layers(model)
-        if adapters.rate_of(layer) > 0.0
-    ]
-    holders = survey.holders_of(model, drawn)
+    holders = found.holders_of(found.drawn())
     observer = _Observer()
     try:
-        replay.observe_shapes(model, holders, observer, as_tried=True)
+        replay.observe_shapes(found.model, holders, observer, as_tried=True)
     except ValueError as refusal:
         return None, str(refusal)
     part = Part(

@@ -4,8 +4,6 @@ import dataclasses
 
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import by_keras
-from kerasdrop._adapters import survey
-from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop.layers.base import StochasticLayer
 
@@ -31,12 +29,12 @@ class LayerInspection:
     why: str
 
 
-def random_layers(model):
-    """A list of `LayerInspection`, in the order of the model."""
-    unknown = {id(layer) for layer in survey.unknown_layers(model)}
+def random_layers(found):
+    """A list of `LayerInspection`, in the order of a `Survey`."""
+    unknown = {id(layer) for layer in found.unknown}
     return [
         _inspected(path, layer, id(layer) in unknown)
-        for path, layer in model_tree.walk(model)
+        for path, layer in found.layers[1:]
         if adapters.can_draw(layer)
         or id(layer) in unknown
         or by_keras.is_augmentation(layer)
@@ -66,13 +64,12 @@ def _inspected(path, layer, is_unknown):
     return LayerInspection(path, name, rate, True, why)
 
 
-def table(model):
+def table(found):
     """Lines of text, one for each layer of `random_layers`."""
-    found = random_layers(model)
-    if not found:
+    listed = random_layers(found)
+    if not listed:
         classes = {
-            model_tree.class_name(layer)
-            for layer in keras_graph.all_layers(model)[1:]
+            model_tree.class_name(layer) for _, layer in found.layers[1:]
         }
         return (
             "No layer is or could be random. Layers found: "
@@ -87,7 +84,7 @@ def table(model):
                 "?" if one.rate is None else f"{one.rate:g}",
                 one.why,
             )
-            for one in found
+            for one in listed
         ),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]

@@ -30,10 +30,9 @@ def check_model(model, vectorized=True):
             "`keras.Input`."
         )
 
+    found = survey.of(model)
     stateful = [
-        layer.name
-        for layer in keras_graph.all_layers(model)
-        if rnn_loops.is_stateful(layer)
+        layer.name for _, layer in found.layers if rnn_loops.is_stateful(layer)
     ]
     if stateful:
         raise Refusal(
@@ -43,7 +42,7 @@ def check_model(model, vectorized=True):
             f"weights. Received: model '{model.name}' with "
             f"{', '.join(map(repr, stateful))}"
         )
-    for layer in survey.drawable_layers(model) if vectorized else ():
+    for layer in found.drawable if vectorized else ():
         _check_noise_shape(layer)
 
 
@@ -88,14 +87,15 @@ def check_saveable(model):
         )
 
 
-def warn_of_unknown(model, owner):
-    unknown = survey.unknown_layers(model)
-    if unknown:
+def warn_of_unknown(found, owner):
+    """Warns of layers with random numbers that a `Survey` does not know."""
+    if found.unknown:
         listed = ", ".join(
-            f"'{layer.name}' ({type(layer).__name__})" for layer in unknown
+            f"'{layer.name}' ({type(layer).__name__})"
+            for layer in found.unknown
         )
         warnings.warn(
-            f"{owner}: these layers of model '{model.name}' have random "
+            f"{owner}: these layers of model '{found.model.name}' have random "
             f"numbers of their own: {listed}. What they draw at inference is "
             "drawn for each sample, by Keras; what they draw in training only "
             "is not. If it should be, say how with "
@@ -124,9 +124,14 @@ def _way_to_a_rate(layers):
     )
 
 
-def check_draws(model, plan):
-    layers = survey.drawable_layers(model)
-    drawn = [layer for layer in layers if adapters.rate_of(layer) > 0.0]
+def check_draws(found, plan):
+    """Refuses the model of a `Survey` if nothing would be drawn as it should.
+
+    Args:
+        found: The `Survey`.
+        plan: One of `plans.PLANS`.
+    """
+    drawn, model = found.drawn(), found.model
     for layer in drawn:
         if adapters.is_by_keras(layer):
             by_keras.check(layer, plan)
@@ -135,11 +140,11 @@ def check_draws(model, plan):
         _check_overrides(layer)
     if drawn:
         return
-    if layers:
+    if found.drawable:
         raise Refusal(
-            f"nothing in model '{model.name}' would be drawn: the "
-            f"rate of each layer that can draw is 0. {_way_to_a_rate(layers)}"
-            ".\n" + listing.table(model)
+            f"nothing in model '{model.name}' would be drawn: the rate of each "
+            f"layer that can draw is 0. {_way_to_a_rate(found.drawable)}.\n"
+            + listing.table(found)
         )
     cure = (
         "Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`, and train with it"
@@ -149,9 +154,9 @@ def check_draws(model, plan):
             "Make a copy with dropout before its head: `model, report = "
             "kerasdrop.insert_dropout(model, 0.2)`. Or train one with dropout"
         )
-    if survey.may_draw(model):
+    if found.may_draw:
         return  # as only a pass tells, which then says so if nothing did
     raise Refusal(
         f"no layer of model '{model.name}' can draw, so all samples "
-        f"would be the same. {cure}.\n" + listing.table(model)
+        f"would be the same. {cure}.\n" + listing.table(found)
     )

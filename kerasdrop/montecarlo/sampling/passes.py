@@ -65,8 +65,9 @@ def sampler(
 
 def _folded(model, inputs, layers):
     """The model on its inputs, behind which all draws of samples are made."""
+    found = survey.of(model)
     while True:
-        holders = survey.holders_of(model, layers)
+        holders = found.holders_of(layers)
         try:
             with asked.refusing(model):
                 return replay.FoldedModel(model, inputs, holders)
@@ -85,7 +86,7 @@ def drawn_layers(model):
     """A dict from each layer that draws in a pass to its number."""
     return {
         layer: number
-        for number, layer in enumerate(survey.drawable_layers(model))
+        for number, layer in enumerate(survey.of(model).drawable)
         if not adapters.is_constant(layer)
     }
 

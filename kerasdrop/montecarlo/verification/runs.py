@@ -114,7 +114,7 @@ class Runs:
             made = _backend.quickly(
                 function,
                 self._holder,
-                traceable=survey.is_traceable(self._model),
+                traceable=survey.of(self._model).is_traceable,
             )
             self._functions[settings] = made, names
         function, names = self._functions[settings]

@@ -91,7 +91,7 @@ _KEPT = "__kerasdrop_checks__"
 def _check_of(model, settings):
     """A `self_check.Check`, of an earlier prediction or new."""
     made_for, kept = vars(model).get(_KEPT, (None, {}))
-    now = (id(model), survey.fingerprint(model))
+    now = (id(model), survey.of(model).fingerprint)
     if made_for != now:  # changed, or a shallow copy
         kept = {}
     if settings not in kept:

@@ -218,7 +218,7 @@ def test_the_smallest_chance_is_that_of_what_drops():
     model = keras.Model(x, kerasdrop.layers.Dropout(0.1)(h))
 
     def smallest():
-        return float(ops.convert_to_numpy(survey.smallest_chance(model)))
+        return float(ops.convert_to_numpy(survey.of(model).smallest_chance))
 
     assert smallest() == pytest.approx(0.07)
     model.layers[-1].rate = 0.05
@@ -232,7 +232,7 @@ def test_the_smallest_chance_is_that_of_what_drops():
 def test_what_drops_nothing_has_no_smallest_chance():
     noise = keras.layers.GaussianNoise(0.1)
     model = keras.Sequential([keras.Input((3,)), noise])
-    rate = ops.convert_to_numpy(survey.smallest_chance(model))
+    rate = ops.convert_to_numpy(survey.of(model).smallest_chance)
     assert np.isinf(rate)
     result = predict(model, num_samples=None, tolerance=0.1)
     assert (result.num_drawn == 128).all()
