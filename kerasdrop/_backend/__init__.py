@@ -27,9 +27,6 @@ from kerasdrop._types import Tensor
 # Whether `compiled` compiles.
 COMPILES = BACKEND != "torch"
 
-# Whether `quickly` compiles, so that all that is asked of it takes long.
-COMPILES_QUICKLY = BACKEND == "jax"
-
 # Whether the value of a variable is a tensor that never changes.
 VALUES_ARE_FINAL = BACKEND == "jax"
 

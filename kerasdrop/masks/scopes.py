@@ -130,11 +130,16 @@ class StochasticScope:
             self.asked[id(owner)] += 1
         return self.draw(None)
 
-    def drawing(self) -> "StochasticScope":
-        """A scope with the same draws, which keep nothing."""
+    def drawing(self, by_plan: bool = True) -> "StochasticScope":
+        """A scope with the same draws, which keep nothing.
+
+        Args:
+            by_plan: Whether words are those of the plan, or independent.
+        """
 
         def draw_of(*args: Given) -> Draw:
-            return self._draw_of(*args)._replace(keep_all=None)
+            draw = self._draw_of(*args)._replace(keep_all=None)
+            return draw if by_plan else draw._replace(set_size=None)
 
         scope = StochasticScope(draw_of, ())
         scope._layers = self._layers

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 from keras import tree
 
+from kerasdrop import _backend
 from kerasdrop._adapters import survey
 from kerasdrop.montecarlo.verification import chosen_rows
 from kerasdrop.montecarlo.verification import comparing
@@ -72,7 +73,9 @@ class Verifier:
         most_rows = max(1, min(most_rows, chosen_rows.MOST_ROWS))
         result = check.on(rows, num_rows, most_rows)
         if result.outputs is not None:
-            _check_kept(check, result, kept(result.chosen), summaries_of)
+            places = _looked_at(result.chosen)
+            statistics = kept(result.chosen[places])
+            _check_kept(check, result, places, statistics, summaries_of)
 
         def finish():
             check.check_unmoved(result.before.moved())
@@ -100,12 +103,33 @@ def _check_of(model, settings):
     return kept[settings]
 
 
-def _check_kept(check, result, statistics, summaries_of):
-    """Raises if a pass in which all is kept has not the plain outputs."""
-    plain = tree.flatten(result.outputs)
+def _looked_at(chosen):
+    """Which of the chosen rows are looked at in a whole pass.
+
+    A compiled one runs all rows anyhow. Else it takes a sample of each row as
+    long as of any other: so there two rows are enough, and none twice.
+    """
+    if _backend.COMPILES:
+        return np.arange(len(chosen))
+    _, places = np.unique(chosen, return_index=True)
+    return np.unique(places[[0, -1]])
+
+
+def _check_kept(check, result, places, statistics, summaries_of):
+    """Raises if a pass in which all is kept has not the plain outputs.
+
+    Args:
+        check: A `self_check.Check`.
+        result: What it returned.
+        places: Integers: which of the chosen rows the pass was made on.
+        statistics, summaries_of: What the pass tells, and as of
+            `Verifier.check`.
+    """
+    few = tree.map_structure(lambda array: array[places], result.outputs)
+    plain = tree.flatten(few)
     means = tree.flatten(statistics["mean"])
     variances = tree.flatten(statistics["variance"])
-    of_outputs = summaries_of(result.outputs)
+    of_outputs = summaries_of(few)
     allowed = min(_OF_PASS * result.verification.allowed, _MOST_OF_PASS)
     for output, summary, mean, variance in zip(
         plain, of_outputs, means, variances

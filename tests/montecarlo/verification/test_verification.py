@@ -182,12 +182,6 @@ def three_dropouts():
     return keras.Model(x, layers.Dense(2)(h), name="net")
 
 
-each_is_probed = pytest.mark.skipif(
-    keras.backend.backend() == "jax", reason="there the first of each class is"
-)
-
-
-@each_is_probed
 def test_a_third_layer_of_a_class_whose_mask_is_not_used(monkeypatch):
     plain = functional.dropout
 
@@ -199,7 +193,6 @@ def test_a_third_layer_of_a_class_whose_mask_is_not_used(monkeypatch):
         predicted(three_dropouts())
 
 
-@each_is_probed
 def test_a_third_layer_of_a_class_at_another_rate(monkeypatch):
     plain = functional.dropout
 
