@@ -61,7 +61,7 @@ IN_TURN = (
     "tests/benchmarks/",
     "tests/calibration/",
     "tests/conversion/test_fold_classic_scaling.py",
-    "tests/conversion/test_insert_dropout.py",
+    "tests/conversion/test_insert_",
     "tests/conversion/test_strip_dropout.py",
     "tests/formulas/",
     "tests/layers/test_other_backends.py",

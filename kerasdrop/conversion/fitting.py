@@ -15,7 +15,6 @@ from kerasdrop._types import Config
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 from kerasdrop.conversion import graphs
-from kerasdrop.conversion.graphs import OpenGraph
 from kerasdrop.conversion.places import Place
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.layers.base import StochasticWrapper
@@ -60,17 +59,17 @@ def layer_at(
     return given
 
 
-def _policy(made_by: Given, tensor: Tensor) -> Given:
-    """A dtype policy under which a tensor keeps its dtype.
+def _policy(made_by: Given, tensor: Tensor) -> str:
+    """The name of a dtype policy under which a tensor keeps its dtype.
 
     That of the layer which makes it, if it can be: a layer of another one
     would cast what goes through it.
     """
     dtype = keras.backend.standardize_dtype(tensor.dtype)
-    policy = getattr(made_by, "dtype_policy", None)
-    if type(policy) is not keras.DTypePolicy:
-        return dtype
-    return policy if policy.compute_dtype == dtype else dtype
+    policy: Given = getattr(made_by, "dtype_policy", None)
+    if type(policy) is keras.DTypePolicy and policy.compute_dtype == dtype:
+        return policy.name
+    return dtype
 
 
 def _fitting(place: Place, made_by: Given) -> Given:
@@ -79,10 +78,10 @@ def _fitting(place: Place, made_by: Given) -> Given:
     if rank <= 2:
         return layers.Dropout, {}
     if rank == 3:
-        if data_format_of(place.graph, place.tensor) == "channels_first":
+        if place.graph.data_format(place.tensor) == "channels_first":
             return layers.SpatialDropout1D, {"data_format": "channels_first"}
         return layers.LockedDropout, {}
-    data_format = data_format_of(place.graph, place.tensor)
+    data_format = place.graph.data_format(place.tensor)
     if rank not in _SPATIAL or data_format is None:
         raise Refusal(
             f"which units of '{made_by.name}' "
@@ -96,43 +95,13 @@ def _fitting(place: Place, made_by: Given) -> Given:
     return _SPATIAL[rank], {"data_format": data_format}
 
 
-def data_format_of(graph: OpenGraph, tensor: Tensor) -> str | None:
-    """Where the channels of a tensor are; None if no layer tells.
-
-    Said by the layer that makes it, or the next before it that has a
-    `data_format`, as long as the number of axes stays; else by one that takes
-    it. Images that are inputs of the model are as Keras is configured.
-    """
-    rank = len(tensor.shape)
-    behind = tensor
-    while len(behind.shape) == rank:
-        node = graph.maker(behind)
-        if node is None:
-            return keras.config.image_data_format() if rank > 3 else None
-        inner = graph.inner(node)
-        if inner is not None:
-            made = [x is behind for x in node.outputs].index(True)
-            return data_format_of(inner, inner.graph.outputs[made])
-        if hasattr(node.operation, "data_format"):
-            return node.operation.data_format
-        if not node.input_tensors:
-            break
-        behind = node.input_tensors[0]
-    said = (
-        getattr(node.operation, "data_format", None)
-        for node in graph.users(tensor)
-        if node is not None
-    )
-    return next((one for one in said if one is not None), None)
-
-
 def _made(
     cls: type, place: Place, made_by: Given, rate: float, common: Config
 ) -> keras.layers.Layer:
     """A layer of a class that was given."""
     arguments = {}
     if "data_format" in inspect.signature(cls).parameters:
-        data_format = data_format_of(place.graph, place.tensor)
+        data_format = place.graph.data_format(place.tensor)
         if data_format is not None:
             arguments["data_format"] = data_format
     try:

@@ -62,6 +62,74 @@ class OpenGraph:
         users = self._used_by.get(id(tensor), [])
         return (*users, *((None,) if is_output else ()))
 
+    @functools.cached_property
+    def cuts(self) -> list[Tensor]:
+        """The tensors that every path to the outputs goes through, in order.
+
+        Paths along floating-point tensors are meant: masks go their own ways.
+        """
+        paths: dict[int, int] = collections.Counter()
+        made = [x for node in self.nodes for x in node.outputs]
+        tensors = list(filter(is_float, [*self.graph.inputs, *made]))
+        for tensor in tensors:
+            before = self._floats_before(tensor)
+            paths[id(tensor)] = sum(paths[id(x)] for x in before) or 1
+        outputs = list(filter(is_float, self.graph.outputs))
+        ways: dict[int, int] = collections.Counter(map(id, outputs))
+        for tensor in reversed(tensors):
+            for x in self._floats_before(tensor):
+                ways[id(x)] += ways[id(tensor)]
+        total = sum(paths[id(x)] for x in outputs)
+        return [x for x in tensors if paths[id(x)] * ways[id(x)] == total]
+
+    def _floats_before(self, tensor: Tensor) -> list[Tensor]:
+        node = self.maker(tensor)
+        return (
+            [] if node is None else list(filter(is_float, node.input_tensors))
+        )
+
+    def above(self, tensor: Tensor, end: Tensor = None) -> list[Given]:
+        """The calls that a tensor depends on, as far back as another one."""
+        found = {}
+        waiting = [tensor]
+        while waiting:
+            one = waiting.pop()
+            node = self.maker(one)
+            if one is end or node is None or id(node) in found:
+                continue
+            found[id(node)] = node
+            waiting.extend(node.input_tensors)
+        return list(found.values())
+
+    def data_format(self, tensor: Tensor) -> str | None:
+        """Where the channels of a tensor are; None if no layer tells.
+
+        Said by the layer that makes it, or the next before it that has a
+        `data_format`, as long as the number of axes stays; else by one that
+        takes it. Images that are inputs are as Keras is configured.
+        """
+        rank = len(tensor.shape)
+        behind = tensor
+        while len(behind.shape) == rank:
+            node = self.maker(behind)
+            if node is None:
+                return keras.config.image_data_format() if rank > 3 else None
+            inner = self.inner(node)
+            if inner is not None:
+                made = [x is behind for x in node.outputs].index(True)
+                return inner.data_format(inner.graph.outputs[made])
+            if hasattr(node.operation, "data_format"):
+                return node.operation.data_format
+            if not node.input_tensors:
+                break
+            behind = node.input_tensors[0]
+        said = (
+            getattr(node.operation, "data_format", None)
+            for node in self.users(tensor)
+            if node is not None
+        )
+        return next((one for one in said if one is not None), None)
+
     def operation_behind(self, tensor: Tensor) -> Given:
         """The layer or operation that makes a tensor, an `InputLayer` too."""
         node = self.maker(tensor)

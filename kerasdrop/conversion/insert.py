@@ -11,11 +11,13 @@ from kerasdrop._refusals import blame
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Given
+from kerasdrop.conversion import branches
 from kerasdrop.conversion import copying
 from kerasdrop.conversion import fitting
 from kerasdrop.conversion import grafting
 from kerasdrop.conversion import graphs
 from kerasdrop.conversion import places
+from kerasdrop.conversion import stages
 from kerasdrop.conversion import weight_files
 from kerasdrop.conversion.places import Place
 from kerasdrop.conversion.reports import InsertionReport
@@ -61,13 +63,22 @@ def insert_dropout(
             only builds a graph in its `__init__`, as those of KerasHub, is
             copied as a plain `keras.Model`, without what else the class does.
         rate: Float in [0, 1], the probability of dropping a unit. If it is
-            None, 0.2 for `"head"`.
+            None, 0.2 for `"head"` and 0.02 for `"blocks"` and `"stages"`,
+            where whole channels fall in many places.
         where: Which places:
 
             - `"head"`: before the last layer with a kernel that an output
               depends on, which costs about one prediction for any number of
               samples. A model without a top (features) has it behind the
               output. Each output has its own.
+            - `"blocks"`: on the branches of residual blocks, before each sum
+              that every path through the graph goes through; before
+              concatenations, on what is new. In nested models, too.
+            - `"stages"`: at the end of each stage, before the size of images
+              or sequences falls, behind an activation, a sum or a
+              concatenation. In nested models, too.
+
+            Where a dropout layer stands already, none is added.
         layer: Which layer. If it is None, what fits the tensor: units behind
             vectors (`Dropout`), units at all steps behind sequences
             (`LockedDropout`), channels behind images and volumes
@@ -126,7 +137,12 @@ def insert_dropout(
     return Insertion(new_model, report)
 
 
-_RATES = {"head": 0.2}
+_FINDERS = {
+    "head": places.head,
+    "blocks": branches.blocks,
+    "stages": stages.stages,
+}
+_RATES = {"head": 0.2, "blocks": 0.02, "stages": 0.02}
 
 
 def _rate_of(rate: Given, where: Given) -> float:
@@ -143,20 +159,31 @@ def _rate_of(rate: Given, where: Given) -> float:
 
 def _places(model: keras.Model, where: Given) -> list[Place]:
     """The places that `where` names, or raises."""
-    if where != "head":
-        raise Refusal(f'argument `where` must be "head". Received: {where!r}')
     try:
-        return places.head(model)
+        found = _FINDERS[where](model)
+        free = [place for place in found if not places.is_dropped(place)]
+        if not any(not place.is_identity for place in free):
+            raise Refusal(_all_dropped(found))
+        return free
     except Refusal as refusal:
-        found = [
+        listed = [
             entry
             for graph in graphs.graphs_in(model)
             for entry in graph.layers()
         ]
         raise Refusal(
             f"where={where!r} finds no place in model '{model.name}': "
-            f"{refusal}. Its layers:\n{model_tree.listing(found)}"
+            f"{refusal}. Its layers:\n{model_tree.listing(listed)}"
         ) from None
+
+
+def _all_dropped(found: list[Place]) -> str:
+    behind = [f"'{_behind(one)}'" for one in found if not one.is_identity]
+    return (
+        f"there is dropout at each of them, at {', '.join(behind[:5])}. "
+        "`mc_predict` draws it as the model is; `convert_dropout` gives it a "
+        "rate that `set_rates` sets"
+    )
 
 
 def _plan(

@@ -12,6 +12,7 @@ from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 from kerasdrop.conversion import graphs
 from kerasdrop.conversion.graphs import OpenGraph
+from kerasdrop.layers.base import StochasticLayer
 
 # Layers with weights whose outputs are their inputs in other units.
 _UNITS = (keras.layers.Normalization,)
@@ -78,7 +79,7 @@ def _behind_output(graph: OpenGraph, tensor: Tensor) -> Place:
 
 def _is_above(one: Place, other: Place) -> bool:
     """Whether what is made of a place comes to the tensor of another."""
-    above = _above(other.graph, other.tensor)
+    above = set(map(id, other.graph.above(other.tensor)))
     return any(id(node) in above for node in one.users)
 
 
@@ -105,7 +106,7 @@ class _Search:
         if node is None:
             return _none("an input of a model", is_sure)
         operation = node.operation
-        is_sure = is_sure or _makes_probabilities(operation)
+        is_sure = is_sure or makes_probabilities(operation)
         inner = self._graph.inner(node)
         if inner is not None and _kernels_in(operation):
             made = [x is tensor for x in node.outputs].index(True)
@@ -124,13 +125,13 @@ class _Search:
             return _none(f"'{operation.name}'", is_sure)
         if not is_sure and _ends_a_body(operation):
             return _none(f"'{operation.name}'", is_sure)
-        floats = _float_inputs(node)
+        floats = float_inputs(node)
         if len(floats) == 1:
             return self.before(floats[0], is_sure)
         return self._before_each(floats, operation, is_sure)
 
     def _on_inputs(self, node: Given) -> list[Place]:
-        floats = _float_inputs(node)
+        floats = float_inputs(node)
         if not floats:
             raise Refusal(
                 f"the last layer with a kernel, '{node.operation.name}' "
@@ -167,23 +168,24 @@ def _none(end: str, is_sure: bool) -> list[Place]:
     raise _NoTop
 
 
-def _above(graph: OpenGraph, tensor: Tensor) -> set[int]:
-    """Ids of the calls that a tensor depends on."""
-    found: set[int] = set()
-    waiting = [graph.maker(tensor)]
-    while waiting:
-        node = waiting.pop()
-        if node is None or id(node) in found:
-            continue
-        found.add(id(node))
-        waiting.extend(graph.maker(x) for x in node.input_tensors)
-    return found
-
-
-def _float_inputs(node: Given) -> list[Tensor]:
+def float_inputs(node: Given) -> list[Tensor]:
     return [
         x for x in graphs.distinct(node.input_tensors) if graphs.is_float(x)
     ]
+
+
+def is_dropped(place: Place) -> bool:
+    """Whether a dropout layer stands at a place already."""
+    if _is_dropout(place.graph.operation_behind(place.tensor)):
+        return True
+    users = place.graph.users(place.tensor)
+    return all(node and _is_dropout(node.operation) for node in users)
+
+
+def _is_dropout(operation: Given) -> bool:
+    return isinstance(operation, StochasticLayer) or registry.is_stock_dropout(
+        operation
+    )
 
 
 def has_kernel(operation: Given) -> bool:
@@ -219,7 +221,7 @@ def _is_block(operation: Given, node: Given) -> bool:
     if len(_kernels_in(operation)) < 2:
         return False
     made = node.outputs[0]
-    return any(x.shape == made.shape for x in _float_inputs(node))
+    return any(x.shape == made.shape for x in float_inputs(node))
 
 
 def _is_model_without_graph(operation: Given) -> bool:
@@ -251,7 +253,7 @@ _MAXIMA = tuple(
 )
 
 
-def _makes_probabilities(operation: Given) -> bool:
+def makes_probabilities(operation: Given) -> bool:
     if isinstance(operation, keras.layers.Softmax):
         return True
     if keras_graph.name_of_class(operation) in ("Softmax", "Sigmoid"):

@@ -1,0 +1,145 @@
+"""Places on the branches of blocks, before they are merged with the rest."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasdrop._refusals import Refusal
+from kerasdrop._structure import keras_graph
+from kerasdrop._structure import model_tree
+from kerasdrop._types import Array
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
+from kerasdrop.conversion import graphs
+from kerasdrop.conversion import places
+from kerasdrop.conversion.graphs import OpenGraph
+from kerasdrop.conversion.places import Place
+
+# What Keras calls the classes of its layers and operations.
+_SUMS = ("Add", "Average", "Subtract")
+_CONCATENATIONS = ("Concatenate",)
+
+
+def blocks(model: keras.Model) -> list[Place]:
+    """On the branches before each merge that every path goes through.
+
+    Behind the sums dropout would fall on what earlier blocks have dropped
+    already: at 16 sums in a row and a rate of .1 a channel passes with
+    .9^16 = .19. On the branches the variances add up.
+
+    Raises:
+        Refusal: If there is no such merge.
+    """
+    found = []
+    others = []
+    for graph in graphs.graphs_in(model):
+        cuts = set(map(id, graph.cuts))
+        for node in graph.nodes:
+            if is_merge(node) and id(node.outputs[0]) in cuts:
+                found += _before(graph, node)
+            elif is_merge(node):
+                others.append(graph.path_of(node.operation))
+    if found:
+        return found
+    listed = ", ".join(map(repr, others[:20]))
+    if listed:
+        raise Refusal(
+            "no sum or concatenation of a block with kernels is one that "
+            f"every path goes through. Others are: {listed}"
+        )
+    raise Refusal(
+        "there is no sum or concatenation of a block with kernels and its "
+        'inputs. For a chain of layers take `where="stages"`'
+    )
+
+
+def _before(graph: OpenGraph, merge: Given) -> list[Place]:
+    """The places before one merge: on branches dropout, else an identity."""
+    cuts = graph.cuts
+    position = [x is merge.outputs[0] for x in cuts].index(True)
+    if position == 0:
+        return []  # of inputs of the model, no block
+    start = cuts[position - 1]
+    between = {id(x): graph.above(x, start) for x in places.float_inputs(merge)}
+    kernels = {
+        id(x): sum(places.has_kernel(node.operation) for node in between[id(x)])
+        for x in places.float_inputs(merge)
+    }
+    least = min(kernels.values())
+    if least == max(kernels.values()) or is_concatenation(merge):
+        # Nothing of it is a shortcut, but for what is passed on as it was.
+        least = 0
+    if not any(kernels.values()):
+        return []
+    branches = [
+        Place(graph, x, (merge,))
+        for x in places.float_inputs(merge)
+        if kernels[id(x)] > least
+    ]
+    free = [place for place in branches if not places.is_dropped(place)]
+    if not free:
+        return branches
+    dropped = {id(place.tensor) for place in free}
+    return free + [
+        Place(graph, x, (merge,), is_identity=True)
+        for x in places.float_inputs(merge)
+        if id(x) not in dropped
+        and any(_has_weights(node.operation) for node in between[id(x)])
+    ]
+
+
+def _has_weights(operation: Given) -> bool:
+    return bool(getattr(operation, "weights", ()))
+
+
+def is_concatenation(node: Given) -> bool:
+    """Whether a call puts tensors beside each other."""
+    return keras_graph.name_of_class(node.operation) in _CONCATENATIONS
+
+
+def is_merge(node: Given) -> bool:
+    """Whether a call adds several tensors, or puts them beside each other."""
+    operation = node.operation
+    floats = places.float_inputs(node)
+    if len(floats) < 2 or len(node.outputs) != 1:
+        return False
+    name = keras_graph.name_of_class(operation)
+    if name is not None:
+        return name in (*_SUMS, *_CONCATENATIONS)
+    return (
+        isinstance(operation, keras.layers.Layer)
+        and not operation.variables
+        and not model_tree.sublayers(operation)
+        and all(x.shape == node.outputs[0].shape for x in floats)
+        and _adds(node, floats)
+    )
+
+
+def _adds(node: Given, tensors: list[Tensor]) -> bool:
+    """Whether a layer of another class adds, by three calls on numbers.
+
+    What one input adds to the outputs must not depend on the other ones.
+    """
+    generator = np.random.default_rng(0)
+
+    def numbers(tensor: Tensor) -> Array:
+        shape = [2 if size is None else size for size in tensor.shape]
+        return generator.normal(size=[1, *shape[1:]])
+
+    before, after = ({id(x): numbers(x) for x in tensors} for _ in range(2))
+    first = id(tensors[0])
+
+    def made(values: dict[int, Array]) -> Array:
+        given = {id(x): ops.cast(values[id(x)], x.dtype) for x in tensors}
+        try:
+            args, kwargs = keras_graph.arguments_of(node, given)
+            outputs = node.operation(*args, **kwargs)
+            return ops.convert_to_numpy(ops.cast(outputs, "float32"))
+        except Exception:
+            return np.array(np.nan)  # equal to nothing
+
+    alone = made({**before, first: after[first]}) - made(before)
+    together = made(after) - made({**after, first: before[first]})
+    # Rounding, of numbers of about 1, in half precision too; a product would
+    # be off by about 1.
+    return bool(np.all(np.abs(alone - together) < 0.1) and np.any(alone))
