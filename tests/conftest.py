@@ -1,6 +1,7 @@
 """What every test gets: a fresh Keras, a seed, a header that says on what."""
 
 import gc
+import os
 import platform
 import zlib
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import kerasdrop
+from tests.run_backends import COMPILED
 
 
 def pytest_addoption(parser):
@@ -23,6 +25,17 @@ def pytest_addoption(parser):
         default=0,
         help="the seed that every test starts from",
     )
+
+
+def pytest_configure():
+    """Lets JAX read from files what it compiled in a run before."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+        jax.config.update("jax_compilation_cache_dir", str(COMPILED / worker))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_report_header():

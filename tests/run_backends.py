@@ -5,6 +5,7 @@ test at all, or if its tests could not be collected.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -21,6 +22,12 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # Compiling takes most of the time on JAX, and models as small as those of the
 # tests do not repay its costly passes. `make test-full` has them.
 _FASTER = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
+
+# Compiling takes two thirds of the time of the tests on JAX, so what was
+# compiled is kept. A process has a folder of its own in here: JAX does not
+# write a file in one piece, and another process could read a half of it.
+COMPILED = pathlib.Path(__file__).parents[1] / "output" / "compiled"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +107,20 @@ def run_backend(backend, pytest_arguments, shared):
         return totals_of_report(backend, report, seconds, result.returncode)
 
 
+def share_compiled(folder):
+    """Gives each process of the next run what any of this run compiled.
+
+    Args:
+        folder: A `pathlib.Path`, with a folder for each process; it may be
+            missing.
+    """
+    workers = [path for path in folder.glob("*") if path.is_dir()]
+    for path in [path for worker in workers for path in worker.iterdir()]:
+        for worker in workers:
+            with contextlib.suppress(FileExistsError):
+                os.link(path, worker / path.name)
+
+
 def verdict(runs):
     """The last line: whether all is well, and with how many tests."""
     names = ", ".join(run.backend for run in runs)
@@ -142,6 +163,7 @@ def main(arguments=None):
         for backend in options.backend or BACKENDS:
             print(f"--- {backend}", flush=True)
             runs.append(run_backend(backend, pytest_arguments, shared))
+            share_compiled(COMPILED)
     summary = "\n".join([*(str(run) for run in runs), verdict(runs)])
     if options.record is not None:
         today = time.strftime("%Y-%m-%d")
