@@ -19,6 +19,7 @@ from kerasdrop._backend.context import divides as divides
 from kerasdrop._backend.context import exporting as exporting
 from kerasdrop._backend.context import is_exporting as is_exporting
 from kerasdrop._backend.context import is_in_trainer as is_in_trainer
+from kerasdrop._types import Array
 from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
@@ -67,6 +68,20 @@ def selected(keep: Tensor, values: Tensor) -> Tensor:
     PyTorch may overwrite `values`.
     """
     return keras.ops.where(keep, values, keras.ops.zeros((), values.dtype))
+
+
+def at_hand(*values: Given) -> tuple[Array, ...] | None:
+    """Arrays of these values, if it costs nothing to read them; else None.
+
+    It does where PyTorch runs eagerly on a CPU. There each operation takes
+    longer than the arithmetic of a small tensor, so what is a scalar, or is of
+    a few rows, is computed by NumPy. Nothing is kept of a tensor that could
+    change, be differentiated or be an argument of a traced function.
+
+    Args:
+        values: Tensors, arrays or numbers.
+    """
+    return None
 
 
 def fori_loop(count: Tensor, function: Function, values: Tensor) -> Tensor:

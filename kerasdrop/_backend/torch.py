@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import keras
+import numpy as np
 import torch
+from torch.autograd import forward_ad
 
 from kerasdrop._backend.context import is_exporting
 from kerasdrop._backend.context import is_in_stateless_scope
@@ -21,6 +23,7 @@ from kerasdrop._types import Tensor
 
 __all__ = [
     "SEEDS_OWN",
+    "at_hand",
     "compiled",
     "generators",
     "has_drawn",
@@ -97,6 +100,39 @@ def table(name: str, function: Function, dtype: str = "int32") -> Function:
         return stored(size, like.device)
 
     return tensor
+
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def _is_plain(value: Given) -> bool:
+    """Whether it is an array, a number, or a tensor that NumPy can read."""
+    if not isinstance(value, torch.Tensor):
+        return True
+    return (
+        type(value) in _PLAIN  # no tensor that stands for one in a trace
+        and value.device.type == "cpu"
+        and not value.requires_grad
+        and forward_ad.unpack_dual(value).tangent is None
+    )
+
+
+def at_hand(*values: Given) -> tuple[Array, ...] | None:
+    if (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or is_exporting()
+        # Private: what traces or fakes operations. Pinned by
+        # tests/contracts/test_traces.py.
+        or torch._C._len_torch_dispatch_stack()
+        or trace()
+        or not all(map(_is_plain, values))
+    ):
+        return None
+    return tuple(
+        value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+        for value in values
+    )
 
 
 def overflows() -> bool:

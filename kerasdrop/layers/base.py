@@ -190,6 +190,9 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             if step is None:
                 step = self._state.tensor("step")
             rate = ops.cast(self._schedule(step), "float32")
+        known = _backend.at_hand(rate)
+        if known is not None and 0.0 <= known[0] <= 1.0:
+            return rate
         return ops.where(rate * (1.0 - rate) >= 0.0, rate, float("nan"))
 
     @blame_itself
@@ -218,10 +221,11 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             with _backend.after(inputs):
                 index = self._state.advance("draws") + _INFERENCE
             draw = self._draw(index, inputs)
-        rate = self._rate_tensor(step)
-        if draw is None:
-            return self.deterministic(inputs, rate)
-        return self.stochastic(inputs, draw, rate)
+        if draw is not None:
+            return self.stochastic(inputs, draw, self._rate_tensor(step))
+        # Nobody looks at the other rates: eagerly they cost more than the call.
+        rate = self._rate_tensor() if self._scales_at_inference() else None
+        return self.deterministic(inputs, rate)
 
     def _call_at_any_rank(
         self, inputs: Tensor, training: bool | None
@@ -257,7 +261,12 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         raise NotImplementedError
 
     def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
-        """Outputs when nothing is drawn."""
+        """Outputs when nothing is drawn.
+
+        Args:
+            inputs: Tensor.
+            rate: None if predictions do not depend on it.
+        """
         raise NotImplementedError
 
     def rematerialized_call(

@@ -38,6 +38,12 @@ _LARGEST_STORED_ROW = 2**16
 
 _ROWS_PER_REPLICA = 2**24
 
+# Beyond, PyTorch's threads are faster than NumPy, and the words of the steps
+# ahead are many.
+_MOST_ROWS_AT_HAND = 2**12
+_MOST_ROWS_AHEAD = 2**8
+_INDICES_AHEAD = 2**6
+
 
 class Draw(NamedTuple):
     """What a mask depends on, besides its shape.
@@ -194,6 +200,9 @@ def row_keys(draw: Draw, num_rows: Tensor) -> Tensor:
     >>> row_keys(draw, 3).shape == (2, 3)
     True
     """
+    known = _backend.at_hand(draw.key, draw.index, draw.rows)
+    if known is not None and num_rows <= _MOST_ROWS_AT_HAND:
+        return ops.convert_to_tensor(_row_keys_at_hand(*known, num_rows))
     if draw.rows is None:
         rows = ops.arange(num_rows, dtype="int32")
     else:
@@ -203,6 +212,35 @@ def row_keys(draw: Draw, num_rows: Tensor) -> Tensor:
     index = int32.widened(ops.convert_to_tensor(draw.index))
     pair = ops.stack([rows + index * _INDEX_FACTOR, rows * _ROW_FACTOR + index])
     return _hash(pair, key[0], key[1])
+
+
+def _row_keys_at_hand(
+    key: Array, index: Array, rows: Array, num_rows: int
+) -> Array:
+    """`row_keys` of arrays, `rows` being an array of None if there are none."""
+    index = index.astype("int32", copy=False)
+    is_numbered = rows.dtype != object
+    is_one = index.ndim == 0 and key.size == 4
+    if is_numbered or not is_one or num_rows > _MOST_ROWS_AHEAD:
+        numbers = rows if is_numbered else np.arange(num_rows, dtype="int32")
+        return _row_keys_of_arrays(key, index, numbers)
+    block, place = divmod(int(index), _INDICES_AHEAD)
+    return _row_keys_ahead(key.tobytes(), block, num_rows)[:, place]
+
+
+@functools.lru_cache(maxsize=64)
+def _row_keys_ahead(key: bytes, block: int, num_rows: int) -> Array:
+    """Those of many successive indices: many cost little more than one."""
+    index = np.arange(_INDICES_AHEAD, dtype="int32")[:, None]
+    index += block * _INDICES_AHEAD
+    words = np.frombuffer(key, "int32").reshape(2, 2, 1, 1)
+    return _row_keys_of_arrays(words, index, np.arange(num_rows, dtype="int32"))
+
+
+def _row_keys_of_arrays(key: Array, index: Array, rows: Array) -> Array:
+    with np.errstate(over="ignore"):
+        pair = [rows + index * _INDEX_FACTOR, rows * _ROW_FACTOR + index]
+        return _hash(np.stack(pair), key[0], key[1])
 
 
 def unit_keys(num_units: Tensor, like: Tensor) -> Tensor:

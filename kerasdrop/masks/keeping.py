@@ -104,14 +104,24 @@ def _keep(
     # What reads an exported graph may not know int16.
     if set_size == 16 and num_samples > 1 and not _backend.is_exporting():
         return strata.kept_in_sets(draw, sizes, rate)
-    return _survives(words(draw, sizes), rate)
+    return _survivors(draw, sizes, rate)
 
 
-def _survives(word: Tensor, rate: Tensor) -> Tensor:
+def _survivors(draw: Draw, shape: Shape, rate: Tensor) -> Tensor:
+    """Which words of that shape are such that a unit survives."""
+    known = _backend.at_hand(rate)
+    if known is not None:
+        (rate,) = known
     # Signed words: the lowest is -2**31, which is 2 * -2**30.
-    keep = word >= (strata.threshold(rate) - 2**30) * 2
+    lowest = (strata.threshold(rate) - 2**30) * 2
+    if draw.set_size is None:
+        keep = uniform.independent_words_from(draw, shape, lowest)
+    else:
+        keep = strata.stratified_words(draw, shape) >= lowest
     # Not `rate < 1`: a rate that is NaN keeps all, and so it shows. Nor `not
     # rate >= 1`, which TensorFlow replaces by it in a graph.
+    if known is not None:
+        return ops.zeros_like(keep) if rate >= 1.0 else keep
     return ops.logical_and(keep, ops.cast(rate >= 1.0, "int32") < 1)
 
 
@@ -133,8 +143,7 @@ def _block_keep(
     for axis, block in enumerate(block_size, first_axis):
         sizes[axis] = sizes[axis] - (block - 1)  # blocks lie inside
     draw = Draw(key, index, rows, set_size, num_samples)
-    word = words(draw, tuple(sizes))
-    dropped = ops.logical_not(_survives(word, probability))
+    dropped = ops.logical_not(_survivors(draw, tuple(sizes), probability))
     for axis, block in enumerate(block_size, first_axis):
         dropped = _extended(dropped, axis, block)
     return ops.logical_not(dropped)
@@ -253,5 +262,10 @@ def survivor_scale(rate: Tensor, dtype: str) -> Tensor:
     # float32 at least: in bfloat16 `1 - rate` is off by up to a quarter of a
     # percent before it is inverted.
     precise = "float64" if dtype == "float64" else "float32"
+    known = _backend.at_hand(rate)
+    if known is not None:
+        kept = 1.0 - known[0].astype(precise)
+        scale = 1.0 / np.where(kept <= 0.0, np.inf, kept)
+        return ops.cast(ops.convert_to_tensor(scale, precise), dtype)
     kept = 1.0 - ops.cast(rate, precise)
     return ops.cast(1.0 / ops.where(kept <= 0.0, np.inf, kept), dtype)

@@ -7,6 +7,7 @@ from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop._types import Array
+from kerasdrop._types import Given
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 from kerasdrop.masks import int32
@@ -124,7 +125,7 @@ _decision_table = _backend.table("decisions", _stored_decisions, "int16")
 
 
 def kept_in_sets(draw: Draw, shape: Shape, rate: Tensor) -> Tensor:
-    """`_survives(words(draw, shape), rate)` for samples in sets of 16."""
+    """`keeping._survivors` for samples in sets of 16."""
     choice, place = _choice_and_place(draw, shape)
     lowest_kept = threshold(rate)
     within = 31 - _TABLE_BITS
@@ -148,12 +149,14 @@ def kept_in_sets(draw: Draw, shape: Shape, rate: Tensor) -> Tensor:
     return _of_samples(keep, draw, shape)
 
 
-def threshold(rate: Tensor) -> Tensor:
+def threshold(rate: Given) -> Given:
     """Half of the lowest word that is kept: an int32 from 0 on.
 
     It has 31 bits, so that a float32 rate is met exactly (to 2**-31) and a
     bfloat16 model does not round it. There is none at rate 1, where no word is
-    kept: 0, and of NaN, too.
+    kept: 0, and of NaN, too. Of an array it is an integer.
     """
+    if isinstance(rate, np.ndarray):
+        return int(rate * np.float32(2**31)) if rate < 1.0 else 0
     below_one = ops.where(rate < 1.0, rate, ops.zeros_like(rate))
     return ops.cast(below_one * 2.0**31, "int32")

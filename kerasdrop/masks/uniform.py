@@ -4,6 +4,7 @@ import functools
 
 from keras import ops
 
+from kerasdrop._types import Given
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 from kerasdrop.masks import draws
@@ -16,6 +17,28 @@ _WORD_LAST_SHIFT = 16
 
 
 def independent_words(draw: Draw, shape: Shape) -> Tensor:
+    word = _unfinished_words(draw, shape)
+    word ^= int32.shifted(word, _WORD_LAST_SHIFT)
+    return word
+
+
+def independent_words_from(draw: Draw, shape: Shape, lowest: Given) -> Tensor:
+    """Whether words are `lowest` at least: a bool tensor of that shape.
+
+    `w ^ (w >> 16)` is compared with `t` as `w ^ (t >> 16)` is: the lower
+    halves decide where the upper ones are equal, and these do not change.
+
+    Args:
+        draw: A `Draw`.
+        shape: As in `words`.
+        lowest: int32 scalar tensor, or an integer.
+    """
+    word = _unfinished_words(draw, shape)
+    word ^= int32.shifted(lowest, _WORD_LAST_SHIFT)
+    return word >= lowest
+
+
+def _unfinished_words(draw: Draw, shape: Shape) -> Tensor:
     num_rows, unit_shape = (shape[0], tuple(shape[1:])) if shape else (1, ())
     keys = draws.row_keys(draw, num_rows)
     num_units = functools.reduce(lambda a, b: a * b, unit_shape, 1)
@@ -32,5 +55,4 @@ def independent_words(draw: Draw, shape: Shape) -> Tensor:
         word *= factor
         if round_ == 0:
             word ^= between
-    word ^= int32.shifted(word, _WORD_LAST_SHIFT)
     return word if shape else ops.reshape(word, ())

@@ -359,6 +359,11 @@ def test_a_layer_broadcasts_the_mask_of_its_noise_shape():
 RATES = (0.0, 2.0**-31, 1e-6, 0.001, 0.1, 0.3, 0.5, 0.9, 1 - 2.0**-24)
 
 
+def unfinished(words):
+    """What the last step of the hash, a xorshift by 16, makes `words` of."""
+    return int32(words ^ ((words >> 16) & 0xFFFF))
+
+
 @pytest.mark.parametrize("rate", RATES)
 def test_the_threshold_is_the_float32_rate_to_31_bits(rate, monkeypatch):
     # Of all 2**32 words the lowest `threshold` are dropped; so
@@ -366,8 +371,10 @@ def test_the_threshold_is_the_float32_rate_to_31_bits(rate, monkeypatch):
     threshold = 2 * math.floor(float(np.float32(rate)) * 2**31)
     places = np.array([threshold - 1, threshold, 2**32 - 1], "int64")
     places = places[places >= 0]  # rate 0 has none below
-    given = int32((places + INT32_MIN).astype("int32"))
-    monkeypatch.setattr(keeping, "words", lambda draw, shape: given)
+    given = (places + INT32_MIN).astype("int32")
+    monkeypatch.setattr(
+        uniform, "_unfinished_words", lambda draw, shape: unfinished(given)
+    )
 
     draw = masks.Draw(None, None)
     keep = keeping._keep(
@@ -437,10 +444,10 @@ def test_at_rate_1_no_sample_keeps_the_highest_word(
     def highest(draw, shape):
         num_rows = masks.row_keys(draw, shape[0]).shape[1]
         # Of a set the place in a stratum is highest, all of whose bits are 1.
-        word = 2**31 - 1 if set_size is None else -1
-        return int32(np.full((num_rows, *shape[1:]), word))
+        word = np.int32(2**31 - 1 if set_size is None else -1)
+        return unfinished(np.full((num_rows, *shape[1:]), word))
 
-    monkeypatch.setattr(uniform, "independent_words", highest)
+    monkeypatch.setattr(uniform, "_unfinished_words", highest)
     index = int32(range(16))
     draw = masks.Draw(
         masks.key_of_seed(0), index, index * 0, set_size, num_samples
