@@ -25,6 +25,7 @@ __all__ = [
     "SEEDS_OWN",
     "at_hand",
     "compiled",
+    "from_hand",
     "generators",
     "has_drawn",
     "is_recomputing",
@@ -102,37 +103,36 @@ def table(name: str, function: Function, dtype: str = "int32") -> Function:
     return tensor
 
 
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
-
-
-def _is_plain(value: Given) -> bool:
-    """Whether it is an array, a number, or a tensor that NumPy can read."""
-    if not isinstance(value, torch.Tensor):
-        return True
-    return (
-        type(value) in _PLAIN  # no tensor that stands for one in a trace
-        and value.device.type == "cpu"
-        and not value.requires_grad
-        and forward_ad.unpack_dual(value).tangent is None
-    )
-
-
 def at_hand(*values: Given) -> tuple[Array, ...] | None:
     if (
         torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or is_exporting()
-        # Private: what traces or fakes operations. Pinned by
+        # Private: what traces, fakes or maps operations. Pinned by
         # tests/contracts/test_traces.py.
         or torch._C._len_torch_dispatch_stack()
-        or trace()
-        or not all(map(_is_plain, values))
+        or torch._C._functorch.get_interpreter_stack()
+        or torch._C._get_tracing_state()
+        or is_exporting()
     ):
         return None
-    return tuple(
-        value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-        for value in values
-    )
+    arrays = []
+    for value in values:
+        if not isinstance(value, torch.Tensor):
+            arrays.append(np.asarray(value))
+            continue
+        if (
+            # No subclass, which may stand for another tensor.
+            type(value) not in (torch.Tensor, torch.nn.Parameter)
+            or value.device.type != "cpu"
+            or value.requires_grad
+            or forward_ad.unpack_dual(value).tangent is not None
+        ):
+            return None
+        arrays.append(value.numpy())
+    return tuple(arrays)
+
+
+def from_hand(array: Array) -> Tensor:
+    return torch.from_numpy(array)
 
 
 def overflows() -> bool:

@@ -202,7 +202,7 @@ def row_keys(draw: Draw, num_rows: Tensor) -> Tensor:
     """
     known = _backend.at_hand(draw.key, draw.index, draw.rows)
     if known is not None and num_rows <= _MOST_ROWS_AT_HAND:
-        return ops.convert_to_tensor(_row_keys_at_hand(*known, num_rows))
+        return _backend.from_hand(_row_keys_at_hand(num_rows, *known))
     if draw.rows is None:
         rows = ops.arange(num_rows, dtype="int32")
     else:
@@ -215,7 +215,7 @@ def row_keys(draw: Draw, num_rows: Tensor) -> Tensor:
 
 
 def _row_keys_at_hand(
-    key: Array, index: Array, rows: Array, num_rows: int
+    num_rows: int, key: Array, index: Array, rows: Array
 ) -> Array:
     """`row_keys` of arrays, `rows` being an array of None if there are none."""
     index = index.astype("int32", copy=False)
