@@ -41,13 +41,13 @@ def source(report):
     )
 
 
-def write(file, text):
-    """Writes the tables of a script between their marks in the docs."""
+def write(file, text, docs=DOCS):
+    """Writes the tables of a script between their marks in a page of docs."""
     script = pathlib.Path(file).relative_to(DOCS.parents[1])
     name = script.stem
     begin = f"<!-- table: {script} -->"
-    before, mark, rest = DOCS.read_text().partition(begin)
+    before, mark, rest = docs.read_text().partition(begin)
     _, end, after = rest.partition(f"<!-- end: {name} -->")
     if not (mark and end):
-        raise ValueError(f"{DOCS} has no place for the tables of {name}.")
-    DOCS.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+        raise ValueError(f"{docs} has no place for the tables of {name}.")
+    docs.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")

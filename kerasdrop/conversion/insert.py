@@ -16,6 +16,7 @@ from kerasdrop.conversion import copying
 from kerasdrop.conversion import fitting
 from kerasdrop.conversion import grafting
 from kerasdrop.conversion import graphs
+from kerasdrop.conversion import named
 from kerasdrop.conversion import places
 from kerasdrop.conversion import stages
 from kerasdrop.conversion import weight_files
@@ -77,6 +78,11 @@ def insert_dropout(
             - `"stages"`: at the end of each stage, before the size of images
               or sequences falls, behind an activation, a sum or a
               concatenation. In nested models, too.
+
+            - A path, a name or a pattern, a layer, a function of a layer, or
+              a list of these, as `layers` of `set_rates`: behind the outputs
+              of these layers, at each of their calls. Layers that are not in
+              a graph, inside a layer or a subclassed model, cannot be named.
 
             Where a dropout layer stands already, none is added.
         layer: Which layer. If it is None, what fits the tensor: units behind
@@ -160,7 +166,10 @@ def _rate_of(rate: Given, where: Given) -> float:
 def _places(model: keras.Model, where: Given) -> list[Place]:
     """The places that `where` names, or raises."""
     try:
-        found = _FINDERS[where](model)
+        if isinstance(where, str) and where in _FINDERS:
+            found = _FINDERS[where](model)
+        else:
+            found = named.behind(model, where)
         free = [place for place in found if not places.is_dropped(place)]
         if not any(not place.is_identity for place in free):
             raise Refusal(_all_dropped(found))
