@@ -33,6 +33,15 @@ class Insertion(NamedTuple):
     Attributes:
         model: The new `keras.Model`.
         report: An `InsertionReport`; printed, it is a table.
+
+    Example:
+
+    >>> plain = keras.Sequential(
+    ...     [keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)]
+    ... )
+    >>> insertion = kerasdrop.insert_dropout(plain, 0.1)
+    >>> insertion.report.loads_weights
+    True
     """
 
     model: keras.Model
@@ -111,12 +120,19 @@ def insert_dropout(
 
     Example:
 
-    >>> model = keras.Sequential(
-    ...     [keras.Input((4,)), keras.layers.Dense(2, name="logits")]
+    >>> trained = keras.Sequential(
+    ...     [
+    ...         keras.Input((4,)),
+    ...         keras.layers.Dense(8, activation="relu", name="hidden"),
+    ...         keras.layers.Dense(2, activation="softmax", name="top"),
+    ...     ]
     ... )
-    >>> new, report = insert_dropout(model, 0.1)
+    >>> model, report = kerasdrop.insert_dropout(trained, 0.1)
     >>> list(report.inserted)
-    ['input_layer_dropout']
+    ['hidden_dropout']
+    >>> x = np.ones((3, 4), "float32")
+    >>> kerasdrop.mc_predict(model, x, verbose=0).mutual_information.shape
+    (3,)
     """
     copying.check_copyable(
         model,
