@@ -34,7 +34,7 @@ STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml Makefile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint format bench build compiler clean
+.PHONY: help demo test test-full lint check format bench build compiler clean
 
 help:
 	@echo "make demo       install with one backend (KERAS_BACKEND, else jax)"
@@ -42,6 +42,8 @@ help:
 	@echo "make test       run the tests on each backend; BACKEND=jax: on one"
 	@echo "make test-full  the same with the slow tests; records the result"
 	@echo "make lint       check style and types; make format: correct style"
+	@echo "make check      both, and a minute's part of the tests on PyTorch, which"
+	@echo "                uses each public name: to run before each commit"
 	@echo "make bench      print the cost of the masks on each backend"
 	@echo "make build      build the wheel and the source archive into dist/"
 	@echo "make clean      remove .venv, dist and output"
@@ -61,6 +63,12 @@ lint: $(STAMP)-lint
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+# All examples, all layers and the masks, where nothing has to be compiled.
+check: lint $(STAMP)-test
+	KERAS_BACKEND=torch $(RUN) -m pytest --quiet --numprocesses=2 \
+		tests/test_architecture.py tests/test_docstrings.py \
+		tests/layers/test_common.py tests/masks/test_masks.py
 
 format: $(STAMP)-lint
 	$(RUN) -m ruff check --fix .
