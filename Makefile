@@ -34,7 +34,8 @@ STAMP := $(VENV)/.installed
 SOURCES := pyproject.toml Makefile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint check format bench build compiler clean
+.PHONY: help demo test test-full lint check format bench build docs \
+	docs-serve compiler clean
 
 help:
 	@echo "make demo       install with one backend (KERAS_BACKEND, else jax)"
@@ -44,6 +45,8 @@ help:
 	@echo "make lint       check style and types; make format: correct style"
 	@echo "make check      both, and a minute's part of the tests on PyTorch, which"
 	@echo "                uses each public name: to run before each commit"
+	@echo "make docs       build the site into docs/_build/html, running examples/"
+	@echo "make docs-serve serve it on http://127.0.0.1:8000; PORT=8001: there"
 	@echo "make bench      print the cost of the masks on each backend"
 	@echo "make build      build the wheel and the source archive into dist/"
 	@echo "make clean      remove .venv, dist and output"
@@ -79,11 +82,20 @@ bench: compiler $(STAMP)-test
 		KERAS_BACKEND=$$backend $(RUN) -m benchmarks.speed.masks; \
 	done
 
+# The whole of it, with warnings as errors: a link to a page or a heading that
+# is not there is one. Nothing is fetched.
+docs: $(STAMP)-docs-$(DEMO_BACKEND)
+	KERAS_BACKEND=$(DEMO_BACKEND) MPLBACKEND=agg $(RUN) -m sphinx \
+		-W --keep-going -b html docs docs/_build/html
+
+docs-serve: | $(RUN)
+	$(RUN) docs/serve.py --port $(or $(PORT),8000)
+
 build: $(STAMP)-build
 	$(RUN) -m build --outdir dist .
 
 clean:
-	rm -rf $(VENV) dist output
+	rm -rf $(VENV) dist output docs/_build docs/gallery docs/reference/api
 
 # torch.compile writes C++ and hands it to a compiler.
 compiler:
@@ -103,6 +115,11 @@ $(RUN):
 $(STAMP)-demo-%: $(SOURCES) | $(RUN)
 	$(INSTALL) "$($*)"
 	$(INSTALL) --editable ".[examples]"
+	@touch $@
+
+$(STAMP)-docs-%: $(SOURCES) | $(RUN)
+	$(INSTALL) "$($*)"
+	$(INSTALL) --editable ".[docs]"
 	@touch $@
 
 # torch first: nothing else may choose its version or build.

@@ -146,7 +146,6 @@ def draw_figure(path, by_schedule, curves, num_steps):
     rates.legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
-    plt.close(figure)
 
 
 def parse_arguments():

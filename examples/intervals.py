@@ -153,7 +153,6 @@ def draw_figure(path, y, test, repaired):
     right.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def parse_arguments():

@@ -146,7 +146,6 @@ def draw_figure(path, rates, digits, labels, predicted, entropy):
     draw_histograms(bottom.subplots(), entropy)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def draw_rates(axes, rates):

@@ -128,7 +128,6 @@ def draw_figure(path, images, labels, result):
         grid[0, column].set_title(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
-    plt.close(figure)
 
 
 def parse_arguments():

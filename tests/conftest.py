@@ -76,6 +76,7 @@ IN_TURN = (
     "tests/conversion/test_fold_classic_scaling.py",
     "tests/conversion/test_insert_",
     "tests/conversion/test_strip_dropout.py",
+    "tests/docs/",
     "tests/formulas/",
     "tests/layers/test_other_backends.py",
     "tests/layers/test_resuming.py",
@@ -94,7 +95,6 @@ IN_TURN = (
     "tests/test_architecture.py",
     "tests/test_docstrings.py",
     "tests/test_examples.py",
-    "tests/test_readme.py",
 )
 BACKENDS = ("jax", "tensorflow", "torch")
 

@@ -43,7 +43,6 @@ from benchmarks.support import markdown
 from benchmarks.support import reporting
 from benchmarks.support import resumable
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "inserting.md"
 NAME = "insertion"
 PLACES = ("head", "blocks", "stages")
 SAMPLES, ROWS = 48, 8
@@ -259,7 +258,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.show:
         shown = tables(reporting.of_all_backends(NAME))
-        return markdown.write(__file__, shown, PAGE)
+        return markdown.write(__file__, shown)
     names = arguments.models or list(FAMILIES)
     if arguments.all:
         names += [name for family in FAMILIES.values() for name in family]

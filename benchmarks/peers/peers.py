@@ -23,7 +23,7 @@ both give the same outputs without dropout is checked each time. Four parts:
 
 Writes the tables to standard output and to
 `benchmarks/results/peers_torch.json`; parts that are not run again stay in it.
-`--show` puts the tables of the results into docs/benchmarks.md.
+`--show` puts the tables of the results into docs/benchmarks/.
 """
 
 import argparse

@@ -26,7 +26,7 @@ Nothing was tuned. The networks, epochs and rates were written down before the
 first run, and each network is tested once.
 
 Writes `benchmarks/results/shift_<backend>.json`; `--show` writes its tables
-into `docs/benchmarks.md`, draws NLL, ECE and AUROC into `docs/images` (with
+into `docs/benchmarks/`, draws NLL, ECE and AUROC into `docs/images` (with
 matplotlib) and trains nothing.
 """
 

@@ -16,7 +16,7 @@ all of them alike. A ratio is the median of the rounds' ratios.
 
 Writes the table to standard output and to
 `benchmarks/results/masks_<backend>.json`, and says whether each bar holds.
-`--show` puts the table of the results of all backends into docs/benchmarks.md.
+`--show` puts the table of the results of all backends into docs/benchmarks/.
 """
 
 import argparse

@@ -22,7 +22,7 @@ and 32 MiB, in a first call and in a second, where nothing is compiled any more.
 Writes the table to standard output and to
 `benchmarks/results/memory_<backend>.json`. Models that are not among `--models`
 keep the results that are there. `--show` writes the results of all backends
-into docs/benchmarks.md instead.
+into docs/benchmarks/ instead.
 """
 
 import argparse

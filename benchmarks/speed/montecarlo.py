@@ -26,7 +26,7 @@ of 2 the least that the model can do with (Linux).
 Writes the table to standard output and to
 `benchmarks/results/montecarlo_<backend>.json`, and says whether each bar holds.
 Models that are not among `--models` keep the results that are there.
-`--show` writes the results of all backends into docs/benchmarks.md instead.
+`--show` writes the results of all backends into docs/benchmarks/ instead.
 """
 
 import argparse

@@ -24,7 +24,7 @@ a ratio is the median of the rounds' ratios.
 Writes the table to standard output and to
 `benchmarks/results/training_step_<backend>.json`; modes that are not run again
 stay in it. `--show` puts the tables of the results of all backends into
-docs/benchmarks.md.
+docs/benchmarks/.
 """
 
 import argparse

@@ -1,10 +1,11 @@
-"""Tables of results in Markdown, and their place in docs/benchmarks.md."""
+"""Tables of results in Markdown, and their place in the pages of docs/."""
 
 import pathlib
 
 import numpy as np
 
-DOCS = pathlib.Path(__file__).parents[2] / "docs" / "benchmarks.md"
+ROOT = pathlib.Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 
 
 def markdown(header, rows):
@@ -41,13 +42,39 @@ def source(report):
     )
 
 
-def write(file, text, docs=DOCS):
-    """Writes the tables of a script between their marks in a page of docs."""
-    script = pathlib.Path(file).relative_to(DOCS.parents[1])
-    name = script.stem
+def place_of(script):
+    """Where the tables of a script are: a page, and the marks around them.
+
+    Args:
+        script: Its path from the root of the tree.
+
+    Raises:
+        ValueError: If no page, or more than one, has a place for them.
+    """
     begin = f"<!-- table: {script} -->"
-    before, mark, rest = docs.read_text().partition(begin)
-    _, end, after = rest.partition(f"<!-- end: {name} -->")
-    if not (mark and end):
-        raise ValueError(f"{docs} has no place for the tables of {name}.")
-    docs.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+    end = f"<!-- end: {pathlib.Path(script).stem} -->"
+    pages = [
+        page
+        for page in sorted(DOCS.rglob("*.md"))
+        if end in page.read_text().partition(begin)[2]
+    ]
+    if len(pages) != 1:
+        raise ValueError(
+            f"One page in {DOCS} must have a place for the tables of "
+            f"{script}: {begin} and {end}. Found: {len(pages)}"
+        )
+    return pages[0], begin, end
+
+
+def shown(script):
+    """The tables of a script as the docs show them."""
+    page, begin, end = place_of(script)
+    return page.read_text().partition(begin)[2].partition(end)[0].strip()
+
+
+def write(file, text):
+    """Writes the tables of a script between their marks in the docs."""
+    page, begin, end = place_of(pathlib.Path(file).relative_to(ROOT))
+    before, _, rest = page.read_text().partition(begin)
+    after = rest.partition(end)[2]
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")

@@ -8,7 +8,7 @@ import json
 
 from benchmarks.support import markdown
 
-IMAGES = markdown.DOCS.parent / "images"
+IMAGES = markdown.ROOT / "docs" / "images"
 
 # Of the palette of Okabe and Ito, which the colour-blind tell apart.
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"
@@ -59,7 +59,7 @@ def legend_above(grid, columns=2):
 
 def link(name, text):
     """What shows a plot in the docs, with a text for who cannot see it."""
-    return f"![{text}](images/{name}.png)"
+    return f"![{text}](../images/{name}.png)"
 
 
 def fingerprint(report):

@@ -22,10 +22,11 @@ def register_stochastic(cls, function=None, rate=drawing.rate_of):
         function: Function of (layer, draw, inputs) that returns the outputs
             under the random numbers of `draw`, written with the functions of
             `kerasdrop.functional`. None: the layer is called as in training
-            and draws by its own `keras.random.SeedGenerator`s, which get
-            their seeds from the pass. Its numbers then depend on the batch
-            size, on the number of samples and on the backend; they are not
-            balanced by the stratified plan, and it has no shared one.
+            and draws by its own seed generators, instances of
+            `keras.random.SeedGenerator`, which get their seeds from the pass.
+            Its numbers then depend on the batch size, on the number of samples
+            and on the backend; they are not balanced by the stratified plan,
+            and it has no shared one.
         rate: Function of a layer that returns a number, 0 if and only if the
             layer draws nothing. By default its attribute `rate`.
 

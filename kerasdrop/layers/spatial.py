@@ -112,8 +112,10 @@ class SpatialDropout2D(_SpatialDropout, keras.layers.SpatialDropout2D):
     pixels that are like their neighbours, as behind a convolution. In
     PyTorch, `torch.nn.Dropout2d`.
 
-    Args, raises: As `SpatialDropout1D`, but for the order, which is that of
-        the stock layer, and
+    Args:
+        rate, seed, name, dtype, stochastic_inference: As in
+            `SpatialDropout1D`; the order is that of the stock layer.
+        **kwargs: As in `keras.layers.Layer`.
         data_format: `"channels_last"` or `"channels_first"`; None is
             `keras.config.image_data_format()`.
 
@@ -123,6 +125,9 @@ class SpatialDropout2D(_SpatialDropout, keras.layers.SpatialDropout2D):
         training: Boolean; whether to draw.
 
     Output shape: As the inputs. A padding mask is passed through.
+
+    Raises:
+        ValueError: As in `SpatialDropout1D`.
 
     Example:
 
@@ -157,8 +162,10 @@ class SpatialDropout3D(_SpatialDropout, keras.layers.SpatialDropout3D):
     A drop-in for `keras.layers.SpatialDropout3D`, with a live rate. In
     PyTorch, `torch.nn.Dropout3d`.
 
-    Args, raises: As `SpatialDropout1D`, but for the order, which is that of
-        the stock layer, and
+    Args:
+        rate, seed, name, dtype, stochastic_inference: As in
+            `SpatialDropout1D`; the order is that of the stock layer.
+        **kwargs: As in `keras.layers.Layer`.
         data_format: `"channels_last"` or `"channels_first"`; None is
             `keras.config.image_data_format()`.
 
@@ -169,6 +176,9 @@ class SpatialDropout3D(_SpatialDropout, keras.layers.SpatialDropout3D):
         training: Boolean; whether to draw.
 
     Output shape: As the inputs. A padding mask is passed through.
+
+    Raises:
+        ValueError: As in `SpatialDropout1D`.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The tables in docs/benchmarks.md are those of the committed results."""
+"""The tables in docs/benchmarks/ are those of the committed results."""
 
 import json
 
@@ -37,13 +37,6 @@ TABLES = {
 @pytest.mark.parametrize("name", TABLES)
 def test_the_docs_show_the_results(name):
     module, results = TABLES[name]
-    docs = module_of("markdown").DOCS.read_text()
-    tables = module_of(module).tables(results(name))
+    shown = module_of("markdown").shown(file_of(name))
 
-    begin, end = (
-        f"<!-- table: {file_of(name)} -->",
-        f"<!-- end: {name} -->",
-    )
-    shown = docs.partition(begin)[2].partition(end)[0]
-
-    assert shown.strip() == tables
+    assert shown == module_of(module).tables(results(name))

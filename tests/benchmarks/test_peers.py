@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.support.scripts import BENCHMARKS
+from tests.support.scripts import file_of
 from tests.support.scripts import module_of
 from tests.support.scripts import run
 
@@ -77,7 +78,7 @@ def test_what_is_drawn_is_told_from_the_dropout_beside_it():
 def test_the_docs_show_the_results():
     path = BENCHMARKS / "results" / "peers_torch.json"
     tables = module_of("peers").tables(json.loads(path.read_text()))
-    assert tables in module_of("markdown").DOCS.read_text()
+    assert tables in module_of("markdown").shown(file_of("peers"))
 
 
 @on_torch

@@ -12,7 +12,7 @@ from tests.support.scripts import BENCHMARKS
 from tests.support.scripts import module_of
 
 DOCS = BENCHMARKS.parent / "docs"
-LINK = re.compile(r"!\[[^\]]+\]\(images/([^)]+)\)")
+LINK = re.compile(r"!\[[^\]]+\]\((?:\.\./)?images/([^)]+)\)")
 
 # The module that makes a script's tables, and the one that draws its plots.
 SCRIPTS = {
@@ -44,7 +44,7 @@ def assert_equal(values, expected):
 def test_each_image_of_the_docs_is_there_and_is_shown():
     shown = [
         name
-        for path in DOCS.glob("*.md")
+        for path in DOCS.rglob("*.md")
         for name in LINK.findall(path.read_text())
     ]
     assert sorted(shown) == sorted(p.name for p in (DOCS / "images").iterdir())

@@ -26,7 +26,7 @@ exponential covariance and noise, by maximum likelihood; its standard deviation
 is also that of the function alone.
 
 What is done is kept in `benchmarks/results/co2_<backend>.json` and not done
-again; `--show` trains nothing, and writes the tables into docs/benchmarks.md
+again; `--show` trains nothing, and writes the tables into docs/benchmarks/
 and the plot into docs/images (with matplotlib).
 """
 

@@ -22,7 +22,7 @@ epistemic one, of the variance of the means over the passes.
 
 What is done is kept in `benchmarks/results/concrete_<backend>.json` and not
 done again; `--show` trains nothing, and writes the tables into
-docs/benchmarks.md.
+docs/benchmarks/.
 """
 
 import argparse

@@ -31,7 +31,7 @@ the mean log-likelihood, in the units of the data.
 The splits, or the splits and the grid, are trained in one compiled step, see
 `_ensembles.py`. What is done is kept in `benchmarks/results/
 gal_uci_<backend>.json` and not done again; `--show` prints the tables,
-writes them into docs/benchmarks.md and draws ours against those published into
+writes them into docs/benchmarks/ and draws ours against those published into
 docs/images (with matplotlib).
 """
 

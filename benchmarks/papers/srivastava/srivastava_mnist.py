@@ -37,7 +37,7 @@ that was interrupted, the weights are kept every 600 updates in `--checkpoints`,
 and training goes on from there, with the same images in the same order.
 
 Writes `benchmarks/results/srivastava_mnist_<backend>.json`; `--show` writes its
-tables into `docs/benchmarks.md`, draws Figures 9 to 11 into `docs/images` as
+tables into `docs/benchmarks/`, draws Figures 9 to 11 into `docs/images` as
 far as there are results (with matplotlib) and trains nothing. `--quick` makes
 20 updates of networks of a sixteenth of the width: a try.
 """
