@@ -6,7 +6,6 @@ import inspect
 import pathlib
 import re
 import sys
-import tomllib
 
 import pytest
 
@@ -184,25 +183,8 @@ def test_few_functions_take_the_name_of_who_refuses():
     assert len(architecture.with_parameter("owner", MODULES)) <= 25
 
 
-def annotated_modules():
-    """All but the rooms that pyproject.toml lists as not annotated yet."""
-    settings = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())
-    missing = [
-        pattern.removesuffix(".*")
-        for override in settings["tool"]["mypy"]["overrides"]
-        if override.get("ignore_errors")
-        for pattern in override["module"]
-    ]
-    assert set(missing) <= set(MODULES)
-    return {
-        name: path
-        for name, path in MODULES.items()
-        if not any(f"{name}.".startswith(f"{room}.") for room in missing)
-    }
-
-
 def test_all_functions_are_annotated():
-    assert not architecture.unannotated(annotated_modules())
+    assert not architecture.unannotated(MODULES)
 
 
 def test_any_stands_for_tensors_alone():
@@ -211,7 +193,7 @@ def test_any_stands_for_tensors_alone():
         for an_import in IMPORTS
         if an_import.target == "typing.Any"
     }
-    assert importers & set(annotated_modules()) == {"kerasdrop._types"}
+    assert importers == {"kerasdrop._types"}
 
 
 def test_only_keras_numpy_and_python_are_imported():

@@ -10,10 +10,16 @@ from kerasdrop import _backend
 from kerasdrop._adapters import by_keras
 from kerasdrop._adapters import drawing
 from kerasdrop._adapters import registry
+from kerasdrop._types import Function
+from kerasdrop._types import Given
 from kerasdrop.layers.base import StochasticLayer
 
 
-def register_stochastic(cls, function=None, rate=drawing.rate_of):
+def register_stochastic(
+    cls: type,
+    function: Function | None = None,
+    rate: Function = drawing.rate_of,
+) -> None:
     """Makes the layers of a class of yours draw in Monte Carlo passes.
 
     Args:
@@ -69,7 +75,7 @@ def register_stochastic(cls, function=None, rate=drawing.rate_of):
     registry.register(cls, adapter)
 
 
-def adapter_of(layer):
+def adapter_of(layer: keras.layers.Layer) -> Given:
     """The adapter of a layer that is not ours, or None."""
     found = registry.drawing_class(type(layer))
     return None if found is None else registry.adapter_of_class(found)
@@ -89,7 +95,7 @@ _HARMLESS = {
 }
 
 
-def overrides(layer):
+def overrides(layer: keras.layers.Layer) -> list[Given]:
     """Names of what a subclass of a stock class does in another way.
 
     Its adapter does not know of them, so that it would draw otherwise than
@@ -110,12 +116,12 @@ def overrides(layer):
     )
 
 
-def can_draw(layer):
+def can_draw(layer: keras.layers.Layer) -> bool:
     """Whether `layer` itself draws in a Monte Carlo pass."""
     return isinstance(layer, StochasticLayer) or adapter_of(layer) is not None
 
 
-def rate_of(layer):
+def rate_of(layer: keras.layers.Layer) -> float:
     """A number that is 0 if and only if the layer would draw nothing."""
     adapter = adapter_of(layer)
     return _backend.patient(
@@ -123,18 +129,18 @@ def rate_of(layer):
     )
 
 
-def is_constant(layer):
+def is_constant(layer: keras.layers.Layer) -> bool:
     """Whether the layer draws nothing, as long as its fingerprint stays."""
     return adapter_of(layer) is not None and rate_of(layer) == 0.0
 
 
-def is_by_keras(layer):
+def is_by_keras(layer: keras.layers.Layer) -> bool:
     """Whether `layer` draws by Keras' generators in a Monte Carlo pass."""
     adapter = adapter_of(layer)
     return adapter is not None and adapter.is_by_keras
 
 
-def is_foreign(layer):
+def is_foreign(layer: keras.layers.Layer) -> bool:
     """Whether `layer` runs code that neither Keras nor this package wrote."""
     module = type(layer).__module__
     return isinstance(layer, keras.layers.Lambda) or not (

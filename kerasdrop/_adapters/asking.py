@@ -8,6 +8,7 @@ do what they always do.
 import contextlib
 import functools
 import inspect
+from collections.abc import Iterator
 
 import keras
 
@@ -21,11 +22,16 @@ from kerasdrop._adapters.adapters import adapter_of
 from kerasdrop._adapters.adapters import is_foreign
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.masks import scopes
 
 
 @contextlib.contextmanager
-def asking_the_scope(model, layers):
+def asking_the_scope(
+    model: keras.Model, layers: dict[keras.layers.Layer, int]
+) -> Iterator[None]:
     """Makes the stock ones among `layers` ask the scope, inside the block.
 
     All other layers are in inference there, whatever `training` they are
@@ -40,7 +46,7 @@ def asking_the_scope(model, layers):
 
 
 @contextlib.contextmanager
-def obeying_training():
+def obeying_training() -> Iterator[None]:
     """Layers called with `training=True` in so many words obey, in the block.
 
     In the scope of a plain call of a self-check, that is, and if they are not
@@ -53,21 +59,25 @@ def obeying_training():
 
 
 @functools.wraps(keras.layers.Layer.__call__)
-def _obedient(layer, *args, **kwargs):
+def _obedient(
+    layer: keras.layers.Layer, *args: Given, **kwargs: Given
+) -> Given:
     plain = in_place.of_class(keras.layers.Layer, "__call__")
-    scope = scopes.current()
+    scope: Given = scopes.current()
     if scope is None or scope.draws or not kwargs.get("training"):
         return plain(layer, *args, **kwargs)
     with scope.called_in_training(layer):
         return plain(layer, *args, **kwargs)
 
 
-def _replacements(model, layers):
+def _replacements(
+    model: keras.Model, layers: dict[keras.layers.Layer, int]
+) -> Iterator[Given]:
     """Pairs, for `in_place.methods`: an object, its methods by name."""
     yield by_keras.generator_class()
     drawn = {id(layer) for layer in layers}
 
-    def drawn_in(layer):
+    def drawn_in(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
         return [
             one for one in keras_graph.all_layers(layer) if id(one) in drawn
         ]
@@ -109,11 +119,11 @@ def _replacements(model, layers):
                 yield layer, {"call": call}
 
 
-def _watched(layer, plain):
+def _watched(layer: keras.layers.Layer, plain: Function) -> Function:
     """A call of a layer that may draw in a way of its own."""
 
     @functools.wraps(plain)
-    def call(*args, **kwargs):
+    def call(*args: Given, **kwargs: Given) -> Tensor:
         if not scopes.is_inference():
             return plain(*args, **kwargs)
         before = _backend.random_state()
@@ -136,15 +146,17 @@ def _watched(layer, plain):
     return call
 
 
-def _is_leaf_with_training(layer):
+def _is_leaf_with_training(layer: keras.layers.Layer) -> bool:
     return keras_graph.takes_training(layer) and not model_tree.sublayers(layer)
 
 
-def _staying_in_inference(plain, layer=None):
+def _staying_in_inference(
+    plain: Function, layer: keras.layers.Layer | None = None
+) -> Function:
     signature = inspect.signature(plain)
 
     @functools.wraps(plain)
-    def call(*args, **kwargs):
+    def call(*args: Given, **kwargs: Given) -> Tensor:
         scope = scopes.current()
         is_told = scope is not None and scope.is_in_training(layer)
         if is_told or not scopes.is_inference():
@@ -156,7 +168,9 @@ def _staying_in_inference(plain, layer=None):
     return call
 
 
-def _all_asking(layer, known, methods):
+def _all_asking(
+    layer: keras.layers.Layer, known: Given, methods: dict[str, Function]
+) -> Iterator[Given]:
     """What to put in place so that a layer asks the scope.
 
     Args:
@@ -177,13 +191,15 @@ def _all_asking(layer, known, methods):
             yield owner, {name: _caught(owner, name)}
 
 
-def _owner(cls, name):
+def _owner(cls: type, name: str) -> type:
     return next(one for one in cls.__mro__ if name in vars(one))
 
 
-def _asking(layer, plain, function):
+def _asking(
+    layer: keras.layers.Layer, plain: Function, function: Function
+) -> Function:
     @functools.wraps(plain)
-    def method(*args, **kwargs):
+    def method(*args: Given, **kwargs: Given) -> Given:
         scope = scopes.scope_of(_who_decides(layer))
         if scope is None:
             return plain(*args, **kwargs)
@@ -194,7 +210,7 @@ def _asking(layer, plain, function):
     return method
 
 
-def _at_inference(plain, name=None):
+def _at_inference(plain: Function, name: str | None = None) -> Given:
     """What stands for a method while its layer is kept in inference."""
     if (name or plain.__name__) in rnn_cells.MAKERS_OF_MASKS:
         # A recurrent layer has masks made, and draws for them, at inference
@@ -203,12 +219,14 @@ def _at_inference(plain, name=None):
     return _staying_in_inference(plain)
 
 
-def _caught(owner, name):
+def _caught(owner: Given, name: str) -> Given:
     """A method of a class that asks for layers with such a one of their own."""
     plain = vars(owner)[name]
 
     @functools.wraps(plain)
-    def method(layer, *args, **kwargs):
+    def method(
+        layer: keras.layers.Layer, *args: Given, **kwargs: Given
+    ) -> Given:
         bound = functools.partial(plain, layer)
         known = rnn_loops.stock_class(layer) or registry.drawing_class(
             type(layer)
@@ -229,6 +247,6 @@ def _caught(owner, name):
     return method
 
 
-def _who_decides(layer):
+def _who_decides(layer: keras.layers.Layer) -> Given:
     """The layer whose draws decide how `layer` is called."""
     return layer.cell if registry.is_around_cell(layer) else layer

@@ -5,6 +5,8 @@ import functools
 import keras
 import numpy as np
 
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
 from kerasdrop.layers.base import StochasticLayer
 
 _PLAIN = (bool, int, float, complex, str, bytes)
@@ -26,17 +28,17 @@ _MOST_BYTES = 4096
 class _Same:
     """Equal to itself alone, and held: its `id` is not given to another."""
 
-    def __init__(self, value):
+    def __init__(self, value: Given) -> None:
         self.value = value
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and self.value is other.value
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
 
 @functools.cache
-def _bookkeeping(is_model):
+def _bookkeeping(is_model: bool) -> set[str]:
     """Names of what Keras itself keeps on any layer or model."""
     names = set(vars(keras.layers.Layer(name="bare")))
     if is_model:
@@ -44,7 +46,7 @@ def _bookkeeping(is_model):
     return names
 
 
-def of_layer(layer):
+def of_layer(layer: keras.layers.Layer) -> list[tuple[Given, ...]]:
     """The plain attributes of a layer: to be compared, not looked at.
 
     Numbers, strings, functions, small arrays, and tuples, lists and dicts of
@@ -53,7 +55,7 @@ def of_layer(layer):
     """
     is_own = isinstance(layer, StochasticLayer)
     skipped = _bookkeeping(isinstance(layer, keras.Model))
-    found = []
+    found: list[tuple[Given, ...]] = []
     for name, value in vars(layer).items():
         # TensorFlow keeps lists of what is tracked under such names, and we
         # what earlier predictions made.
@@ -76,7 +78,7 @@ def of_layer(layer):
 _OF_OURS = ("_stochastic_inference", "_schedule")
 
 
-def _plain(value, depth):
+def _plain(value: Structure, depth: int) -> Given:
     if isinstance(value, _PLAIN):
         return type(value), value
     if isinstance(value, keras.layers.Layer) or value is None:

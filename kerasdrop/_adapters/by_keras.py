@@ -15,14 +15,18 @@ from keras import ops
 
 from kerasdrop import masks
 from kerasdrop._refusals import Refusal
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.masks import plans
 from kerasdrop.masks import scopes
+from kerasdrop.masks.scopes import StochasticScope
 
 # Keras on PyTorch adds the two words of a seed as they are: no overflow.
 _SEED_BITS = (1 << 30) - 1
 
 
-def generators(layer):
+def generators(layer: keras.layers.Layer) -> list[Given]:
     """The seed generators that are attributes of `layer`."""
     return [
         value
@@ -31,14 +35,14 @@ def generators(layer):
     ]
 
 
-def is_augmentation(layer):
+def is_augmentation(layer: keras.layers.Layer) -> bool:
     """Whether `layer` changes inputs at random, as a part of training."""
     return ".preprocessing." in type(layer).__module__ and bool(
         generators(layer)
     )
 
 
-def check(layer, plan):
+def check(layer: keras.layers.Layer, plan: str) -> None:
     """Raises if the training call of `layer` cannot be drawn by `plan`."""
     who = f"layer '{layer.name}' ({type(layer).__name__})"
     instead = "register a function that draws: `register_stochastic(cls, f)`"
@@ -63,25 +67,25 @@ def check(layer, plan):
         )
 
 
-def methods(layer):
+def methods(layer: keras.layers.Layer) -> dict[str, Function]:
     """The methods of a layer to put in place for a pass, by name."""
     takes_training = "training" in inspect.signature(layer.call).parameters
     return {"call": functools.partial(_training_call, takes_training)}
 
 
-def generator_methods(generator):
+def generator_methods(generator: Given) -> dict[str, Function]:
     """The same for one of its generators."""
     return {"next": functools.partial(_next, generator.state.dtype)}
 
 
-def idle_methods(generator):
+def idle_methods(generator: Given) -> Given:
     """The same for one whose numbers change nothing at inference.
 
     Some layers that augment images draw there, too, and do not use it. They
     get the same seed each time, and the generator stays where it is.
     """
 
-    def next_(ordered=True):
+    def next_(ordered: bool = True) -> Given:
         if not scopes.is_inference():
             return plain(ordered)
         return ops.zeros(generator.state.shape, generator.state.dtype)
@@ -90,13 +94,20 @@ def idle_methods(generator):
     return {"next": functools.wraps(plain)(next_)}
 
 
-def _training_call(takes_training, plain, layer, scope, *args, **kwargs):
+def _training_call(
+    takes_training: Given,
+    plain: Function,
+    layer: keras.layers.Layer,
+    scope: StochasticScope,
+    *args: Given,
+    **kwargs: Given,
+) -> Given:
     # Keras on PyTorch asks no generator for dropout without a seed.
     scope.asked[id(layer)] += 1
     if not takes_training:
         return plain(*args, **kwargs)
 
-    def called(training):
+    def called(training: Given) -> Given:
         return plain(*args, **{**kwargs, "training": training})
 
     if scope.keep_all is None or scope.keep_all is True:
@@ -108,17 +119,24 @@ def _training_call(takes_training, plain, layer, scope, *args, **kwargs):
     )
 
 
-def _next(dtype, plain, layer, scope, ordered=True):
+def _next(
+    dtype: str,
+    plain: Function,
+    layer: keras.layers.Layer,
+    scope: StochasticScope,
+    ordered: Given = True,
+) -> Given:
     return _seed(scope.draw(layer), dtype)
 
 
-def _seed(draw, dtype):
+def _seed(draw: masks.Draw, dtype: str) -> Tensor:
     # Of the first of all folded rows.
-    draw = draw._replace(index=draw.index[:1], rows=draw.rows[:1])
+    rows: Tensor = draw.rows
+    draw = draw._replace(index=draw.index[:1], rows=rows[:1])
     return ops.cast(masks.row_keys(draw, 1)[:, 0] & _SEED_BITS, dtype)
 
 
-def generator_class():
+def generator_class() -> tuple[type, dict[str, Function]]:
     """The class of all generators, and what to put in place for a pass.
 
     Whatever has a generator, Keras itself included, draws from our seeds: no
@@ -128,7 +146,7 @@ def generator_class():
     plain = vars(cls)["next"]
 
     @functools.wraps(plain)
-    def next_(generator, ordered=True):
+    def next_(generator: Given, ordered: bool = True) -> Given:
         if not scopes.is_inference():
             return plain(generator, ordered)
         scope = scopes.current()
@@ -140,6 +158,6 @@ def generator_class():
     return cls, {"next": next_}
 
 
-def own_seed(scope):
+def own_seed(scope: scopes.StochasticScope) -> Tensor:
     """A seed for random numbers that are not Keras', an int32 scalar tensor."""
     return _seed(scope.seed_draw(None), "int32")[0]

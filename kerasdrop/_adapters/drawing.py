@@ -1,12 +1,18 @@
 """How layers of Keras that are one function of their inputs draw."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
+import keras
 from keras import ops
 
 from kerasdrop import functional
+from kerasdrop import masks
 from kerasdrop._adapters import rnn_cells
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
+from kerasdrop.masks.scopes import StochasticScope
 
 
 class Adapter(NamedTuple):
@@ -21,12 +27,12 @@ class Adapter(NamedTuple):
         is_by_keras: Whether it draws by Keras' generators, from our seeds.
     """
 
-    methods: Callable
-    rate: Callable
+    methods: Function
+    rate: Function
     is_by_keras: bool = False
 
 
-def rate_of(layer):
+def rate_of(layer: keras.layers.Layer) -> float:
     """The attribute of a layer that is its rate; raises if there is none."""
     for name in ("rate", "drop_prob", "drop_path_rate"):
         if hasattr(layer, name):
@@ -38,7 +44,7 @@ def rate_of(layer):
     )
 
 
-def by_function(function, rate=rate_of):
+def by_function(function: Function, rate: Function = rate_of) -> Adapter:
     """An adapter of a layer that is one function of its inputs.
 
     Args:
@@ -46,22 +52,33 @@ def by_function(function, rate=rate_of):
         rate: Function of a layer.
     """
 
-    def call(plain, layer, scope, inputs, *args, **kwargs):
+    def call(
+        plain: Function,
+        layer: keras.layers.Layer,
+        scope: StochasticScope,
+        inputs: Structure,
+        *args: Given,
+        **kwargs: Given,
+    ) -> Given:
         return function(layer, scope.draw(layer), inputs)
 
     return Adapter(lambda layer: {"call": call}, rate)
 
 
-def rate_tensor(rate):
+def rate_tensor(rate: float) -> Tensor:
     return ops.convert_to_tensor(rate, "float32")
 
 
-def _dropout(layer, draw, inputs):
+def _dropout(
+    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure
+) -> Given:
     rate = rate_tensor(layer.rate)
     return functional.dropout(inputs, draw, rate, layer.noise_shape)
 
 
-def _spatial_dropout(layer, draw, inputs):
+def _spatial_dropout(
+    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure
+) -> Given:
     # That of one dimension has no data format.
     data_format = getattr(layer, "data_format", "channels_last")
     rate = rate_tensor(layer.rate)
@@ -69,20 +86,28 @@ def _spatial_dropout(layer, draw, inputs):
     return functional.dropout(inputs, draw, rate, noise_shape)
 
 
-def _alpha_dropout(layer, draw, inputs):
+def _alpha_dropout(
+    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure
+) -> Given:
     rate = rate_tensor(layer.rate)
     return functional.alpha_dropout(inputs, draw, rate, layer.noise_shape)
 
 
-def _gaussian_dropout(layer, draw, inputs):
+def _gaussian_dropout(
+    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure
+) -> Given:
     return functional.gaussian_dropout(inputs, draw, rate_tensor(layer.rate))
 
 
-def _gaussian_noise(layer, draw, inputs):
+def _gaussian_noise(
+    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure
+) -> Given:
     return functional.gaussian_noise(inputs, draw, layer.stddev)
 
 
-def _drop_path(layer, draw, inputs):
+def _drop_path(
+    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure
+) -> Given:
     """Drops the residual branch of a row, as the layer's paper has it."""
     scales = getattr(layer, "scale_by_keep", True)
     scaling = "inverted" if scales else "classic"
@@ -91,7 +116,14 @@ def _drop_path(layer, draw, inputs):
     )
 
 
-def _attention(plain, layer, scope, inputs, mask=None, **kwargs):
+def _attention(
+    plain: Function,
+    layer: keras.layers.Layer,
+    scope: StochasticScope,
+    inputs: Structure,
+    mask: Tensor = None,
+    **kwargs: Given,
+) -> Given:
     """Drops attention weights, which the stock layer hands out undropped."""
     wants_scores = kwargs.pop("return_attention_scores", False)
     kwargs["training"] = False

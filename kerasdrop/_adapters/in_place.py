@@ -3,16 +3,22 @@
 import collections
 import contextlib
 import threading
+from collections.abc import Iterator
+
+import keras
+
+from kerasdrop._types import Function
+from kerasdrop._types import Given
 
 _lock = threading.RLock()
 # How many passes use a method put in place, by the object's id and its name.
-_users = collections.Counter()
+_users: collections.Counter[Given] = collections.Counter()
 # What a class has itself, by the class and the name, while a pass replaces it.
-_of_classes = {}
+_of_classes: dict[Given, Given] = {}
 
 
 @contextlib.contextmanager
-def methods(replacements):
+def methods(replacements: Function) -> Iterator[None]:
     """Puts methods in place for the block.
 
     Args:
@@ -38,12 +44,12 @@ def methods(replacements):
                     _take_away(target, name)
 
 
-def of_class(cls, name):
+def of_class(cls: type, name: str) -> Given:
     """The method that a class has itself while another is in its place."""
     return _of_classes[cls, name]
 
 
-def _put(target, name, method):
+def _put(target: Given, name: str, method: Function) -> None:
     if isinstance(target, type):
         _of_classes[target, name] = vars(target)[name]
         setattr(target, name, method)
@@ -52,15 +58,17 @@ def _put(target, name, method):
         object.__setattr__(target, name, method)
 
 
-def _take_away(target, name):
+def _take_away(target: Given, name: str) -> None:
     if not isinstance(target, type):
-        vars(target).pop(name, None)
+        target.__dict__.pop(name, None)
     elif (target, name) in _of_classes:
         setattr(target, name, _of_classes.pop((target, name)))
 
 
 @contextlib.contextmanager
-def replaced(methods):
+def replaced(
+    methods: list[tuple[keras.layers.Layer, str, Function]],
+) -> Iterator[None]:
     """Puts methods in place, over those of a pass if there is one.
 
     Meanwhile no other thread can begin or end a pass.

@@ -6,13 +6,15 @@ carry the same facts as class attributes, and are asked in the same way.
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import keras
 
 from kerasdrop import layers
 from kerasdrop._adapters import drawing
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.layers.base import StochasticWrapper
 
@@ -59,13 +61,13 @@ class Facts:
     adapter: drawing.Adapter | None = None
     counterpart: type | None = None
     extends: type | None = None
-    inner_rates: tuple = ()
+    inner_rates: tuple[Given, ...] = ()
     drops_by_layer: bool = False
     is_by_unit: bool = False
     is_rescaled: bool = False
     is_identity: bool = False
     is_multiplicative: bool = False
-    passes_factor: Callable | None = None
+    passes_factor: Function | None = None
     kernel: str | None = None
     is_layer_inside: bool = False
     has_kernel_of_rows: bool = False
@@ -73,11 +75,11 @@ class Facts:
     class_axis: str | None = None
 
 
-def _always(layer):
+def _always(layer: keras.layers.Layer) -> str:
     return ""
 
 
-def _relu(layer):
+def _relu(layer: keras.layers.Layer) -> str:
     if layer.max_value is not None:
         return f"whose max_value={layer.max_value:g} is a bound on what comes"
     if layer.threshold:
@@ -85,7 +87,7 @@ def _relu(layer):
     return ""
 
 
-def _activation(layer):
+def _activation(layer: keras.layers.Layer) -> str:
     scaling = (
         keras.activations.linear,
         keras.activations.relu,
@@ -97,7 +99,7 @@ def _activation(layer):
     return f"whose function '{name}' is not known to scale with its inputs"
 
 
-def _of_ranks(name):
+def _of_ranks(name: str) -> list[type]:
     """The classes of Keras of a name that ends in a number of dimensions."""
     found = (
         getattr(keras.layers, f"{name}{rank}D", None) for rank in (1, 2, 3)
@@ -105,12 +107,14 @@ def _of_ranks(name):
     return [cls for cls in found if cls is not None]
 
 
-def _dropout(adapter, counterpart, **facts):
+def _dropout(
+    adapter: drawing.Adapter, counterpart: type | None, **facts: Given
+) -> Facts:
     return Facts(adapter, counterpart, is_identity=True, **facts)
 
 
-_BY_UNIT = {"is_by_unit": True, "is_multiplicative": True}
-_SPATIAL = {
+_BY_UNIT: Config = {"is_by_unit": True, "is_multiplicative": True}
+_SPATIAL: Config = {
     "adapter": drawing.SPATIAL_DROPOUT,
     "is_rescaled": True,
     "is_multiplicative": True,
@@ -232,10 +236,10 @@ _BY_NAME = dict.fromkeys(
 _MODULES = {name.rpartition(".")[0] for name in _BY_NAME}
 
 # By `register_stochastic`, by exact class: a subclass may do anything.
-_REGISTERED = {}
+_REGISTERED: dict[Given, Given] = {}
 
 
-def _of_ours(cls):
+def _of_ours(cls: Given) -> Facts:
     """The facts of a class of ours, from its attributes."""
     if not issubclass(cls, StochasticLayer):
         return Facts(extends=cls._extends, loop=nearest_facts(cls).loop)
@@ -249,7 +253,7 @@ def _of_ours(cls):
     )
 
 
-def facts_of(cls):
+def facts_of(cls: type) -> Facts | None:
     """The `Facts` of a class itself, not of its subclasses; or None."""
     if cls in _TABLE:
         return _TABLE[cls]
@@ -259,15 +263,15 @@ def facts_of(cls):
     return _OURS.get(cls)
 
 
-def nearest(cls):
+def nearest(cls: type) -> type | None:
     """The class nearest to `cls`, it or a parent, of which facts are known."""
     return next((one for one in cls.__mro__ if facts_of(one) is not None), None)
 
 
-def nearest_facts(cls):
+def nearest_facts(cls: type) -> Facts:
     """The facts of that class; without any, those of no class."""
     found = nearest(cls)
-    return NOTHING if found is None else facts_of(found)
+    return (facts_of(found) if found is not None else None) or NOTHING
 
 
 NOTHING = Facts()
@@ -276,17 +280,17 @@ for _name in layers.__all__:
     _OURS[getattr(layers, _name)] = _of_ours(getattr(layers, _name))
 
 
-def register(cls, adapter):
+def register(cls: type, adapter: drawing.Adapter) -> None:
     """Remembers how the layers of a class of a user draw."""
     _REGISTERED[cls] = adapter
 
 
-def is_registered(cls):
+def is_registered(cls: type) -> bool:
     """Whether `register_stochastic` was called for just this class."""
     return cls in _REGISTERED
 
 
-def adapter_of_class(cls):
+def adapter_of_class(cls: type) -> Given:
     """The adapter of a class itself, or None."""
     if cls in _REGISTERED:
         return _REGISTERED[cls]
@@ -294,7 +298,7 @@ def adapter_of_class(cls):
     return None if facts is None else facts.adapter
 
 
-def drawing_class(cls):
+def drawing_class(cls: type) -> type | None:
     """The class that says how layers of `cls` draw, or None.
 
     A subclass of a stock class is of its kind; one of a registered class or of
@@ -310,18 +314,18 @@ def drawing_class(cls):
     return None
 
 
-def is_cell(layer):
+def is_cell(layer: keras.layers.Layer) -> bool:
     """Whether `layer` is a cell of Keras with rates, or of a subclass."""
     return nearest_facts(type(layer)).adapter is drawing.CELL
 
 
-def is_around_cell(layer):
+def is_around_cell(layer: keras.layers.Layer) -> bool:
     """Whether `layer` is a recurrent one of Keras that makes its own cell."""
     facts = nearest_facts(type(layer))
     return facts.loop == RECURRENT and bool(facts.inner_rates)
 
 
-def loop_of(layer):
+def loop_of(layer: keras.layers.Layer) -> str | None:
     """`RECURRENT`, `MAP`, or None of a layer without a loop over steps."""
     return nearest_facts(type(layer)).loop
 
@@ -332,7 +336,7 @@ def is_stock_dropout(layer: keras.layers.Layer) -> bool:
     return facts.is_identity and facts.counterpart is not None
 
 
-def is_noise(layer):
+def is_noise(layer: keras.layers.Layer) -> Given:
     """Whether `layer` is of a dropout or noise class of Keras, or a subclass.
 
     Layers of ours that are made of one included.
@@ -341,7 +345,7 @@ def is_noise(layer):
     return any(one.is_identity and one.adapter is not None for one in found)
 
 
-def drops_in_its_call(layer):
+def drops_in_its_call(layer: keras.layers.Layer) -> bool:
     """Whether `layer` has rates of its own, with no dropout layer for them.
 
     Subclasses included.
@@ -350,7 +354,7 @@ def drops_in_its_call(layer):
     return bool(facts.inner_rates) and not facts.drops_by_layer
 
 
-def why_no_factor_passes(operation, draws):
+def why_no_factor_passes(operation: keras.layers.Layer, draws: bool) -> str:
     """Why it is not so that f(c * x) = c * f(x) for every c >= 0; "" if it is.
 
     Args:

@@ -8,22 +8,27 @@ which are replaced for a pass.
 Reference: [Gal & Ghahramani, 2016b](https://arxiv.org/abs/1512.05287).
 """
 
+import keras
 from keras import ops
 
 from kerasdrop import functional
 from kerasdrop import masks
 from kerasdrop._refusals import Refusal
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop.masks.scopes import StochasticScope
 
 # What a cell has masks for, by number.
 _OF_INPUTS, _OF_STATE = 0, 1
 
 
-def rate(cell):
+def rate(cell: keras.layers.Layer) -> float:
     """The larger of the rates for inputs and state."""
     return max(cell.dropout, cell.recurrent_dropout)
 
 
-def check(cell):
+def check(cell: keras.layers.Layer) -> None:
     """Raises if Keras itself would not drop what the rates of a cell say."""
     who = f"layer '{cell.name}' ({type(cell).__name__})"
     if 1.0 in (cell.dropout, cell.recurrent_dropout):
@@ -45,7 +50,7 @@ def check(cell):
 MAKERS_OF_MASKS = ("get_dropout_mask", "get_recurrent_dropout_mask")
 
 
-def methods(cell):
+def methods(cell: keras.layers.Layer) -> dict[str, Function]:
     """The methods of a cell to put in place for a pass, by name."""
     return {
         "call": _call,
@@ -56,30 +61,60 @@ def methods(cell):
     }
 
 
-def layer_methods(layer):
+def layer_methods(layer: keras.layers.Layer) -> dict[str, Function]:
     """The same for the layer around a cell."""
     return {"inner_loop": _layer_loop}
 
 
-def _layer_loop(plain, layer, scope, *args, **kwargs):
+def _layer_loop(
+    plain: Function,
+    layer: keras.layers.Layer,
+    scope: StochasticScope,
+    *args: Given,
+    **kwargs: Given,
+) -> Given:
     # Past `cell.call`, the fast kernels ask here whether there is dropout.
     kwargs["training"] = True
     return plain(*args[:3], **kwargs)
 
 
-def _call(plain, cell, scope, inputs, states, *args, **kwargs):
+def _call(
+    plain: Function,
+    cell: keras.layers.Layer,
+    scope: StochasticScope,
+    inputs: Structure,
+    states: Structure,
+    *args: Given,
+    **kwargs: Given,
+) -> Given:
     return plain(inputs, states, training=True)
 
 
-def _input_mask(plain, cell, scope, step_input):
+def _input_mask(
+    plain: Function,
+    cell: keras.layers.Layer,
+    scope: StochasticScope,
+    step_input: Given,
+) -> Given:
     return _masks(cell, scope, step_input, cell.dropout, _OF_INPUTS)
 
 
-def _state_mask(plain, cell, scope, step_input):
+def _state_mask(
+    plain: Function,
+    cell: keras.layers.Layer,
+    scope: StochasticScope,
+    step_input: Given,
+) -> Given:
     return _masks(cell, scope, step_input, cell.recurrent_dropout, _OF_STATE)
 
 
-def _masks(cell, scope, step_input, rate, of):
+def _masks(
+    cell: keras.layers.Layer,
+    scope: StochasticScope,
+    step_input: Given,
+    rate: Given,
+    of: Given,
+) -> Given:
     """A mask, or as many as the cell has gates; None at rate 0."""
     if rate == 0.0:
         return None
@@ -102,5 +137,7 @@ def _masks(cell, scope, step_input, rate, of):
     return memory[of]
 
 
-def _forget(plain, cell, scope):
+def _forget(
+    plain: Function, cell: keras.layers.Layer, scope: StochasticScope
+) -> None:
     scope.memory.pop(id(cell), None)

@@ -15,23 +15,29 @@ import numpy as np
 from keras import ops
 
 from kerasdrop._adapters import registry
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 from kerasdrop.layers.recurrent import DropoutRNN
 from kerasdrop.layers.recurrent import WithCell
 from kerasdrop.masks import scopes
 
 
-def is_layer_of(layer, cells):
+def is_layer_of(
+    layer: keras.layers.Layer, cells: dict[keras.layers.Layer, int]
+) -> bool:
     """Whether `layer` is a stock layer around one of `cells`."""
     return registry.is_around_cell(layer) and layer.cell in cells
 
 
-def stock_class(layer):
+def stock_class(layer: keras.layers.Layer) -> Given:
     """The stock class of a layer around a cell, its own or its parent; None."""
     found = registry.nearest(type(layer))
     return found if registry.is_around_cell(layer) else None
 
 
-def loops_over(layer, drawn):
+def loops_over(layer: keras.layers.Layer, drawn: Function) -> bool:
     """Whether a layer of `drawn` draws at each step of the loop of `layer`.
 
     Args:
@@ -46,11 +52,11 @@ def loops_over(layer, drawn):
     )
 
 
-def _owner(cls, name):
+def _owner(cls: type, name: str) -> type:
     return next(one for one in cls.__mro__ if name in vars(one))
 
 
-def _cells_of(layer):
+def _cells_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """The stock cells that have a mask for the sequence, made by `layer`."""
     cells = [layer.cell]
     if isinstance(layer.cell, keras.layers.StackedRNNCells):
@@ -62,19 +68,26 @@ def _cells_of(layer):
 _BASE, _NUM_PARTS = 128, 3
 
 
-def numbered_loop(layer):
+def numbered_loop(layer: keras.layers.Layer) -> Given:
     """`layer.inner_loop`, whose steps draw by their numbers in a pass."""
     plain = layer.inner_loop
 
     @functools.wraps(plain)
-    def inner_loop(sequences, initial_state, mask, training=False):
+    def inner_loop(
+        sequences: Given,
+        initial_state: Given,
+        mask: Tensor,
+        training: Given = False,
+    ) -> Given:
         scope = scopes.current()
         dtype = keras.backend.standardize_dtype(sequences.dtype)
         if scope is None or not scope.draws or dtype == "bool":
             return plain(sequences, initial_state, mask, training)
         step = scope.loop()
 
-        def cell(inputs, states, **kwargs):
+        def cell(
+            inputs: Structure, states: Structure, **kwargs: Given
+        ) -> Given:
             inputs, number = _without_number(inputs)
             if "training" in inspect.signature(layer.cell.call).parameters:
                 kwargs["training"] = False
@@ -92,7 +105,7 @@ def numbered_loop(layer):
     return inner_loop
 
 
-def _with_numbers(sequences):
+def _with_numbers(sequences: Given) -> Given:
     """Appends the number of each step to its last axis, in parts."""
     sizes = ops.shape(sequences)
     steps = ops.arange(sizes[1], dtype="int32")[:, None]
@@ -103,18 +116,18 @@ def _with_numbers(sequences):
     return ops.concatenate([sequences, parts], axis=-1)
 
 
-def _without_number(inputs):
+def _without_number(inputs: Structure) -> Given:
     """A step's inputs and its number, an int32 scalar."""
     parts = inputs[..., -_NUM_PARTS:]
     parts = ops.cast(ops.reshape(parts, (-1, _NUM_PARTS))[0], "int32")
     return inputs[..., :-_NUM_PARTS], ops.sum(parts * _powers())
 
 
-def _powers():
+def _powers() -> Given:
     powers = [_BASE**part for part in range(_NUM_PARTS)]
     return ops.convert_to_tensor(np.array(powers, "int32"))
 
 
-def is_stateful(layer):
+def is_stateful(layer: keras.layers.Layer) -> bool:
     """Whether `layer` carries its state from batch to batch."""
     return isinstance(layer, keras.layers.RNN) and layer.stateful

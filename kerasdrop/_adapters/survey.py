@@ -159,7 +159,7 @@ def of(model: keras.layers.Layer) -> Survey:
     return Survey(model, (("", model), *model_tree.walk(model)))
 
 
-def _live_rates(layer):
+def _live_rates(layer: keras.layers.Layer) -> list[Tensor]:
     """Tensors, each the probability that a unit is dropped."""
     adapter = adapter_of(layer)
     if adapter is None:
@@ -173,7 +173,7 @@ def _live_rates(layer):
     return [drawing.rate_tensor(rate_of(layer))]
 
 
-def _wraps_dropout(layer):
+def _wraps_dropout(layer: keras.layers.Layer) -> bool:
     """Whether `layer` wraps a module of PyTorch with dropout in it."""
     if not isinstance(layer, keras.layers.TorchModuleWrapper):
         return False

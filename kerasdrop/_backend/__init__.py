@@ -337,7 +337,7 @@ def is_repeated(since: Given) -> bool:
     return False
 
 
-def random_state() -> None:
+def random_state() -> Given:
     """What the backend's own random numbers depend on, for `has_drawn`."""
     return None
 

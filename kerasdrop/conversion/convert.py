@@ -6,6 +6,9 @@ import keras
 
 from kerasdrop._adapters import registry
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
 from kerasdrop.conversion import copying
 from kerasdrop.conversion.reports import ConversionReport
 from kerasdrop.layers.base import StochasticLayer
@@ -32,7 +35,7 @@ class Conversion(NamedTuple):
     report: ConversionReport
 
 
-def convert_dropout(model):
+def convert_dropout(model: keras.Model) -> Conversion:
     """A copy of a model in which stock dropout layers are ours.
 
     Every `keras.layers.Dropout` becomes a `kerasdrop.layers.Dropout` of the
@@ -107,7 +110,7 @@ def is_attention_without_dropout(layer: keras.layers.Layer) -> bool:
     return bool(facts and facts.drops_by_layer) and layer.dropout == 0.0
 
 
-def _counterpart_class(cls):
+def _counterpart_class(cls: type) -> Given:
     """The class of ours for a class of Keras, or None.
 
     Subclasses are left alone: what they override would be lost.
@@ -116,7 +119,9 @@ def _counterpart_class(cls):
     return None if facts is None else facts.counterpart
 
 
-def _counterpart(layer, copy):
+def _counterpart(
+    layer: keras.layers.Layer, copy: Function
+) -> keras.layers.Layer | None:
     """What a layer of the graph becomes, or None if it just is copied."""
     if is_convertible(layer):
         # Spatial dropout leaves all but a dtype of its policy out.
@@ -134,7 +139,7 @@ def _counterpart(layer, copy):
     return None
 
 
-def _converted_config(config):
+def _converted_config(config: Config | None) -> Given:
     """A configuration, with serialized stock dropout layers made ours."""
     if isinstance(config, (list, tuple)):
         return type(config)(_converted_config(item) for item in config)
@@ -150,7 +155,10 @@ def _converted_config(config):
     return {key: _converted_config(value) for key, value in config.items()}
 
 
-def _report(model, pairs):
+def _report(
+    model: keras.Model,
+    pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]],
+) -> ConversionReport:
     is_converted = {
         id(old): type(new) is _counterpart_class(type(old))
         for old, new in pairs
@@ -175,7 +183,7 @@ def _report(model, pairs):
     return ConversionReport(converted, skipped)
 
 
-def _why_skipped(layer, owner):
+def _why_skipped(layer: keras.layers.Layer, owner: Given) -> Given:
     """The reason, or None for a layer that is none of our business."""
     name = model_tree.class_name(layer)
     if is_convertible(layer):
@@ -195,14 +203,16 @@ def _why_skipped(layer, owner):
     return None
 
 
-def _is_cell_of(layer, owner):
+def _is_cell_of(
+    layer: keras.layers.Layer, owner: keras.layers.Layer | None
+) -> bool:
     """Whether a recurrent layer has been asked already, for its cell."""
     return owner is not None and (
         registry.is_around_cell(owner) and owner.cell is layer
     )
 
 
-def _nothing_to_convert(model):
+def _nothing_to_convert(model: keras.Model) -> Given:
     found = dict(model_tree.walk(model))
     lines = []
     for path, layer in found.items():

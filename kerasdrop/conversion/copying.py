@@ -7,6 +7,7 @@ what the inputs say beyond shape and dtype.
 """
 
 import tempfile
+from collections.abc import Iterator
 
 import keras
 from keras import tree
@@ -15,12 +16,18 @@ from kerasdrop import layers
 from kerasdrop._adapters import registry
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
 from kerasdrop.conversion import grafting
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.layers.base import StochasticWrapper
 
 
-def check_copyable(model, caller, fix, is_copyable=None):
+def check_copyable(
+    model: keras.Model, caller: str, fix: str, is_copyable: Given = None
+) -> None:
     """Raises unless `model` is a built functional or sequential model.
 
     Args:
@@ -51,7 +58,9 @@ def check_copyable(model, caller, fix, is_copyable=None):
         )
 
 
-def copy_model(model, replacement, insertions=None):
+def copy_model(
+    model: keras.Model, replacement: Function, insertions: Given = None
+) -> tuple[keras.Model, list[tuple[keras.layers.Layer, keras.layers.Layer]]]:
     """A copy of a model with its own layers and the same weights.
 
     Layers and submodels that are shared stay shared. The copy is not
@@ -74,7 +83,7 @@ def copy_model(model, replacement, insertions=None):
     copies = {}
     insertions = insertions or {}
 
-    def copy(operation):
+    def copy(operation: keras.Operation) -> keras.Operation:
         if id(operation) not in copies:
             if id(operation) in insertions or _is_graph(operation):
                 inserted = insertions.get(id(operation), ())
@@ -93,7 +102,9 @@ def copy_model(model, replacement, insertions=None):
     return duplicate, pairs
 
 
-def rebuild(operation, config=None):
+def rebuild(
+    operation: keras.Operation, config: Config | None = None
+) -> keras.Operation:
     """A new layer or operation from the configuration of an old one."""
     if type(operation) is keras.layers.Lambda:
         return _rebuild_lambda(operation)
@@ -111,7 +122,7 @@ def rebuild(operation, config=None):
         ) from error
 
 
-def serialized_in_place(layer, config):
+def serialized_in_place(layer: keras.layers.Layer, config: Config) -> Config:
     """A layer as a configuration, built as that whose place it takes was."""
     new_config = keras.saving.serialize_keras_object(layer)
     if "build_config" in config:
@@ -119,7 +130,7 @@ def serialized_in_place(layer, config):
     return new_config
 
 
-def serialized_class(config):
+def serialized_class(config: Config) -> type | None:
     """The class of a serialized layer, of Keras or ours; or None."""
     name = config.get("class_name")
     if not isinstance(name, str) or not isinstance(config.get("config"), dict):
@@ -131,7 +142,7 @@ def serialized_class(config):
     return None
 
 
-def _rebuild_lambda(layer):
+def _rebuild_lambda(layer: keras.layers.Layer) -> keras.layers.Layer:
     # `from_config` refuses Python code, which is right for a file. Here it is
     # the code that the user runs already.
     return keras.layers.Lambda(
@@ -145,12 +156,12 @@ def _rebuild_lambda(layer):
     )
 
 
-def output_shape_of_lambda(layer):
+def output_shape_of_lambda(layer: keras.layers.Layer) -> tuple[int, ...]:
     """The argument of that name; tests/contracts/test_lambda.py pins it."""
     return layer._output_shape
 
 
-def _is_graph(operation):
+def _is_graph(operation: keras.layers.Layer) -> bool:
     """Whether all that a model does is in its graph, and it can be remade."""
     if not isinstance(operation, keras.Model):
         return False
@@ -159,7 +170,9 @@ def _is_graph(operation):
     return type(operation).__init__.__module__.startswith("keras.")
 
 
-def _copy_graph(model, copy, inserted):
+def _copy_graph(
+    model: keras.Model, copy: Function, inserted: Given
+) -> keras.Model:
     if isinstance(model, keras.Sequential):
         inputs = tree.flatten(_copy_inputs(keras_graph.graph_of(model)))
         body = grafting.listed(model, copy, inserted)
@@ -172,7 +185,7 @@ def _copy_graph(model, copy, inserted):
     )
 
 
-def _class_of_copy(model):
+def _class_of_copy(model: keras.Model) -> type:
     """The class of a model, or where it is not made of a graph, Keras' own."""
     if _is_graph(model):
         return type(model)
@@ -180,7 +193,7 @@ def _class_of_copy(model):
     return keras.Sequential if is_list else keras.Model
 
 
-def _copy_inputs(graph):
+def _copy_inputs(graph: keras.Model) -> Structure:
     copies = {
         id(layer.output): rebuild(layer).output
         for layer in graph.layers
@@ -189,7 +202,9 @@ def _copy_inputs(graph):
     return tree.map_structure(lambda tensor: copies[id(tensor)], graph.input)
 
 
-def _copy_state(original, duplicate):
+def _copy_state(
+    original: keras.Operation, duplicate: keras.Operation
+) -> list[tuple[keras.layers.Layer, keras.layers.Layer]]:
     """Copies what a configuration does not hold; returns the pairs."""
     if not isinstance(original, keras.layers.Layer):
         return []  # an operation of `keras.ops`
@@ -222,12 +237,19 @@ def _copy_state(original, duplicate):
     return pairs
 
 
-def _paired(original, duplicate):
+def _paired(
+    original: keras.layers.Layer, duplicate: keras.layers.Layer
+) -> list[tuple[keras.layers.Layer, keras.layers.Layer]]:
     """A layer and all inside it, each with its copy."""
     return list(_pairs(original, duplicate, set(), []))
 
 
-def _pairs(original, duplicate, seen, released):
+def _pairs(
+    original: keras.layers.Layer,
+    duplicate: keras.layers.Layer,
+    seen: set[Given],
+    released: list[Given],
+) -> Iterator[Given]:
     """As `_paired`; wrappers whose copy is the layer in them go to a list."""
     if id(original) in seen:
         return
@@ -252,15 +274,19 @@ def _pairs(original, duplicate, seen, released):
         yield from _pairs(one, other, seen, released)
 
 
-def _is_released(original, duplicate):
+def _is_released(
+    original: keras.layers.Layer, duplicate: keras.layers.Layer
+) -> bool:
     """Whether the copy of a wrapper is the copy of the layer in it alone."""
     is_wrapper = isinstance(original, StochasticWrapper)
     return is_wrapper and type(duplicate) is type(original.layer)
 
 
-def _weights_of_released(original, duplicate):
+def _weights_of_released(
+    original: keras.layers.Layer, duplicate: keras.layers.Layer
+) -> set[Given]:
     """Ids of the weights of wrappers inside a layer that its copy lacks."""
-    released = []
+    released: list[Given] = []
     list(_pairs(original, duplicate, set(), released))
     left_out = set()
     for wrapper in released:
@@ -269,7 +295,7 @@ def _weights_of_released(original, duplicate):
     return left_out
 
 
-def _without_dropout(held):
+def _without_dropout(held: list[Given]) -> list[Given]:
     return [
         layer
         for layer in held
@@ -280,13 +306,15 @@ def _without_dropout(held):
     ]
 
 
-def _copy_draw_state(original, duplicate):
-    store = {}
+def _copy_draw_state(
+    original: keras.layers.Layer, duplicate: keras.layers.Layer
+) -> None:
+    store: dict[Given, Given] = {}
     original._state.save_own_variables(store)
     duplicate._state.load_own_variables(store)
 
 
-def _left_out(pairs):
+def _left_out(pairs: Given) -> set[int]:
     """Ids of the weights of layers that became models of what is in them."""
     left_out = set()
     for original, duplicate in pairs:
@@ -301,7 +329,9 @@ def _left_out(pairs):
     return left_out
 
 
-def _check_weights_are_not_tied(model, duplicate, left_out):
+def _check_weights_are_not_tied(
+    model: keras.Model, duplicate: keras.Model, left_out: set[int]
+) -> None:
     """Raises if layers shared a variable, which their copies cannot."""
     count = len({id(weight) for weight in model.weights} - left_out)
     copied = len({id(weight) for weight in duplicate.weights})
@@ -315,13 +345,17 @@ def _check_weights_are_not_tied(model, duplicate, left_out):
         )
 
 
-def _copy_assets(original, duplicate):
+def _copy_assets(
+    original: keras.layers.Layer, duplicate: keras.layers.Layer
+) -> None:
     """Copies what is kept in files only, as a vocabulary that was learned."""
     with tempfile.TemporaryDirectory() as folder:
         original.save_assets(folder)
         duplicate.load_assets(folder)
 
 
-def _copy_trainable(original, duplicate):
+def _copy_trainable(
+    original: keras.layers.Layer, duplicate: keras.layers.Layer
+) -> None:
     if duplicate.trainable != original.trainable:
         duplicate.trainable = original.trainable

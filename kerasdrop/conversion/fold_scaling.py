@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
@@ -11,6 +12,8 @@ from kerasdrop import layers
 from kerasdrop._adapters import registry
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
 from kerasdrop.conversion import copying
 from kerasdrop.conversion.reports import FoldingReport
 from kerasdrop.layers import stand_ins
@@ -41,7 +44,7 @@ class Folding(NamedTuple):
     report: FoldingReport
 
 
-def fold_classic_scaling(model):
+def fold_classic_scaling(model: keras.Model) -> Folding:
     """A copy of a model whose kernels contain the scaling of classic dropout.
 
     At inference a `ClassicDropout` multiplies by `1 - rate`. Where its
@@ -118,7 +121,9 @@ def fold_classic_scaling(model):
     return Folding(new_model, FoldingReport(described, skipped))
 
 
-def foldable(model):
+def foldable(
+    model: keras.Model,
+) -> tuple[dict[str, tuple[keras.layers.Layer, list[Given]]], dict[str, str]]:
     """The classic dropout layers of a model whose scaling kernels can take.
 
     Returns:
@@ -137,14 +142,17 @@ def foldable(model):
     return found, skipped
 
 
-def multiply_kernels(found, pairs):
+def multiply_kernels(
+    found: dict[str, tuple[keras.layers.Layer, list[keras.layers.Layer]]],
+    pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]],
+) -> None:
     """Multiplies the kernels of copies.
 
     Args:
         found: As `foldable` returns it.
         pairs: List of (layer, its copy).
     """
-    factors = {}
+    factors: dict[Given, Given] = {}
     for classic, kernels in found.values():
         for layer in kernels:
             factor = factors.get(id(layer), 1.0)
@@ -157,13 +165,15 @@ def multiply_kernels(found, pairs):
             kernel.assign(value * factors[id(original)])
 
 
-def describe(classic, kernels):
+def describe(
+    classic: keras.layers.Layer, kernels: list[keras.layers.Layer]
+) -> str:
     """Where the factor of a classic dropout layer goes, in words."""
     names = ", ".join(f"'{layer.name}'" for layer in kernels)
     return f"kernels of {names} times {1.0 - classic.rate:g}"
 
 
-def _nothing_to_fold(model, skipped):
+def _nothing_to_fold(model: keras.Model, skipped: dict[str, str]) -> Given:
     if not skipped:
         return ValueError(
             f"fold_classic_scaling: model '{model.name}' has no "
@@ -186,23 +196,29 @@ class _NotFoldable(Exception):
 class _Call:
     """One call of a layer or operation, graphs inside the model opened."""
 
-    operation: object
-    inputs: tuple  # of values, which are plain objects
-    outputs: tuple
+    operation: Given
+    inputs: tuple[Given, ...]  # of values, which are plain objects
+    outputs: tuple[Given, ...]
     training: object  # as given at the call
 
 
 class _Calls:
     """All calls of a model, and who consumes what they give."""
 
-    def __init__(self, model):
-        self._of_operation = collections.defaultdict(list)
-        self._consumers = collections.defaultdict(list)
+    def __init__(self, model: keras.Model) -> None:
+        self._of_operation: dict[Given, list[Given]] = collections.defaultdict(
+            list
+        )
+        self._consumers: dict[Given, list[Given]] = collections.defaultdict(
+            list
+        )
         graph = keras_graph.graph_of(model)
         inputs = [object() for _ in graph.inputs]
         self._model_outputs = set(self._add_graph(graph, inputs))
 
-    def _add_graph(self, graph, inputs):
+    def _add_graph(
+        self, graph: keras.Model, inputs: Sequence[Given]
+    ) -> list[Given]:
         """Adds the calls of a graph; returns the values of its outputs."""
         values = {
             id(tensor): value for tensor, value in zip(graph.inputs, inputs)
@@ -214,7 +230,7 @@ class _Calls:
                 values[id(tensor)] = value
         return [values[id(tensor)] for tensor in graph.outputs]
 
-    def _add_node(self, node, inputs):
+    def _add_node(self, node: Given, inputs: Structure) -> Structure:
         training = training_at(node)
         inner = keras_graph.graph_of(node.operation)
         is_open = inner is not None and len(inner.inputs) == len(inputs)
@@ -227,7 +243,9 @@ class _Calls:
             self._consumers[value].append(call)
         return outputs
 
-    def kernels_behind(self, classic):
+    def kernels_behind(
+        self, classic: keras.layers.Layer
+    ) -> list[keras.layers.Layer]:
         """The layers whose kernels take the factor of `classic`, in order.
 
         Raises:
@@ -240,11 +258,11 @@ class _Calls:
             raise _NotFoldable(f"it is called {len(calls)} times")
         if classic.stochastic_inference or calls[0].training:
             raise _NotFoldable("it draws at inference, so it does not scale")
-        kernels = {}
+        kernels: dict[Given, Given] = {}
         self._follow(calls[0].outputs[0], kernels)
         return list(kernels.values())
 
-    def _follow(self, value, kernels):
+    def _follow(self, value: Given, kernels: dict[int, Given]) -> None:
         if value in self._model_outputs:
             raise _NotFoldable("it feeds an output of the model")
         for call in self._consumers[value]:
@@ -259,7 +277,7 @@ class _Calls:
                 raise _NotFoldable(f"it feeds {_label(operation)}, {reason}")
             self._follow(call.outputs[0], kernels)
 
-    def _check_kernel(self, layer):
+    def _check_kernel(self, layer: keras.layers.Layer) -> None:
         feeds = f"it feeds {_label(layer)}, which is"
         if len(self._of_operation[id(layer)]) > 1:
             raise _NotFoldable(f"{feeds} called more than once")
@@ -269,7 +287,7 @@ class _Calls:
             raise _NotFoldable(f"{feeds} LoRA-enabled")
 
 
-def training_at(node):
+def training_at(node: Given) -> bool | None:
     """What a call of a graph is given as `training`, or None."""
     tensors = {id(tensor): tensor for tensor in node.input_tensors}
     # By keyword: Keras takes nothing but tensors by position.
@@ -277,15 +295,15 @@ def training_at(node):
     return keywords.get("training")
 
 
-def _kernel_of(operation):
+def _kernel_of(operation: keras.layers.Layer) -> Given:
     """The name of the kernel in which its outputs are linear; or None."""
     facts = registry.facts_of(type(operation))
     return None if facts is None else facts.kernel
 
 
-def _always_draws(operation):
+def _always_draws(operation: keras.layers.Layer) -> bool:
     return getattr(operation, "stochastic_inference", False)
 
 
-def _label(operation):
+def _label(operation: keras.layers.Layer) -> str:
     return f"'{operation.name}' ({model_tree.class_name(operation)})"

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from kerasdrop._types import Given
+
 
 @dataclasses.dataclass(frozen=True)
 class ConversionReport:
@@ -12,10 +14,10 @@ class ConversionReport:
         skipped: Dict from a layer's path to why it is what it was.
     """
 
-    converted: dict
-    skipped: dict
+    converted: dict[Given, Given]
+    skipped: dict[Given, Given]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return _table(("converted", self.converted), ("skipped", self.skipped))
 
 
@@ -28,10 +30,10 @@ class FoldingReport:
         skipped: Dict from a layer's path to why it is still there.
     """
 
-    folded: dict
-    skipped: dict
+    folded: dict[Given, Given]
+    skipped: dict[Given, Given]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return _table(("folded", self.folded), ("skipped", self.skipped))
 
 
@@ -44,10 +46,10 @@ class StrippingReport:
         skipped: Dict from a layer's path to why it still draws.
     """
 
-    stripped: dict
-    skipped: dict
+    stripped: dict[Given, Given]
+    skipped: dict[Given, Given]
 
-    def __str__(self):
+    def __str__(self) -> Given:
         return _table(("stripped", self.stripped), ("skipped", self.skipped))
 
 
@@ -92,7 +94,7 @@ class InsertionReport:
         )
 
 
-def _table(*sections):
+def _table(*sections: Given) -> str:
     rows = [
         (title, path, text)
         for title, entries in sections

@@ -1,5 +1,6 @@
 """Takes dropout out of a trained model: the form to deploy."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
@@ -10,6 +11,9 @@ from kerasdrop._adapters import registry
 from kerasdrop._adapters import survey
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
 from kerasdrop.conversion import copying
 from kerasdrop.conversion import fold_scaling
 from kerasdrop.conversion.reports import StrippingReport
@@ -36,7 +40,7 @@ class Stripping(NamedTuple):
     report: StrippingReport
 
 
-def strip_dropout(model):
+def strip_dropout(model: keras.Model) -> Stripping:
     """A copy of a model, for inference, in which nothing is dropped.
 
     - Dropout and noise layers, ours and those of Keras, become
@@ -107,7 +111,7 @@ def strip_dropout(model):
     return Stripping(new_model, report)
 
 
-def _call_once(model):
+def _call_once(model: keras.Model) -> None:
     """Calls a model symbolically: Keras exports none that was never called."""
     model(
         tree.map_structure(
@@ -117,7 +121,9 @@ def _call_once(model):
     )
 
 
-def _by_id(pairs):
+def _by_id(
+    pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]],
+) -> Iterator[Given]:
     return ((id(old), new) for old, new in pairs)
 
 
@@ -130,11 +136,17 @@ class _Stripper:
             dropout layers whose scaling moves.
     """
 
-    def __init__(self, model, folded):
+    def __init__(
+        self,
+        model: keras.Model,
+        folded: dict[str, tuple[keras.layers.Layer, list[keras.layers.Layer]]],
+    ) -> None:
         self._kernels = {id(layer): ks for layer, ks in folded.values()}
         self._always_draw = _called_in_training(model)
 
-    def replacement(self, layer, copy):
+    def replacement(
+        self, layer: keras.layers.Layer, copy: Function
+    ) -> keras.layers.Layer | None:
         """What a layer of the graph becomes; None if it just is copied."""
         if not isinstance(layer, keras.layers.Layer):
             return None
@@ -160,14 +172,19 @@ class _Stripper:
             return copying.rebuild(layer, _without_rates(layer, config))
         return None
 
-    def _draws_at_inference(self, layer):
+    def _draws_at_inference(self, layer: keras.layers.Layer) -> bool:
         if _extended(type(layer)):
             return any(map(self._draws_at_inference, _dropouts_of(layer)))
         if id(layer) in self._always_draw:
             return _is_removable(layer) or bool(_rates_of(layer))
         return _is_ours(layer) and layer.stochastic_inference
 
-    def report(self, model, new_model, copies):
+    def report(
+        self,
+        model: keras.Model,
+        new_model: keras.Model,
+        copies: dict[int, keras.layers.Layer],
+    ) -> StrippingReport:
         """What became of each layer of `model` that drops.
 
         Args:
@@ -188,7 +205,7 @@ class _Stripper:
                 stripped[path] = self._describe(layer, new)
         return StrippingReport(stripped, skipped)
 
-    def _why_skipped(self, layer):
+    def _why_skipped(self, layer: keras.layers.Layer) -> str:
         name = model_tree.class_name(layer)
         if self._draws_at_inference(layer):
             how = "by `stochastic_inference=True`"
@@ -197,7 +214,9 @@ class _Stripper:
             return f"{name} draws in predictions, too, {how}"
         return f"{name} is a subclass, or made by a layer around it"
 
-    def _describe(self, layer, new):
+    def _describe(
+        self, layer: keras.layers.Layer, new: keras.layers.Layer
+    ) -> str:
         if id(layer) in self._kernels:
             kernels = self._kernels[id(layer)]
             return fold_scaling.describe(layer, kernels)
@@ -214,41 +233,41 @@ class _Stripper:
         return "Identity"
 
 
-def _is_ours(layer):
+def _is_ours(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, StochasticLayer)
 
 
-def _is_removable(layer):
+def _is_removable(layer: keras.layers.Layer) -> bool:
     # Subclasses of those of Keras are left alone: they may do anything.
     return _is_ours(layer) or _is_dropped(type(layer))
 
 
-def _is_dropped(cls):
+def _is_dropped(cls: type) -> bool:
     """Whether a class of Keras draws in training, and is an identity else."""
     facts = _facts_of(cls)
     return facts.is_identity and facts.adapter is not None
 
 
-def _facts_of(cls):
+def _facts_of(cls: type) -> registry.Facts:
     return registry.facts_of(cls) or registry.NOTHING
 
 
-def _extended(cls):
+def _extended(cls: type) -> Given:
     """The class of Keras that one of ours extends, or None."""
     return _facts_of(cls).extends
 
 
-def _drops_inside(layer):
+def _drops_inside(layer: keras.layers.Layer) -> bool:
     """Whether `layer` drops inside its own computation, by its class."""
     facts = registry.nearest_facts(type(layer))
     return bool(facts.inner_rates or facts.extends)
 
 
-def _dropouts_of(layer):
+def _dropouts_of(layer: keras.layers.Layer) -> Given:
     return filter(_is_ours, model_tree.sublayers(layer))
 
 
-def _rates_of(layer):
+def _rates_of(layer: keras.layers.Layer) -> list[Given]:
     """Pairs of a name and a rate above 0 that the layer's call uses."""
     names = _facts_of(type(layer)).inner_rates
     # Attention has them in its configuration only.
@@ -256,7 +275,7 @@ def _rates_of(layer):
     return [(name, config[name]) for name in names if config.get(name)]
 
 
-def _drops(layer):
+def _drops(layer: keras.layers.Layer) -> bool:
     return (
         _is_ours(layer)
         or _extended(type(layer)) is not None
@@ -266,7 +285,7 @@ def _drops(layer):
     )
 
 
-def _called_in_training(model):
+def _called_in_training(model: keras.Model) -> set[int]:
     """Ids of the layers that a call with `training=True` reaches."""
     return {
         id(inner)
@@ -279,14 +298,16 @@ def _called_in_training(model):
     }
 
 
-def _stand_in(layer, copy=None):
+def _stand_in(
+    layer: keras.layers.Layer, copy: Function | None = None
+) -> keras.layers.Layer:
     """What computes the same as a dropout layer at inference."""
     if _is_ours(layer):
         return layer._at_inference(copy)
     return stand_ins.identity(layer)
 
 
-def _plain(layer):
+def _plain(layer: keras.layers.Layer) -> keras.layers.Layer:
     """The layer of Keras that one of ours extends, unbuilt."""
     stock = _extended(type(layer))
     config = _stripped_config(stock.get_config(layer))
@@ -295,12 +316,12 @@ def _plain(layer):
     return stock.from_config(config)
 
 
-def _without_rates(layer, config):
+def _without_rates(layer: keras.layers.Layer, config: Config) -> Config:
     zeros = {name: 0.0 for name, _ in _rates_of(layer)}
     return {**config, **zeros}
 
 
-def _stripped_config(config):
+def _stripped_config(config: Config | None) -> Given:
     """A configuration, with serialized dropout layers made what stands in."""
     if isinstance(config, (list, tuple)):
         return type(config)(_stripped_config(item) for item in config)
@@ -334,10 +355,10 @@ def _stripped_config(config):
     return {key: _stripped_config(value) for key, value in config.items()}
 
 
-def _stands_alone(cls):
+def _stands_alone(cls: type) -> bool:
     """Whether a class is of ours, and one layer can take its place."""
     return _is_ours_class(cls) and not issubclass(cls, StochasticWrapper)
 
 
-def _is_ours_class(cls):
+def _is_ours_class(cls: type) -> bool:
     return issubclass(cls, StochasticLayer)

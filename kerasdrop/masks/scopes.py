@@ -120,7 +120,7 @@ class StochasticScope:
         self._calls[id(layer)] += 1
         return self._draw_of(layer, number, self._steps if by_step else ())
 
-    def seed_draw(self, owner: str) -> Draw:
+    def seed_draw(self, owner: keras.layers.Layer | None) -> Draw:
         """A new draw, for a seed of Keras' own random numbers.
 
         Args:

@@ -12,6 +12,10 @@ from kerasdrop import masks
 from kerasdrop._adapters import survey
 from kerasdrop._refusals import blame
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Seed
+from kerasdrop._types import Tensor
 from kerasdrop.layers.paths import name_scope
 from kerasdrop.layers.state import StateVariable
 from kerasdrop.montecarlo.engine import loop
@@ -25,8 +29,8 @@ from kerasdrop.montecarlo.not_trained import NotTrained
 from kerasdrop.montecarlo.settings import Settings
 
 
-def _setting(name):
-    def get(self):
+def _setting(name: str) -> Given:
+    def get(self: keras.Model) -> bool | str:
         return getattr(self._settings, name)
 
     return property(get, doc=f"The argument `{name}`; it cannot be set.")
@@ -186,21 +190,21 @@ class MonteCarlo(NotTrained):
 
     def __init__(
         self,
-        model,
-        num_samples=None,
+        model: keras.Model,
+        num_samples: int | None = None,
         *,
-        seed=None,
-        plan="stratified",
-        kind=None,
-        keep_samples=False,
-        quantiles=None,
-        noise_variance=None,
-        tolerance=None,
-        memory_limit=None,
-        vectorized=True,
-        verify=True,
-        **kwargs,
-    ):
+        seed: Seed = None,
+        plan: str = "stratified",
+        kind: Given = None,
+        keep_samples: bool = False,
+        quantiles: Given = None,
+        noise_variance: float | None = None,
+        tolerance: float | None = None,
+        memory_limit: int | None = None,
+        vectorized: bool = True,
+        verify: bool = True,
+        **kwargs: Given,
+    ) -> None:
         # The model casts its inputs itself, by its own dtype policy.
         super().__init__(autocast=False, **kwargs)
         owner = self._owner
@@ -241,12 +245,12 @@ class MonteCarlo(NotTrained):
         preconditions.warn_of_unknown(found, owner)
 
     @property
-    def seed(self):
+    def seed(self) -> int:
         """The seed of the samples; setting None draws another."""
         return self._seed
 
     @seed.setter
-    def seed(self, value):
+    def seed(self, value: Seed) -> None:
         with blame(self._owner):
             value = _checks.seed(value)
         if value is None:
@@ -254,7 +258,7 @@ class MonteCarlo(NotTrained):
         self._key.state.assign(masks.key_of_seed(value))
         self._seed = value
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Given:
         if training:
             raise ValueError(NOT_TRAINED)
         batch = ops.shape(tree.flatten(inputs)[0])[0]
@@ -264,15 +268,15 @@ class MonteCarlo(NotTrained):
 
     def export(
         self,
-        filepath,
-        format="tf_saved_model",
-        verbose=None,
-        input_signature=None,
-        seed=None,
-        rows=None,
-        example=None,
-        **kwargs,
-    ):
+        filepath: Given,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Given = None,
+        seed: str | None = None,
+        rows: str | None = None,
+        example: Given = None,
+        **kwargs: Given,
+    ) -> None:
         """Writes this model for other software, with all of its samples.
 
         What is written draws the samples that `predict` draws, and returns
@@ -325,15 +329,15 @@ class MonteCarlo(NotTrained):
 
     def predict(
         self,
-        x,
-        batch_size=32,
-        verbose="auto",
-        steps=None,
-        callbacks=None,
-        first_row=0,
-        rows=None,
-        y=None,
-    ):
+        x: Given,
+        batch_size: int = 32,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Given = None,
+        first_row: int = 0,
+        rows: Given = None,
+        y: Given = None,
+    ) -> Config:
         """The statistics for each row of `x`, as numpy arrays.
 
         Args:
@@ -373,7 +377,9 @@ class MonteCarlo(NotTrained):
             statistics, _ = self._predict(data, verbose, callbacks)
         return statistics
 
-    def predict_on_batch(self, x, first_row=0, rows=None):
+    def predict_on_batch(
+        self, x: Given, first_row: int = 0, rows: Given = None
+    ) -> Config:
         """The statistics of one batch, without a progress bar.
 
         Args:
@@ -388,16 +394,16 @@ class MonteCarlo(NotTrained):
 
     def evaluate(
         self,
-        x,
-        y=None,
-        batch_size=32,
-        verbose="auto",
-        sample_weight=None,
-        steps=None,
-        callbacks=None,
-        return_dict=False,
-        first_row=0,
-    ):
+        x: Given,
+        y: Given = None,
+        batch_size: int = 32,
+        verbose: int | str = "auto",
+        sample_weight: Given = None,
+        steps: int | None = None,
+        callbacks: Given = None,
+        return_dict: bool = False,
+        first_row: int = 0,
+    ) -> Given:
         """Loss and metrics, as compiled, of the predictive mean.
 
         Args:
@@ -434,7 +440,15 @@ class MonteCarlo(NotTrained):
             )
         return self._measured(mean, y, sample_weight, return_dict)
 
-    def _batches(self, x, batch_size, first_row, rows=None, y=None, steps=None):
+    def _batches(
+        self,
+        x: Given,
+        batch_size: int,
+        first_row: int,
+        rows: Given = None,
+        y: Given = None,
+        steps: int | None = None,
+    ) -> Batches:
         preconditions.check_draws(survey.of(self.model), self.plan)
         batch_size = _checks.positive_integer(batch_size, "batch_size")
         first_row = _checks.step(first_row, "first_row")
@@ -453,12 +467,12 @@ class MonteCarlo(NotTrained):
 
     def _predict(
         self,
-        data,
-        verbose,
-        callbacks=None,
-        on_interrupt="raise",
-        samples_out=None,
-    ):
+        data: Batches,
+        verbose: int | str,
+        callbacks: Given = None,
+        on_interrupt: str = "raise",
+        samples_out: Given = None,
+    ) -> tuple[Config, int]:
         """Statistics as numpy arrays, and of how many samples they are."""
         return loop.predicted(
             self,
@@ -470,7 +484,7 @@ class MonteCarlo(NotTrained):
             samples_out,
         )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         with blame(self._owner):
             preconditions.check_saveable(self.model)
         return {
@@ -482,7 +496,9 @@ class MonteCarlo(NotTrained):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: Config, custom_objects: Given = None
+    ) -> "MonteCarlo":
         model = keras.saving.deserialize_keras_object(
             config["model"], custom_objects=custom_objects
         )

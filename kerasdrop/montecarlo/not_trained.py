@@ -2,6 +2,11 @@
 
 import keras
 
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
+
 NOT_TRAINED = (
     "MonteCarlo predicts; it is not trained. Train the model that it was made "
     "of: its next prediction uses the new weights."
@@ -11,7 +16,9 @@ NOT_TRAINED = (
 class NotTrained(keras.Model):
     """A model that predicts and can be evaluated; what trains it is refused."""
 
-    def compile(self, optimizer=None, loss=None, **kwargs):
+    def compile(
+        self, optimizer: Given = None, loss: Given = None, **kwargs: Given
+    ) -> None:
         """As in `keras.Model`, for `evaluate`; an optimizer has no use.
 
         Args:
@@ -21,11 +28,11 @@ class NotTrained(keras.Model):
         """
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: Config) -> None:
         # Keras would not, since `compile` is ours.
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Given, **kwargs: Given) -> None:
         """Refuses: the model that this was made of is what is trained.
 
         Raises:
@@ -33,11 +40,11 @@ class NotTrained(keras.Model):
         """
         raise ValueError(NOT_TRAINED)
 
-    def train_on_batch(self, *args, **kwargs):
+    def train_on_batch(self, *args: Given, **kwargs: Given) -> None:
         """Refuses, as `fit`."""
         raise ValueError(NOT_TRAINED)
 
-    def test_on_batch(self, *args, **kwargs):
+    def test_on_batch(self, *args: Given, **kwargs: Given) -> None:
         """Refuses: `evaluate` takes a batch as well.
 
         Raises:
@@ -48,7 +55,13 @@ class NotTrained(keras.Model):
             "`evaluate(x, y, batch_size=len(x))`."
         )
 
-    def _measured(self, mean, y, sample_weight, return_dict):
+    def _measured(
+        self,
+        mean: Structure,
+        y: Structure,
+        sample_weight: Tensor,
+        return_dict: bool,
+    ) -> Given:
         """Loss and metrics, as compiled, of means that were predicted.
 
         Args:
@@ -77,7 +90,7 @@ class NotTrained(keras.Model):
         values = [logs[name] for name in names]
         return values if len(values) > 1 else values[0]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Given) -> None:
         raise NotImplementedError(
             "MonteCarlo is not for use inside another model. Call it, or its "
             "`predict`, on data; it returns a dict of statistics."

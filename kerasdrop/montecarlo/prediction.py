@@ -2,10 +2,15 @@
 
 import threading
 
+import keras
+
 from kerasdrop import _checks
 from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import blame
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Given
+from kerasdrop._types import Seed
+from kerasdrop._types import Structure
 from kerasdrop.montecarlo.inspection import preconditions
 from kerasdrop.montecarlo.model import MonteCarlo
 from kerasdrop.montecarlo.samples_out import SamplesOut
@@ -16,29 +21,29 @@ _OWNER = "mc_predict"  # who is to blame in a message
 
 
 def mc_predict(
-    model,
-    x,
-    num_samples=None,
+    model: keras.Model,
+    x: Given,
+    num_samples: int | None = None,
     *,
-    seed=None,
-    plan="stratified",
-    kind=None,
-    keep_samples=False,
-    batch_size=32,
-    verbose="auto",
-    quantiles=None,
-    noise_variance=None,
-    tolerance=None,
-    memory_limit=None,
-    y=None,
-    first_row=0,
-    rows=None,
-    on_interrupt="raise",
-    steps=None,
-    vectorized=True,
-    samples_out=None,
-    verify=True,
-):
+    seed: Seed = None,
+    plan: str = "stratified",
+    kind: Given = None,
+    keep_samples: bool = False,
+    batch_size: int = 32,
+    verbose: int | str = "auto",
+    quantiles: Given = None,
+    noise_variance: float | None = None,
+    tolerance: float | None = None,
+    memory_limit: int | None = None,
+    y: Given = None,
+    first_row: int = 0,
+    rows: Given = None,
+    on_interrupt: str = "raise",
+    steps: int | None = None,
+    vectorized: bool = True,
+    samples_out: Structure = None,
+    verify: bool = True,
+) -> Predictive:
     """The predictive distribution of `model` for the rows of `x`.
 
     Draws `num_samples` thinned networks for each row and summarises their
@@ -158,7 +163,9 @@ _KEPT = "__kerasdrop_predictive__"
 _MOST_KEPT = 4
 
 
-def _predictive(model, settings):
+def _predictive(
+    model: keras.Model, settings: Settings
+) -> tuple[keras.Model, Given]:
     """A `MonteCarlo` of `model` and its lock, of an earlier call or new."""
     of_model, kept = vars(model).get(_KEPT, (None, {}))
     if of_model != id(model):  # a shallow copy has the dict of another
@@ -174,7 +181,7 @@ def _predictive(model, settings):
     return kept[name]
 
 
-def _are_needed(keep_samples, samples_out):
+def _are_needed(keep_samples: bool, samples_out: Given) -> bool:
     if samples_out is None:
         return keep_samples
     if keep_samples is not False:

@@ -4,6 +4,8 @@ import numpy as np
 from keras import tree
 
 from kerasdrop._refusals import Refusal
+from kerasdrop._types import Array
+from kerasdrop._types import Given
 
 
 class SamplesOut:
@@ -16,15 +18,14 @@ class SamplesOut:
         num_samples: Integer, the samples of each row.
     """
 
-    def __init__(self, arrays, num_rows, num_samples):
+    def __init__(self, arrays: Array, num_rows: int, num_samples: int) -> None:
         self._arrays = tree.flatten(arrays)
         for array in self._arrays:
             self._check(array, num_rows, num_samples)
 
-    def _check(self, array, num_rows, num_samples):
-        shape, dtype = (
-            getattr(array, name, None) for name in ("shape", "dtype")
-        )
+    def _check(self, array: Given, num_rows: int, num_samples: int) -> None:
+        shape: Given = getattr(array, "shape", None)
+        dtype: Given = getattr(array, "dtype", None)
         takes_slices = shape is not None and hasattr(array, "__setitem__")
         if not takes_slices or len(shape) < 2 or shape[1] != num_samples:
             self._refuse(
@@ -40,14 +41,14 @@ class SamplesOut:
                 "leave to write, e.g. the mode 'r+'", "one that is read-only"
             )
 
-    def _refuse(self, wanted, received):
+    def _refuse(self, wanted: Given, received: Given) -> None:
         raise Refusal(
             "argument `samples_out` must be an array that "
             "takes slices, e.g. `numpy.memmap`, or one for each output, with "
             f"{wanted}. Received: {received}"
         )
 
-    def taken(self, part, first):
+    def taken(self, part: Given, first: int) -> Given:
         """Statistics of a batch without the samples, which are written.
 
         Args:
@@ -72,7 +73,7 @@ class SamplesOut:
         return part
 
 
-def _is_float(dtype):
+def _is_float(dtype: Given) -> bool:
     try:
         return np.dtype(dtype).kind == "f"
     except TypeError:  # of a tensor

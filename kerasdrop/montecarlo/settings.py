@@ -2,10 +2,13 @@
 
 import dataclasses
 
+import keras
 from keras import tree
 
 from kerasdrop import _checks
 from kerasdrop._refusals import Refusal
+from kerasdrop._types import Config
+from kerasdrop._types import Given
 from kerasdrop.masks import plans
 from kerasdrop.montecarlo.statistics import quantiles as quantiles_
 from kerasdrop.montecarlo.statistics.kinds import choosing
@@ -33,16 +36,18 @@ class Settings:
 
     num_samples: int = plans.NUM_SAMPLES
     plan: str = "stratified"
-    kind: object = "regression"
+    kind: Given = "regression"
     keep_samples: bool = False
-    quantiles: tuple = ()
-    noise_variance: object = None
-    tolerance: object = None
-    memory_limit: object = None
+    quantiles: tuple[Given, ...] = ()
+    noise_variance: Given = None
+    tolerance: Given = None
+    memory_limit: Given = None
     vectorized: bool = True
 
     @classmethod
-    def checked(cls, model, owner, **given):
+    def checked(
+        cls, model: keras.Model, owner: str, **given: Given
+    ) -> "Settings":
         """The settings that are meant by the arguments of `MonteCarlo`.
 
         Args:
@@ -53,7 +58,7 @@ class Settings:
         Raises:
             Refusal: If one is out of its range, or two exclude each other.
         """
-        of = {
+        of: Config = {
             name: _checks.flag(given[name], name)
             for name in ("keep_samples", "vectorized")
         }
@@ -74,7 +79,7 @@ class Settings:
         settings._check_together()
         return settings
 
-    def _check_together(self):
+    def _check_together(self) -> None:
         """Raises if two settings exclude each other."""
         is_regression = "regression" in tree.flatten(self.kind)
         if self.noise_variance is not None and not is_regression:
@@ -100,7 +105,7 @@ class Settings:
                 f"it. Received: memory_limit={self.memory_limit}"
             )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """A dict of what makes such settings: arguments of `MonteCarlo`."""
         config = dataclasses.asdict(self)
         return {**config, "quantiles": self.quantiles or None}

@@ -40,6 +40,12 @@ def tables_in(source):
         for statement in cls.body
         if isinstance(statement, ast.Assign)
     }
+    # Annotations: `tuple[keras.layers.Layer, keras.layers.Layer]`.
+    own |= {
+        id(node.slice)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Subscript)
+    }
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):

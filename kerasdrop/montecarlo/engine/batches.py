@@ -1,6 +1,7 @@
 """Cuts data into batches of rows, each row with its place in the data."""
 
 import itertools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
@@ -11,6 +12,10 @@ from keras import tree
 from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop._refusals import Refusal
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 
 
 class RowsOf(NamedTuple):
@@ -22,9 +27,9 @@ class RowsOf(NamedTuple):
         targets: List of a tensor for each output of the model, or None.
     """
 
-    inputs: object
-    rows: object
-    targets: object = None
+    inputs: Given
+    rows: Given
+    targets: Given = None
 
 
 class Batches:
@@ -37,7 +42,7 @@ class Batches:
     nothing is filled up.
 
     Args:
-        x: Array, structure of arrays with the same number of rows (None for
+        x: Tensor, structure of arrays with the same number of rows (None for
             an optional input that is left out; pandas and scipy's sparse
             matrices count as arrays), or an iterable of batches
             (`tf.data.Dataset`, PyTorch `DataLoader`, `keras.utils.PyDataset`,
@@ -63,19 +68,19 @@ class Batches:
 
     def __init__(
         self,
-        x,
-        batch_size,
-        most_rows,
-        first_row,
-        rows=None,
-        y=None,
-        steps=None,
-        fills=True,
-    ):
+        x: Tensor,
+        batch_size: int,
+        most_rows: Function,
+        first_row: int,
+        rows: Tensor = None,
+        y: Given = None,
+        steps: Given = None,
+        fills: bool = True,
+    ) -> None:
         _check_processes()
         self._fills = fills
         self.num_rows = None
-        self.targets = []
+        self.targets: list[Given] = []
         self._first_row = first_row
         self._rows = None if rows is None else _checks.rows(rows)
         self._takes_targets = y is True
@@ -109,7 +114,7 @@ class Batches:
             self.num_rows = num_rows
             self.num_batches = -(-num_rows // size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Given]:
         """Yields a `RowsOf` and how many rows of it are not filling."""
         start, size = 0, None
         for inputs, targets in self._parts:
@@ -125,7 +130,7 @@ class Batches:
                 "data without a batch (an iterator that was used up?)"
             )
 
-    def _size(self, num_rows):
+    def _size(self, num_rows: int) -> int:
         size = divisible(num_rows)
         if size == num_rows or self._fills:
             return size
@@ -137,7 +142,7 @@ class Batches:
             f"{num_rows}"
         )
 
-    def joined_targets(self):
+    def joined_targets(self) -> Given:
         """All targets and sample weights so far; None where there are none."""
         return tuple(
             None
@@ -149,7 +154,7 @@ class Batches:
             for parts in zip(*self.targets)
         ) or (None, None)
 
-    def _places(self, positions):
+    def _places(self, positions: Tensor) -> Tensor:
         if self._rows is not None:
             return self._rows[positions]
         places = self._first_row + positions
@@ -160,7 +165,9 @@ class Batches:
             )
         return places.astype("int32")
 
-    def _inputs_of(self, x, most_rows, steps):
+    def _inputs_of(
+        self, x: Given, most_rows: Function, steps: int | None
+    ) -> Iterator[Given]:
         if isinstance(x, keras.utils.PyDataset):
             count = x.num_batches
             numbers = itertools.count() if count is None else range(count)
@@ -180,7 +187,7 @@ class Batches:
                 self.num_batches = None  # each makes several
             yield from _slices((arrays, targets), num_rows, size)
 
-    def _targets_of(self, y):
+    def _targets_of(self, y: Tensor | None) -> Given:
         if not self._takes_targets:
             return None
         if y is None:
@@ -192,7 +199,7 @@ class Batches:
         return tree.flatten(_arrays(y, "y"))
 
 
-def _num_batches(x, steps):
+def _num_batches(x: Given, steps: int | None) -> int | None:
     """How many batches an iterable hands out; None where it does not tell."""
     is_endless = False
     if isinstance(x, keras.utils.PyDataset):
@@ -212,7 +219,7 @@ def _num_batches(x, steps):
     return min(size, steps)
 
 
-def first_rows(data, size):
+def first_rows(data: RowsOf, size: int) -> RowsOf:
     """The first rows of `RowsOf` with arrays, as tensors, filled up.
 
     Args:
@@ -230,10 +237,10 @@ def first_rows(data, size):
     return _chosen(data._replace(rows=np.arange(size, dtype="int32")), chosen)
 
 
-def _chosen(data, chosen):
+def _chosen(data: RowsOf, chosen: Tensor) -> RowsOf:
     """Some rows of `RowsOf`; all of its own `rows`."""
 
-    def filled(part):
+    def filled(part: Tensor) -> Tensor:
         return _mapped(lambda array: _distributed(_dense(array[chosen])), part)
 
     return RowsOf(
@@ -243,7 +250,7 @@ def _chosen(data, chosen):
     )
 
 
-def _distributed(array):
+def _distributed(array: Tensor) -> Tensor:
     """A tensor, its rows spread over the devices of `keras.distribution`."""
     tensor = ops.convert_to_tensor(array)
     distribution = keras.distribution.distribution()
@@ -253,7 +260,7 @@ def _distributed(array):
     return keras.distribution.distribute_tensor(tensor, layout)
 
 
-def _check_processes():
+def _check_processes() -> None:
     """Each process of a mesh has but a part of each array."""
     distribution = keras.distribution.distribution()
     if distribution is None or _backend.is_local(distribution.device_mesh):
@@ -272,7 +279,7 @@ def _check_processes():
     )
 
 
-def divisible(num_rows):
+def divisible(num_rows: int) -> int:
     """The next number of rows that divides over the devices."""
     distribution = keras.distribution.distribution()
     if distribution is None:
@@ -283,7 +290,7 @@ def divisible(num_rows):
     return -(-num_rows // num_parts) * num_parts
 
 
-def is_iterable_of_batches(x):
+def is_iterable_of_batches(x: Tensor) -> bool:
     """Whether `x` hands out batches, rather than being an array of rows."""
     if isinstance(x, keras.utils.PyDataset):
         return True
@@ -292,30 +299,32 @@ def is_iterable_of_batches(x):
     return hasattr(x, "__iter__") and not is_structure and not is_array
 
 
-def _length(x):
+def _length(x: Given) -> Given:
     try:
         return len(x)
     except TypeError:  # a generator, or a dataset without an end in sight
         return None
 
 
-def _slices(arrays, num_rows, size):
+def _slices(
+    arrays: tuple[Tensor, None], num_rows: int, size: int
+) -> Iterator[Given]:
     for start in range(0, num_rows, size):
         yield _part(arrays, slice(start, start + size))
 
 
-def _part(arrays, rows):
+def _part(arrays: tuple[Tensor, None], rows: Given) -> tuple[Tensor, None]:
     return _mapped(lambda array: _dense(array[rows]), arrays)
 
 
-def _mapped(function, arrays):
+def _mapped(function: Function, arrays: Structure) -> Structure:
     """`function` of each leaf but None, in the structure of `arrays`."""
     return tree.map_structure(
         lambda array: None if array is None else function(array), arrays
     )
 
 
-def _arrays(x, name):
+def _arrays(x: Tensor, name: str) -> Tensor:
     """`x` with every leaf an array, which a nested list of numbers is not.
 
     Sparse matrices of scipy stay sparse: their rows are made dense a batch at
@@ -331,7 +340,7 @@ def _arrays(x, name):
     return _mapped(lambda leaf: _array(leaf, name), x)
 
 
-def _array(x, name):
+def _array(x: Tensor, name: str) -> Tensor:
     if _is_sparse(x):
         return _of_float_type(x.tocsr())
     if hasattr(x, "to_numpy"):  # a series or a frame of pandas
@@ -341,13 +350,13 @@ def _array(x, name):
     )
 
 
-def _of_float_type(array):
+def _of_float_type(array: Tensor) -> Tensor:
     if np.issubdtype(array.dtype, np.floating):
         return array.astype(keras.config.floatx(), copy=False)
     return array
 
 
-def _of_pandas(x, name):
+def _of_pandas(x: Given, name: str) -> Tensor:
     """The numbers of a frame or series, missing ones being NaN."""
     array = x.to_numpy()
     if array.dtype != object:
@@ -362,15 +371,15 @@ def _of_pandas(x, name):
         ) from error
 
 
-def _is_sparse(x):
+def _is_sparse(x: Tensor) -> bool:
     return hasattr(x, "tocsr") and hasattr(x, "toarray")
 
 
-def _dense(array):
+def _dense(array: Tensor) -> Tensor:
     return array.toarray() if _is_sparse(array) else array
 
 
-def _num_rows(arrays):
+def _num_rows(arrays: Structure) -> int:
     shapes = [
         tuple(array.shape)
         for array in tree.flatten(arrays)

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from kerasdrop._types import Given
 from kerasdrop.masks.plans import SET_SIZE
 
 # Matrix products of so many rows are as fast, row for row, as larger ones.
@@ -34,21 +35,21 @@ class Chunks(NamedTuple):
     num_samples: int
     size: int
     first: int
-    count: int
+    count: int  # type: ignore[assignment]
     per_call: int
 
     @property
-    def rest(self):
+    def rest(self) -> int:
         """The last samples, which fill neither a set nor a part of one."""
         return self.num_samples % min(self.size, SET_SIZE)
 
     @property
-    def first_in_sets(self):
+    def first_in_sets(self) -> int:
         """Those of the first chunk but the rest, from sample 0 on."""
         return self.first - self.rest
 
     @property
-    def in_first_call(self):
+    def in_first_call(self) -> Given:
         """How many chunks the first compiled call has behind its first."""
         # All other calls have as many as each other, and one function.
         if self.count <= self.per_call:
@@ -56,25 +57,25 @@ class Chunks(NamedTuple):
         return self.count % self.per_call or self.per_call
 
     @property
-    def num_calls(self):
+    def num_calls(self) -> Given:
         return 1 + (self.count - self.in_first_call) // self.per_call
 
-    def chunks_after(self, num_calls):
+    def chunks_after(self, num_calls: Given) -> Given:
         """Whole chunks behind the first that so many calls make."""
         return self.in_first_call + (num_calls - 1) * self.per_call
 
-    def in_sets_after(self, num_calls):
+    def in_sets_after(self, num_calls: Given) -> Given:
         """Samples from number 0 on that so many calls make."""
         return self.first_in_sets + self.chunks_after(num_calls) * self.size
 
-    def samples_after(self, num_calls):
+    def samples_after(self, num_calls: Given) -> Given:
         """All samples that so many calls make."""
         if num_calls == 0:
             return 0
         return self.rest + self.in_sets_after(num_calls)
 
 
-def cut(num_samples, at_once):
+def cut(num_samples: int, at_once: int) -> Chunks:
     """`Chunks` of up to so many samples.
 
     Args:
@@ -92,7 +93,7 @@ def cut(num_samples, at_once):
     )
 
 
-def that_pay(rows, bytes_per_sample):
+def that_pay(rows: int, bytes_per_sample: int) -> int:
     """How many samples of so many rows to draw at once, for speed alone.
 
     Args:

@@ -4,17 +4,25 @@ import copy
 import functools
 from typing import NamedTuple
 
+import keras
 from keras import ops
 from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop import _refusals
 from kerasdrop._adapters import survey
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 from kerasdrop.masks import plans
 from kerasdrop.masks.plans import SET_SIZE
 from kerasdrop.montecarlo.engine import chunks as chunks_
 from kerasdrop.montecarlo.engine import sizing
+from kerasdrop.montecarlo.engine.batches import RowsOf
 from kerasdrop.montecarlo.sampling import passes
+from kerasdrop.montecarlo.settings import Settings
 from kerasdrop.montecarlo.statistics import outputs as outputs_
 from kerasdrop.montecarlo.statistics import summaries
 from kerasdrop.montecarlo.verification import whole_pass
@@ -29,9 +37,9 @@ class State(NamedTuple):
         converged: bool `(batch,)`: rows that take no further samples.
     """
 
-    skeleton: object
-    summaries: list
-    converged: object
+    skeleton: Given
+    summaries: list[Given]
+    converged: Given
 
 
 class Engine:
@@ -47,12 +55,12 @@ class Engine:
 
     def __init__(
         self,
-        model,
-        key,
-        settings,
-        holder,
-        owner,
-    ):
+        model: keras.Model,
+        key: Function,
+        settings: Settings,
+        holder: keras.Model,
+        owner: str,
+    ) -> None:
         self._model = model
         self._key = key
         self._settings = settings
@@ -66,12 +74,14 @@ class Engine:
             settings.memory_limit,
             self._functions,
         )
-        self._traces = []  # names of functions traced in the last call
+        self._traces: list[
+            Given
+        ] = []  # names of functions traced in the last call
         self._verifier = whole_pass.Verifier(
             model, settings.plan, settings.vectorized, owner
         )
 
-    def most_rows(self, data, rows):
+    def most_rows(self, data: Given, rows: int) -> int | None:
         """How many rows can be drawn at a time, at most so many; None for all.
 
         To be asked before each prediction: it looks whether the model is still
@@ -92,7 +102,7 @@ class Engine:
         self.after_call()
         return found
 
-    def _forget_what_is_out_of_date(self):
+    def _forget_what_is_out_of_date(self) -> None:
         # Stock layers have their rates in the compiled function.
         made_for = survey.of(self._model).fingerprint
         if made_for != self._made_for:
@@ -100,29 +110,31 @@ class Engine:
             self._verifier.forget()
             self._made_for = made_for
 
-    def with_key(self, key):
+    def with_key(self, key: Tensor) -> Given:
         """An engine that differs in the key: a function that returns it."""
         engine = copy.copy(self)
         engine._key = key
         return engine
 
-    def of_call(self, batch):
+    def of_call(self, batch: RowsOf) -> Given:
         """The statistics of a `RowsOf`, of all rows at a time."""
         if not self._settings.vectorized:
             return self.whole(batch, SET_SIZE)
         self._forget_what_is_out_of_date()
         return self.whole(batch, self._sizing.of_call(batch))
 
-    def whole(self, batch, samples_at_once):
+    def whole(self, batch: RowsOf, samples_at_once: int) -> Given:
         """The statistics of a `RowsOf`: one function, to trace or run."""
         chunks = chunks_.cut(self._settings.num_samples, samples_at_once)
         return self._whole(batch, chunks)
 
-    def _whole(self, batch, chunks, keep_all=None):
+    def _whole(
+        self, batch: RowsOf, chunks: chunks_.Chunks, keep_all: Given = None
+    ) -> Given:
         state = self._start(batch, chunks, chunks.count, keep_all)
         return self._finish(batch, state)
 
-    def over(self, batch):
+    def over(self, batch: RowsOf) -> Given:
         """A `Pass` over a batch, which draws a compiled call at a time."""
         at_once = SET_SIZE
         if self._settings.vectorized:
@@ -130,7 +142,7 @@ class Engine:
         chunks, functions = self._sizing.chunks(at_once)
         return Pass(self, functions, chunks, batch)
 
-    def verified(self, one, batch, num_rows):
+    def verified(self, one: Given, batch: RowsOf, num_rows: int) -> Given:
         """Makes the self-check, if it was not yet made for such inputs.
 
         Args:
@@ -157,7 +169,7 @@ class Engine:
         self.after_call()
         return finish
 
-    def _kept(self, one, batch, chosen):
+    def _kept(self, one: Given, batch: RowsOf, chosen: Given) -> Given:
         """The statistics of these rows of a batch where all is kept."""
         if _backend.COMPILES:
             return tree.map_structure(
@@ -169,23 +181,23 @@ class Engine:
         )
         return one.over(part).kept()
 
-    def _functions(self, chunks):
+    def _functions(self, chunks: chunks_.Chunks) -> dict[str, Function]:
         """The functions that a pass calls, compiled, by name."""
 
-        def whole(batch, keep_all):
+        def whole(batch: RowsOf, keep_all: Given) -> Given:
             return self._whole(batch, chunks, keep_all)
 
-        def start(batch, keep_all):
+        def start(batch: RowsOf, keep_all: Given) -> Given:
             return self._start(batch, chunks, chunks.in_first_call, keep_all)
 
-        def more(batch, state, first):
+        def more(batch: RowsOf, state: Given, first: int) -> Given:
             return self._more(batch, state, chunks, first, chunks.per_call)
 
-        def trial(batch, num_chunks):
+        def trial(batch: RowsOf, num_chunks: Tensor) -> Given:
             state = self._start(batch, chunks, num_chunks)
             return self._finish(batch, state), state.summaries
 
-        named = {
+        named: dict[str, Function] = {
             "trial": trial,
             "whole": whole,
             "start": start,
@@ -206,17 +218,17 @@ class Engine:
             for name, function in named.items()
         }
 
-    def _noted(self, function):
+    def _noted(self, function: Function) -> Function:
         """`function`, which tells when it is traced."""
 
         @functools.wraps(function)
-        def traced(*args):
+        def traced(*args: Given) -> Given:
             self._traces.append(function.__name__)
             return function(*args)
 
         return traced
 
-    def after_call(self):
+    def after_call(self) -> None:
         """To be called after a compiled function.
 
         A layer may count its calls, or keep what it saw in its last: what a
@@ -226,7 +238,7 @@ class Engine:
             self._made_for = survey.of(self._model).fingerprint
         self._traces.clear()
 
-    def after_predict(self):
+    def after_predict(self) -> None:
         """To be called behind a prediction.
 
         On PyTorch a layer that counts its calls does so in each pass: that is
@@ -235,7 +247,9 @@ class Engine:
         if not _backend.TRACES:
             self._made_for = survey.of(self._model).fingerprint
 
-    def partial(self, batch, state, in_sets, rest):
+    def partial(
+        self, batch: RowsOf, state: Given, in_sets: Given, rest: Given
+    ) -> Given:
         """The statistics of what was drawn: numbers as of `Chunks`."""
         of_outputs = self._summaries(state.skeleton, batch)
         states = [
@@ -244,7 +258,9 @@ class Engine:
         ]
         return self._finish(batch, state._replace(summaries=states))
 
-    def _sampler(self, batch, chunks, keep_all=None):
+    def _sampler(
+        self, batch: RowsOf, chunks: chunks_.Chunks, keep_all: Given = None
+    ) -> Given:
         key = ops.convert_to_tensor(self._key())
         return passes.sampler(
             self._model,
@@ -257,7 +273,7 @@ class Engine:
             keep_all,
         )
 
-    def _summaries(self, outputs, batch):
+    def _summaries(self, outputs: Structure, batch: RowsOf) -> Given:
         of_outputs = outputs_.kinds(self._settings.kind, outputs)
         targets = batch.targets or [None] * len(of_outputs)
         if len(targets) != len(of_outputs):
@@ -271,7 +287,13 @@ class Engine:
             for kind, target in zip(of_outputs, targets)
         ]
 
-    def _start(self, batch, chunks, num_chunks, keep_all=None):
+    def _start(
+        self,
+        batch: RowsOf,
+        chunks: chunks_.Chunks,
+        num_chunks: Tensor,
+        keep_all: Given = None,
+    ) -> Given:
         """The `State` after the first chunk and as many whole ones.
 
         If all is kept, one whole chunk tells as much as many.
@@ -299,11 +321,26 @@ class Engine:
                 state = state._replace(converged=converged)
             return self._add(draw, batch, state, chunks, in_sets, num_chunks)
 
-    def _more(self, batch, state, chunks, first, num_chunks):
+    def _more(
+        self,
+        batch: RowsOf,
+        state: Given,
+        chunks: chunks_.Chunks,
+        first: int,
+        num_chunks: Tensor,
+    ) -> Given:
         with self._sampler(batch, chunks) as draw:
             return self._add(draw, batch, state, chunks, first, num_chunks)
 
-    def _add(self, draw, batch, state, chunks, first, num_chunks):
+    def _add(
+        self,
+        draw: Function,
+        batch: RowsOf,
+        state: Given,
+        chunks: chunks_.Chunks,
+        first: int,
+        num_chunks: Tensor,
+    ) -> Given:
         """The `State` after whole chunks of samples from number `first` on."""
         if isinstance(num_chunks, int) and num_chunks == 0:
             return state
@@ -311,7 +348,7 @@ class Engine:
         # The skeleton is no part of what changes.
         structure = (state.summaries, state.converged)
 
-        def add_chunk(number, *flat):
+        def add_chunk(number: int, *flat: Given) -> Given:
             states, converged = tree.pack_sequence_as(structure, list(flat))
             start = ops.cast(number, "int32") * chunks.size + first
             outputs = draw(plans.range_of(start, chunks.size))
@@ -347,7 +384,9 @@ class Engine:
         states, converged = tree.pack_sequence_as(structure, list(flat))
         return State(state.skeleton, states, converged)
 
-    def _converged(self, of_outputs, states, before):
+    def _converged(
+        self, of_outputs: Given, states: Structure, before: Given
+    ) -> Given:
         """Rows that take no further samples, with `before` among them."""
         if self._settings.tolerance is None:
             return before
@@ -358,7 +397,7 @@ class Engine:
         ]
         return ops.logical_or(before, ops.all(ops.stack(reached), axis=0))
 
-    def _finish(self, batch, state):
+    def _finish(self, batch: RowsOf, state: Given) -> Given:
         of_outputs = self._summaries(state.skeleton, batch)
         results = [
             summary.result(one)
@@ -381,7 +420,13 @@ class Pass:
         num_samples: How many samples of a row were drawn, at most.
     """
 
-    def __init__(self, engine, compiled, chunks, batch):
+    def __init__(
+        self,
+        engine: Given,
+        compiled: Given,
+        chunks: chunks_.Chunks,
+        batch: RowsOf,
+    ) -> None:
         self._engine = engine
         self._compiled = compiled
         self._chunks = chunks
@@ -391,30 +436,30 @@ class Pass:
         self._result = None
         self.num_calls = chunks.num_calls
 
-    def over(self, batch):
+    def over(self, batch: RowsOf) -> Given:
         """The same over another batch."""
         return Pass(self._engine, self._compiled, self._chunks, batch)
 
     @property
-    def num_samples(self):
+    def num_samples(self) -> int:
         return self._chunks.samples_after(self.num_done)
 
     @property
-    def num_rows_at_once(self):
+    def num_rows_at_once(self) -> int:
         """How many rows, one for each sample, are drawn at once."""
         samples = min(self._chunks.size, self._chunks.num_samples)
         return self._batch.rows.shape[0] * samples
 
     @property
-    def is_done(self):
+    def is_done(self) -> bool:
         return self.num_done == self.num_calls or self._has_converged()
 
-    def _has_converged(self):
+    def _has_converged(self) -> bool:
         if self._state is None:
             return False
         return bool(ops.convert_to_numpy(self._state.converged).all())
 
-    def advance(self):
+    def advance(self) -> None:
         """Makes the next call, and waits for it."""
         drawing = passes.drawing()
         if self.num_calls == 1:
@@ -434,7 +479,7 @@ class Pass:
         ops.convert_to_numpy(tree.flatten(made)[-1])
         self.num_done += 1
 
-    def kept(self):
+    def kept(self) -> Given:
         """The statistics where all is kept, by the functions of this pass."""
         keep_all = ops.convert_to_tensor(True)
         if self.num_calls == 1:
@@ -445,7 +490,7 @@ class Pass:
         self._engine.after_call()
         return result
 
-    def statistics(self):
+    def statistics(self) -> Config:
         """A dict of the statistics of what was drawn."""
         if self._result is not None:
             return self._result
@@ -459,13 +504,13 @@ class Pass:
         )
 
 
-def _chosen(rows, one, other):
+def _chosen(rows: Tensor, one: Given, other: Given) -> Given:
     """`one` in these rows, `other` else; both `(batch, ...)`."""
     shape = (-1, *(1,) * (len(one.shape) - 1))
     return ops.where(ops.reshape(rows, shape), one, other)
 
 
-def _packed(skeleton, results):
+def _packed(skeleton: Given, results: Given) -> Given:
     """A dict of statistics, each in the structure of the outputs.
 
     Where outputs are of several kinds, a statistic has those outputs that it

@@ -6,6 +6,9 @@ import keras
 from keras import ops
 from keras import tree
 
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop.montecarlo.engine.batches import Batches
 from kerasdrop.montecarlo.statistics import outputs
 from kerasdrop.montecarlo.statistics import summaries
 from kerasdrop.montecarlo.statistics.joining import Joined
@@ -15,8 +18,14 @@ _STACKLEVEL = 5
 
 
 def predicted(
-    predictive, engine, data, verbose, callbacks, on_interrupt, samples_out
-):
+    predictive: keras.Model,
+    engine: Given,
+    data: Batches,
+    verbose: int,
+    callbacks: Given,
+    on_interrupt: str,
+    samples_out: Given,
+) -> tuple[Config, int]:
     """Statistics as numpy arrays, and of how many samples they are.
 
     Args:
@@ -81,7 +90,7 @@ def predicted(
     return statistics, num_samples
 
 
-def _warn_of_unconverged(predictive, statistics):
+def _warn_of_unconverged(predictive: keras.Model, statistics: Config) -> None:
     if predictive.tolerance is None or statistics["converged"].all():
         return
     late = ~statistics["converged"]
@@ -98,7 +107,9 @@ def _warn_of_unconverged(predictive, statistics):
     )
 
 
-def _say_what_is_there(predictive, num_rows, num_samples):
+def _say_what_is_there(
+    predictive: keras.Model, num_rows: int, num_samples: int
+) -> None:
     warnings.warn(
         f"Interrupted. The result has the first {num_rows} rows, each "
         f"from {num_samples} of {predictive.num_samples} samples.",
@@ -106,7 +117,7 @@ def _say_what_is_there(predictive, num_rows, num_samples):
     )
 
 
-def _arrays(statistics, num_rows):
+def _arrays(statistics: Config, num_rows: int) -> Config:
     """The first rows of all statistics as numpy arrays, in their order."""
     return {
         # JAX sorts the keys of a dict.

@@ -12,6 +12,9 @@ from kerasdrop._adapters import adapters
 from kerasdrop._adapters import registry
 from kerasdrop._adapters import survey
 from kerasdrop._structure import keras_graph
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.splitting import replay
 
 # Besides inputs and outputs a layer needs about as much again: masks, padded
@@ -19,7 +22,7 @@ from kerasdrop.montecarlo.splitting import replay
 _WORKSPACE = 2
 
 
-def bytes_per_sample(model, inputs):
+def bytes_per_sample(model: keras.Model, inputs: Structure) -> int | None:
     """What one sample of one row takes at a time, in bytes, by its shapes.
 
     The outputs of all layers behind the first that draws are counted from
@@ -46,7 +49,7 @@ def bytes_per_sample(model, inputs):
     return max(1, _WORKSPACE * calls.peak())
 
 
-def bytes_of_plain_call(model, inputs):
+def bytes_of_plain_call(model: keras.Model, inputs: Structure) -> Given:
     """What a plain call of one row makes in graphs of layers, in bytes.
 
     Where it is not compiled, Keras holds all of it until the call is over.
@@ -68,13 +71,13 @@ def bytes_of_plain_call(model, inputs):
     )
 
 
-def _longest(inputs):
+def _longest(inputs: Tensor) -> int:
     """What stands for the size of an axis that is not known."""
     given = [x for x in tree.flatten(inputs) if x is not None]
     return max((size for x in given for size in x.shape[1:]), default=1)
 
 
-def _bytes_of_row(tensor, length):
+def _bytes_of_row(tensor: Tensor, length: int) -> int:
     sizes = [size or length for size in tensor.shape[1:]]
     item = keras.backend.standardize_dtype(tensor.dtype)
     return math.prod(sizes) * _BYTES.get(item, 4)
@@ -83,16 +86,23 @@ def _bytes_of_row(tensor, length):
 class _Calls:
     """Records the calls that are made once for each sample."""
 
-    def __init__(self, length):
+    def __init__(self, length: int) -> None:
         self._length = length  # in place of an axis of unknown size
-        self._calls = []
+        self._calls: list[Given] = []
 
-    def __call__(self, operation, inputs, outputs, is_folded, begins):
+    def __call__(
+        self,
+        operation: keras.layers.Layer,
+        inputs: list[Tensor],
+        outputs: list[Tensor],
+        is_folded: bool,
+        begins: bool,
+    ) -> None:
         if is_folded:
             inputs = [*inputs, *_kernels_of_rows(operation)]
             self._calls.append((inputs, outputs))
 
-    def peak(self):
+    def peak(self) -> int:
         last_use = {}
         for number, (inputs, outputs) in enumerate(self._calls):
             last_use.update(dict.fromkeys(map(id, inputs), number))
@@ -112,7 +122,7 @@ class _Calls:
         return peak
 
 
-def _kernels_of_rows(operation):
+def _kernels_of_rows(operation: keras.layers.Layer) -> list[Given]:
     """What stands for the kernels that a call makes, one for each row."""
     if not isinstance(operation, keras.layers.Layer):
         return []  # an operation of `keras.ops`

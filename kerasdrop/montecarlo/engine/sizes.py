@@ -3,6 +3,9 @@
 import math
 from typing import NamedTuple
 
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Shape
 from kerasdrop.masks.plans import SET_SIZE
 
 DEFAULT_LIMIT = 2**28
@@ -24,7 +27,7 @@ class Sizes(NamedTuple):
     samples: int
 
     @property
-    def total(self):
+    def total(self) -> int:
         return self.rows * self.samples
 
 
@@ -47,12 +50,16 @@ class Found:
         limit: In bytes; None for a default.
     """
 
-    def __init__(self, limit):
+    def __init__(self, limit: Given) -> None:
         self.limit = DEFAULT_LIMIT if limit is None else limit
-        self._sizes = {}  # by what the data are and how many rows are wanted
-        self._enough = []  # `_Enough`, where all that was wanted could be had
+        self._sizes: dict[
+            Given, Given
+        ] = {}  # by what the data are and how many rows are wanted
+        self._enough: list[
+            Given
+        ] = []  # `_Enough`, where all that was wanted could be had
 
-    def of(self, shapes, wanted):
+    def of(self, shapes: tuple[int, Shape], wanted: Sizes) -> Given:
         """The `Sizes` to draw at a time, if they are known; or None.
 
         Args:
@@ -67,7 +74,9 @@ class Found:
             self._sizes[key] = wanted
         return self._sizes.get(key)
 
-    def add(self, shapes, wanted, found, needs):
+    def add(
+        self, shapes: Given, wanted: Given, found: Given, needs: Given
+    ) -> None:
         """Remembers `Sizes` and the `Need` of each that was measured."""
         self._sizes[shapes, wanted.rows] = found
         # Batches of so many rows are what is drawn next.
@@ -86,11 +95,11 @@ class _Enough(NamedTuple):
         size: In bytes, what they took at the most.
     """
 
-    shapes: tuple
+    shapes: tuple[Given, ...]
     sizes: Sizes
     size: float
 
-    def suffices(self, shapes, sizes, limit):
+    def suffices(self, shapes: Given, sizes: Given, limit: Given) -> Given:
         """Whether others can be had as well, as far as can be told."""
         (step, *shapes), (own_step, *own) = shapes, self.shapes
         if step != own_step or list(map(len, shapes)) != list(map(len, own)):
@@ -104,7 +113,14 @@ class _Enough(NamedTuple):
         return self.size * growth**2 * of_sizes <= limit
 
 
-def most(size, wanted, begin, limit, step, worth):
+def most(
+    size: Function,
+    wanted: Sizes,
+    begin: Sizes,
+    limit: int,
+    step: int,
+    worth: float,
+) -> Given:
     """The largest `Sizes` up to those wanted that keep a limit.
 
     So many times the rows or samples take at most so many times the memory.
@@ -142,7 +158,7 @@ def most(size, wanted, begin, limit, step, worth):
             sizes = cut(wanted, allowed, step)
 
 
-def cut(wanted, total, step):
+def cut(wanted: Sizes, total: int, step: int) -> Sizes:
     """`Sizes` wanted, cut to so many samples of all rows; sets are cut last.
 
     Args:

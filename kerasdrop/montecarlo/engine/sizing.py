@@ -1,9 +1,14 @@
 """Measures what a pass takes, and finds how much of it is drawn at a time."""
 
+import keras
 from keras import tree
 
 from kerasdrop._backend import peaks
 from kerasdrop._refusals import Refusal
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
 from kerasdrop.masks.plans import SET_SIZE
 from kerasdrop.montecarlo.engine import batches
 from kerasdrop.montecarlo.engine import chunks as chunks_
@@ -40,7 +45,14 @@ class Sizing:
             `trial`, which takes how many chunks to draw behind the first.
     """
 
-    def __init__(self, model, num_samples, by_sets, limit, functions):
+    def __init__(
+        self,
+        model: keras.Model,
+        num_samples: int,
+        by_sets: bool,
+        limit: Given,
+        functions: Function,
+    ) -> None:
         self._model = model
         self._num_samples = num_samples
         self._by_sets = by_sets
@@ -48,20 +60,24 @@ class Sizing:
         self._functions = functions
         self.forget()
 
-    def forget(self):
+    def forget(self) -> None:
         """To be called when the model is not what it was."""
         self._found = sizes.Found(self._limit)
-        self._bytes = {}  # of one sample of one row, by the shapes of a row
-        self._compiled = {}  # functions, by how samples are cut
+        self._bytes: dict[
+            Given, Given
+        ] = {}  # of one sample of one row, by the shapes of a row
+        self._compiled: dict[
+            Given, Given
+        ] = {}  # functions, by how samples are cut
 
-    def chunks(self, samples):
+    def chunks(self, samples: Tensor) -> Given:
         """`Chunks` of so many samples, and the functions for them."""
         chunks = chunks_.cut(self._num_samples, samples)
         if chunks not in self._compiled:
             self._compiled[chunks] = self._functions(chunks)
         return chunks, self._compiled[chunks]
 
-    def of(self, data, rows):
+    def of(self, data: batches.RowsOf, rows: int) -> Given:
         """The `Sizes` to draw at a time.
 
         Args:
@@ -73,7 +89,7 @@ class Sizing:
         """
         return self._of(data, batches.divisible(rows), batches.divisible(1))
 
-    def of_call(self, batch):
+    def of_call(self, batch: batches.RowsOf) -> int:
         """How many samples of all rows of a batch to draw at a time.
 
         Where another function is being traced there is nothing to measure:
@@ -106,7 +122,7 @@ class Sizing:
         self._check(need, found, rows)
         return found.samples
 
-    def rows_to_check(self, batch, at_once):
+    def rows_to_check(self, batch: Tensor, at_once: Given) -> Given:
         """How many rows of a batch a plain call may have beside a pass.
 
         Args:
@@ -120,9 +136,9 @@ class Sizing:
         # One row cannot show whether rows see each other.
         return max(min(at_once, 2), most)
 
-    def _of(self, data, rows, step):
+    def _of(self, data: batches.RowsOf, rows: int, step: int) -> Given:
         wanted = Sizes(rows, self._most_samples(data, rows))
-        key = (step, *_shapes(data))
+        key: Given = (step, *_shapes(data))
         found = self._found.of(key, wanted)
         if found is None:
             # A layer may draw from these: that is for the self-check to see.
@@ -134,11 +150,13 @@ class Sizing:
             self._found.add(key, wanted, found, needs)
         return found
 
-    def _measured(self, data, wanted, step):
+    def _measured(
+        self, data: batches.RowsOf, wanted: sizes.Sizes, step: int
+    ) -> Given:
         """`Sizes`, and the `Need` of each that was measured for them."""
         needs, compiled = {}, {}
 
-        def size(some):
+        def size(some: sizes.Sizes) -> Given:
             chunks = chunks_.cut(self._num_samples, some.samples)
             compiled[chunks] = self._functions(chunks)
             batch = batches.first_rows(data, some.rows)
@@ -168,7 +186,9 @@ class Sizing:
             self._compiled.setdefault(chunks, compiled[chunks])
         return found, needs
 
-    def _first(self, data, wanted, step):
+    def _first(
+        self, data: batches.RowsOf, wanted: sizes.Sizes, step: int
+    ) -> sizes.Sizes:
         """The `Sizes` to measure first."""
         if peaks.BY_RUNNING:
             return Sizes(step, 1)
@@ -177,7 +197,7 @@ class Sizing:
             return wanted
         return sizes.cut(wanted, self._found.limit // of_one, step)
 
-    def _check(self, need, found, step):
+    def _check(self, need: sizes.Need, found: sizes.Sizes, step: int) -> None:
         """Raises if not even the least keeps the limit."""
         least = need.size - need.results
         if self._limit is None or least <= self._limit or found.samples > 1:
@@ -191,14 +211,14 @@ class Sizing:
             f"memory_limit={self._limit}"
         )
 
-    def _most_samples(self, data, rows):
+    def _most_samples(self, data: batches.RowsOf, rows: int) -> int:
         """How many samples are drawn at once where memory is no matter."""
         most = SET_SIZE
         if not self._by_sets:
             most = chunks_.that_pay(rows, self._bytes_per_sample(data))
         return min(most, self._num_samples)
 
-    def _bytes_per_sample(self, data):
+    def _bytes_per_sample(self, data: batches.RowsOf) -> int:
         shapes = _shapes(data)
         if shapes not in self._bytes:
             self._bytes[shapes] = memory.bytes_per_sample(
@@ -206,7 +226,12 @@ class Sizing:
             )
         return self._bytes[shapes]
 
-    def _need(self, batch, chunks, functions):
+    def _need(
+        self,
+        batch: batches.RowsOf,
+        chunks: chunks_.Chunks,
+        functions: dict[str, Function],
+    ) -> Given:
         """The `Need` of a batch whose samples are cut into these chunks."""
         given = peaks.size_of(batch)
         if peaks.BY_RUNNING:
@@ -223,7 +248,14 @@ class Sizing:
         size = start.size and max(start.size, finish.size or 0)
         return self._checked(batch, chunks, given, size, results)
 
-    def _checked(self, batch, chunks, given, size, results):
+    def _checked(
+        self,
+        batch: Tensor,
+        chunks: Given,
+        given: Given,
+        size: Given,
+        results: Given,
+    ) -> Given:
         if size is None:  # the backend does not tell
             of_one = self._bytes_per_sample(batch)
             if of_one is None and self._limit is not None:
@@ -239,9 +271,11 @@ class Sizing:
         return sizes.Need(given + size, results)
 
 
-def _of_trial(batch, chunks, trial):
+def _of_trial(
+    batch: batches.RowsOf, chunks: chunks_.Chunks, trial: Function
+) -> Given:
     """What a pass takes besides its data, and of it the results."""
-    peak = peaks.of(trial, batch, 0)
+    peak: Given = peaks.of(trial, batch, 0)
     results, states = map(peaks.size_of, peak.results)
     if chunks.count == 0:
         return peak.size, results
@@ -252,7 +286,7 @@ def _of_trial(batch, chunks, trial):
     return peaks.of(trial, batch, 1).size, results
 
 
-def _shapes(data):
+def _shapes(data: batches.RowsOf) -> tuple[Shape, ...]:
     return tuple(
         tuple(leaf.shape[1:])
         for leaf in tree.flatten((data.inputs, data.targets))

@@ -6,6 +6,9 @@ from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop import masks
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 from kerasdrop.masks import plans
 from kerasdrop.montecarlo.engine.batches import RowsOf
 from kerasdrop.montecarlo.export import signatures
@@ -16,7 +19,13 @@ _ROUNDING = 1e-5
 _PART_OF_ANOTHER_SEED = 0.02
 
 
-def statistics(engine, key, inputs, rows, samples_at_once=plans.SET_SIZE):
+def statistics(
+    engine: Given,
+    key: Tensor,
+    inputs: Structure,
+    rows: Tensor,
+    samples_at_once: Given = plans.SET_SIZE,
+) -> Given:
     """A flat dict of statistics, `mean.name` for one of several outputs."""
     if rows is None:
         size = ops.shape(tree.flatten(inputs)[0])[0]
@@ -30,7 +39,14 @@ def statistics(engine, key, inputs, rows, samples_at_once=plans.SET_SIZE):
     }
 
 
-def check(predictive, engine, trial, extra, found, owner):
+def check(
+    predictive: Given,
+    engine: Given,
+    trial: Given,
+    extra: Given,
+    found: Given,
+    owner: Given,
+) -> None:
     """Raises if outputs are not those of this model on these inputs."""
     inputs, *others = tree.map_structure(ops.convert_to_tensor, trial)
     given = dict(zip([spec.name for spec in extra], others))
@@ -67,9 +83,11 @@ def check(predictive, engine, trial, extra, found, owner):
         )
 
 
-def _differences(expected, of_another_seed, found):
+def _differences(
+    expected: Given, of_another_seed: Given, found: Given
+) -> Given:
     """By name, what differs by too much, as a part of another seed's."""
-    differences = {}
+    differences: Given = {}
     for name, value in expected.items():
         if name not in found or np.shape(found[name]) != value.shape:
             differences[name] = f"shape {np.shape(found.get(name, ()))}"
@@ -86,7 +104,7 @@ def _differences(expected, of_another_seed, found):
     return differences
 
 
-def _distance(one, other):
+def _distance(one: Given, other: Given) -> Given:
     """The largest difference; infinite where only one is finite."""
     same = (one == other) | (np.isnan(one) & np.isnan(other))
     with np.errstate(invalid="ignore"):

@@ -20,7 +20,10 @@ from kerasdrop._adapters import adapters
 from kerasdrop._adapters import survey
 from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import blame
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
 from kerasdrop.masks import plans
+from kerasdrop.montecarlo.engine.engine import Engine
 from kerasdrop.montecarlo.export import agreement
 from kerasdrop.montecarlo.export import signatures
 from kerasdrop.montecarlo.export.formats.table import FORMATS
@@ -36,7 +39,9 @@ class _Written(keras.Model):
         extra: Names of the inputs besides the model's: `rows`, `seed`.
     """
 
-    def __init__(self, predictive, engine, divides, extra):
+    def __init__(
+        self, predictive: Given, engine: Given, divides: Given, extra: Given
+    ) -> None:
         super().__init__(autocast=False, name=predictive.name)
         self.predictive = predictive
         self._engine = engine
@@ -45,7 +50,9 @@ class _Written(keras.Model):
         self.built = True
 
     # By position: Keras exports nothing by name.
-    def call(self, inputs, first=None, second=None):
+    def call(
+        self, inputs: Structure, first: int | None = None, second: Given = None
+    ) -> Given:
         given = dict(zip(self._extra, (first, second)))
         rows, seed = given.get("rows"), given.get("seed")
         with _backend.exporting(self._divides):
@@ -64,17 +71,17 @@ class _Written(keras.Model):
 
 
 def export(
-    predictive,
-    engine,
-    filepath,
-    format,
-    verbose,
-    input_signature,
-    seed,
-    rows,
-    example,
-    **kwargs,
-):
+    predictive: keras.Model,
+    engine: Engine,
+    filepath: Given,
+    format: Given,
+    verbose: bool | None,
+    input_signature: Given,
+    seed: str | None,
+    rows: str | None,
+    example: Structure,
+    **kwargs: Given,
+) -> None:
     """What `MonteCarlo.export` says; `engine` is the model's own."""
     owner = predictive._owner
     path = pathlib.Path(filepath)
@@ -115,7 +122,7 @@ def export(
         print(f"Saved '{path}'. It was run, and draws what Keras draws.")
 
 
-def _checked_format(name, path):
+def _checked_format(name: str, path: Given) -> Given:
     if not isinstance(name, str) or name not in FORMATS:
         raise Refusal(
             "argument `format` of `export` must be one of "
@@ -139,7 +146,7 @@ def _checked_format(name, path):
     return format
 
 
-def _check_inputs(**given):
+def _check_inputs(**given: Given) -> None:
     for name, value in given.items():
         if value not in (None, "input"):
             raise Refusal(
@@ -149,7 +156,7 @@ def _check_inputs(**given):
             )
 
 
-def _check_installed(format, owner):
+def _check_installed(format: Given, owner: str) -> None:
     missing = format.missing()
     if missing:
         raise ImportError(
@@ -159,7 +166,7 @@ def _check_installed(format, owner):
         )
 
 
-def _check_model(predictive):
+def _check_model(predictive: keras.Model) -> None:
     by_keras = [
         layer.name
         for layer in survey.of(predictive.model).drawable
@@ -189,12 +196,12 @@ def _check_model(predictive):
         )
 
 
-def _made(folder):
+def _made(folder: pathlib.Path) -> pathlib.Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _move(folder, target):
+def _move(folder: str, target: pathlib.Path) -> None:
     """Moves all that was written, in place of what is there."""
     for name in os.listdir(folder):
         old = target / name

@@ -7,6 +7,7 @@ from keras import tree
 
 from kerasdrop._refusals import Refusal
 from kerasdrop._structure import keras_graph
+from kerasdrop._types import Given
 
 # Sizes that the signature leaves open are of so many in the trial.
 _TRIAL_SIZE = 3
@@ -14,7 +15,7 @@ _TRIAL_SIZE = 3
 SEED_OF_TRIAL = 2**31 - 19
 
 
-def of(model, given):
+def of(model: keras.Model, given: Given) -> Given:
     """A list of one structure of `keras.InputSpec`s, each with a name."""
     if given is None:
         graph = keras_graph.graph_of(model)
@@ -33,7 +34,7 @@ def of(model, given):
         )
     numbers = iter(range(len(tree.flatten(given))))
 
-    def spec(leaf):
+    def spec(leaf: Given) -> Given:
         number, shape = next(numbers), tuple(leaf.shape)
         if not isinstance(leaf, keras.InputSpec):
             shape = (None, *shape[1:])  # as Keras has it
@@ -44,7 +45,7 @@ def of(model, given):
     return [tree.map_structure(spec, given[0])]
 
 
-def extra_inputs(signature, rows, seed):
+def extra_inputs(signature: Given, rows: str | None, seed: str | None) -> Given:
     size = tree.flatten(signature)[0].shape[0]
     extra = []
     if rows is not None:
@@ -54,7 +55,7 @@ def extra_inputs(signature, rows, seed):
     return extra
 
 
-def example(signature, given):
+def example(signature: Given, given: Given) -> Given:
     """Arrays in the structure of the model's inputs."""
     if given is not None:
         return tree.map_structure(
@@ -64,7 +65,7 @@ def example(signature, given):
         )
     generator = np.random.default_rng(0)
 
-    def numbers(spec):
+    def numbers(spec: Given) -> Given:
         shape = [_TRIAL_SIZE if n is None else n for n in spec.shape]
         if "float" in spec.dtype:
             return generator.uniform(size=shape).astype(spec.dtype)
@@ -73,7 +74,7 @@ def example(signature, given):
     return tree.map_structure(numbers, signature[0])
 
 
-def extra_trial(example, extra):
+def extra_trial(example: Given, extra: Given) -> Given:
     size = len(tree.flatten(example)[0])
     places = np.random.default_rng(1).integers(2**31, size=size)
     values = {"rows": places, "seed": SEED_OF_TRIAL}

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import keras
 from keras import ops
 from keras import tree
 
@@ -11,6 +12,8 @@ from kerasdrop._adapters import survey
 from kerasdrop._refusals import blame
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.engine import batches
 from kerasdrop.montecarlo.inspection import listing
 from kerasdrop.montecarlo.inspection import preconditions
@@ -41,10 +44,10 @@ class Part:
             draws.
     """
 
-    ends_at: tuple
+    ends_at: tuple[Given, ...]
     share_of_layers: float
     share_of_multiply_adds: float
-    leaves_batch_at: tuple
+    leaves_batch_at: tuple[Given, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,19 +76,19 @@ class Inspection:
     """
 
     model: str
-    layers: tuple
-    prefix: object
-    refusal: object
-    verification: object
+    layers: tuple[Given, ...]
+    prefix: Given
+    refusal: Given
+    verification: Given
     _table: str = dataclasses.field(repr=False)
 
-    def __str__(self):
+    def __str__(self) -> str:
         text = self._without_verification()
         if self.verification is None:
             return text
         return f"{text}\n{self.verification}"
 
-    def _without_verification(self):
+    def _without_verification(self) -> str:
         lines = [f"Model '{self.model}'", self._table]
         prefix = self.prefix
         if prefix is None:
@@ -111,7 +114,7 @@ class Inspection:
     __repr__ = __str__
 
 
-def inspect(model, x=None):
+def inspect(model: keras.Model, x: Given = None) -> Inspection:
     """Tells what Monte Carlo prediction would draw in `model`.
 
     Nothing in the model changes.
@@ -156,7 +159,7 @@ def inspect(model, x=None):
         )
 
 
-def _verification(model, x):
+def _verification(model: keras.Model, x: Given) -> Given:
     with blame("inspect"):
         data = batches.Batches(x, _ROWS, lambda data, rows: None, 0)
         batch, num_rows = next(iter(data))
@@ -177,14 +180,21 @@ def _verification(model, x):
 class _Observer:
     """Counts the calls of a graph as they are made."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.calls = {True: 0, False: 0}  # by whether for each sample
         self.multiply_adds = {True: 0, False: 0}
-        self.ends_at = []
-        self.leaves_batch_at = []
+        self.ends_at: list[Given] = []
+        self.leaves_batch_at: list[Given] = []
         self._left = False
 
-    def __call__(self, operation, inputs, outputs, is_folded, begins):
+    def __call__(
+        self,
+        operation: keras.Operation,
+        inputs: list[Tensor],
+        outputs: list[Tensor],
+        is_folded: bool,
+        begins: bool,
+    ) -> None:
         self.calls[is_folded] += 1
         self.multiply_adds[is_folded] += _multiply_adds(
             operation, inputs, outputs
@@ -202,7 +212,7 @@ class _Observer:
             self._left = False
 
 
-def _prefix(found):
+def _prefix(found: survey.Survey) -> tuple[Part | None, str | None]:
     """The `Part` that is run once, or None; and a refusal, or None."""
     if keras_graph.graph_of(found.model) is None:
         return None, None
@@ -221,11 +231,13 @@ def _prefix(found):
     return part, None
 
 
-def _share(counts):
+def _share(counts: dict[bool, int]) -> float:
     return counts[False] / (sum(counts.values()) or 1)
 
 
-def _multiply_adds(operation, inputs, outputs):
+def _multiply_adds(
+    operation: keras.Operation, inputs: list[Tensor], outputs: list[Tensor]
+) -> int:
     """Multiply-adds of the kernels in one call, per row."""
     kernels = sum(
         math.prod(weight.shape)

@@ -2,9 +2,13 @@
 
 import dataclasses
 
+import keras
+
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import by_keras
+from kerasdrop._adapters.survey import Survey
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Given
 from kerasdrop.layers.base import StochasticLayer
 
 _HEADER = ("layer", "class", "rate", "drawn")
@@ -24,12 +28,12 @@ class LayerInspection:
 
     path: str
     class_name: str
-    rate: object
+    rate: Given
     is_drawn: bool
     why: str
 
 
-def random_layers(found):
+def random_layers(found: Survey) -> list[LayerInspection]:
     """A list of `LayerInspection`, in the order of a `Survey`."""
     unknown = {id(layer) for layer in found.unknown}
     return [
@@ -41,7 +45,9 @@ def random_layers(found):
     ]
 
 
-def _inspected(path, layer, is_unknown):
+def _inspected(
+    path: str, layer: keras.layers.Layer, is_unknown: bool
+) -> LayerInspection:
     name = model_tree.class_name(layer)
     if is_unknown:
         why = (
@@ -64,7 +70,7 @@ def _inspected(path, layer, is_unknown):
     return LayerInspection(path, name, rate, True, why)
 
 
-def table(found):
+def table(found: Survey) -> str:
     """Lines of text, one for each layer of `random_layers`."""
     listed = random_layers(found)
     if not listed:

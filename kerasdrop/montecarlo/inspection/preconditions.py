@@ -17,7 +17,7 @@ from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.montecarlo.inspection import listing
 
 
-def check_model(model, vectorized=True):
+def check_model(model: keras.Model, vectorized: bool = True) -> None:
     if not isinstance(model, keras.Model):
         raise Refusal(
             "argument `model` must be a Keras model. Received: "
@@ -46,7 +46,7 @@ def check_model(model, vectorized=True):
         _check_noise_shape(layer)
 
 
-def _check_noise_shape(layer):
+def _check_noise_shape(layer: keras.layers.Layer) -> None:
     noise_shape = getattr(layer, "noise_shape", None)
     if noise_shape is None or noise_shape[:1] in ((), (1,), (None,)):
         return
@@ -61,7 +61,7 @@ def _check_noise_shape(layer):
     )
 
 
-def _check_overrides(layer):
+def _check_overrides(layer: keras.layers.Layer) -> None:
     names = adapters.overrides(layer)
     if names:
         raise Refusal(
@@ -73,7 +73,7 @@ def _check_overrides(layer):
         )
 
 
-def check_saveable(model):
+def check_saveable(model: keras.Model) -> None:
     cls = type(model)
     known = keras.saving.get_registered_object(
         keras.saving.get_registered_name(cls)
@@ -87,7 +87,7 @@ def check_saveable(model):
         )
 
 
-def warn_of_unknown(found, owner):
+def warn_of_unknown(found: survey.Survey, owner: str) -> None:
     """Warns of layers with random numbers that a `Survey` does not know."""
     if found.unknown:
         listed = ", ".join(
@@ -104,7 +104,7 @@ def warn_of_unknown(found, owner):
         )
 
 
-def _way_to_a_rate(layers):
+def _way_to_a_rate(layers: list[keras.layers.Layer]) -> str:
     """How a rate above 0 comes into one of these layers, which are at 0."""
     own = [layer for layer in layers if isinstance(layer, StochasticLayer)]
     if any(layer.schedule is None for layer in own):
@@ -124,7 +124,7 @@ def _way_to_a_rate(layers):
     )
 
 
-def check_draws(found, plan):
+def check_draws(found: survey.Survey, plan: str) -> None:
     """Refuses the model of a `Survey` if nothing would be drawn as it should.
 
     Args:

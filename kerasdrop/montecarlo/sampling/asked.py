@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+from collections.abc import Iterator
 
+import keras
 import numpy as np
 
 from kerasdrop import _backend
@@ -12,6 +14,10 @@ from kerasdrop._adapters import by_keras
 from kerasdrop._adapters import in_place
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 from kerasdrop.masks import scopes
 from kerasdrop.montecarlo.sampling import symbolic
 
@@ -44,7 +50,13 @@ _NOT_BY_ITSELF = (
 
 
 @contextlib.contextmanager
-def checking(model, inputs, layers, draw_of, keep_all=None):
+def checking(
+    model: keras.Model,
+    inputs: Tensor,
+    layers: dict[keras.layers.Layer, int],
+    draw_of: Function,
+    keep_all: bool | None = None,
+) -> Iterator[Given]:
     """A `StochasticScope` for the block, in which all layers ask as they must.
 
     Args:
@@ -74,7 +86,9 @@ def checking(model, inputs, layers, draw_of, keep_all=None):
 
 
 @contextlib.contextmanager
-def entered(scope, model):
+def entered(
+    scope: scopes.StochasticScope, model: keras.Model
+) -> Iterator[None]:
     """Enters a scope in which all random numbers are made from its draws.
 
     Args:
@@ -99,7 +113,7 @@ def entered(scope, model):
 
 
 @contextlib.contextmanager
-def refusing(model):
+def refusing(model: keras.Model) -> Iterator[None]:
     """What cannot be drawn in the block is an error that names the layer."""
     try:
         yield
@@ -109,7 +123,7 @@ def refusing(model):
         raise ValueError(f"{_named(model, error.layer)} {_UNSEEDED}") from None
 
 
-def _named(model, layer):
+def _named(model: keras.Model, layer: keras.layers.Layer) -> Given:
     if layer is None:
         return f"A random number generator of model '{model.name}'"
     paths = {id(one): path for path, one in model_tree.walk(model)}
@@ -119,7 +133,7 @@ def _named(model, layer):
     )
 
 
-def _check_silent(model, inputs, silent):
+def _check_silent(model: keras.Model, inputs: Structure, silent: Given) -> None:
     """Raises if one of the layers should have asked and did not.
 
     A layer may stand in a part of the model that predictions do not run, such
@@ -140,16 +154,18 @@ def _check_silent(model, inputs, silent):
             raise ValueError(f"{_named(model, layer)} {_ONLY_IN_TRAINING}")
 
 
-def _trial(model, inputs, layers, training):
+def _trial(
+    model: keras.Model, inputs: Structure, layers: Given, training: Given
+) -> Given:
     """Ids of the layers that a call runs; and how often each of `layers` asks.
 
     The model is called on symbolic inputs: nothing in it moves.
     """
-    called = set()
+    called: set[Given] = set()
     key = masks.key_of_seed(0)
     one = np.zeros(1, "int32")
 
-    def draw_of(layer, *_):
+    def draw_of(layer: keras.layers.Layer, *_: Given) -> Given:
         # A seed is that of the first row.
         return (
             masks.Draw(key, 0)
@@ -159,7 +175,7 @@ def _trial(model, inputs, layers, training):
 
     scope = scopes.StochasticScope(draw_of, layers)
 
-    def run(inputs):
+    def run(inputs: Structure) -> Given:
         # Keras may try more than once: on PyTorch without data, then with.
         called.clear()
         scope.asked.clear()
@@ -171,14 +187,14 @@ def _trial(model, inputs, layers, training):
 
 
 @contextlib.contextmanager
-def _recording(model, called):
+def _recording(model: keras.Model, called: Given) -> Iterator[None]:
     """Adds to `called` the id of each layer that is called in the block."""
 
-    def recorded(layer):
+    def recorded(layer: keras.layers.Layer) -> Given:
         plain = layer.call
 
         @functools.wraps(plain)
-        def call(*args, **kwargs):
+        def call(*args: Given, **kwargs: Given) -> Given:
             called.add(id(layer))
             return plain(*args, **kwargs)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -13,6 +14,11 @@ from kerasdrop import masks
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import asking
 from kerasdrop._adapters import survey
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Shape
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 from kerasdrop.masks import plans
 from kerasdrop.masks import scopes
 from kerasdrop.montecarlo.sampling import asked
@@ -21,15 +27,15 @@ from kerasdrop.montecarlo.splitting import replay
 
 @contextlib.contextmanager
 def sampler(
-    model,
-    key,
-    plan,
-    inputs,
-    rows,
-    vectorized=True,
-    in_parts=False,
-    keep_all=None,
-):
+    model: keras.Model,
+    key: Tensor,
+    plan: str,
+    inputs: Structure,
+    rows: Tensor,
+    vectorized: bool = True,
+    in_parts: bool = False,
+    keep_all: bool | None = None,
+) -> Iterator[Given]:
     """Inside the block, a function that draws samples.
 
     Args:
@@ -51,7 +57,7 @@ def sampler(
     numbers = drawn_layers(model)
     draws = _draws(numbers, key, plan, rows, vectorized, in_parts, keep_all)
 
-    def scope(samples):
+    def scope(samples: Tensor) -> Given:
         """A scope for the draws of these samples, one call of it."""
         return asked.checking(model, inputs, numbers, draws(samples), keep_all)
 
@@ -63,7 +69,9 @@ def sampler(
             yield functools.partial(_one_by_one, model, inputs, rows, scope)
 
 
-def _folded(model, inputs, layers):
+def _folded(
+    model: keras.Model, inputs: Structure, layers: list[keras.layers.Layer]
+) -> replay.FoldedModel:
     """The model on its inputs, behind which all draws of samples are made."""
     found = survey.of(model)
     while True:
@@ -82,7 +90,7 @@ def _folded(model, inputs, layers):
             layers = [*layers, error.layer]
 
 
-def drawn_layers(model):
+def drawn_layers(model: keras.Model) -> dict[keras.layers.Layer, int]:
     """A dict from each layer that draws in a pass to its number."""
     return {
         layer: number
@@ -91,7 +99,9 @@ def drawn_layers(model):
     }
 
 
-def _side_by_side(folded, scope, samples):
+def _side_by_side(
+    folded: replay.FoldedModel, scope: Function, samples: Tensor
+) -> Given:
     num_samples = samples.shape[0]
     outputs = folded.samples(num_samples, functools.partial(scope, samples))
     return tree.map_structure(
@@ -102,10 +112,16 @@ def _side_by_side(folded, scope, samples):
     )
 
 
-def _one_by_one(model, inputs, rows, scope, samples):
+def _one_by_one(
+    model: keras.Model,
+    inputs: Structure,
+    rows: Tensor,
+    scope: Function,
+    samples: Tensor,
+) -> Given:
     structure = None
 
-    def one(sample):
+    def one(sample: Given) -> Given:
         nonlocal structure
         with scope(ops.reshape(sample, (1,))):
             structure = model(inputs, training=False)
@@ -122,7 +138,9 @@ def _one_by_one(model, inputs, rows, scope, samples):
     )
 
 
-def _check_batch_axis(model, outputs, rows):
+def _check_batch_axis(
+    model: keras.Model, outputs: Structure, rows: Tensor
+) -> None:
     for path, output in tree.flatten_with_path(outputs):
         if tuple(output.shape[:1]) == tuple(rows.shape):
             continue
@@ -136,20 +154,27 @@ def _check_batch_axis(model, outputs, rows):
         )
 
 
-def _precise(output):
+def _precise(output: Tensor) -> Given:
     """The output in float32, or float64 if it is in that."""
     if keras.backend.standardize_dtype(output.dtype) != "float64":
         output = ops.cast(output, "float32")
     return output
 
 
-def drawing():
+def drawing() -> Given:
     """The `keep_all` of a pass that draws: an argument, if it is compiled."""
     return ops.convert_to_tensor(False) if _backend.COMPILES else None
 
 
 @contextlib.contextmanager
-def inference(model, key, plan, rows, samples, vectorized=True):
+def inference(
+    model: keras.Model,
+    key: Tensor,
+    plan: str,
+    rows: Tensor,
+    samples: Tensor,
+    vectorized: Given = True,
+) -> Iterator[Given]:
     """Inside the block all that is known to draw is in inference.
 
     What is not known, and draws from Keras' generators, draws what it would in
@@ -174,8 +199,14 @@ def inference(model, key, plan, rows, samples, vectorized=True):
 
 
 def _draws(
-    numbers, key, plan, rows, vectorized=True, in_parts=False, keep_all=None
-):
+    numbers: dict[keras.layers.Layer, int],
+    key: Tensor,
+    plan: str,
+    rows: Tensor,
+    vectorized: bool = True,
+    in_parts: bool = False,
+    keep_all: bool | None = None,
+) -> Function:
     """Function of samples that returns what is drawn for them.
 
     Args:
@@ -185,7 +216,7 @@ def _draws(
     of_layers = masks.derived_keys(key, list(numbers.values()))
     keys = dict(zip(map(id, numbers), of_layers))
 
-    def draws(samples):
+    def draws(samples: Tensor) -> Function:
         index, of_rows = plans.index_and_rows(plan, samples, rows)
         draw = masks.Draw(
             None,
@@ -201,13 +232,17 @@ def _draws(
     return draws
 
 
-def _draws_of_layers(key, keys, draw):
+def _draws_of_layers(
+    key: Tensor, keys: dict[int, Tensor], draw: masks.Draw
+) -> Function:
     """What each layer draws in one pass, as `scopes.StochasticScope` asks it.
 
     A layer that is called again draws anew, and anew at each step of a loop.
     """
 
-    def draw_of(layer, number, steps):
+    def draw_of(
+        layer: keras.layers.Layer | None, number: int, steps: Shape
+    ) -> masks.Draw:
         if layer is None:
             # A generator of Keras in a layer that is not known: no number of
             # a layer is below 0.

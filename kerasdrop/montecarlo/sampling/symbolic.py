@@ -2,20 +2,24 @@
 
 import contextlib
 import threading
+from collections.abc import Iterator
 
 import keras
 from keras import tree
+
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
 
 
 class _Function(keras.layers.Layer):
     """Keras runs what is a layer on symbolic inputs."""
 
-    def __init__(self, function):
+    def __init__(self, function: Given) -> None:
         super().__init__(autocast=False, name="symbolic")
         self._function = function
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Structure) -> Given:
         return self._function(inputs)
 
 
@@ -23,7 +27,7 @@ _current = threading.local()
 
 
 @contextlib.contextmanager
-def running():
+def running() -> Iterator[None]:
     """Marks that tensors made in this thread hold nothing."""
     outer = is_running()
     _current.is_running = True
@@ -33,12 +37,12 @@ def running():
         _current.is_running = outer
 
 
-def is_running():
+def is_running() -> bool:
     """Whether this thread runs a function on symbolic tensors, by `run`."""
     return getattr(_current, "is_running", False)
 
 
-def run(function, inputs):
+def run(function: Given, inputs: Structure) -> None:
     """Calls `function` as a backend traces it, perhaps more than once.
 
     Args:
@@ -50,7 +54,7 @@ def run(function, inputs):
         _run(function, inputs)
 
 
-def _run(function, inputs):
+def _run(function: Given, inputs: Structure) -> None:
     _Function(function)(
         tree.map_structure(
             lambda tensor: keras.KerasTensor(

@@ -10,12 +10,16 @@ it is, until a pass finds that it does not (see `misfits`).
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Iterator
 
 import keras
 from keras import tree
 
 from kerasdrop import _refusals
 from kerasdrop._structure import keras_graph
+from kerasdrop._types import Given
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
 from kerasdrop.masks import scopes
 from kerasdrop.montecarlo.splitting import operations
 
@@ -45,7 +49,7 @@ class Layout:
     pooled_by: str | None = None
 
     @property
-    def has_batch(self):
+    def has_batch(self) -> bool:
         return self.axis is not None or self.spread is not None
 
 
@@ -66,16 +70,18 @@ class Layouts:
             `keras.KerasTensor`, by its id; None for an input that is None.
     """
 
-    def __init__(self):
-        self.of = {}
-        self.inside = {}
-        self.names = {}
-        self.made_by = {}
-        self.believed = set()
-        self.tried = {}
+    def __init__(self) -> None:
+        self.of: dict[Given, Given] = {}
+        self.inside: dict[Given, Given] = {}
+        self.names: dict[Given, Given] = {}
+        self.made_by: dict[Given, Given] = {}
+        self.believed: set[Given] = set()
+        self.tried: dict[Given, Given] = {}
 
 
-def layouts(model, shapes, trusts=True):
+def layouts(
+    model: keras.Model, shapes: list[Shape], trusts: bool = True
+) -> Layouts:
     """Finds where the batch is in each tensor of a model's graph.
 
     Args:
@@ -113,7 +119,7 @@ def layouts(model, shapes, trusts=True):
     return found
 
 
-def _input(symbolic, shape):
+def _input(symbolic: Tensor, shape: Shape) -> "_Tried":
     shape = tuple(_OPEN_SIZE if size is None else size for size in shape)
     shapes = tuple((size, *shape) for size in SIZES)
     return _Tried(shapes, symbolic.dtype, ROWS)
@@ -123,19 +129,19 @@ def _input(symbolic, shape):
 class _Tried:
     """A tensor as the two batches have it."""
 
-    shapes: tuple
+    shapes: tuple[Given, ...]
     dtype: str
     layout: Layout
 
-    def __getitem__(self, number):
+    def __getitem__(self, number: int) -> Tensor:
         return keras.KerasTensor(self.shapes[number], self.dtype)
 
-    def __str__(self):
+    def __str__(self) -> str:
         sizes = [_in_words(*pair) for pair in zip(*self.shapes)]
         return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"
 
 
-def _in_words(one, other):
+def _in_words(one: int, other: int) -> str:
     if one == other:
         return str(one)
     factor = (other - one) // (SIZES[1] - SIZES[0])
@@ -147,12 +153,16 @@ def _in_words(one, other):
 class _Attempt:
     """One try of a graph's calls, and of those inside."""
 
-    def __init__(self, model, fixed_size, trusts):
+    def __init__(
+        self, model: keras.Model, fixed_size: Given, trusts: bool
+    ) -> None:
         self._model = model
         self._fixed_size = fixed_size
         self._trusts = trusts
 
-    def graph(self, graph, inputs, path):
+    def graph(
+        self, graph: keras.Model, inputs: list[Given], path: str
+    ) -> tuple[Layouts, list[Given]]:
         """Returns the `Layouts` of a call, and what its outputs are."""
         found = Layouts()
         tried = dict(zip(map(id, graph.inputs), inputs))
@@ -178,7 +188,9 @@ class _Attempt:
             found.tried[key] = one and one[0]
         return found, [tried.get(id(tensor)) for tensor in graph.outputs]
 
-    def _inside(self, node, tried, path, found):
+    def _inside(
+        self, node: Given, tried: dict[int, _Tried], path: str, found: Layouts
+    ) -> list[_Tried] | None:
         """The outputs of a graph that is called; None if it is none."""
         graph = keras_graph.graph_of(node.operation)
         if graph is None:
@@ -195,7 +207,13 @@ class _Attempt:
         found.inside[id(node)], outputs = self.graph(graph, inputs, path)
         return outputs
 
-    def _outputs(self, node, tried, given, words):
+    def _outputs(
+        self,
+        node: Given,
+        tried: dict[int, _Tried],
+        given: list[_Tried],
+        words: str,
+    ) -> list[_Tried]:
         tensors = self._shapes(node, tried, given)
         outputs = []
         for symbolic, shapes in zip(node.outputs, tensors):
@@ -205,7 +223,9 @@ class _Attempt:
             outputs.append(output)
         return outputs
 
-    def _shapes(self, node, tried, given):
+    def _shapes(
+        self, node: Given, tried: dict[int, _Tried], given: list[_Tried]
+    ) -> list[tuple[Shape, Shape]]:
         """The shapes of each output, a pair for the two batches."""
         if self._is_asked(node, given):
             for spec in self._ways_to_ask(node.operation):
@@ -218,7 +238,7 @@ class _Attempt:
             for tensor in node.outputs
         ]
 
-    def _ways_to_ask(self, operation):
+    def _ways_to_ask(self, operation: keras.Operation) -> Iterator[Given]:
         is_layer = isinstance(operation, keras.layers.Layer)
         if (
             is_layer
@@ -230,7 +250,7 @@ class _Attempt:
             yield functools.partial(trial, operation)
         yield operation.compute_output_spec
 
-    def _is_asked(self, node, given):
+    def _is_asked(self, node: Given, given: list[_Tried]) -> bool:
         """Whether to ask an operation for the shapes of its outputs."""
         if not self._trusts or operations.tells_its_shape(node.operation):
             return True
@@ -239,23 +259,32 @@ class _Attempt:
             tensor.layout not in (ROWS, Layout()) for tensor in given
         )
 
-    def _believed(self, shape, stays, given):
+    def _believed(
+        self, shape: Given, stays: Layout, given: list[_Tried]
+    ) -> tuple[Shape, Shape]:
         """The shapes of an output, as Keras planned it for any batch."""
         if not shape or shape[0] not in (None, self._fixed_size):
             shape = [_OPEN_SIZE if size is None else size for size in shape]
-            return (tuple(shape),) * 2
+            return tuple(shape), tuple(shape)
         rest = tuple(_OPEN_SIZE if size is None else size for size in shape[1:])
         if stays.spread == 0:
-            return tuple((given[0].shapes[i][0], *rest) for i in (0, 1))
-        return tuple((size, *rest) for size in SIZES)
+            one, other = given[0].shapes
+            return (one[0], *rest), (other[0], *rest)
+        return (SIZES[0], *rest), (SIZES[1], *rest)
 
-    def _layout(self, operation, given, shapes, words):
+    def _layout(
+        self,
+        operation: keras.Operation,
+        given: list[_Tried],
+        shapes: tuple[Shape, Shape],
+        words: str,
+    ) -> Layout:
         axes = [i for i, pair in enumerate(zip(*shapes)) if len({*pair}) > 1]
         if len(axes) > 1:
             raise _refusals.side_by_side(
                 self._model,
                 f"the output of {words} has the shape "
-                f"{_Tried(shapes, '', None)}, with the batch in two axes, so "
+                f"{_Tried(shapes, '', ROWS)}, with the batch in two axes, so "
                 "that rows see each other",
             )
         if axes:
@@ -274,7 +303,13 @@ class _Attempt:
         has_batch = any(tensor.layout.has_batch for tensor in given)
         return Layout(pooled_by=words if pools and has_batch else None)
 
-    def _check(self, operation, given, output, words):
+    def _check(
+        self,
+        operation: keras.Operation,
+        given: list[_Tried],
+        output: _Tried,
+        words: str,
+    ) -> None:
         for tensor in given:
             by = tensor.layout.pooled_by
             if by is not None and output.layout.has_batch:
@@ -302,7 +337,7 @@ class _Attempt:
             )
 
 
-def _fitted(tried, symbolic):
+def _fitted(tried: _Tried, symbolic: Tensor) -> _Tried:
     """An input as a graph takes it: with a last axis of size 1, or without."""
     shapes, rank = tried.shapes, len(symbolic.shape)
     if len(shapes[0]) == rank + 1:

@@ -10,10 +10,13 @@ has the batch in it in another way (several places for each row, after a
 import dataclasses
 import weakref
 
+import keras
 from keras import tree
 
 from kerasdrop import _refusals
 from kerasdrop._structure import keras_graph
+from kerasdrop._types import Given
+from kerasdrop._types import Shape
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.montecarlo.splitting import batch_axis
 from kerasdrop.montecarlo.splitting.batch_axis import ROWS
@@ -40,21 +43,21 @@ class Step:
         done_repeated: Ids of what the rest does not need any more behind it.
     """
 
-    node: object
+    node: Given
     words: str
-    layouts: dict
+    layouts: dict[Given, Given]
     is_once: bool = False
     is_repeated: bool = False
     minds_context: bool = False
     is_believed: bool = False
     begins: bool = False
-    inside: object = None
-    mask_axes: tuple = ()
-    done_once: tuple = ()
-    done_repeated: tuple = ()
+    inside: Given = None
+    mask_axes: tuple[Given, ...] = ()
+    done_once: tuple[Given, ...] = ()
+    done_repeated: tuple[Given, ...] = ()
 
     @property
-    def is_split(self):
+    def is_split(self) -> bool:
         """Whether a graph is entered in the prefix, and left in the rest."""
         return self.inside is not None and not self.is_repeated
 
@@ -70,20 +73,20 @@ class Part:
         drawn: Ids of the tensors that depend on what was drawn.
     """
 
-    graph: object
-    layouts: object
-    steps: list
-    drawn: set
+    graph: Given
+    layouts: Given
+    steps: list[Given]
+    drawn: set[Given]
 
 
 # Found once for each graph, by what it depends on.
-_layouts = weakref.WeakKeyDictionary()
-_parts = weakref.WeakKeyDictionary()
+_layouts: Given = weakref.WeakKeyDictionary()
+_parts: Given = weakref.WeakKeyDictionary()
 # Graphs with a layer that does not keep the batch where it was believed to be.
-_distrusted = weakref.WeakSet()
+_distrusted: Given = weakref.WeakSet()
 
 
-def of(model, shapes, stochastic):
+def of(model: keras.Model, shapes: list[Shape], stochastic: set[int]) -> Part:
     """The `Part` of a model's graph, from the second time on as it was found.
 
     Args:
@@ -116,7 +119,7 @@ def of(model, shapes, stochastic):
     return parts[key]
 
 
-def distrust(model):
+def distrust(model: keras.Model) -> bool:
     """From now on tries each layer that does not tell its output shape.
 
     Returns:
@@ -129,18 +132,20 @@ def distrust(model):
 
 
 class _Finder:
-    def __init__(self, model, stochastic):
+    def __init__(self, model: keras.Model, stochastic: set[int]) -> None:
         self._model = model
         self._stochastic = stochastic
 
-    def part(self, graph, layouts, is_drawn):
+    def part(
+        self, graph: keras.Model, layouts: batch_axis.Layouts, is_drawn: bool
+    ) -> Part:
         """The `Part` of a call of `graph`, whose inputs were drawn or not."""
         nodes = [
             node
             for node in keras_graph.nodes_of(graph)
             if id(node) in layouts.names
         ]
-        forced = set()
+        forced: set[Given] = set()
         while True:
             drawn = set(map(id, graph.inputs)) if is_drawn else set()
             steps = [
@@ -156,7 +161,13 @@ class _Finder:
         _let_go(part)
         return part
 
-    def _step(self, node, layouts, drawn, is_forced):
+    def _step(
+        self,
+        node: Given,
+        layouts: batch_axis.Layouts,
+        drawn: set[int],
+        is_forced: bool,
+    ) -> Step:
         around = {
             id(tensor): layouts.of[id(tensor)]
             for tensor in (*node.input_tensors, *node.outputs)
@@ -187,7 +198,7 @@ class _Finder:
                 drawn.add(id(tensor))
         return step
 
-    def _check_draw(self, step):
+    def _check_draw(self, step: Step) -> None:
         operation, inputs = step.node.operation, step.node.input_tensors
         # What a user's layer makes of its inputs before it draws, it knows.
         is_known = isinstance(operation, StochasticLayer) or type(
@@ -207,7 +218,9 @@ class _Finder:
             )
 
 
-def _mask_axes(node, layouts):
+def _mask_axes(
+    node: Given, layouts: dict[int, batch_axis.Layout]
+) -> tuple[int | None, ...]:
     """For each mask of a call's inputs, the axis that is the batch, or None."""
     inputs, mask = keras_graph.inputs_and_mask(node, layouts)
     given = inputs if mask is None else mask
@@ -217,7 +230,7 @@ def _mask_axes(node, layouts):
     )
 
 
-def _repeat_what_cannot_be_folded(part):
+def _repeat_what_cannot_be_folded(part: Part) -> set[Given]:
     """Marks the steps that are to be made anew from folded tensors.
 
     Returns:
@@ -244,7 +257,7 @@ def _repeat_what_cannot_be_folded(part):
     return forced
 
 
-def _leave_out_what_nobody_needs(part):
+def _leave_out_what_nobody_needs(part: Part) -> None:
     """Plain results that only what is made anew was made of."""
     needed = {id(tensor) for tensor in part.graph.outputs} - part.drawn
     for step in reversed(part.steps):
@@ -258,7 +271,7 @@ def _leave_out_what_nobody_needs(part):
                 needed.add(id(tensor))
 
 
-def _let_go(part):
+def _let_go(part: Part) -> None:
     """Says for each step which results are not used behind it: memory."""
     repeated = [step for step in part.steps if step.is_repeated]
     kept = {id(tensor) for tensor in part.graph.outputs}
@@ -273,7 +286,7 @@ def _let_go(part):
     _last_uses(part.steps, "done_repeated", kept)
 
 
-def _last_uses(steps, name, kept):
+def _last_uses(steps: list[Step], name: str, kept: set[int]) -> None:
     seen = set(kept)
     for step in reversed(steps):
         tensors = (*step.node.input_tensors, *step.node.outputs)

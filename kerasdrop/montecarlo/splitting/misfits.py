@@ -7,12 +7,19 @@ that names the place, or another way of running the model.
 
 import contextlib
 import re
+from collections.abc import Iterator
 
+import keras
 from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop import _refusals
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Shape
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 from kerasdrop.masks import scopes
 from kerasdrop.montecarlo.splitting import frontier
 
@@ -27,12 +34,12 @@ class Failures:
         was_misled: Whether a layer was believed to keep the batch in place.
     """
 
-    def __init__(self):
-        self.error = None
+    def __init__(self) -> None:
+        self.error: Exception | None = None
         self.was_misled = False
 
     @contextlib.contextmanager
-    def kept(self):
+    def kept(self) -> Iterator[None]:
         """Keeps what is raised inside the block."""
         try:
             yield
@@ -41,7 +48,11 @@ class Failures:
             raise
 
 
-def tried_again(model, attempt, before_the_next=None):
+def tried_again(
+    model: keras.Model,
+    attempt: Function,
+    before_the_next: Function | None = None,
+) -> Given:
     """`attempt(failures)`; a second time if the first one was misled.
 
     Args:
@@ -63,7 +74,13 @@ def tried_again(model, attempt, before_the_next=None):
     return tried_again(model, attempt)
 
 
-def check_rows(model, step, outputs, num_rows, failures):
+def check_rows(
+    model: keras.Model,
+    step: frontier.Step,
+    outputs: list[Tensor],
+    num_rows: int | None,
+    failures: Failures,
+) -> None:
     """Checks that the batch is where it was believed to be.
 
     Args:
@@ -97,11 +114,13 @@ def check_rows(model, step, outputs, num_rows, failures):
             )
 
 
-def _shape(output):
+def _shape(output: Tensor) -> Shape:
     return tuple(getattr(output, "shape", ()))
 
 
-def explain(model, step, error, on_one_sample):
+def explain(
+    model: keras.Model, step: Tensor, error: Given, on_one_sample: Given
+) -> None:
     """Raises what to tell where a call failed on folded rows.
 
     Args:
@@ -121,13 +140,13 @@ def explain(model, step, error, on_one_sample):
     raise _side_by_side(model, step.words, error)
 
 
-def may_explain(error):
+def may_explain(error: Given) -> bool:
     """Whether the number of rows can be what an error is about."""
     others = (OSError, MemoryError, _backend.ValuesAway)
     return not isinstance(error, others)
 
 
-def _side_by_side(model, words, error):
+def _side_by_side(model: keras.Model, words: Given, error: Given) -> Given:
     explained = _refusals.side_by_side(
         model,
         f"{words} fails on the rows of several samples, and not on those of "
@@ -137,7 +156,7 @@ def _side_by_side(model, words, error):
     return explained
 
 
-def _first_line(error):
+def _first_line(error: Given) -> Given:
     """What an error says, without what Keras puts around it."""
     lines = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
     lines = [line.strip() for line in lines if line.strip()]
@@ -146,7 +165,9 @@ def _first_line(error):
     return f"{type(error).__name__}: {lines[0].rstrip('.') if lines else ''}"
 
 
-def called(model, inputs, fold, num_samples):
+def called(
+    model: keras.Model, inputs: Structure, fold: Given, num_samples: int
+) -> Given:
     """The outputs of a model without a graph, all of it folded.
 
     Args:
@@ -160,7 +181,7 @@ def called(model, inputs, fold, num_samples):
             do not have them as their first axis, and as no other.
     """
 
-    def plain():
+    def plain() -> Given:
         with scopes.TrialScope():
             return model(inputs, training=False)
 
@@ -181,13 +202,15 @@ def called(model, inputs, fold, num_samples):
     return outputs
 
 
-def number_of_rows(inputs):
+def number_of_rows(inputs: Tensor) -> int | None:
     """The rows of a structure of tensors; None if not known."""
     sizes = [x.shape[0] for x in tree.flatten(inputs) if x is not None]
     return sizes[0] if sizes else None
 
 
-def _check_outputs(model, outputs, num_rows, plain):
+def _check_outputs(
+    model: keras.Model, outputs: Structure, num_rows: int, plain: Function
+) -> None:
     shapes = [tuple(output.shape) for output in tree.flatten(outputs)]
     expected = shapes
     if any(num_rows in shape[1:] for shape in shapes):
@@ -205,7 +228,7 @@ def _check_outputs(model, outputs, num_rows, plain):
         )
 
 
-def _place(model, error):
+def _place(model: keras.Model, error: Given) -> Given:
     """The innermost layer of a model that an error came through, in words."""
     layers = {
         id(layer): (path, layer) for path, layer in model_tree.walk(model)

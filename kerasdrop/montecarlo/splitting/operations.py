@@ -1,16 +1,23 @@
 """What an operation of a graph tells without being run."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import tree
 
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Shape
 
 # `axis=None` means all axes, though the shape stays.
 _OVER_ALL_AXES = {"Flip", "Roll"}
 
 
-def shapes_by(spec, node, tried):
+def shapes_by(
+    spec: Function, node: Given, tried: dict[int, Given]
+) -> list[tuple[Shape, Shape]]:
     """The shapes of each output of a call, a pair for the two batches.
 
     Args:
@@ -40,7 +47,7 @@ def shapes_by(spec, node, tried):
     return pairs
 
 
-def has_moved_an_axis(node):
+def has_moved_an_axis(node: Given) -> bool:
     """Whether Keras found an open axis where there was none."""
     axes = {
         axis
@@ -55,7 +62,7 @@ def has_moved_an_axis(node):
     )
 
 
-def tells_its_shape(layer):
+def tells_its_shape(layer: keras.layers.Layer) -> bool:
     """Whether a layer tells its output shape without being called."""
     cls = type(layer)
     if not isinstance(layer, keras.layers.Layer):
@@ -69,7 +76,7 @@ def tells_its_shape(layer):
     )
 
 
-def is_of_keras(layer):
+def is_of_keras(layer: keras.layers.Layer) -> bool:
     """Whether all of a layer is written by Keras: a function is not."""
     cls = type(layer)
     return cls is not keras.layers.Lambda and (
@@ -77,7 +84,7 @@ def is_of_keras(layer):
     )
 
 
-def named_axes(operation, rank):
+def named_axes(operation: keras.layers.Layer, rank: int) -> Sequence[int]:
     """The axes along which `operation` is told to work, from 0 on."""
     cls = type(operation)
     if isinstance(operation, keras.layers.Layer) and (
@@ -97,7 +104,7 @@ def named_axes(operation, rank):
     ]
 
 
-def words(operation, path):
+def words(operation: keras.Operation, path: str) -> str:
     name = f"'{path}{operation.name}'"
     if isinstance(operation, keras.layers.Layer):
         return f"layer {name} ({model_tree.class_name(operation)})"

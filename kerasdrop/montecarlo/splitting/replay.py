@@ -11,9 +11,14 @@ its inputs and breaks its `get_config`.
 
 import contextlib
 
+import keras
 from keras import tree
 
 from kerasdrop._structure import keras_graph
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.splitting import frontier
 from kerasdrop.montecarlo.splitting import misfits
 from kerasdrop.montecarlo.splitting import walking
@@ -35,7 +40,13 @@ class FoldedModel:
             cannot be run side by side.
     """
 
-    def __init__(self, model, inputs, stochastic, observe=None):
+    def __init__(
+        self,
+        model: keras.Model,
+        inputs: Tensor,
+        stochastic: set[int],
+        observe: Given = None,
+    ) -> None:
         self._model = model
         self._inputs = inputs
         self._stochastic = stochastic
@@ -45,11 +56,13 @@ class FoldedModel:
             _check_number(model, self._graph, inputs)
             misfits.tried_again(model, self._run_prefix)
 
-    def _run_prefix(self, failures):
+    def _run_prefix(self, failures: misfits.Failures) -> None:
         self._memory = walking.Memory()
         walk = self._walk(None, failures)
 
-        def run(inputs, masks, prepared):
+        def run(
+            inputs: list[Tensor], masks: Given, prepared: Function
+        ) -> list[walking._NotYet]:
             with failures.kept():
                 self._part = _part(self._model, inputs, self._stochastic)
             self._memory.enter(self._graph, inputs, masks, prepared)
@@ -57,7 +70,9 @@ class FoldedModel:
 
         keras_graph.entrance(self._model, run)(self._inputs, training=False)
 
-    def samples(self, num_samples, scope=contextlib.nullcontext):
+    def samples(
+        self, num_samples: int, scope: Function = contextlib.nullcontext
+    ) -> Given:
         """The outputs, each leaf `(batch * num_samples, ...)`.
 
         Args:
@@ -72,7 +87,7 @@ class FoldedModel:
                     self._model, self._inputs, fold, num_samples
                 )
 
-        def run(failures):
+        def run(failures: misfits.Failures) -> Given:
             walk = self._walk(num_samples, failures)
             with scope():
                 return walk.rest(self._part, self._memory)
@@ -80,20 +95,28 @@ class FoldedModel:
         flat = misfits.tried_again(self._model, run, self._run_prefix)
         return keras_graph.packed_outputs(self._graph, flat)
 
-    def _walk(self, num_samples, failures):
+    def _walk(
+        self, num_samples: int | None, failures: misfits.Failures
+    ) -> walking.Walk:
         rows = misfits.number_of_rows(self._inputs)
         return walking.Walk(
             self._model, rows, num_samples, self._observe, failures
         )
 
 
-def _part(model, inputs, stochastic):
+def _part(
+    model: keras.Model, inputs: list[Given], stochastic: set[int]
+) -> frontier.Part:
     """What is to be done about the calls of a model on flat inputs."""
-    shapes = [None if x is None else tuple(x.shape[1:]) for x in inputs]
+    shapes: list[Given] = [
+        None if x is None else tuple(x.shape[1:]) for x in inputs
+    ]
     return frontier.of(model, shapes, stochastic)
 
 
-def _check_number(model, graph, inputs):
+def _check_number(
+    model: keras.Model, graph: keras.Model, inputs: Tensor
+) -> None:
     given = len(tree.flatten(inputs))
     names = [tensor.name for tensor in graph.inputs]
     # A dict may have more than the model asks for.
@@ -106,7 +129,13 @@ def _check_number(model, graph, inputs):
         )
 
 
-def observe_shapes(model, stochastic, observe, inputs=None, as_tried=False):
+def observe_shapes(
+    model: keras.Model,
+    stochastic: set[int],
+    observe: Given,
+    inputs: Structure = None,
+    as_tried: bool = False,
+) -> None:
     """Tells of each call of a graph with tensors that have shapes alone.
 
     Args:
@@ -130,10 +159,15 @@ def observe_shapes(model, stochastic, observe, inputs=None, as_tried=False):
     _observe_part(part, observe, {}, as_tried)
 
 
-def _observe_part(part, observe, tensors, as_tried):
+def _observe_part(
+    part: frontier.Part,
+    observe: Given,
+    tensors: dict[int, Tensor],
+    as_tried: bool,
+) -> None:
     """Tells of the calls of a graph; `tensors` stand for its symbolic ones."""
 
-    def add(symbolic):
+    def add(symbolic: list[Tensor]) -> None:
         for one in symbolic:
             found = part.layouts.tried[id(one)] if as_tried else one
             tensors.setdefault(id(one), found)

@@ -11,6 +11,11 @@ from keras import ops
 from keras import tree
 
 from kerasdrop._structure import keras_graph
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Shape
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.splitting import misfits
 
 
@@ -20,21 +25,21 @@ class Fold(keras.layers.Layer):
     A layer only because Keras hands masks from layer to layer.
     """
 
-    def __init__(self, num_samples, axis=0):
+    def __init__(self, num_samples: int, axis: int = 0) -> None:
         super().__init__(autocast=False, name="fold")
         self.num_samples = num_samples
         self.axis = axis
         self.supports_masking = True
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: Structure) -> Given:
         return ops.repeat(inputs, self.num_samples, axis=self.axis)
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Structure, previous_mask: Given) -> Given:
         return repeated_mask(previous_mask, self.num_samples, self.axis)
 
 
-def repeated_mask(mask, num_samples, axis):
+def repeated_mask(mask: Tensor, num_samples: int, axis: int) -> Given:
     """A mask for folded inputs; `axis` is the batch, None for none."""
     if mask is None or axis is None or axis >= len(mask.shape):
         return mask
@@ -48,7 +53,7 @@ class _Inside(keras.layers.Layer):
     without one, as it does around the whole call.
     """
 
-    def __init__(self, layer, function):
+    def __init__(self, layer: keras.layers.Layer, function: Given) -> None:
         super().__init__(
             dtype=layer.dtype_policy, autocast=layer.autocast, name="rest"
         )
@@ -57,10 +62,10 @@ class _Inside(keras.layers.Layer):
         self._function = function
         self.built = True
 
-    def call(self, inputs, mask=None):
+    def call(self, inputs: Structure, mask: Tensor = None) -> Given:
         return self._function()
 
-    def compute_mask(self, inputs, previous_mask):
+    def compute_mask(self, inputs: Structure, previous_mask: Given) -> Given:
         return self._of_layer(inputs, previous_mask)
 
 
@@ -78,13 +83,19 @@ class Memory:
         of_call: The memories of the graphs called inside, by node.
     """
 
-    def __init__(self):
-        self.values = {}
+    def __init__(self) -> None:
+        self.values: dict[Given, Given] = {}
         self.masks = None
-        self.prepared = None
-        self.of_call = {}
+        self.prepared: Given = None
+        self.of_call: dict[Given, Given] = {}
 
-    def enter(self, graph, inputs, masks, prepared):
+    def enter(
+        self,
+        graph: keras.Model,
+        inputs: list[Tensor],
+        masks: Given,
+        prepared: Function,
+    ) -> None:
         """Notes what a graph is called with."""
         self.values = dict(zip(map(id, graph.inputs), inputs))
         if any(mask is not None for mask in tree.flatten(masks)):
@@ -103,7 +114,14 @@ class Walk:
         failures: `misfits.Failures`.
     """
 
-    def __init__(self, model, num_rows, num_samples, observe, failures):
+    def __init__(
+        self,
+        model: keras.Model,
+        num_rows: int | None,
+        num_samples: Given,
+        observe: Given,
+        failures: misfits.Failures,
+    ) -> None:
         self._model = model
         self._num_samples = num_samples
         self._num_rows = num_rows and num_rows * (num_samples or 1)
@@ -113,7 +131,7 @@ class Walk:
         # A layer takes longer to make than to call.
         self._fold = functools.cache(functools.partial(Fold, num_samples))
 
-    def once(self, part, memory):
+    def once(self, part: Given, memory: Memory) -> list[_NotYet]:
         """Makes the calls of the prefix; returns outputs, or `_NotYet`s."""
         values = memory.values
         for step in part.steps:
@@ -130,26 +148,34 @@ class Walk:
                 values.pop(key, None)
         return [values.get(id(t), _NotYet()) for t in part.graph.outputs]
 
-    def _entered(self, step, memory):
+    def _entered(self, step: Given, memory: Memory) -> list[_NotYet]:
         """Enters a graph with plain tensors, as far as its prefix goes."""
         inside = memory.of_call[id(step.node)] = Memory()
 
-        def run(inputs, masks, prepared):
+        def run(
+            inputs: list[Tensor], masks: Given, prepared: Function
+        ) -> list[_NotYet]:
             inside.enter(step.inside.graph, inputs, masks, prepared)
             return self.once(step.inside, inside)
 
         return self._called(step, memory.values, memory, run)
 
-    def _called(self, step, values, memory, run):
+    def _called(
+        self,
+        step: Given,
+        values: dict[int, Tensor],
+        memory: Memory,
+        run: Function,
+    ) -> list[_NotYet]:
         args, kwargs = keras_graph.arguments_of(step.node, values)
         entrance = keras_graph.entrance(step.node.operation, run)
         return tree.flatten(memory.prepared(entrance)(*args, **kwargs))
 
-    def rest(self, part, memory):
+    def rest(self, part: Given, memory: Memory) -> Given:
         """The flat outputs of the model, folded."""
-        folded = {}
+        folded: dict[Given, Given] = {}
 
-        def run():
+        def run() -> list[_NotYet]:
             self._repeat(part, memory, folded)
             return [
                 self._folded(part.layouts.of[id(t)], id(t), memory, folded)
@@ -158,12 +184,12 @@ class Walk:
 
         return self._as_inside(self._model, Memory(), (), run)
 
-    def _left(self, step, memory):
+    def _left(self, step: Given, memory: Memory) -> Given:
         """What a graph that was entered returns; `_NotYet` where it has."""
         inside = memory.of_call[id(step.node)]
 
-        def run():
-            folded = {}
+        def run() -> list[_NotYet]:
+            folded: dict[Given, Given] = {}
             self._repeat(step.inside, inside, folded)
             return [
                 folded[id(t)] if id(t) in step.inside.drawn else _NotYet()
@@ -172,7 +198,13 @@ class Walk:
 
         return self._as_inside(step.node.operation, inside, step.mask_axes, run)
 
-    def _as_inside(self, layer, memory, mask_axes, run):
+    def _as_inside(
+        self,
+        layer: keras.layers.Layer,
+        memory: Memory,
+        mask_axes: Shape,
+        run: Function,
+    ) -> Given:
         """`run()`, as if inside the call of a layer that was entered."""
         casts = self._casts or layer.compute_dtype != layer.variable_dtype
         masks = memory.masks if layer.supports_masking else None
@@ -188,10 +220,12 @@ class Walk:
             self._casts = before
         return tree.flatten(outputs)
 
-    def _repeated_mask(self, mask, axis):
+    def _repeated_mask(self, mask: Tensor, axis: int) -> Given:
         return repeated_mask(mask, self._num_samples, axis)
 
-    def _repeat(self, part, memory, folded):
+    def _repeat(
+        self, part: Given, memory: Memory, folded: dict[int, Given]
+    ) -> None:
         """Makes the calls behind the prefix, and adds what they return."""
         for step in part.steps:
             if step.is_split:
@@ -215,8 +249,12 @@ class Walk:
             for key in step.done_repeated:
                 folded.pop(key, None)
 
-    def _entered_folded(self, step, tensors, memory):
-        def run(inputs, masks, prepared):
+    def _entered_folded(
+        self, step: Tensor, tensors: Given, memory: Given
+    ) -> Given:
+        def run(
+            inputs: list[Tensor], masks: Given, prepared: Function
+        ) -> list[_NotYet]:
             inside = Memory()
             inside.enter(step.inside.graph, inputs, masks, prepared)
             folded, inside.values = inside.values, {}
@@ -225,7 +263,9 @@ class Walk:
 
         return self._called(step, tensors, memory, run)
 
-    def _folded(self, layout, key, memory, folded):
+    def _folded(
+        self, layout: Given, key: int, memory: Memory, folded: dict[int, Given]
+    ) -> Given:
         if key not in folded:
             tensor = memory.values[key]
             # What has no batch (a learned constant) stays as it is.
@@ -234,12 +274,14 @@ class Walk:
             folded[key] = self._fold(layout.axis)(tensor)
         return folded[key]
 
-    def _made(self, step, tensors, memory):
+    def _made(
+        self, step: Given, tensors: dict[int, Tensor], memory: Memory
+    ) -> list[Tensor]:
         """The flat outputs of a call on these tensors."""
         operation = step.node.operation
         call = memory.prepared(operation) if step.minds_context else operation
 
-        def again(tensors):
+        def again(tensors: dict[int, Tensor]) -> list[Tensor]:
             args, kwargs = keras_graph.arguments_of(step.node, tensors)
             return tree.flatten(call(*args, **kwargs))
 
@@ -269,7 +311,7 @@ class Walk:
             )
         return outputs
 
-    def _of_one_sample(self, step, tensors):
+    def _of_one_sample(self, step: Tensor, tensors: Given) -> Given:
         """Of folded tensors, the rows of the first sample alone."""
         one = {}
         for key, tensor in tensors.items():

@@ -11,6 +11,9 @@ import keras
 
 from kerasdrop._adapters import registry
 from kerasdrop._structure import keras_graph
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 
 REGRESSION = "regression"
 
@@ -41,14 +44,14 @@ class Read:
     """
 
     kind: str
-    class_axis: object = None
-    rank: object = None
+    class_axis: Given = None
+    rank: Given = None
 
 
 _OTHER = Read(REGRESSION)
 
 
-def read(model):
+def read(model: keras.Model) -> Given:
     """A `Read` for each output, in their structure; None without a graph."""
     graph = keras_graph.graph_of(model)
     if graph is None:
@@ -57,7 +60,9 @@ def read(model):
     return keras_graph.packed_outputs(graph, found)
 
 
-def _of_tensor(tensor, graph, outer):
+def _of_tensor(
+    tensor: Tensor, graph: keras.Model, outer: dict[int, Given]
+) -> Read:
     """What a symbolic tensor of a graph is.
 
     Args:
@@ -72,10 +77,12 @@ def _of_tensor(tensor, graph, outer):
     return _OTHER if inside is None else inside()
 
 
-def _of_call(node, number, graph, outer):
+def _of_call(
+    node: Given, number: int, graph: keras.Model, outer: dict[int, Given]
+) -> Read:
     """What output `number` of a call is."""
 
-    def of_inputs():
+    def of_inputs() -> list[Read]:
         return [_of_tensor(t, graph, outer) for t in node.input_tensors]
 
     return _of_operation(
@@ -88,7 +95,14 @@ def _of_call(node, number, graph, outer):
     )
 
 
-def _of_operation(operation, output, inputs, number, of_inputs, reader):
+def _of_operation(
+    operation: keras.layers.Layer,
+    output: Tensor,
+    inputs: list[Tensor],
+    number: int,
+    of_inputs: Function,
+    reader: Function,
+) -> Read:
     inner = keras_graph.graph_of(operation)
     if inner is not None:
         outer = {}
@@ -115,7 +129,9 @@ def _of_operation(operation, output, inputs, number, of_inputs, reader):
     return _of_activation(operation, rank, of_inputs)
 
 
-def _of_activation(operation, rank, of_inputs):
+def _of_activation(
+    operation: keras.layers.Layer, rank: int, of_inputs: Function
+) -> Read:
     activation = getattr(operation, "activation", None)
     if isinstance(activation, keras.layers.Softmax):
         return _made("probabilities", activation.axis, rank)
@@ -128,7 +144,7 @@ def _of_activation(operation, rank, of_inputs):
     return _OTHER
 
 
-def _made(kind, axis, rank):
+def _made(kind: str, axis: int, rank: int) -> Read:
     if kind == "binary":
         return Read(kind)
     axes = [axis] if isinstance(axis, int) else list(axis or ())
@@ -137,7 +153,13 @@ def _made(kind, axis, rank):
     return Read(kind, axes[0] % rank, rank)
 
 
-def _kept(axis_behind, operation, output, inputs, found):
+def _kept(
+    axis_behind: Function,
+    operation: keras.Operation,
+    output: Tensor,
+    inputs: list[Tensor],
+    found: list[Read],
+) -> Read:
     """What becomes of probabilities in a call that keeps elements."""
     if len(set(found)) != 1 or found[0].kind == REGRESSION:
         return _OTHER
@@ -155,23 +177,43 @@ def _kept(axis_behind, operation, output, inputs, found):
 # that return the axis of the classes behind, or None where they are mixed.
 
 
-def _same_axis(operation, axis, before, after):
+def _same_axis(
+    operation: keras.Operation,
+    axis: int,
+    before: list[int | None],
+    after: list[int | None],
+) -> int:
     return axis
 
 
-def _last_axis(operation, axis, before, after):
+def _last_axis(
+    operation: keras.Operation,
+    axis: int,
+    before: list[int | None],
+    after: list[int | None],
+) -> int | None:
     if getattr(operation, "data_format", None) == "channels_first":
         return None
     return len(after) - 1 if after and axis == len(before) - 1 else None
 
 
-def _picked_axis(operation, axis, before, after):
+def _picked_axis(
+    operation: keras.Operation,
+    axis: int,
+    before: list[int | None],
+    after: list[int | None],
+) -> int | None:
     # Which axes an index takes away is told by their sizes alone.
     is_unique = before[1:].count(before[axis]) == 1
     return _last_axis(operation, axis, before, after) if is_unique else None
 
 
-def _axis_of_mean(operation, axis, before, after):
+def _axis_of_mean(
+    operation: keras.Operation,
+    axis: int,
+    before: list[int | None],
+    after: list[int | None],
+) -> int | None:
     over = operation.axis
     over = range(len(before)) if over is None else over
     over = [over] if isinstance(over, int) else over
@@ -183,19 +225,33 @@ def _axis_of_mean(operation, axis, before, after):
     return axis - sum(one < axis for one in over)
 
 
-def _axis_of_stack(operation, axis, before, after):
+def _axis_of_stack(
+    operation: keras.Operation,
+    axis: int,
+    before: list[int | None],
+    after: list[int | None],
+) -> int:
     return axis + (operation.axis % len(after) <= axis)
 
 
-def _axis_of_concatenation(operation, axis, before, after):
+def _axis_of_concatenation(
+    operation: keras.Operation, axis: int, before: Given, after: Given
+) -> Given:
     return None if operation.axis % len(before) == axis else axis
 
 
-def _axis_of_permutation(operation, axis, before, after):
+def _axis_of_permutation(
+    operation: keras.layers.Layer,
+    axis: int,
+    before: list[int | None],
+    after: list[int | None],
+) -> int:
     return (0, *operation.dims).index(axis)
 
 
-def _axis_of_transpose(operation, axis, before, after):
+def _axis_of_transpose(
+    operation: keras.Operation, axis: int, before: Given, after: Given
+) -> Given:
     axes = operation.axes or range(len(before))[::-1]
     return [one % len(before) for one in axes].index(axis)
 
@@ -217,9 +273,9 @@ _AXIS_BEHIND_LAYER = {
 }
 
 
-def _axis_behind(operation):
+def _axis_behind(operation: keras.layers.Layer) -> Function | None:
     """The function of these for an operation; None if it makes new numbers."""
     facts = registry.facts_of(type(operation)) or registry.NOTHING
     if facts.class_axis is not None:
         return _AXIS_BEHIND_LAYER[facts.class_axis]
-    return _AXIS_BEHIND.get(keras_graph.name_of_class(operation))
+    return _AXIS_BEHIND.get(keras_graph.name_of_class(operation) or "")

@@ -4,6 +4,9 @@ import numpy as np
 from keras import tree
 
 from kerasdrop import _refusals
+from kerasdrop._types import Array
+from kerasdrop._types import Config
+from kerasdrop._types import Given
 
 
 class Joined:
@@ -17,12 +20,14 @@ class Joined:
         num_rows: Integer, of how many there are.
     """
 
-    def __init__(self, num_rows):
+    def __init__(self, num_rows: int | None) -> None:
         self._most_rows = num_rows
-        self._columns = {}  # by name, in the structure of the statistic
+        self._columns: dict[
+            Given, Given
+        ] = {}  # by name, in the structure of the statistic
         self.num_rows = 0
 
-    def update(self, part):
+    def update(self, part: Config) -> None:
         """Adds those of the next rows: a dict of structures of arrays."""
         if not self._columns:
             self._columns = {
@@ -38,7 +43,7 @@ class Joined:
                 column.update(array)
         self.num_rows += len(array)
 
-    def _check(self, column, array):
+    def _check(self, column: "_Column", array: Array) -> None:
         if array.shape[1:] == column.shape:
             return
         raise _refusals.Refusal(
@@ -48,7 +53,7 @@ class Joined:
             f"{column.shape} and {array.shape[1:]}"
         )
 
-    def result(self):
+    def result(self) -> Config:
         """The statistics of all rows."""
         return {
             name: tree.map_structure(
@@ -65,23 +70,24 @@ class _Column:
         shape: Of a row.
     """
 
-    def __init__(self, num_rows, first):
+    def __init__(self, num_rows: int | None, first: Array) -> None:
         self.shape = first.shape[1:]
-        self._rows = self._parts = None
+        self._rows: Given = None
+        self._parts: Given = None
         if num_rows is not None and len(first) < num_rows:
             self._rows = np.empty((num_rows, *self.shape), first.dtype)
             self._count = 0
         else:
             self._parts = []
 
-    def update(self, part):
+    def update(self, part: Array) -> None:
         if self._rows is None:
             self._parts.append(part)
             return
         self._rows[self._count : self._count + len(part)] = part
         self._count += len(part)
 
-    def result(self, num_rows):
+    def result(self, num_rows: int) -> Array:
         if self._rows is not None:
             return self._rows[:num_rows]
         if len(self._parts) == 1:

@@ -3,15 +3,19 @@
 from keras import ops
 
 from kerasdrop import _backend
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.masks import plans
 
 
-def room(feature, capacity):
+def room(feature: Given, capacity: Given) -> Given:
     """Zeros `(batch, capacity, ...)`."""
     return ops.repeat(ops.zeros_like(feature[:, :1]), capacity, axis=1)
 
 
-def cut(samples, in_sets, rest, num_samples):
+def cut(
+    samples: Tensor, in_sets: Given, rest: Given, num_samples: int
+) -> Given:
     """The samples that were drawn, of those that would have been.
 
     Args:
@@ -25,7 +29,7 @@ def cut(samples, in_sets, rest, num_samples):
     return ops.concatenate([samples[:, :in_sets], samples[:, rest_at:]], axis=1)
 
 
-def with_samples(samples, chunk, first):
+def with_samples(samples: Tensor, chunk: Given, first: int) -> Given:
     """`samples` with those from number `first` on replaced by `chunk`.
 
     What is beyond the last sample to be kept is written behind it.
@@ -38,7 +42,7 @@ def with_samples(samples, chunk, first):
     return ops.slice_update(samples, place, chunk)
 
 
-def _with_samples_chosen(samples, chunk, first):
+def _with_samples_chosen(samples: Tensor, chunk: Given, first: int) -> Given:
     """The same in operations that exporters have."""
     size = chunk.shape[1]
     if isinstance(first, int):

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from keras import ops
 
 from kerasdrop._formulas import estimates
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 
 
 class Moments(NamedTuple):
@@ -21,9 +23,9 @@ class Moments(NamedTuple):
         squares: `(batch, ...)`, the sum of the squared deviations from it.
     """
 
-    count: object
-    mean: object
-    squares: object
+    count: Given
+    mean: Given
+    squares: Given
 
 
 class Part(NamedTuple):
@@ -34,8 +36,8 @@ class Part(NamedTuple):
         total: `(batch, ...)`, the sum of these, each minus the pivot.
     """
 
-    count: object
-    total: object
+    count: Given
+    total: Given
 
 
 class Stream(NamedTuple):
@@ -49,13 +51,13 @@ class Stream(NamedTuple):
         part: A `Part`.
     """
 
-    pivot: object
+    pivot: Given
     samples: Moments
     set_means: Moments
     part: Part
 
 
-def init(chunk, set_size, rest=0):
+def init(chunk: Tensor, set_size: int, rest: int = 0) -> Stream:
     """The stream after its first chunk of samples; arguments as of `update`."""
     zeros = ops.zeros_like(chunk[:, 0])
     count = zeros[(slice(None), *(slice(0, 1),) * (len(zeros.shape) - 1))]
@@ -64,7 +66,9 @@ def init(chunk, set_size, rest=0):
     return update(stream, chunk, set_size, rest)
 
 
-def update(stream, chunk, set_size, rest=0):
+def update(
+    stream: Stream, chunk: Tensor, set_size: int, rest: int = 0
+) -> Stream:
     """The stream with a chunk of samples added.
 
     Args:
@@ -95,7 +99,7 @@ def update(stream, chunk, set_size, rest=0):
     return _with_part(stream, of_sets, set_size)
 
 
-def _with_part(stream, samples, set_size):
+def _with_part(stream: Stream, samples: Tensor, set_size: int) -> Stream:
     count = stream.part.count + float(samples.shape[1])
     total = stream.part.total + ops.sum(samples, axis=1)
     is_whole = count >= float(set_size)
@@ -113,7 +117,7 @@ def _with_part(stream, samples, set_size):
     )
 
 
-def _moments(values):
+def _moments(values: Tensor) -> tuple[float, Tensor, Tensor]:
     """Count, mean and sum of squares of `(batch, values, ...)`."""
     mean = ops.mean(values, axis=1)
     deviations = values - ops.expand_dims(mean, 1)
@@ -121,7 +125,9 @@ def _moments(values):
     return float(values.shape[1]), mean, squares
 
 
-def merge(moments, count, mean, squares):
+def merge(
+    moments: Moments, count: float, mean: Tensor, squares: Tensor
+) -> Moments:
     """The `Moments` of what `moments` has seen and of others."""
     total = moments.count + count
     share = count / total
@@ -133,7 +139,7 @@ def merge(moments, count, mean, squares):
     )
 
 
-def result(stream):
+def result(stream: Stream) -> Given:
     """What the samples tell, an `estimates.Seen`."""
     return estimates.Seen(
         stream.samples.count,

@@ -3,11 +3,13 @@
 from keras import tree
 
 from kerasdrop import _refusals
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
 from kerasdrop.montecarlo.statistics import summaries
 from kerasdrop.montecarlo.statistics.kinds.table import KINDS
 
 
-def kinds(kind, outputs):
+def kinds(kind: str, outputs: str) -> list[str]:
     """The kind of each of the flat outputs.
 
     Args:
@@ -17,7 +19,7 @@ def kinds(kind, outputs):
     return tree.flatten(_of_each(kind, outputs, kind, outputs))
 
 
-def _of_each(kind, outputs, all_kinds, all_outputs):
+def _of_each(kind: str, outputs: str, all_kinds: str, all_outputs: str) -> str:
     if isinstance(kind, str):
         return tree.map_structure(lambda _: kind, outputs)
     if isinstance(kind, dict):
@@ -41,7 +43,7 @@ def _of_each(kind, outputs, all_kinds, all_outputs):
     return each if isinstance(kind, dict) else list(each.values())
 
 
-def of_some(structure, values):
+def of_some(structure: Given, values: Given) -> Given:
     """A structure of values, without the places where there is none.
 
     Args:
@@ -57,9 +59,9 @@ def of_some(structure, values):
     return _without_none(tree.pack_sequence_as(structure, values))
 
 
-def _without_none(structure):
+def _without_none(structure: Given) -> Given:
     if isinstance(structure, dict):
-        items = structure.items()
+        items: Given = structure.items()
     elif isinstance(structure, (list, tuple)):
         items = enumerate(structure)
     else:
@@ -70,7 +72,7 @@ def _without_none(structure):
     } or None
 
 
-def aligned(some, outputs):
+def aligned(some: Given, outputs: Structure) -> Given:
     """The flat list of what `of_some` made; None where there is no value.
 
     Args:
@@ -80,7 +82,7 @@ def aligned(some, outputs):
     if isinstance(outputs, dict):
         places = sorted(outputs)
     elif isinstance(outputs, (list, tuple)):
-        places = range(len(outputs))
+        places = list(range(len(outputs)))
     else:
         return [some]
     flat = []
@@ -93,7 +95,7 @@ def aligned(some, outputs):
     return flat
 
 
-def check(kind, statistics):
+def check(kind: Given, statistics: Given) -> None:
     """Raises if what was predicted cannot be of its kind.
 
     Args:

@@ -6,6 +6,9 @@ from keras import ops
 
 from kerasdrop import _checks
 from kerasdrop._refusals import Refusal
+from kerasdrop._types import Given
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
 
 # Bisections: float32 has no more digits than these halve an interval.
 _HALVINGS = 32
@@ -14,7 +17,7 @@ _FURTHEST = 9.0
 _SMALLEST_STD = 1e-30
 
 
-def check(quantiles):
+def check(quantiles: Given) -> Shape:
     """Returns a tuple of probabilities, increasing, in (0, 1); or raises."""
     if quantiles is None:
         return ()
@@ -31,7 +34,9 @@ def check(quantiles):
     return tuple(map(float, listed))
 
 
-def of_samples(samples, probabilities):
+def of_samples(
+    samples: Tensor, probabilities: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
     """Quantiles of samples, interpolated as by `numpy.quantile`.
 
     The standard error is half the distance between the order statistics one
@@ -60,14 +65,16 @@ def of_samples(samples, probabilities):
     return ops.stack(values, axis=1), ops.stack(errors, axis=1)
 
 
-def _at_rank(ordered, rank):
+def _at_rank(ordered: Tensor, rank: float) -> Tensor:
     below = math.floor(rank)
     above = min(below + 1, ordered.shape[1] - 1)
     step = ordered[:, above] - ordered[:, below]
     return ordered[:, below] + (rank - below) * step
 
 
-def of_normal_mixture(means, variances, probabilities):
+def of_normal_mixture(
+    means: Tensor, variances: Tensor, probabilities: tuple[float, ...]
+) -> tuple[Tensor, Tensor]:
     """Quantiles of an equal mixture of normals, by bisection.
 
     The standard error is that of the distribution function, which is a mean
@@ -86,7 +93,9 @@ def of_normal_mixture(means, variances, probabilities):
     values, errors = [], []
     for p in probabilities:
 
-        def halve(_, bounds, p=p):
+        def halve(
+            _: int, bounds: tuple[Tensor, Tensor], p: Given = p
+        ) -> tuple[Tensor, Tensor]:
             low, high = bounds
             middle = (low + high) / 2.0
             is_below = ops.mean(_below(middle, means, stds), axis=1) < p
@@ -102,7 +111,7 @@ def of_normal_mixture(means, variances, probabilities):
     return ops.stack(values, axis=1), ops.stack(errors, axis=1)
 
 
-def _error_of_mixture(value, means, stds):
+def _error_of_mixture(value: Tensor, means: Tensor, stds: Tensor) -> Tensor:
     count = means.shape[1]
     if count == 1:
         return ops.full_like(value, float("nan"))
@@ -113,7 +122,7 @@ def _error_of_mixture(value, means, stds):
     return ops.sqrt(variance) / density
 
 
-def _below(value, means, stds):
+def _below(value: Tensor, means: Tensor, stds: Tensor) -> Tensor:
     """The probability of each normal below `value`, `(batch, samples, ...)`."""
     distance = (ops.expand_dims(value, 1) - means) / stds
     return 0.5 * (1.0 + ops.erf(distance / math.sqrt(2.0)))

@@ -6,13 +6,15 @@ as exact as a large one.
 
 from keras import ops
 
+from kerasdrop._types import Tensor
 
-def init(samples):
+
+def init(samples: Tensor) -> Tensor:
     """The mean of the first samples, `(batch, samples, ...)`."""
     return ops.mean(samples, axis=1)
 
 
-def update(mean, samples, count):
+def update(mean: Tensor, samples: Tensor, count: Tensor) -> Tensor:
     """The mean with samples added.
 
     Args:
@@ -24,6 +26,6 @@ def update(mean, samples, count):
     return mean + (init(samples) - mean) * share
 
 
-def per_row(count, values):
+def per_row(count: Tensor, values: Tensor) -> Tensor:
     """`(batch, 1, ...)` of as many axes as `values`."""
     return ops.reshape(count, (-1, *(1,) * (len(values.shape) - 1)))

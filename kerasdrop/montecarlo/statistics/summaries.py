@@ -6,6 +6,8 @@ from keras import ops
 
 from kerasdrop._formulas import estimates
 from kerasdrop._formulas import log_sums
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.masks import plans
 from kerasdrop.montecarlo.statistics import kept
 from kerasdrop.montecarlo.statistics import moments
@@ -53,9 +55,9 @@ class State(NamedTuple):
     """
 
     stream: moments.Stream
-    sums: list
-    kept: list
-    log_sums: list
+    sums: list[Given]
+    kept: list[Given]
+    log_sums: list[Given]
 
 
 class Summary:
@@ -67,7 +69,9 @@ class Summary:
         target: Tensor, the targets of this output; or None.
     """
 
-    def __init__(self, kind, settings, target=None):
+    def __init__(
+        self, kind: str, settings: Given, target: Given = None
+    ) -> None:
         self._kind = KINDS[kind].with_noise(settings.noise_variance)
         self._settings = settings
         self._target = target
@@ -77,11 +81,13 @@ class Summary:
         elif settings.quantiles:
             self._capacity = min(settings.num_samples, MOST_FOR_QUANTILES)
 
-    def features(self, output):
+    def features(self, output: Tensor) -> Given:
         """What is taken from samples, first what `mean` is the mean of."""
         return self._kind.features(output)
 
-    def init(self, chunk, first, rest, largest):
+    def init(
+        self, chunk: Tensor, first: tuple[int, int], rest: int, largest: int
+    ) -> Given:
         """The state after the first chunk of samples.
 
         Args:
@@ -112,7 +118,9 @@ class Summary:
             [] if terms is None else [log_sums.init(terms)],
         )
 
-    def update(self, state, chunk, first, rest=0):
+    def update(
+        self, state: Given, chunk: Given, first: int, rest: Given = 0
+    ) -> Given:
         """The state with samples added, from number `first` on.
 
         Args:
@@ -134,7 +142,7 @@ class Summary:
             [log_sums.update(one, terms) for one in state.log_sums],
         )
 
-    def partial(self, state, in_sets, rest):
+    def partial(self, state: Given, in_sets: Given, rest: Given) -> Given:
         """The state with the samples not drawn yet cut from what is kept.
 
         Args:
@@ -152,7 +160,7 @@ class Summary:
         ]
         return state._replace(kept=drawn)
 
-    def result(self, state):
+    def result(self, state: Given) -> Given:
         """A dict of statistics."""
         plan, seen = self._settings.plan, self._seen(state)
         variance = estimates.variance(plan, seen)
@@ -181,7 +189,7 @@ class Summary:
             found["samples"] = state.kept[0]
         return found
 
-    def reaches(self, state, smallest_chance):
+    def reaches(self, state: Given, smallest_chance: Given) -> Given:
         """Which rows have their mean to the tolerance: bool `(batch,)`.
 
         Never amid a set, so that it does not depend on how sets are cut.
@@ -200,23 +208,23 @@ class Summary:
         reached = ops.logical_and(reached, is_whole)
         return ops.all(reached, axis=tuple(range(1, len(reached.shape))))
 
-    def _seen(self, state):
+    def _seen(self, state: Given) -> Given:
         seen = moments.result(state.stream)
         mean = self._kind.mean(state.sums)
         return seen if mean is None else seen._replace(mean=mean)
 
-    def _log_terms(self, output):
+    def _log_terms(self, output: Tensor) -> Given:
         if self._target is None:
             return None
         return self._kind.log_terms(output, self._target)
 
-    def _room_for(self, largest):
+    def _room_for(self, largest: Given) -> Given:
         """How many samples are kept, and what is beyond the last of these."""
         if self._capacity == self._settings.num_samples:
             return self._capacity
         return self._capacity + largest
 
-    def _to_keep(self, features):
+    def _to_keep(self, features: Given) -> Given:
         """Of the features those that are kept sample by sample."""
         if not self._capacity:
             return []

@@ -3,10 +3,13 @@
 import numpy as np
 from keras import tree
 
+from kerasdrop._types import Array
+from kerasdrop._types import Given
+
 MOST_ROWS = 5
 
 
-def chosen(inputs, most_rows, batch_size):
+def chosen(inputs: Array, most_rows: int, batch_size: int) -> Array:
     """Rows for the check: those with the most and the fewest zeros first.
 
     Args:
@@ -33,7 +36,7 @@ def chosen(inputs, most_rows, batch_size):
     return np.resize(found, batch_size + 1) if few else found
 
 
-def others(places, any_number, both):
+def others(places: Array, any_number: bool, both: bool) -> list[Array]:
     """Which of these rows are run beside them, to see if rows see each other.
 
     A row that all others see is in all runs of it. So there are two, each of
@@ -56,7 +59,7 @@ def others(places, any_number, both):
     return [np.resize(one, size) for one in halves]
 
 
-def varied(inputs):
+def varied(inputs: Array) -> Array:
     """A last row that differs from the others, where all rows are alike.
 
     Alike rows do not show whether they see each other.
@@ -75,7 +78,7 @@ def varied(inputs):
     floats = [leaf for leaf in leaves if leaf.dtype.kind == "f"]
     change = _halved if floats else _turned
 
-    def with_last(leaf):
+    def with_last(leaf: Array) -> Array:
         if leaf is None or (floats and leaf.dtype.kind != "f"):
             return leaf
         return np.concatenate([leaf[:-1], change(leaf[-1:])])
@@ -85,13 +88,13 @@ def varied(inputs):
     return made if any(map(_differ, found)) else None
 
 
-def _differ(leaf):
+def _differ(leaf: Array) -> bool:
     return any(leaf[0].tobytes() != row.tobytes() for row in leaf[1:])
 
 
-def _halved(row):
+def _halved(row: Array) -> Array:
     return row * row.dtype.type(0.5) if np.any(row) else np.ones_like(row)
 
 
-def _turned(row):
+def _turned(row: Given) -> Given:
     return np.flip(row, axis=tuple(range(1, row.ndim)))

@@ -1,12 +1,14 @@
 """Compares what two runs of a model made, call by call."""
 
 import itertools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from kerasdrop._structure import keras_graph
+from kerasdrop._types import Given
 
 # In parts of the largest value of a tensor: so many units of rounding, or so
 # many times what a plain call differs from itself on other rows.
@@ -38,8 +40,8 @@ class Call(NamedTuple):
     """
 
     path: str
-    outputs: list
-    largest_input: object = None
+    outputs: list[Given]
+    largest_input: Given = None
 
 
 class Difference(NamedTuple):
@@ -57,7 +59,7 @@ class Difference(NamedTuple):
     allowed: float
 
 
-def eps(model):
+def eps(model: keras.Model) -> Given:
     """The unit of rounding of the coarsest dtype that a layer computes in."""
     dtypes = {
         layer.compute_dtype
@@ -67,7 +69,7 @@ def eps(model):
     return max(_EPS.get(dtype, _EPS["float32"]) for dtype in dtypes)
 
 
-def tolerance(model, floor=0.0):
+def tolerance(model: keras.Model, floor: Given = 0.0) -> Given:
     """What a tensor may differ by, in parts of its largest value.
 
     Args:
@@ -79,7 +81,14 @@ def tolerance(model, floor=0.0):
     return max(_ROUNDING * unit, _FLOORS * floor)
 
 
-def first_difference(model, reference, found, allowed, layouts, at_least=1):
+def first_difference(
+    model: keras.Model,
+    reference: Given,
+    found: Given,
+    allowed: Given,
+    layouts: Given,
+    at_least: Given = 1,
+) -> Given:
     """The first `Difference` between two runs, or None; and the largest size.
 
     A call is compared with that call of the same layer in the reference that
@@ -95,7 +104,7 @@ def first_difference(model, reference, found, allowed, layouts, at_least=1):
             outputs, have no consequences, and are none.
     """
     largest, differences = 0.0, []
-    by_path = {}
+    by_path: dict[Given, Given] = {}
     for call in reference:
         by_path.setdefault(call.path, []).append(call)
     for call in found:
@@ -115,7 +124,13 @@ def first_difference(model, reference, found, allowed, layouts, at_least=1):
     return (differences[0] if counts else None), largest
 
 
-def _size(model, reference, call, allowed, layouts):
+def _size(
+    model: keras.Model,
+    reference: Given,
+    call: Given,
+    allowed: Given,
+    layouts: Given,
+) -> Given:
     if len(reference.outputs) != len(call.outputs):
         return np.inf
     sizes = [0.0]
@@ -126,14 +141,14 @@ def _size(model, reference, call, allowed, layouts):
             cancels = unit * float(reference.largest_input)
         least = np.inf
         for pair in layouts.pairs(one, other):
-            least = min(least, distance(*pair, cancels))
+            least = min(least, distance(pair[0], pair[1], cancels))
             if least <= allowed:
                 break
         sizes.append(least)
     return max(sizes)
 
 
-def distance(reference, found, free=0.0):
+def distance(reference: Given, found: Given, free: Given = 0.0) -> Given:
     """The largest difference, in parts of the largest value of the reference.
 
     Args:
@@ -170,11 +185,11 @@ class Layouts(NamedTuple):
     """
 
     num_rows: int
-    order: object = None
+    order: Given = None
     num_samples: int = 1
     only_first: bool = False
 
-    def pairs(self, one, other):
+    def pairs(self, one: Given, other: Given) -> Iterator[Given]:
         """Yields pairs of arrays that can be broadcast, the likeliest first.
 
         The two agree if those of one pair do.
@@ -196,7 +211,7 @@ class Layouts(NamedTuple):
             # used for its shape alone.
             yield _NOTHING, _NOTHING
 
-    def _pairs(self, one, other, order):
+    def _pairs(self, one: Given, other: Given, order: Given) -> Iterator[Given]:
         for axis, size in enumerate(one.shape):
             before, behind = one.shape[:axis], one.shape[axis + 1 :]
             if (
@@ -208,7 +223,9 @@ class Layouts(NamedTuple):
                 continue
             yield from self._along(one, other, order, axis)
 
-    def _along(self, one, other, order, axis):
+    def _along(
+        self, one: Given, other: Given, order: Given, axis: int
+    ) -> Iterator[Given]:
         """The pairs if the rows are in this axis."""
         before, behind = one.shape[:axis], one.shape[axis + 1 :]
         per_row = one.shape[axis] // self.num_rows
@@ -230,14 +247,14 @@ class Layouts(NamedTuple):
 _NOTHING = np.zeros(0, "float32")
 
 
-def _around(size):
+def _around(size: Given) -> Iterator[Given]:
     """What may stand around the rows in an axis: outside, and inside."""
     for outer in range(1, size + 1):
         if size % outer == 0:
             yield outer, size // outer
 
 
-def unequal(calls, others, allowed):
+def unequal(calls: Given, others: Given, allowed: Given) -> Given:
     """Paths of the calls of which two runs of the same differ.
 
     Args:

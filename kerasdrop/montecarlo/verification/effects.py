@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
@@ -10,6 +11,9 @@ import numpy as np
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import registry
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Array
+from kerasdrop._types import Function
+from kerasdrop._types import Given
 from kerasdrop.masks import scopes
 
 # What happens by chance less often is no chance.
@@ -27,8 +31,8 @@ class Probe(NamedTuple):
     """
 
     path: str
-    kept: list
-    drawn: list
+    kept: list[Given]
+    drawn: list[Given]
 
 
 class Prober:
@@ -41,15 +45,17 @@ class Prober:
         drawn: The layers that draw.
     """
 
-    def __init__(self, model, drawn):
-        self._found = None
+    def __init__(
+        self, model: keras.Model, drawn: dict[keras.layers.Layer, int]
+    ) -> None:
+        self._found: Given = None
         self._paths = {
             id(layer): path for path, layer in model_tree.walk(model)
         }
         self._probed = _probed(model, drawn)
 
     @contextlib.contextmanager
-    def probing(self):
+    def probing(self) -> Iterator[Given]:
         """Yields a list that gets a `Probe` for each such call in the block."""
         self._found = []
         try:
@@ -57,15 +63,17 @@ class Prober:
         finally:
             self._found = None
 
-    def wrap(self, recorder, operation, plain):
+    def wrap(
+        self, recorder: Given, operation: keras.layers.Layer, plain: Function
+    ) -> Function:
         """The method `plain` of an operation, which is probed if it draws."""
         if id(operation) not in self._probed:
             return plain
 
         @functools.wraps(plain)
-        def call(*args, **kwargs):
+        def call(*args: Given, **kwargs: Given) -> Given:
             kept = plain(*args, **kwargs)
-            scope = scopes.current()
+            scope: Given = scopes.current()
             # Other scopes are of trials, which nobody looks at.
             is_pass = scope is not None and scope.keep_all is not None
             is_plain = scope is not None and not scope.draws
@@ -83,7 +91,9 @@ class Prober:
         return call
 
 
-def _probed(model, drawn):
+def _probed(
+    model: keras.Model, drawn: dict[keras.layers.Layer, int]
+) -> dict[int, bool]:
     """The layers to be probed, by their ids: whether by the words of the plan.
 
     These are drawn in a plain call as well, which shows that a class draws for
@@ -111,7 +121,12 @@ class Effects:
         num_samples: Integer, the samples in a probe.
     """
 
-    def __init__(self, model, drawn, num_samples):
+    def __init__(
+        self,
+        model: keras.Model,
+        drawn: dict[keras.layers.Layer, int],
+        num_samples: int,
+    ) -> None:
         self._num_samples = num_samples
         self._layers = {
             path: layer
@@ -119,13 +134,13 @@ class Effects:
             if layer in drawn
             or (isinstance(layer, keras.layers.RNN) and layer.cell in drawn)
         }
-        self._probes = {}
+        self._probes: dict[Given, Given] = {}
 
-    def add(self, probes):
+    def add(self, probes: Given) -> None:
         for probe in probes:
             self._probes.setdefault(probe.path, []).append(probe)
 
-    def undecided(self):
+    def undecided(self) -> Given:
         """Paths of layers of which it is worth seeing more draws.
 
         Layers of Keras and of this package are known to draw. If those that
@@ -141,7 +156,7 @@ class Effects:
             )
         ]
 
-    def _is_unlikely(self, path):
+    def _is_unlikely(self, path: str) -> Given:
         """Whether a layer that draws by element had no effect on many."""
         layer = self._layers[path]
         if not registry.nearest_facts(type(layer)).is_by_unit:
@@ -157,7 +172,7 @@ class Effects:
         seen = rate**2 + (1.0 - rate) ** 2
         return max(seen, 1.0 - rate) ** elements < _UNLIKELY
 
-    def faults(self):
+    def faults(self) -> Iterator[Given]:
         """Pairs of a path and what is wrong with that layer."""
         for path, probes in self._probes.items():
             layer = self._layers[path]
@@ -180,7 +195,7 @@ class Effects:
                 if not self._is_chance(path, alike):
                     yield path, "draws the same in each sample"
 
-    def without_effect(self):
+    def without_effect(self) -> Given:
         """Paths of layers whose draws changed nothing, and not by chance."""
         return tuple(
             path
@@ -192,21 +207,21 @@ class Effects:
             )
         )
 
-    def _rate(self, path):
+    def _rate(self, path: str) -> Given:
         layer = self._layers[path]
         if not adapters.can_draw(layer):
             layer = layer.cell
         # What adds noise has a standard deviation.
         return min(1.0, adapters.rate_of(layer))
 
-    def _has_effect(self, path):
+    def _has_effect(self, path: str) -> Given:
         return any(
             not np.array_equal(kept, drawn, equal_nan=True)
             for probe in self._probes[path]
             for kept, drawn in zip(probe.kept, probe.drawn)
         )
 
-    def _samples_differ(self, path):
+    def _samples_differ(self, path: str) -> Given:
         if self._num_samples == 1:
             return True
         for probe in self._probes[path]:
@@ -218,12 +233,12 @@ class Effects:
                     return True
         return False
 
-    def _by_sample(self, array):
+    def _by_sample(self, array: Array) -> Given:
         if array.shape[:1] == () or array.shape[0] % self._num_samples:
             return None
         return array.reshape(-1, self._num_samples, *array.shape[1:])
 
-    def _is_chance(self, path, probability):
+    def _is_chance(self, path: str, probability: Given) -> Given:
         """Whether what was seen may be by chance, or have no reason to differ.
 
         Args:
@@ -233,7 +248,7 @@ class Effects:
         """
         return probability ** self._rows_alive(path) > _CHANCE
 
-    def _rows_alive(self, path):
+    def _rows_alive(self, path: str) -> Given:
         """How many rows were seen in which not all is 0."""
         rows = 0
         for probe in self._probes[path]:
@@ -244,7 +259,7 @@ class Effects:
         return rows
 
 
-def _is_one_function(layer):
+def _is_one_function(layer: keras.layers.Layer) -> Given:
     """Whether `layer` makes its outputs of its inputs and a mask alone."""
     return not (
         model_tree.sublayers(layer)
@@ -255,13 +270,13 @@ def _is_one_function(layer):
     )
 
 
-def _has_own_call(layer):
+def _has_own_call(layer: keras.layers.Layer) -> Given:
     """Whether the `call` of a layer is neither Keras' nor ours."""
     owner = next(cls for cls in type(layer).__mro__ if "call" in vars(cls))
     return not owner.__module__.startswith(("keras.", "kerasdrop."))
 
 
-def _has_wrong_rate(layer, probe):
+def _has_wrong_rate(layer: keras.layers.Layer, probe: Given) -> Given:
     """Whether what a dropout layer keeps has another scale than it must."""
     is_rescaled = registry.nearest_facts(type(layer)).is_rescaled
     if not is_rescaled or _has_own_call(layer):

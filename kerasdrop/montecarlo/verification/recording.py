@@ -4,6 +4,7 @@ import contextlib
 import functools
 import math
 import threading
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
@@ -14,6 +15,10 @@ from kerasdrop import _backend
 from kerasdrop._adapters import in_place
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.masks import scopes
 from kerasdrop.montecarlo.sampling import symbolic
 
@@ -32,8 +37,8 @@ class Call(NamedTuple):
     """
 
     path: str
-    outputs: list
-    largest_input: object
+    outputs: list[Given]
+    largest_input: Given
 
 
 class Recorder:
@@ -44,16 +49,18 @@ class Recorder:
         with_inputs: Whether to look at inputs, too.
     """
 
-    def __init__(self, paths, with_inputs):
+    def __init__(
+        self, paths: dict[keras.layers.Layer, str], with_inputs: bool
+    ) -> None:
         self._paths = paths
         self._with_inputs = with_inputs
         self._thread = threading.get_ident()
         self._trace = _backend.trace()
-        self._calls = None
+        self._calls: Given = None
         self._row_counts = ()
 
     @contextlib.contextmanager
-    def recording(self, *row_counts):
+    def recording(self, *row_counts: Given) -> Iterator[Given]:
         """Yields a list that gets a `Call` for each call in the block.
 
         Args:
@@ -66,7 +73,7 @@ class Recorder:
         finally:
             self._calls, self._row_counts = outer
 
-    def is_on(self):
+    def is_on(self) -> bool:
         return (
             self._calls is not None
             and threading.get_ident() == self._thread
@@ -75,7 +82,13 @@ class Recorder:
             and _backend.is_same_trace(self._trace)
         )
 
-    def add(self, operation, args, kwargs, outputs):
+    def add(
+        self,
+        operation: keras.layers.Layer,
+        args: tuple[Tensor, ...],
+        kwargs: Config,
+        outputs: Tensor,
+    ) -> None:
         """Records a call, if it is one of this thread and trace."""
         if not self.is_on():
             return
@@ -90,13 +103,13 @@ class Recorder:
         outputs = self.reduced_all(outputs)
         self._calls.append(Call(self._paths[operation], outputs, largest))
 
-    def reduced_all(self, tensors):
+    def reduced_all(self, tensors: Tensor) -> list[Tensor]:
         """A list of the tensors of a structure, each `reduced`."""
         return [
             self.reduced(tensor) for tensor in _dense(tree.flatten(tensors))
         ]
 
-    def reduced(self, tensor):
+    def reduced(self, tensor: Tensor) -> Tensor:
         """At most so many elements of each row, in float32 or more."""
         dtype = keras.backend.standardize_dtype(tensor.dtype)
         shape = tuple(tensor.shape)
@@ -111,7 +124,9 @@ class Recorder:
 
 
 @contextlib.contextmanager
-def recorder(model, with_inputs=False, wrap=None):
+def recorder(
+    model: keras.Model, with_inputs: bool = False, wrap: Function | None = None
+) -> Iterator[Given]:
     """A `Recorder` that sees the calls in a model while the block lasts.
 
     It sees layers and operations without a graph of their own, and none inside
@@ -126,13 +141,15 @@ def recorder(model, with_inputs=False, wrap=None):
     paths = operations(model)
     made = Recorder(paths, with_inputs)
 
-    def recorded(operation, name):
+    def recorded(
+        operation: keras.layers.Layer, name: str
+    ) -> tuple[keras.layers.Layer, str, Function]:
         plain = getattr(operation, name)
         if wrap is not None:
             plain = wrap(made, operation, plain)
 
         @functools.wraps(plain)
-        def call(*args, **kwargs):
+        def call(*args: Given, **kwargs: Given) -> Tensor:
             outputs = plain(*args, **kwargs)
             made.add(operation, args, kwargs, outputs)
             return outputs
@@ -149,10 +166,10 @@ def recorder(model, with_inputs=False, wrap=None):
         yield made
 
 
-def operations(model):
+def operations(model: keras.Model) -> dict[keras.layers.Layer, str]:
     """What is recorded in a model, each with its name: a dict by path."""
-    in_loops = set()
-    found = {}
+    in_loops: set[Given] = set()
+    found: dict[Given, Given] = {}
     layers = [("", model), *model_tree.walk(model)]
     for path, layer in layers:
         if id(layer) in in_loops:
@@ -170,7 +187,7 @@ def operations(model):
     return found
 
 
-def _dense(leaves):
+def _dense(leaves: list[Tensor]) -> list[Tensor]:
     return [
         leaf
         for leaf in leaves

@@ -3,6 +3,7 @@
 import functools
 from typing import NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 from keras import tree
@@ -11,6 +12,10 @@ from kerasdrop import _backend
 from kerasdrop import masks
 from kerasdrop._adapters import asking
 from kerasdrop._adapters import survey
+from kerasdrop._types import Array
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.sampling import passes
 from kerasdrop.montecarlo.verification import comparing
 from kerasdrop.montecarlo.verification import effects
@@ -27,17 +32,17 @@ class Rows(NamedTuple):
         places: int32 `(rows,)`, the place of each in the data.
     """
 
-    inputs: object
+    inputs: Given
     places: np.ndarray
 
-    def part(self, order):
+    def part(self, order: Array) -> "Rows":
         """The rows with these numbers."""
         inputs = tree.map_structure(
             lambda array: None if array is None else array[order], self.inputs
         )
         return Rows(inputs, self.places[order])
 
-    def tensors(self):
+    def tensors(self) -> tuple[Tensor, Tensor]:
         return tree.map_structure(
             lambda array: None if array is None else _tensor(array),
             (self.inputs, self.places),
@@ -55,11 +60,11 @@ class Run(NamedTuple):
         outputs: The outputs of the plain call, a structure of arrays.
     """
 
-    plain: list
-    pass_: list
-    plain_probes: list
-    probes: list
-    outputs: object
+    plain: list[Given]
+    pass_: list[Given]
+    plain_probes: list[Given]
+    probes: list[Given]
+    outputs: Given
 
 
 class Runs:
@@ -82,22 +87,35 @@ class Runs:
             both, and depends on the batch.
     """
 
-    def __init__(self, model, holder, plan, vectorized):
+    def __init__(
+        self,
+        model: keras.Model,
+        holder: keras.Model,
+        plan: str,
+        vectorized: bool,
+    ) -> None:
         self._model = model
         self._holder = holder
         self._plan = plan
         self._vectorized = vectorized
-        self._functions = {}
+        self._functions: dict[Given, Given] = {}
         self.drawn = passes.drawn_layers(model)
         self.num_samples = NUM_SAMPLES if vectorized else 1
-        self.in_training = set()
+        self.in_training: set[Given] = set()
         self.draws_at_inference = False
 
-    def forget(self):
+    def forget(self) -> None:
         """Lets go what is compiled: the next run calls Python again."""
         self._functions = {}
 
-    def of(self, rows, others=None, seed=0, twice=False, with_inputs=False):
+    def of(
+        self,
+        rows: Rows,
+        others: Rows | None = None,
+        seed: int = 0,
+        twice: bool = False,
+        with_inputs: bool = False,
+    ) -> Run:
         """Makes a `Run`.
 
         Args:
@@ -109,7 +127,7 @@ class Runs:
         """
         settings = (twice, with_inputs, self.draws_at_inference)
         if settings not in self._functions:
-            names = []
+            names: list[Given] = []
             function = functools.partial(self._made, names, *settings)
             made = _backend.quickly(
                 function,
@@ -122,7 +140,16 @@ class Runs:
         made = function(rows.tensors(), (others or rows).tensors(), key)
         return _run_of(tree.map_structure(_array, made), names)
 
-    def _made(self, names, twice, with_inputs, repeats, rows, others, key):
+    def _made(
+        self,
+        names: list[Given],
+        twice: bool,
+        with_inputs: bool,
+        repeats: bool,
+        rows: tuple[Tensor, Tensor],
+        others: tuple[Tensor, Tensor],
+        key: Tensor,
+    ) -> Given:
         """What is traced. The names of what is recorded are left in `names`."""
         model = self._model
         probes = effects.Prober(model, self.drawn)
@@ -138,7 +165,14 @@ class Runs:
         names[:] = [[one.path for one in found] for found in lists]
         return [[tuple(one)[1:] for one in found] for found in lists], outputs
 
-    def _pass(self, recorder, probes, inputs, places, key):
+    def _pass(
+        self,
+        recorder: recording.Recorder,
+        probes: effects.Prober,
+        inputs: Tensor,
+        places: Tensor,
+        key: Tensor,
+    ) -> Given:
         samples = _tensor(np.arange(self.num_samples, dtype="int32"))
         settings = self._plan, inputs, places, self._vectorized
         num_rows = places.shape[0]
@@ -155,7 +189,16 @@ class Runs:
             calls.append(_outputs(recorder, outputs))
         return calls, found
 
-    def _plain(self, recorder, probes, inputs, places, key, twice, repeats):
+    def _plain(
+        self,
+        recorder: Given,
+        probes: Given,
+        inputs: Structure,
+        places: Given,
+        key: Tensor,
+        twice: Given,
+        repeats: Given,
+    ) -> Given:
         num_samples = self.num_samples if repeats else 1
         samples = _tensor(np.arange(num_samples, dtype="int32"))
         inputs = _repeated(inputs, num_samples)
@@ -180,23 +223,23 @@ class Runs:
         return calls, found, outputs
 
 
-def _outputs(recorder, outputs):
+def _outputs(recorder: Given, outputs: Structure) -> Given:
     """The outputs of a model, as those of a call."""
     reduced = recorder.reduced_all(outputs)
     return recording.Call(comparing.OUTPUTS, reduced, None)
 
 
-def _run_of(made, names):
+def _run_of(made: Given, names: Given) -> Given:
     """A `Run` of what `Runs._made` returns."""
     kinds = comparing.Call, comparing.Call, effects.Probe, effects.Probe
     lists = [
         [kind(path, *one) for path, one in zip(paths, found)]
         for kind, paths, found in zip(kinds, names, made[0])
     ]
-    return Run(*lists, made[1])
+    return Run(*lists, made[1])  # type: ignore[call-arg]
 
 
-def _repeated(tensors, num_samples):
+def _repeated(tensors: Given, num_samples: int) -> Given:
     if num_samples == 1:
         return tensors
     return tree.map_structure(
@@ -207,9 +250,9 @@ def _repeated(tensors, num_samples):
     )
 
 
-def _array(tensor):
+def _array(tensor: Tensor) -> Given:
     return None if tensor is None else ops.convert_to_numpy(tensor)
 
 
-def _tensor(array):
+def _tensor(array: Array) -> Tensor:
     return ops.convert_to_tensor(array)

@@ -12,6 +12,7 @@ import collections
 import time
 from typing import NamedTuple
 
+import keras
 import numpy as np
 from keras import tree
 
@@ -19,6 +20,10 @@ from kerasdrop import _refusals
 from kerasdrop._adapters import adapters
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Array
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.splitting import misfits
 from kerasdrop.montecarlo.verification import chosen_rows
 from kerasdrop.montecarlo.verification import comparing
@@ -47,7 +52,7 @@ class Result(NamedTuple):
 
     verification: Verification
     chosen: np.ndarray
-    outputs: object
+    outputs: Given
     batch: runs.Rows
     before: untouched.Snapshot
 
@@ -66,7 +71,14 @@ class Check:
         model, owner: As given.
     """
 
-    def __init__(self, model, holder, plan, vectorized, owner):
+    def __init__(
+        self,
+        model: keras.Model,
+        holder: keras.Model,
+        plan: str,
+        vectorized: bool,
+        owner: str,
+    ) -> None:
         self.model = model
         self.owner = owner
         self._vectorized = vectorized
@@ -79,7 +91,12 @@ class Check:
             )
         )
 
-    def on(self, batch, num_rows, most_rows=chosen_rows.MOST_ROWS):
+    def on(
+        self,
+        batch: runs.Rows,
+        num_rows: int,
+        most_rows: Given = chosen_rows.MOST_ROWS,
+    ) -> Given:
         """Makes the check on some rows.
 
         Args:
@@ -128,7 +145,7 @@ class Check:
             verification, chosen[: _count(outputs)], outputs, batch, before
         )
 
-    def _moved_again(self, rows, names):
+    def _moved_again(self, rows: Tensor, names: Given) -> Given:
         """Those of some generators that a run moves, and idleness does not."""
         self._runs.forget()
         before, start = untouched.Snapshot(self.model), time.monotonic()
@@ -140,7 +157,7 @@ class Check:
         alone = idle.moved_generators()
         return sorted(names & set(again) - set(alone))
 
-    def check_unmoved(self, moved):
+    def check_unmoved(self, moved: Given) -> None:
         """Raises if something was moved: names as of `untouched`."""
         if moved:
             self._runs.forget()
@@ -153,7 +170,7 @@ class Check:
                 "the model, predict with a copy of it)",
             )
 
-    def _checked_apart(self, rows, any_number=True):
+    def _checked_apart(self, rows: runs.Rows, any_number: bool = True) -> Given:
         """As `_checked`; of rows that are all alike one is made up."""
         made = chosen_rows.varied(rows.inputs) if self._vectorized else None
         if made is None:
@@ -172,7 +189,7 @@ class Check:
             outputs = tree.map_structure(lambda array: array[:-1], outputs)
         return verification, outputs
 
-    def _checked(self, rows, any_number=True):
+    def _checked(self, rows: runs.Rows, any_number: bool = True) -> Given:
         """A `Verification`, and the outputs of a plain call if it draws none.
 
         Args:
@@ -207,7 +224,7 @@ class Check:
         can_tell = not self._runs.draws_at_inference
         return verification, run.outputs if can_tell else None
 
-    def _compared(self, rows, run, layouts):
+    def _compared(self, rows: Tensor, run: Given, layouts: Given) -> Given:
         """Raises if a run differs; else what rounding makes, what was found."""
         allowed = comparing.tolerance(self.model)
         difference, largest = comparing.first_difference(
@@ -217,7 +234,7 @@ class Check:
             return self._looked_into(rows, layouts)
         return allowed, largest
 
-    def _looked_into(self, rows, layouts):
+    def _looked_into(self, rows: Tensor, layouts: Given) -> Given:
         """Raises if a difference is none of rounding.
 
         Args:
@@ -259,7 +276,9 @@ class Check:
                 self._fail_of_rows(difference)
         return allowed, largest
 
-    def _check_rows(self, rows, run, others, layouts):
+    def _check_rows(
+        self, rows: Tensor, run: Given, others: Given, layouts: Given
+    ) -> Given:
         """Whether rows of a plain call see each other; what rounding makes."""
         difference, largest = comparing.first_difference(
             self.model,
@@ -276,7 +295,7 @@ class Check:
         self._check_repeats(rows)
         return self._fail_of_rows(difference)
 
-    def _fail_of_rows(self, difference):
+    def _fail_of_rows(self, difference: Given) -> None:
         layer = dict(model_tree.walk(self.model)).get(difference.path)
         by_caller = (
             "Layers of Keras leave rows to themselves: look at what the code "
@@ -290,7 +309,7 @@ class Check:
             "of one batch",
         )
 
-    def _check_repeats(self, rows):
+    def _check_repeats(self, rows: Tensor) -> None:
         """Raises if two plain calls with all known layers off differ."""
         run = self._runs.of(rows, twice=True)
         half = len(run.plain) // 2
@@ -307,7 +326,7 @@ class Check:
                 "`kerasdrop.register_stochastic`",
             )
 
-    def _check_training(self, path):
+    def _check_training(self, path: str) -> None:
         """Raises if the layer at `path` is told to be in training."""
         layer = dict(model_tree.walk(self.model)).get(path)
         if layer is not None and id(layer) in self._runs.in_training:
@@ -319,7 +338,7 @@ class Check:
                 one_by_one=False,
             )
 
-    def _check_counts(self, run):
+    def _check_counts(self, run: Given) -> None:
         """Raises if a layer that draws is called more or less often."""
         in_plain, in_pass = (
             collections.Counter(call.path for call in calls)
@@ -336,7 +355,9 @@ class Check:
                     "It must draw as often as the model calls it",
                 )
 
-    def _check_drawn_rows(self, run, allowed, layouts):
+    def _check_drawn_rows(
+        self, run: Given, allowed: Given, layouts: Given
+    ) -> None:
         """Raises if what is drawn for a row depends on the other rows."""
         by_keras = {
             path
@@ -362,7 +383,7 @@ class Check:
                 "sample",
             )
 
-    def _check_effects(self, rows, run):
+    def _check_effects(self, rows: Tensor, run: Given) -> Given:
         """Paths of layers whose draws change nothing, as may be."""
         seen = effects.Effects(
             self.model, self._runs.drawn, self._runs.num_samples
@@ -379,7 +400,9 @@ class Check:
             )
         return seen.without_effect()
 
-    def fail_pass(self, result, distance, spread, allowed):
+    def fail_pass(
+        self, result: Given, distance: Given, spread: Given, allowed: Given
+    ) -> None:
         """Raises for a pass that has not the plain outputs."""
         if self._vectorized:
             size, order = len(result.batch.places), result.chosen
@@ -405,7 +428,7 @@ class Check:
             "compiled, or cut, or depends on the number of rows",
         )
 
-    def _named(self, path):
+    def _named(self, path: str) -> Given:
         if path == comparing.OUTPUTS:
             return "the model"
         for found, layer in model_tree.walk(self.model):
@@ -413,7 +436,7 @@ class Check:
                 return f"layer '{path}' ({model_tree.class_name(layer)})"
         return f"operation '{path}'"
 
-    def _fail(self, what, why, one_by_one=True):
+    def _fail(self, what: Given, why: Given, one_by_one: Given = True) -> None:
         one_by_one = one_by_one and self._vectorized
         way_out = f" {_refusals.ONE_BY_ONE}" if one_by_one else ""
         raise VerificationError(
@@ -423,17 +446,17 @@ class Check:
         )
 
 
-def _part(rows, order):
+def _part(rows: runs.Rows, order: Array) -> runs.Rows:
     return rows if order is None else rows.part(order)
 
 
-def _count(outputs):
+def _count(outputs: Structure) -> Given:
     """How many rows there are outputs of; None if there are none."""
     leaves = tree.flatten(outputs)
     return len(leaves[0]) if leaves and np.ndim(leaves[0]) else None
 
 
-def _by(difference):
+def _by(difference: Given) -> Given:
     return (
         f"it differs by {difference.size:.2g} of its largest value (allowed: "
         f"{difference.allowed:.1g})"

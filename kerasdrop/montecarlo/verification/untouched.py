@@ -4,12 +4,19 @@ import contextlib
 import random
 import threading
 import zlib
+from collections.abc import Iterator
 
+import keras
 import numpy as np
 from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop._structure import keras_graph
+from kerasdrop._types import Array
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 
 # Larger values are told apart by a checksum, so that none is copied.
 _MOST_COPIED = 2**20
@@ -22,7 +29,7 @@ class Snapshot:
         model: A built model.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: keras.Model) -> None:
         self._variables = list(model.variables)
         generator = keras_graph.global_generator()
         self._had_generator = generator is not None
@@ -37,11 +44,11 @@ class Snapshot:
             name: read() for name, (read, _) in self._global.items()
         }
 
-    def _read(self):
+    def _read(self) -> list[Tensor]:
         """The tensors that the variables hold now."""
         return _backend.values_of(self._variables, self._model)
 
-    def moved(self):
+    def moved(self) -> Given:
         """Names of what is not as it was, in its order.
 
         Where other threads run, global generators are theirs as well, and
@@ -52,7 +59,7 @@ class Snapshot:
             names += self.moved_generators()
         return names
 
-    def moved_generators(self):
+    def moved_generators(self) -> Given:
         """Names of the global generators that this or another thread moved."""
         # For the seed of its own global generator Keras asks Python's, once.
         made = not self._had_generator and keras_graph.global_generator()
@@ -63,10 +70,10 @@ class Snapshot:
             and not (made and name == "random")
         ]
 
-    def _others(self):
+    def _others(self) -> list[Given]:
         """The variables that hold another value now, each with its `_Value`."""
 
-        def find():
+        def find() -> list[Given]:
             triples = zip(self._variables, self._values, self._read())
             return [
                 (variable, value)
@@ -77,7 +84,7 @@ class Snapshot:
         # A value may go while it is looked at.
         return _backend.patient(find)
 
-    def restore(self, but=()):
+    def restore(self, but: Given = ()) -> None:
         """Makes all as it was, but for large variables and some generators."""
         for variable, value in self._others():
             if value.copy is not None:
@@ -93,7 +100,7 @@ class Snapshot:
 
 
 @contextlib.contextmanager
-def generators_kept():
+def generators_kept() -> Iterator[None]:
     """All global random generators are behind the block as before it."""
     found = _generators()
     states = {name: read() for name, (read, _) in found.items()}
@@ -110,7 +117,7 @@ class _Value:
         copy: A tensor or an array; None if it is large and could change.
     """
 
-    def __init__(self, tensor):
+    def __init__(self, tensor: Tensor) -> None:
         self._checksum = None
         if _backend.VALUES_ARE_FINAL:
             self.copy = tensor
@@ -121,7 +128,7 @@ class _Value:
         else:
             self.copy, self._checksum = None, _checksum(array)
 
-    def is_still(self, tensor):
+    def is_still(self, tensor: Tensor) -> bool:
         if tensor is self.copy:
             return True
         if _backend.VALUES_ARE_FINAL:
@@ -131,7 +138,7 @@ class _Value:
             return self._checksum == _checksum(array)
         return self.copy.tobytes() == array.tobytes()
 
-    def _is_copied(self, tensor):
+    def _is_copied(self, tensor: Tensor) -> Given:
         # NumPy would look at memory that Keras may donate in another thread.
         # What the backend copies is kept until it is copied.
         try:
@@ -142,15 +149,15 @@ class _Value:
         return before.tobytes() == now.tobytes()
 
 
-def _named(name):
+def _named(name: str) -> str:
     return f"the global generator `{name}`"
 
 
-def _checksum(array):
+def _checksum(array: Array) -> Given:
     return zlib.crc32(np.ascontiguousarray(array).view("uint8"))
 
 
-def _generators():
+def _generators() -> dict[str, tuple[Function, Function]]:
     return {
         "random": (random.getstate, random.setstate),
         "numpy.random": (np.random.get_state, np.random.set_state),
@@ -158,14 +165,16 @@ def _generators():
     }
 
 
-def _set_back(found, states):
+def _set_back(
+    found: dict[str, tuple[Function, Function]], states: Config
+) -> None:
     for name, (read, write) in found.items():
         state = states[name]
         if state is not None and not _equal(read(), state):
             write(state)
 
 
-def _equal(state, other):
+def _equal(state: Given, other: Given) -> bool:
     if isinstance(state, tuple) and isinstance(other, tuple):
         return all(map(_equal, state, other))
     return np.array_equal(state, other)

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from kerasdrop._types import Given
+
 
 class VerificationError(ValueError):
     """A model is not, in a Monte Carlo pass, what it is in a plain call.
@@ -24,7 +26,7 @@ class VerificationError(ValueError):
     Its rows see each other.
     """
 
-    def __init__(self, message):
+    def __init__(self, message: Given) -> None:
         super().__init__(message)
 
 
@@ -54,9 +56,9 @@ class Verification:
     num_calls: int
     largest_difference: float
     allowed: float
-    without_effect: tuple
+    without_effect: tuple[Given, ...]
 
-    def __str__(self):
+    def __str__(self) -> Given:
         lines = (
             f"Verified on {self.num_rows} rows: with nothing dropped, "
             f"{self.num_calls} calls of layers and operations make what a "

@@ -6,12 +6,15 @@ compiled, in chunks, summarised.
 
 import warnings
 
+import keras
 import numpy as np
 from keras import ops
 from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop._adapters import survey
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.verification import chosen_rows
 from kerasdrop.montecarlo.verification import comparing
 from kerasdrop.montecarlo.verification import runs
@@ -30,16 +33,25 @@ class Verifier:
         model, plan, vectorized, owner: As of `self_check.Check`.
     """
 
-    def __init__(self, model, plan, vectorized, owner):
+    def __init__(
+        self, model: keras.Model, plan: str, vectorized: bool, owner: str
+    ) -> None:
         self._model = model
         self._settings = plan, vectorized, owner
-        self._seen = set()  # shapes and dtypes of inputs
+        self._seen: set[Given] = set()  # shapes and dtypes of inputs
 
-    def forget(self):
+    def forget(self) -> None:
         """To be called when the model is another."""
         self._seen.clear()
 
-    def check(self, batch, num_rows, most_rows, kept, summaries_of):
+    def check(
+        self,
+        batch: Tensor,
+        num_rows: int,
+        most_rows: Given,
+        kept: Given,
+        summaries_of: Given,
+    ) -> Given:
         """Makes the check, if it was not yet made for such inputs.
 
         Args:
@@ -61,7 +73,7 @@ class Verifier:
         rows = runs.Rows(
             tree.map_structure(_array, batch.inputs), _array(batch.rows)
         )
-        signature = tuple(
+        signature: Given = tuple(
             None if leaf is None else (leaf.shape[1:], str(leaf.dtype))
             for leaf in tree.flatten(rows.inputs)
         )
@@ -77,7 +89,7 @@ class Verifier:
             statistics = kept(result.chosen[places])
             _check_kept(check, result, places, statistics, summaries_of)
 
-        def finish():
+        def finish() -> None:
             check.check_unmoved(result.before.moved())
             _warn_of_no_effect(check, result)
             self._seen.add(signature)
@@ -91,7 +103,7 @@ class Verifier:
 _KEPT = "__kerasdrop_checks__"
 
 
-def _check_of(model, settings):
+def _check_of(model: keras.Model, settings: Given) -> Given:
     """A `self_check.Check`, of an earlier prediction or new."""
     made_for, kept = vars(model).get(_KEPT, (None, {}))
     now = (id(model), survey.of(model).fingerprint)
@@ -103,7 +115,7 @@ def _check_of(model, settings):
     return kept[settings]
 
 
-def _looked_at(chosen):
+def _looked_at(chosen: Given) -> Given:
     """Which of the chosen rows are looked at in a whole pass.
 
     A compiled one runs all rows anyhow. Else it takes a sample of each row as
@@ -115,7 +127,13 @@ def _looked_at(chosen):
     return np.unique(places[[0, -1]])
 
 
-def _check_kept(check, result, places, statistics, summaries_of):
+def _check_kept(
+    check: Given,
+    result: Given,
+    places: Given,
+    statistics: Given,
+    summaries_of: Given,
+) -> None:
     """Raises if a pass in which all is kept has not the plain outputs.
 
     Args:
@@ -147,7 +165,7 @@ def _check_kept(check, result, places, statistics, summaries_of):
             check.fail_pass(result, size, spread, allowed)
 
 
-def _warn_of_no_effect(check, result):
+def _warn_of_no_effect(check: Given, result: Given) -> None:
     """Warns of layers whose draws changed nothing."""
     paths = result.verification.without_effect
     if paths:
@@ -159,5 +177,5 @@ def _warn_of_no_effect(check, result):
         )
 
 
-def _array(tensor):
+def _array(tensor: Tensor) -> Given:
     return None if tensor is None else ops.convert_to_numpy(tensor)

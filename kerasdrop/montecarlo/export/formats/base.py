@@ -6,6 +6,10 @@ from typing import ClassVar
 
 import keras
 
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+
 
 class Format(abc.ABC):
     """Writes a Monte Carlo model, and runs what was written.
@@ -23,16 +27,16 @@ class Format(abc.ABC):
 
     name = ""
     ending = ""
-    needed: ClassVar[dict] = {}
-    divides_on = ()
-    options: ClassVar[dict] = {}
+    needed: ClassVar[Config] = {}
+    divides_on: tuple[str, ...] = ()
+    options: Given = {}  # noqa: RUF012
 
     @property
-    def backends(self):
+    def backends(self) -> tuple[str, ...]:
         """Names of the backends on which it can be written."""
         return tuple(self.needed)
 
-    def missing(self):
+    def missing(self) -> list[str]:
         """The packages that are needed here and are not installed."""
         return [
             package
@@ -40,11 +44,13 @@ class Format(abc.ABC):
             if importlib.util.find_spec(module) is None
         ]
 
-    def divides(self):
+    def divides(self) -> Given:
         """Whether masks are made by divisions on this backend."""
         return keras.backend.backend() in self.divides_on
 
-    def write(self, model, path, signature, **kwargs):
+    def write(
+        self, model: keras.Model, path: str, signature: Given, **kwargs: Given
+    ) -> None:
         """Writes a model.
 
         Args:
@@ -63,7 +69,7 @@ class Format(abc.ABC):
         )
 
     @abc.abstractmethod
-    def run(self, path, inputs):
+    def run(self, path: str, inputs: Structure) -> None:
         """The outputs of a file, arrays by name.
 
         Args:

@@ -2,6 +2,9 @@
 
 from typing import ClassVar
 
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
 from kerasdrop.montecarlo.export.formats import base
 
 
@@ -10,12 +13,12 @@ class LiteRT(base.Format):
 
     name = "litert"
     ending = ".tflite"
-    needed: ClassVar[dict] = {
+    needed: ClassVar[Config] = {
         "tensorflow": {"ai_edge_litert": "ai-edge-litert"}
     }
     divides_on = ("tensorflow",)
 
-    def run(self, path, inputs):
+    def run(self, path: str, inputs: Structure) -> Given:
         from ai_edge_litert.interpreter import Interpreter
 
         runner = Interpreter(path).get_signature_runner("serving_default")

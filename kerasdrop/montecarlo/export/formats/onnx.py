@@ -5,6 +5,9 @@ from typing import ClassVar
 
 import keras
 
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
 from kerasdrop.montecarlo.export.formats import base
 from kerasdrop.montecarlo.export.formats import traced
 
@@ -14,7 +17,7 @@ class ONNX(base.Format):
 
     name = "onnx"
     ending = ".onnx"
-    needed: ClassVar[dict] = {
+    needed: ClassVar[Config] = {
         "tensorflow": {"tf2onnx": "tf2onnx", "onnxruntime": "onnxruntime"},
         "torch": {
             "onnx": "onnx",
@@ -23,15 +26,17 @@ class ONNX(base.Format):
         },
     }
     # onnxruntime refuses bit operations in files of the default of tf2onnx.
-    options: ClassVar[dict] = {"opset_version": 18}
+    options: Given = {"opset_version": 18}  # noqa: RUF012
 
-    def write(self, model, path, signature, **kwargs):
+    def write(
+        self, model: keras.Model, path: str, signature: Given, **kwargs: Given
+    ) -> None:
         if keras.backend.backend() == "torch":
             _write_traced(traced.of(model, signature), path, **kwargs)
         else:
             super().write(model, path, signature, **kwargs)
 
-    def run(self, path, inputs):
+    def run(self, path: str, inputs: Structure) -> Given:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(
@@ -41,7 +46,7 @@ class ONNX(base.Format):
         return dict(zip(found, session.run(None, inputs)))
 
 
-def _write_traced(graph, path, **kwargs):
+def _write_traced(graph: Given, path: str, **kwargs: Given) -> None:
     """Writes a `Traced`; `keras.Model.export` uses PyTorch's older exporter."""
     import torch
 

@@ -5,6 +5,9 @@ from typing import ClassVar
 
 import keras
 
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
 from kerasdrop.montecarlo.export.formats import base
 from kerasdrop.montecarlo.export.formats import traced
 
@@ -14,19 +17,21 @@ class OpenVINO(base.Format):
 
     name = "openvino"
     ending = ".xml"
-    needed: ClassVar[dict] = {
+    needed: ClassVar[Config] = {
         "tensorflow": {"openvino": "openvino"},
         "torch": {"openvino": "openvino"},
     }
     divides_on = ("torch",)
 
-    def write(self, model, path, signature, **kwargs):
+    def write(
+        self, model: keras.Model, path: str, signature: Given, **kwargs: Given
+    ) -> None:
         if keras.backend.backend() == "torch":
             _write_traced(traced.of(model, signature), path, **kwargs)
         else:
             super().write(model, path, signature, **kwargs)
 
-    def run(self, path, inputs):
+    def run(self, path: str, inputs: Structure) -> Given:
         import openvino
 
         # By default it may compute in bfloat16.
@@ -42,7 +47,7 @@ class OpenVINO(base.Format):
         }
 
 
-def _write_traced(graph, path, **kwargs):
+def _write_traced(graph: Given, path: str, **kwargs: Given) -> None:
     """Writes a `Traced`; `keras.Model.export` would not name its outputs."""
     import openvino
     import torch

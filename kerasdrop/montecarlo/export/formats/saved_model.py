@@ -4,6 +4,9 @@ from typing import ClassVar
 
 import keras
 
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
 from kerasdrop.montecarlo.export.formats import base
 
 
@@ -11,19 +14,19 @@ class SavedModel(base.Format):
     """A folder that TensorFlow and its servers run, whatever wrote it."""
 
     name = "tf_saved_model"
-    needed: ClassVar[dict] = {
+    needed: ClassVar[Config] = {
         "tensorflow": {},
         "jax": {"tensorflow": "tensorflow"},
     }
 
     @property
-    def options(self):
+    def options(self) -> Config:
         if keras.backend.backend() == "tensorflow":
             return {}
         # Nobody trains on statistics, and the loop of a `tolerance` has none.
         return {"jax2tf_kwargs": {"with_gradient": False}}
 
-    def run(self, path, inputs):
+    def run(self, path: str, inputs: Structure) -> Given:
         import tensorflow as tf
 
         # Held until the end: its variables go with it.

@@ -6,8 +6,11 @@ outputs.
 
 from typing import NamedTuple
 
+import keras
 from keras import ops
 from keras import tree
+
+from kerasdrop._types import Given
 
 # Sizes that the signature leaves open are of so many in the trace.
 _SIZE = 2
@@ -23,14 +26,14 @@ class Traced(NamedTuple):
         input_names, output_names: Lists of strings.
     """
 
-    module: object
-    inputs: list
-    shapes: list
-    input_names: list
-    output_names: list
+    module: Given
+    inputs: list[Given]
+    shapes: list[Given]
+    input_names: list[Given]
+    output_names: list[Given]
 
 
-def of(model, signature):
+def of(model: keras.Model, signature: Given) -> Given:
     """A `Traced` of a model; arguments as of `Format.write`."""
     specs = tree.flatten(signature)
     shapes = [spec.shape for spec in specs]
@@ -40,7 +43,7 @@ def of(model, signature):
     ]
     names = list(model(*tree.pack_sequence_as(signature, inputs)))
 
-    def function(*flat):
+    def function(*flat: Given) -> Given:
         result = model(*tree.pack_sequence_as(signature, list(flat)))
         return tuple(result[name] for name in names)
 
@@ -48,16 +51,16 @@ def of(model, signature):
     return Traced(module, inputs, shapes, [one.name for one in specs], names)
 
 
-def _module(function, model):
+def _module(function: Given, model: keras.Model) -> Given:
     """A module that calls `function`, with the variables of `model`."""
     import torch
 
     class Module(torch.nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.model = model
 
-        def forward(self, *args):
+        def forward(self, *args: Given) -> Given:
             with torch.no_grad():
                 return function(*args)
 

@@ -3,6 +3,8 @@
 import abc
 
 from kerasdrop import _refusals
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.statistics import quantiles
 
 
@@ -21,21 +23,23 @@ class Kind(abc.ABC):
     """
 
     name = ""
-    refuted_by = ()
+    refuted_by: tuple[str, ...] = ()
 
     @abc.abstractmethod
-    def features(self, output):
+    def features(self, output: Tensor) -> None:
         """A list of tensors `(batch, samples, ...)`.
 
         Args:
             output: `(batch, samples, ...)`, of the model.
         """
 
-    def init(self, features):
+    def init(self, features: Given) -> Given:
         """The sums of the first chunk."""
         return []
 
-    def update(self, sums, features, before, after):
+    def update(
+        self, sums: Given, features: Given, before: Given, after: Given
+    ) -> Given:
         """The sums with a chunk added.
 
         Args:
@@ -46,11 +50,11 @@ class Kind(abc.ABC):
         """
         return []
 
-    def mean(self, sums):
+    def mean(self, sums: Given) -> Given:
         """The mean of the predicted quantity if the sums have it, or None."""
         return None
 
-    def result(self, sums, variance, count):
+    def result(self, sums: Given, variance: Given, count: int) -> Given:
         """A dict of the statistics of this kind alone.
 
         Args:
@@ -60,20 +64,20 @@ class Kind(abc.ABC):
         """
         return {}
 
-    def for_quantiles(self, features):
+    def for_quantiles(self, features: Given) -> Given:
         """Those of the features from which quantiles follow."""
         return features[:1]
 
-    def quantiles(self, samples, probabilities):
+    def quantiles(self, samples: Given, probabilities: Given) -> Given:
         """Quantiles and their standard errors.
 
         Args:
             samples: What `for_quantiles` returns, of all samples.
             probabilities: Floats in (0, 1).
         """
-        return quantiles.of_samples(*samples, probabilities)
+        return quantiles.of_samples(samples[0], probabilities)
 
-    def log_terms(self, output, target):
+    def log_terms(self, output: Tensor, target: Given) -> Given:
         """The logarithms of what the likelihood of a target is the mean of.
 
         Args:
@@ -86,15 +90,15 @@ class Kind(abc.ABC):
         """
         return None
 
-    def log_likelihood(self, mean, target):
+    def log_likelihood(self, mean: Given, target: Given) -> None:
         """The log-likelihood `(batch, ...)`, of a kind without `log_terms`."""
         raise NotImplementedError(self.name)
 
-    def with_noise(self, variance):
+    def with_noise(self, variance: Given) -> Given:
         """This kind, if targets have a variance around the output."""
         return self
 
-    def check(self, found):
+    def check(self, found: Given) -> Given:
         """Raises if what was predicted cannot be of this kind.
 
         Args:
@@ -103,7 +107,7 @@ class Kind(abc.ABC):
         return None
 
 
-def check_last_axis(kind, output):
+def check_last_axis(kind: Given, output: Tensor) -> None:
     """Raises if the last axis is that of the samples."""
     if len(output.shape) < 3:
         raise _refusals.Refusal(

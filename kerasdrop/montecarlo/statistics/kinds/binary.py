@@ -5,6 +5,8 @@ from keras import ops
 from kerasdrop import _refusals
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import likelihood
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.statistics.kinds import entropies
 
 
@@ -13,7 +15,7 @@ class Binary(entropies.Probabilistic):
 
     name = "binary"
 
-    def features(self, output):
+    def features(self, output: Tensor) -> Given:
         vote = ops.cast(output > 0.5, output.dtype)
         return [
             output,
@@ -21,19 +23,19 @@ class Binary(entropies.Probabilistic):
             entropies.of_numbers(vote, output),
         ]
 
-    def entropy(self, probabilities):
+    def entropy(self, probabilities: Given) -> Given:
         return categorical.binary_entropy(probabilities)
 
-    def divergence(self, probabilities, mean):
+    def divergence(self, probabilities: Given, mean: Given) -> Given:
         return categorical.binary_divergence(probabilities, mean)
 
-    def majority(self, share):
+    def majority(self, share: Given) -> Given:
         return ops.maximum(share, 1 - share)
 
-    def log_likelihood(self, mean, target):
+    def log_likelihood(self, mean: Given, target: Given) -> Given:
         return likelihood.of_binary(mean, target)
 
-    def check(self, found):
+    def check(self, found: Given) -> None:
         mean = found["mean"]
         if (mean < -1e-3).any() or (mean > 1.001).any():
             raise _refusals.Refusal(

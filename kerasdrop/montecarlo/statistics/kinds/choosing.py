@@ -3,6 +3,7 @@
 import re
 import warnings
 
+import keras
 from keras import tree
 
 from kerasdrop import _refusals
@@ -11,7 +12,7 @@ from kerasdrop.montecarlo.statistics import outputs
 from kerasdrop.montecarlo.statistics.kinds.table import KINDS
 
 
-def check(kind, model, owner):
+def check(kind: str | None, model: keras.Model, owner: str) -> str:
     """Returns the kind, read off the model's last activations if None.
 
     Args:
@@ -38,7 +39,7 @@ def check(kind, model, owner):
     return kind
 
 
-def _checked(kind):
+def _checked(kind: str) -> str:
     """A kind, or a structure of kinds, or an error."""
     if isinstance(kind, dict) and kind:
         return {name: _checked(one) for name, one in kind.items()}
@@ -54,12 +55,12 @@ def _checked(kind):
     return kind
 
 
-def _kinds_of(found):
+def _kinds_of(found: activations.Read) -> str:
     """The kinds in a structure of `activations.Read`."""
     return tree.map_structure(lambda read: read.kind, found)
 
 
-def _only(found, model):
+def _only(found: activations.Read, model: keras.Model) -> str:
     """One kind for all outputs, or a structure of kinds."""
     if found is None:
         raise _refusals.Refusal(
@@ -74,7 +75,7 @@ def _only(found, model):
     return distinct.pop() if len(distinct) == 1 else kinds
 
 
-def _check_class_axis(read, model):
+def _check_class_axis(read: activations.Read, model: keras.Model) -> None:
     if read.class_axis is None or read.class_axis == read.rank - 1:
         return
     raise _refusals.Refusal(
@@ -87,7 +88,9 @@ def _check_class_axis(read, model):
     )
 
 
-def _warn_of_logits(kind, found, model, owner):
+def _warn_of_logits(
+    kind: str, found: activations.Read, model: keras.Model, owner: str
+) -> None:
     """Warns where a classifier's logits would be taken for a regression."""
     kinds = outputs.kinds(kind, _kinds_of(found))
     for one, loss in zip(kinds, _losses(model, len(kinds))):
@@ -105,7 +108,7 @@ def _warn_of_logits(kind, found, model, owner):
             return
 
 
-def _reason_for_classes(model, loss):
+def _reason_for_classes(model: keras.Model, loss: str) -> str | None:
     if "crossentropy" in loss:
         return f"its loss is '{loss}'"
     cls = type(model).__name__
@@ -114,7 +117,7 @@ def _reason_for_classes(model, loss):
     return None
 
 
-def _losses(model, count):
+def _losses(model: keras.Model, count: int) -> list[str]:
     """The name of the compiled loss of each of `count` outputs, or ""."""
     losses = tree.flatten(model.loss) if model.compiled else []
     if len(losses) != count:

@@ -4,6 +4,8 @@ from keras import ops
 
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import likelihood
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.statistics.kinds import base
 from kerasdrop.montecarlo.statistics.kinds import entropies
 
@@ -13,7 +15,7 @@ class Probabilities(entropies.Probabilistic):
 
     name = "probabilities"
 
-    def features(self, output):
+    def features(self, output: Tensor) -> Given:
         base.check_last_axis(self, output)
         probabilities = self._probabilities(output)
         total = ops.sum(probabilities, axis=-1, keepdims=True)
@@ -24,23 +26,23 @@ class Probabilities(entropies.Probabilistic):
             entropies.of_numbers(vote, total),
         ]
 
-    def _probabilities(self, output):
+    def _probabilities(self, output: Tensor) -> Given:
         return output
 
-    def entropy(self, probabilities):
+    def entropy(self, probabilities: Given) -> Given:
         return categorical.entropy(probabilities)
 
-    def divergence(self, probabilities, mean):
+    def divergence(self, probabilities: Given, mean: Given) -> Given:
         return categorical.divergence(probabilities, mean)
 
-    def majority(self, share):
+    def majority(self, share: Given) -> Given:
         # On TensorFlow the largest of NaNs is none.
         return entropies.of_numbers(ops.max(share, axis=-1), share[..., 0])
 
-    def log_likelihood(self, mean, target):
+    def log_likelihood(self, mean: Given, target: Given) -> Given:
         return likelihood.of_classes(mean, target)
 
-    def check(self, found):
+    def check(self, found: Given) -> None:
         fix = "If the model has no softmax, pass `kind='logits'`."
         categorical.check(found["mean"], fix)
 
@@ -51,11 +53,11 @@ class Logits(Probabilities):
     name = "logits"
     refuted_by = ("probabilities", "binary")
 
-    def _probabilities(self, output):
+    def _probabilities(self, output: Tensor) -> Given:
         return ops.softmax(output, axis=-1)
 
-    def log_terms(self, output, target):
+    def log_terms(self, output: Tensor, target: Given) -> Given:
         return likelihood.of_logits(output, target)
 
-    def check(self, found):
+    def check(self, found: Given) -> None:
         """Passes: a softmax makes probabilities of any logits."""

@@ -4,11 +4,13 @@ import abc
 
 from keras import ops
 
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.statistics import running
 from kerasdrop.montecarlo.statistics.kinds import base
 
 
-def of_numbers(found, values):
+def of_numbers(found: Given, values: Given) -> Given:
     """What was found, but NaN where the values are: a comparison hides those.
 
     Args:
@@ -26,22 +28,24 @@ class Probabilistic(base.Kind):
     """
 
     @abc.abstractmethod
-    def entropy(self, probabilities):
+    def entropy(self, probabilities: Given) -> None:
         """Entropies, in nats."""
 
     @abc.abstractmethod
-    def divergence(self, probabilities, mean):
+    def divergence(self, probabilities: Given, mean: Given) -> None:
         """Divergences of probabilities from a mean, which broadcasts."""
 
     @abc.abstractmethod
-    def majority(self, share):
+    def majority(self, share: Given) -> Tensor:
         """The part that votes with the majority, of the votes for each."""
 
-    def init(self, features):
+    def init(self, features: Given) -> Given:
         means = [running.init(feature) for feature in features]
         return [*means, self._divergences(features[0], means[0])]
 
-    def update(self, sums, features, before, after):
+    def update(
+        self, sums: Given, features: Given, before: Given, after: Given
+    ) -> Given:
         *means, total = sums
         new = [
             running.update(mean, feature, after)
@@ -54,10 +58,10 @@ class Probabilistic(base.Kind):
             ),
         ]
 
-    def mean(self, sums):
+    def mean(self, sums: Given) -> Given:
         return sums[0]
 
-    def result(self, sums, variance, count):
+    def result(self, sums: Given, variance: Given, count: int) -> Given:
         mean, expected_entropy, share, total = sums
         return {
             "predictive_entropy": self.entropy(mean),
@@ -67,7 +71,7 @@ class Probabilistic(base.Kind):
             "variation_ratio": 1.0 - self.majority(share),
         }
 
-    def _divergences(self, probabilities, mean):
+    def _divergences(self, probabilities: Given, mean: Given) -> Given:
         """The sum over the samples of their divergences from a mean.
 
         Args:
@@ -77,7 +81,14 @@ class Probabilistic(base.Kind):
         mean = ops.expand_dims(mean, 1)
         return ops.sum(self.divergence(probabilities, mean), axis=1)
 
-    def _with_divergences(self, total, count, probabilities, before, after):
+    def _with_divergences(
+        self,
+        total: Given,
+        count: int,
+        probabilities: Given,
+        before: Given,
+        after: Given,
+    ) -> Given:
         """The sum for more samples, from the mean of all of them.
 
         The divergences of some samples from any distribution are those from

@@ -3,6 +3,8 @@
 from kerasdrop import _refusals
 from kerasdrop._formulas import likelihood
 from kerasdrop._formulas import two_part
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.statistics import quantiles
 from kerasdrop.montecarlo.statistics import running
 from kerasdrop.montecarlo.statistics.kinds import base
@@ -14,13 +16,15 @@ class Normal(base.Kind):
     Its sum is the mean of the variances.
     """
 
-    def init(self, features):
+    def init(self, features: Given) -> Given:
         return [running.init(features[1])]
 
-    def update(self, sums, features, before, after):
+    def update(
+        self, sums: Given, features: Given, before: Given, after: Given
+    ) -> Given:
         return [running.update(sums[0], features[1], after)]
 
-    def result(self, sums, variance, count):
+    def result(self, sums: Given, variance: Given, count: int) -> Given:
         # The law of total variance.
         return {
             "aleatoric_variance": sums[0],
@@ -28,23 +32,24 @@ class Normal(base.Kind):
             "total_variance": sums[0] + variance,
         }
 
-    def for_quantiles(self, features):
+    def for_quantiles(self, features: Given) -> Given:
         return features[:2]
 
-    def quantiles(self, samples, probabilities):
-        return quantiles.of_normal_mixture(*samples, probabilities)
+    def quantiles(self, samples: Tensor, probabilities: Given) -> Given:
+        means, variances = samples
+        return quantiles.of_normal_mixture(means, variances, probabilities)
 
 
 class _TwoPart(Normal):
     """Means in the first half of the last axis, what tells variances behind."""
 
-    def features(self, output):
+    def features(self, output: Tensor) -> Given:
         base.check_last_axis(self, output)
         return two_part.parts(output, self.name)
 
-    def log_terms(self, output, target):
-        parts = two_part.parts_in_logs(output, self.name)
-        return likelihood.log_density(*parts, target)
+    def log_terms(self, output: Tensor, target: Given) -> Given:
+        mean, log_variance = two_part.parts_in_logs(output, self.name)
+        return likelihood.log_density(mean, log_variance, target)
 
 
 class MeanAndVariance(_TwoPart):
@@ -52,7 +57,7 @@ class MeanAndVariance(_TwoPart):
 
     name = "mean_and_variance"
 
-    def check(self, found):
+    def check(self, found: Given) -> None:
         variance = found["aleatoric_variance"]
         if (variance < 0.0).any():
             raise _refusals.Refusal(

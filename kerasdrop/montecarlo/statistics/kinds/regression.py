@@ -6,6 +6,8 @@ from keras import ops
 
 from kerasdrop import _refusals
 from kerasdrop._formulas import likelihood
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.statistics.kinds import base
 from kerasdrop.montecarlo.statistics.kinds import normal
 
@@ -15,10 +17,10 @@ class Regression(base.Kind):
 
     name = "regression"
 
-    def features(self, output):
+    def features(self, output: Tensor) -> Given:
         return [output]
 
-    def log_terms(self, output, target):
+    def log_terms(self, output: Tensor, target: Given) -> None:
         raise _refusals.Refusal(
             "a log-likelihood needs the variance of the targets "
             "around an output of kind 'regression'. Pass `noise_variance`, or "
@@ -26,7 +28,7 @@ class Regression(base.Kind):
             "`kind='mean_and_variance'`. Received: noise_variance=None"
         )
 
-    def with_noise(self, variance):
+    def with_noise(self, variance: Given) -> Given:
         return self if variance is None else _WithNoise(variance)
 
 
@@ -39,12 +41,12 @@ class _WithNoise(normal.Normal):
 
     name = Regression.name
 
-    def __init__(self, variance):
+    def __init__(self, variance: Given) -> None:
         self._variance = variance
 
-    def features(self, output):
+    def features(self, output: Tensor) -> Given:
         return [output, ops.full_like(output, self._variance)]
 
-    def log_terms(self, output, target):
+    def log_terms(self, output: Tensor, target: Given) -> Given:
         log_variance = ops.full_like(output, math.log(self._variance))
         return likelihood.log_density(output, log_variance, target)
