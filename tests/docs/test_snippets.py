@@ -18,7 +18,7 @@ PAGES = {
 # What a page needs besides what each `make test` installs, and what it takes
 # too long for.
 NEEDS = {"docs/exports.md": ("onnx", "onnxruntime", "onnxscript", "tf2onnx")}
-SLOW = {"docs/exports.md"}
+SLOW = {"docs/exports.md", "docs/inserting.md"}
 
 
 def run_page(name, tmp_path, monkeypatch):
