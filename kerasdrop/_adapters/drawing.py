@@ -8,6 +8,7 @@ from keras import ops
 from kerasdrop import functional
 from kerasdrop import masks
 from kerasdrop._adapters import rnn_cells
+from kerasdrop._structure import keras_graph
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
@@ -127,7 +128,8 @@ def _attention(
     """Drops attention weights, which the stock layer hands out undropped."""
     wants_scores = kwargs.pop("return_attention_scores", False)
     kwargs["training"] = False
-    _, weights = plain(inputs, mask, return_attention_scores=True, **kwargs)
+    with keras_graph.forgetting_scores(layer):
+        _, weights = plain(inputs, mask, return_attention_scores=True, **kwargs)
     rate = rate_tensor(layer.dropout)
     weights = functional.dropout(weights, scope.draw(layer), rate)
     result = ops.matmul(weights, inputs[1])

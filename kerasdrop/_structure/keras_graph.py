@@ -3,6 +3,7 @@
 Each function names one belief; `tests/contracts/test_keras_graph.py` pins it.
 """
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Iterator
@@ -144,6 +145,20 @@ def minds_context(operation: Given) -> bool:
         or model_tree.sublayers(operation)
         or set(operation._call_context_args) - {"training"}
     )
+
+
+@contextlib.contextmanager
+def forgetting_scores(layer: keras.layers.Layer) -> Iterator[None]:
+    """Attention does not keep that it was asked for its scores in the block.
+
+    Before Keras 3.15 it does, for the shape that it tells its outputs have.
+    """
+    name = "_return_attention_scores"
+    before = {name: vars(layer)[name]} if name in vars(layer) else {}
+    try:
+        yield
+    finally:
+        vars(layer).update(before)
 
 
 def packed_outputs(graph: Given, flat_outputs: list[Tensor]) -> Structure:

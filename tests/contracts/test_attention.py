@@ -5,10 +5,13 @@
 
 from unittest import mock
 
+import keras
 import numpy as np
 import pytest
 from keras import layers
 from keras import ops
+
+from kerasdrop._structure import keras_graph
 
 INPUTS = np.random.default_rng(0).normal(size=(3, 4, 6)).astype("float32")
 
@@ -74,3 +77,24 @@ def test_that_layer_is_called_once_on_the_weights(kind, training):
     assert weights.shape == (3, 4, 4, 4)
     np.testing.assert_allclose(weights.sum(axis=-1), 1.0, rtol=1e-5)
     assert told is training
+
+
+@pytest.mark.parametrize("cls", [layers.Attention, layers.AdditiveAttention])
+def test_what_attention_keeps_of_being_asked_for_scores_is_known(cls):
+    layer = cls()
+    layer([INPUTS, INPUTS])
+    before = dict(vars(layer))
+
+    def changed():
+        return {
+            name for name in before if vars(layer)[name] is not before[name]
+        }
+
+    with keras_graph.forgetting_scores(layer):
+        layer([INPUTS, INPUTS], return_attention_scores=True)
+        keeps = changed()
+    assert keeps <= {"_return_attention_scores"}
+    assert not changed()
+    version = tuple(map(int, keras.__version__.split(".")[:2]))
+    if version >= (3, 15):
+        assert not keeps

@@ -120,6 +120,10 @@ class Recorder:
             tensor = ops.reshape(tensor, (shape[0], size))[:, ::step]
             # A view would hold all of it.
             tensor = ops.copy(tensor)
+        elif keras.backend.backend() == "torch":
+            # What follows may change it in place, as the pooling of Keras
+            # before 3.15 does, and modules of PyTorch do.
+            tensor = ops.copy(tensor)
         return tensor if dtype == "float64" else ops.cast(tensor, "float32")
 
 

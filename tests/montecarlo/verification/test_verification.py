@@ -628,3 +628,20 @@ def test_it_is_kept_with_the_model(tmp_path):
     predictive.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.verify is False
+
+
+class InPlace(layers.Layer):
+    """Changes its inputs, as modules of PyTorch with `inplace=True` do."""
+
+    def call(self, inputs):
+        return inputs.mul_(0.5)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="elsewhere nothing can do so"
+)
+def test_what_changes_its_inputs_in_place_is_no_fault_of_what_made_them():
+    model = dense(layers.Dropout(1e-9), InPlace())
+    np.testing.assert_allclose(
+        predicted(model).mean, model.predict(X, verbose=0), rtol=1e-5
+    )
