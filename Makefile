@@ -18,6 +18,9 @@ jax := jax
 torch := torch==2.13.0
 ruff := ruff==0.17.5
 mypy := mypy==2.4.1
+# What checks the files that the repository's host reads.
+jsonschema := check-jsonschema==0.39.0
+zizmor := zizmor==1.32.0
 
 # `make demo` runs on one backend, `make test` on all of them or on BACKEND.
 DEMO_BACKEND := $(or $(KERAS_BACKEND),jax)
@@ -31,19 +34,22 @@ $(error Unknown backend: $(unknown). Choose among: $(BACKENDS))
 endif
 
 STAMP := $(VENV)/.installed
+SCHEMA := $(VENV)/bin/check-jsonschema --quiet --builtin-schema
 SOURCES := pyproject.toml Makefile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint check format bench build docs \
-	docs-serve compiler clean
+.PHONY: help demo test test-full test-wheel lint check format bench \
+	build docs docs-serve compiler clean
 
 help:
 	@echo "make demo       install with one backend (KERAS_BACKEND, else jax)"
 	@echo "                and run examples/quickstart.py"
 	@echo "make test       run the tests on each backend; BACKEND=jax: on one"
 	@echo "make test-full  the same with the slow tests; records the result"
-	@echo "make lint       check style and types; make format: correct style"
-	@echo "make check      both, and a minute's part of the tests on PyTorch, which"
+	@echo "make test-wheel the tests on the wheel in dist/, without the sources"
+	@echo "make lint       check style, types and the files for the repository's"
+	@echo "                host; make format: correct style"
+	@echo "make check      make lint, and a minute's part of the tests on PyTorch, which"
 	@echo "                uses each public name: to run before each commit"
 	@echo "make docs       build the site into docs/_build/html, running examples/"
 	@echo "make docs-serve serve it on http://127.0.0.1:8000; PORT=8001: there"
@@ -62,10 +68,32 @@ test-full: compiler $(STAMP)-test-full
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(RUN) tests/run_backends.py $(CHOSEN:%=--backend=%) \
 		--record=tests/full_results.txt -m "slow or not slow"
 
+# In a folder without `kerasdrop/`, so that it is the wheel that is imported. A
+# test of the sources themselves is left out.
+WHEEL := output/wheel
+test-wheel: compiler
+	@test "$$(ls dist/*.whl | wc -l)" -eq 1 || { \
+		echo "dist/ should have one wheel. Run: make clean build"; exit 1; }
+	rm -rf $(WHEEL)
+	mkdir -p $(WHEEL)
+	cp -R .github benchmarks docs examples tests *.md pyproject.toml $(WHEEL)
+	$(PYTHON) -m venv $(WHEEL)/.venv
+	$(WHEEL)/.venv/bin/python -m pip install --quiet "$(torch)"
+	$(WHEEL)/.venv/bin/python -m pip install --quiet \
+		"$(tensorflow)" "$(jax)" "$$(ls dist/*.whl)[test]"
+	cd $(WHEEL) && .venv/bin/python tests/run_backends.py \
+		$(CHOSEN:%=--backend=%) --ignore=tests/test_architecture.py $(PYTEST)
+
 lint: $(STAMP)-lint
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(SCHEMA) vendor.github-workflows .github/workflows/*.yml
+	$(SCHEMA) vendor.github-issue-forms .github/ISSUE_TEMPLATE/[!c]*.yml
+	$(SCHEMA) vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(SCHEMA) vendor.dependabot .github/dependabot.yml
+	$(SCHEMA) vendor.citation-file-format CITATION.cff
+	$(VENV)/bin/zizmor --offline --quiet .github
 
 # All examples, all layers and the masks, where nothing has to be compiled.
 check: lint $(STAMP)-test
@@ -136,7 +164,7 @@ $(STAMP)-test-full: $(STAMP)-test
 	@touch $@
 
 $(STAMP)-lint: $(SOURCES) | $(RUN)
-	$(INSTALL) "$(ruff)" "$(mypy)"
+	$(INSTALL) "$(ruff)" "$(mypy)" "$(jsonschema)" "$(zizmor)"
 	@touch $@
 
 $(STAMP)-build: $(SOURCES) | $(RUN)

@@ -1,5 +1,6 @@
 """Dropout for Keras 3: live rates, schedules, Monte Carlo uncertainty."""
 
+from kerasdrop import _keras_version  # noqa: F401, which refuses an old Keras
 from kerasdrop import acquisition
 from kerasdrop import calibration
 from kerasdrop import callbacks

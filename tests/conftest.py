@@ -92,6 +92,7 @@ IN_TURN = (
     "tests/montecarlo/test_closed_forms.py",
     "tests/montecarlo/test_padding_masks.py",
     "tests/montecarlo/test_random_models.py",
+    "tests/packaging/test_versions.py",
     "tests/test_architecture.py",
     "tests/test_docstrings.py",
     "tests/test_examples.py",

@@ -17,7 +17,7 @@ from tests.support import helpers
 # room depends on one that depends on it, and what is pure stays pure. A new
 # module stands in a room that has its row.
 ROWS = (
-    ("kerasdrop._types",),
+    ("kerasdrop._keras_version", "kerasdrop._types"),
     ("kerasdrop._refusals",),
     ("kerasdrop._backend", "kerasdrop._checks"),
     ("kerasdrop.masks", "kerasdrop.predictive"),
