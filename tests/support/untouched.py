@@ -153,8 +153,10 @@ def unmoved_generators():
 
 
 def _seed():
+    # Before Keras 3.13 a generator that is there already stays where it is, and
+    # the first draw makes one by a draw from Python's.
+    keras.random.uniform(())
     keras.utils.set_random_seed(7)
-    # Before Keras 3.13 a generator that is there already stays where it is.
     generator = keras_graph.global_generator()
     if generator is not None:
         generator.state.assign([7, 0])
