@@ -40,6 +40,9 @@ myst_enable_extensions = ["colon_fence", "dollarmath", "attrs_inline"]
 myst_heading_anchors = 3
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 
+# `--quick` keeps its dashes.
+smartquotes = False
+
 # The reference.
 default_role = "literal"
 add_module_names = False

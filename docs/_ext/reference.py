@@ -107,17 +107,19 @@ def names_of_groups():
     names = {title: [] for title, *_ in GROUPS}
     for name in kerasdrop.__all__:
         value = getattr(kerasdrop, name)
-        if isinstance(value, types.ModuleType):
-            continue
-        names[_group_of(name, value)].append(f"kerasdrop.{name}")
+        if not isinstance(value, types.ModuleType):
+            names[_group_of(name, value)].append(f"kerasdrop.{name}")
     seen = {id(_value_of(name)) for each in names.values() for name in each}
     for title, _, namespaces, _ in GROUPS:
-        for namespace in namespaces:
-            for name in getattr(kerasdrop, namespace).__all__:
-                full_name = f"kerasdrop.{namespace}.{name}"
-                # Under its shorter name it has a page already.
-                if id(_value_of(full_name)) not in seen:
-                    names[title].append(full_name)
+        in_namespaces = [
+            f"kerasdrop.{namespace}.{name}"
+            for namespace in namespaces
+            for name in getattr(kerasdrop, namespace).__all__
+        ]
+        # What has a shorter name has its page under that one.
+        names[title][:0] = [
+            name for name in in_namespaces if id(_value_of(name)) not in seen
+        ]
     return names
 
 

@@ -17,8 +17,11 @@ PAGES = {
 }
 # What a page needs besides what each `make test` installs, and what it takes
 # too long for.
-NEEDS = {"docs/exports.md": ("onnx", "onnxruntime", "onnxscript", "tf2onnx")}
-SLOW = {"docs/exports.md", "docs/inserting.md"}
+NEEDS = {
+    "docs/exports.md": ("onnx", "onnxruntime", "onnxscript", "tf2onnx"),
+    "docs/tasks/text.md": ("keras_hub",),
+}
+SLOW = {*NEEDS, "docs/inserting.md"}
 
 
 def run_page(name, tmp_path, monkeypatch):
@@ -37,7 +40,7 @@ def run_page(name, tmp_path, monkeypatch):
 def test_a_page_runs_and_prints_what_it_shows(name, tmp_path, monkeypatch):
     for module in NEEDS.get(name, ()):
         if importlib.util.find_spec(module) is None:
-            pytest.skip(f"needs {module}: pip install '.[exports]'")
+            pytest.skip(f"needs {module}: see pyproject.toml")
     namespace, printed = run_page(name, tmp_path, monkeypatch)
     assert snippets.not_printed(printed, PAGES[name]) == []
     CHECKS.get(name, lambda *_: None)(namespace, tmp_path)
