@@ -38,7 +38,7 @@ _SELU_LIMIT = -_SELU_ALPHA * _SELU_SCALE
 _SELU_LIMIT_SQUARED = _SELU_LIMIT**2
 
 # Of a rate of 0, at any temperature.
-_LOWEST_LOGIT = -1e30
+LOWEST_LOGIT = -1e30
 
 
 def _dtype(inputs: Tensor) -> str:
@@ -338,6 +338,8 @@ def gaussian_noise(
     >>> gaussian_noise(ones, draw, 0.1).shape == ones.shape
     True
     """
+    if ops.is_tensor(standard_deviation):
+        standard_deviation = ops.cast(standard_deviation, _precise(inputs))
     noise = standard_deviation * normal(draw, inputs)
     return inputs + ops.cast(noise, _dtype(inputs))
 
@@ -407,7 +409,7 @@ def concrete_dropout(
     # Numbers in (-1, 1), to which 1 can be added without rounding.
     uniform = _fused_uniform(inputs, *draw[:5], noise_shape)
     log_odds = ops.log(1.0 + uniform) - ops.log(1.0 - uniform)
-    logit = masks.unless_all_is_kept(draw, logit, _LOWEST_LOGIT)
+    logit = masks.unless_all_is_kept(draw, logit, LOWEST_LOGIT)
     logit = ops.cast(logit, _precise(inputs))
     noise = ops.sigmoid(-(logit + log_odds) / temperature) / ops.sigmoid(-logit)
     return inputs * ops.cast(noise, _dtype(inputs))

@@ -1,8 +1,6 @@
 """Reads and sets the rates of all dropout layers of a model."""
 
-import fnmatch
 import warnings
-from collections.abc import Sequence
 
 import keras
 
@@ -12,6 +10,7 @@ from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import TypeRefusal
 from kerasdrop._refusals import blame
 from kerasdrop._structure import model_tree
+from kerasdrop._structure import selection
 from kerasdrop._types import Found
 from kerasdrop._types import Given
 from kerasdrop.conversion import convert
@@ -73,9 +72,9 @@ def set_rates(
               keep their rates, a warning tells.
             - A string: a path, as in `get_rates`; else a layer's name,
               wherever it is; else a pattern (`*`, `?`, `[...]`) for the path
-              or the name. `*` matches `/` as well: `"encoder/*"`.
-            - A layer of the model. One that contains others, e.g. a nested
-              model, stands for all of them.
+              or the name. `*` matches `/` as well: `"encoder/*"`. That of a
+              layer which contains others stands for all of them: `"encoder"`.
+            - A layer of the model; again, with all that it contains.
             - A function of a layer that returns whether to select it. It is
               asked about dropout layers only.
             - A list or tuple of these: what any of them selects.
@@ -118,12 +117,12 @@ def assignments(
     with blame(owner):
         candidates = _candidates(model)
         if isinstance(rate, dict):
-            found = _assignments_of_dict(candidates, rate, layers)
+            found = _assignments_of_dict(model, candidates, rate, layers)
         else:
             number = _checks.rate_to_set(rate)
             found = [
                 (path, layer, number)
-                for path, layer in _select(candidates, layers)
+                for path, layer in _select(model, candidates, layers)
             ]
         for path, layer, number in found:
             _check_settable(candidates, path, layer, number, owner)
@@ -152,7 +151,7 @@ def settable_layers(model: keras.Model, layers: Given, owner: str) -> Found:
     """
     with blame(owner):
         candidates = _candidates(model)
-        selected = _select(candidates, layers)
+        selected = _select(model, candidates, layers)
         for path, layer in selected:
             _check_settable(candidates, path, layer, layer.rate, owner)
     if layers is None:
@@ -207,7 +206,10 @@ def _ours(candidates: Found) -> Found:
 
 
 def _assignments_of_dict(
-    candidates: Found, rates: dict[str, float], layers: Given
+    model: keras.Model,
+    candidates: Found,
+    rates: dict[str, float],
+    layers: Given,
 ) -> Given:
     if layers is not None:
         raise Refusal(
@@ -223,7 +225,7 @@ def _assignments_of_dict(
     assignments = []
     for key, value in rates.items():
         number = _checks.rate_to_set(value)
-        for path, layer in _select(candidates, key):
+        for path, layer in _select(model, candidates, key):
             if path in key_of_path:
                 raise Refusal(
                     f"the keys {key_of_path[path]!r} and {key!r} "
@@ -235,70 +237,18 @@ def _assignments_of_dict(
     return assignments
 
 
-def _select(candidates: Found, selector: Given) -> Found:
+def _select(model: keras.Model, candidates: Found, selector: Given) -> Found:
     """The candidates that a selector names, in the model's order; or raises.
 
-    Each part of a list must select something. None selects what is ours, and
-    what should be.
+    None selects what is ours, and what should be.
     """
     if selector is None:
-        selectors: Sequence[Given] = [
-            lambda layer: (
-                isinstance(layer, StochasticLayer)
-                or convert.is_convertible(layer)
-            )
-        ]
-    elif isinstance(selector, (list, tuple)):
-        selectors = selector
-    else:
-        selectors = [selector]
-    selected = set()
-    for each in selectors:
-        matches = _match(candidates, each)
-        if not matches:
-            raise Refusal(
-                f"no dropout layer of the model is selected. The "
-                f"model has:\n{model_tree.listing(candidates)}\nReceived: "
-                f"layers={each!r}"
-            )
-        selected.update(matches)
-    if not selected:
-        raise Refusal(
-            f"argument `layers` is empty; leave it out to set all "
-            f"layers. Received: layers={selector!r}"
-        )
-    return [entry for entry in candidates if entry[0] in selected]
+        selector = _is_or_should_be_ours
+    return selection.selected(model, candidates, selector)
 
 
-def _match(candidates: Found, selector: Given) -> list[str]:
-    """The paths of the candidates that one selector, no list, names."""
-    if isinstance(selector, str):
-        return _match_text(candidates, selector)
-    if isinstance(selector, keras.layers.Layer):
-        inside = {id(layer) for _, layer in model_tree.walk(selector)}
-        inside.add(id(selector))
-        return [path for path, layer in candidates if id(layer) in inside]
-    if callable(selector):
-        return [path for path, layer in candidates if selector(layer)]
-    raise TypeRefusal(
-        "argument `layers` must be None, a path, a name, a "
-        "pattern, a layer, a function of a layer, or a list of these. "
-        f"Received: {selector!r} (of type {type(selector).__name__})"
-    )
-
-
-def _match_text(candidates: Found, text: str) -> list[str]:
-    """A path goes before a name, and a name before a pattern."""
-    paths = [path for path, _ in candidates]
-    if text in paths:
-        return [text]
-    named = [path for path, layer in candidates if layer.name == text]
-    return named or [
-        path
-        for path, layer in candidates
-        if fnmatch.fnmatchcase(path, text)
-        or fnmatch.fnmatchcase(layer.name, text)
-    ]
+def _is_or_should_be_ours(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, StochasticLayer) or convert.is_convertible(layer)
 
 
 def _check_settable(

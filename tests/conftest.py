@@ -89,6 +89,7 @@ IN_TURN = (
     "tests/montecarlo/splitting/test_subclasses.py",
     "tests/montecarlo/splitting/test_topologies.py",
     "tests/montecarlo/statistics/",
+    "tests/montecarlo/test_choice.py",
     "tests/montecarlo/test_closed_forms.py",
     "tests/montecarlo/test_padding_masks.py",
     "tests/montecarlo/test_random_models.py",

@@ -33,6 +33,7 @@ ROWS = (
     ("kerasdrop.rates",),
     ("kerasdrop.callbacks",),
     (
+        "kerasdrop.montecarlo.choice",
         "kerasdrop.montecarlo.splitting",
         "kerasdrop.montecarlo.statistics",
     ),

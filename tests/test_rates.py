@@ -303,7 +303,7 @@ def test_selecting_nothing_lists_what_there_is(selector):
 
 
 def test_an_empty_selection_is_refused():
-    with pytest.raises(ValueError, match="leave it out to set all layers"):
+    with pytest.raises(ValueError, match="leave it out to mean all layers"):
         rates.set_rates(nested_model(), 0.5, layers=[])
 
 

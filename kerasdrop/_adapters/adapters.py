@@ -27,12 +27,14 @@ def register_stochastic(
             meant.
         function: Function of (layer, draw, inputs) that returns the outputs
             under the random numbers of `draw`, written with the functions of
-            `kerasdrop.functional`. None: the layer is called as in training
-            and draws by its own seed generators, instances of
-            `keras.random.SeedGenerator`, which get their seeds from the pass.
-            Its numbers then depend on the batch size, on the number of samples
-            and on the backend; they are not balanced by the stratified plan,
-            and it has no shared one.
+            `kerasdrop.functional`. If it has a parameter `rate` as well, it
+            gets that by name, what `rate` below returns or, as a float32
+            tensor, what is given for one call of `mc_predict`. None: the layer
+            is called as in training and draws by its own seed generators,
+            instances of `keras.random.SeedGenerator`, which get their seeds
+            from the pass. Its numbers then depend on the batch size, on the
+            number of samples and on the backend; they are not balanced by the
+            stratified plan, and it has no shared one.
         rate: Function of a layer that returns a number, 0 if and only if the
             layer draws nothing. By default its attribute `rate`.
 
@@ -69,7 +71,9 @@ def register_stochastic(
                 f"Received: {name}={value!r}"
             )
     if function is None:
-        adapter = drawing.Adapter(by_keras.methods, rate, is_by_keras=True)
+        adapter = drawing.Adapter(
+            by_keras.methods, rate, is_by_keras=True, takes_rate=False
+        )
     else:
         adapter = drawing.by_function(function, rate)
     registry.register(cls, adapter)

@@ -8,6 +8,7 @@ do what they always do.
 import contextlib
 import functools
 import inspect
+from collections.abc import Iterable
 from collections.abc import Iterator
 
 import keras
@@ -30,17 +31,24 @@ from kerasdrop.masks import scopes
 
 @contextlib.contextmanager
 def asking_the_scope(
-    model: keras.Model, layers: dict[keras.layers.Layer, int]
+    model: keras.Model,
+    layers: dict[keras.layers.Layer, int],
+    silent: Iterable[keras.layers.Layer] = (),
 ) -> Iterator[None]:
     """Makes the stock ones among `layers` ask the scope, inside the block.
 
     All other layers are in inference there, whatever `training` they are
     called with: in a block that calls `dropout(x, training=True)`, Keras hands
     that on to the batch normalization behind it.
+
+    Args:
+        model: A model.
+        layers: Those of its layers that draw.
+        silent: Layers that could, and draw nothing in the block.
     """
     with (
-        in_place.methods(lambda: _replacements(model, layers)),
-        scopes.inference(),
+        in_place.methods(lambda: _replacements(model, layers, silent)),
+        scopes.inference(silent),
     ):
         yield
 
@@ -71,10 +79,13 @@ def _obedient(
 
 
 def _replacements(
-    model: keras.Model, layers: dict[keras.layers.Layer, int]
+    model: keras.Model,
+    layers: dict[keras.layers.Layer, int],
+    silent: Iterable[keras.layers.Layer],
 ) -> Iterator[Given]:
     """Pairs, for `in_place.methods`: an object, its methods by name."""
     yield by_keras.generator_class()
+    asking = {id(layer) for layer in (*layers, *silent)}
     drawn = {id(layer) for layer in layers}
 
     def drawn_in(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
@@ -86,12 +97,12 @@ def _replacements(
         if rnn_loops.loops_over(layer, drawn_in):
             yield layer, {"inner_loop": rnn_loops.numbered_loop(layer)}
         adapter = adapter_of(layer)
-        if id(layer) in drawn:
+        if id(layer) in asking:
             if adapter is None:  # one of ours
                 continue
             known = registry.drawing_class(type(layer))
             yield from _all_asking(layer, known, adapter.methods(layer))
-            if adapter.is_by_keras:
+            if adapter.is_by_keras and id(layer) in drawn:
                 for generator in by_keras.generators(layer):
                     found = by_keras.generator_methods(generator)
                     yield (
@@ -101,7 +112,7 @@ def _replacements(
                             for name, f in found.items()
                         },
                     )
-        elif rnn_loops.is_layer_of(layer, layers):
+        elif rnn_loops.is_layer_of(layer, (*layers, *silent)):
             known = rnn_loops.stock_class(layer)
             methods = rnn_cells.layer_methods(layer)
             yield from _all_asking(layer, known, methods)
@@ -200,11 +211,12 @@ def _asking(
 ) -> Function:
     @functools.wraps(plain)
     def method(*args: Given, **kwargs: Given) -> Given:
-        scope = scopes.scope_of(_who_decides(layer))
+        who = _who_decides(layer)
+        scope = scopes.scope_of(who)
+        if scopes.is_silent(who) or (scope is not None and not scope.draws):
+            return _at_inference(plain)(*args, **kwargs)
         if scope is None:
             return plain(*args, **kwargs)
-        if not scope.draws:
-            return _at_inference(plain)(*args, **kwargs)
         return function(plain, layer, scope, *args, **kwargs)
 
     return method
@@ -231,13 +243,14 @@ def _caught(owner: Given, name: str) -> Given:
         known = rnn_loops.stock_class(layer) or registry.drawing_class(
             type(layer)
         )
-        scope = None
+        scope, is_silent = None, False
         if known is not None and _owner(type(layer), name) is not owner:
-            scope = scopes.scope_of(_who_decides(layer))
+            who = _who_decides(layer)
+            scope, is_silent = scopes.scope_of(who), scopes.is_silent(who)
+        if is_silent or (scope is not None and not scope.draws):
+            return _at_inference(bound, name)(*args, **kwargs)
         if scope is None:
             return bound(*args, **kwargs)
-        if not scope.draws:
-            return _at_inference(bound, name)(*args, **kwargs)
         if rnn_loops.stock_class(layer) is known:
             methods = rnn_cells.layer_methods(layer)
         else:

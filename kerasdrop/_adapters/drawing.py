@@ -1,5 +1,6 @@
 """How layers of Keras that are one function of their inputs draw."""
 
+import inspect
 from typing import NamedTuple
 
 import keras
@@ -26,11 +27,13 @@ class Adapter(NamedTuple):
         rate: Function of a layer that returns a number, 0 if and only if the
             layer would draw nothing.
         is_by_keras: Whether it draws by Keras' generators, from our seeds.
+        takes_rate: Whether it draws at a rate that is given for a pass.
     """
 
     methods: Function
     rate: Function
     is_by_keras: bool = False
+    takes_rate: bool = True
 
 
 def rate_of(layer: keras.layers.Layer) -> float:
@@ -49,9 +52,10 @@ def by_function(function: Function, rate: Function = rate_of) -> Adapter:
     """An adapter of a layer that is one function of its inputs.
 
     Args:
-        function: Of (layer, draw, inputs).
+        function: Of (layer, draw, inputs), or (layer, draw, inputs, rate).
         rate: Function of a layer.
     """
+    takes_rate = "rate" in inspect.signature(function).parameters
 
     def call(
         plain: Function,
@@ -61,9 +65,15 @@ def by_function(function: Function, rate: Function = rate_of) -> Adapter:
         *args: Given,
         **kwargs: Given,
     ) -> Given:
-        return function(layer, scope.draw(layer), inputs)
+        draw = scope.draw(layer)
+        if not takes_rate:
+            return function(layer, draw, inputs)
+        given = scope.rate_of(layer)
+        return function(
+            layer, draw, inputs, rate=rate(layer) if given is None else given
+        )
 
-    return Adapter(lambda layer: {"call": call}, rate)
+    return Adapter(lambda layer: {"call": call}, rate, takes_rate=takes_rate)
 
 
 def rate_tensor(rate: float) -> Tensor:
@@ -71,50 +81,47 @@ def rate_tensor(rate: float) -> Tensor:
 
 
 def _dropout(
-    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure
+    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure, rate: Given
 ) -> Given:
-    rate = rate_tensor(layer.rate)
+    rate = rate_tensor(rate)
     return functional.dropout(inputs, draw, rate, layer.noise_shape)
 
 
 def _spatial_dropout(
-    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure
+    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure, rate: Given
 ) -> Given:
     # That of one dimension has no data format.
     data_format = getattr(layer, "data_format", "channels_last")
-    rate = rate_tensor(layer.rate)
     noise_shape = functional.by_channel(inputs, data_format)
-    return functional.dropout(inputs, draw, rate, noise_shape)
+    return functional.dropout(inputs, draw, rate_tensor(rate), noise_shape)
 
 
 def _alpha_dropout(
-    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure
+    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure, rate: Given
 ) -> Given:
-    rate = rate_tensor(layer.rate)
+    rate = rate_tensor(rate)
     return functional.alpha_dropout(inputs, draw, rate, layer.noise_shape)
 
 
 def _gaussian_dropout(
-    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure
+    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure, rate: Given
 ) -> Given:
-    return functional.gaussian_dropout(inputs, draw, rate_tensor(layer.rate))
+    return functional.gaussian_dropout(inputs, draw, rate_tensor(rate))
 
 
 def _gaussian_noise(
-    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure
+    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure, rate: Given
 ) -> Given:
-    return functional.gaussian_noise(inputs, draw, layer.stddev)
+    return functional.gaussian_noise(inputs, draw, rate)
 
 
 def _drop_path(
-    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure
+    layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure, rate: Given
 ) -> Given:
     """Drops the residual branch of a row, as the layer's paper has it."""
     scales = getattr(layer, "scale_by_keep", True)
     scaling = "inverted" if scales else "classic"
-    return functional.drop_path(
-        inputs, draw, rate_tensor(rate_of(layer)), scaling
-    )
+    return functional.drop_path(inputs, draw, rate_tensor(rate), scaling)
 
 
 def _attention(
@@ -130,7 +137,8 @@ def _attention(
     kwargs["training"] = False
     with keras_graph.forgetting_scores(layer):
         _, weights = plain(inputs, mask, return_attention_scores=True, **kwargs)
-    rate = rate_tensor(layer.dropout)
+    given = scope.rate_of(layer)
+    rate = rate_tensor(layer.dropout) if given is None else given
     weights = functional.dropout(weights, scope.draw(layer), rate)
     result = ops.matmul(weights, inputs[1])
     if mask is not None and mask[0] is not None:

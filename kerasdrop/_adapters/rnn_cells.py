@@ -19,8 +19,9 @@ from kerasdrop._types import Given
 from kerasdrop._types import Structure
 from kerasdrop.masks.scopes import StochasticScope
 
-# What a cell has masks for, by number.
+# What a cell has masks for, by number; and the names of their rates.
 _OF_INPUTS, _OF_STATE = 0, 1
+PARTS = ("dropout", "recurrent_dropout")
 
 
 def rate(cell: keras.layers.Layer) -> float:
@@ -28,17 +29,23 @@ def rate(cell: keras.layers.Layer) -> float:
     return max(cell.dropout, cell.recurrent_dropout)
 
 
-def check(cell: keras.layers.Layer) -> None:
-    """Raises if Keras itself would not drop what the rates of a cell say."""
+def check(cell: keras.layers.Layer, parts: tuple[str, ...] = PARTS) -> None:
+    """Raises if Keras itself would not drop what the rates of a cell say.
+
+    Args:
+        cell: A cell.
+        parts: The names of those rates of it that are drawn at.
+    """
     who = f"layer '{cell.name}' ({type(cell).__name__})"
-    if 1.0 in (cell.dropout, cell.recurrent_dropout):
+    if any(getattr(cell, part) == 1.0 for part in parts):
         raise Refusal(
             f"{who} has a dropout rate of 1, at which Keras drops all in some "
             "kernels and nothing in others. Choose a rate below 1. Received: "
             f"dropout={cell.dropout}, "
             f"recurrent_dropout={cell.recurrent_dropout}"
         )
-    if cell.recurrent_dropout and getattr(cell, "implementation", 1) != 1:
+    is_read = getattr(cell, "implementation", 1) == 1
+    if PARTS[1] in parts and cell.recurrent_dropout and not is_read:
         raise Refusal(
             f"{who} was made without `recurrent_dropout`, and reads none in "
             "training either, whatever it is set to. Make the layer with "
@@ -75,6 +82,9 @@ def _layer_loop(
 ) -> Given:
     # Past `cell.call`, the fast kernels ask here whether there is dropout.
     kwargs["training"] = True
+    if _is_given(layer.cell, scope):
+        # They go by the rates that the cell was made with.
+        return keras.layers.RNN.inner_loop(layer, *args[:3], **kwargs)
     return plain(*args[:3], **kwargs)
 
 
@@ -87,7 +97,45 @@ def _call(
     *args: Given,
     **kwargs: Given,
 ) -> Given:
-    return plain(inputs, states, training=True)
+    if not _is_given(cell, scope):
+        return plain(inputs, states, training=True)
+    # A bound method, or that of a class around which a subclass has its own.
+    function = getattr(plain, "func", None) or getattr(plain, "__func__")  # noqa: B009
+    return function(_Asking(cell, scope), inputs, states, training=True)
+
+
+def _is_given(cell: keras.layers.Layer, scope: StochasticScope) -> bool:
+    return any(scope.rate_of(cell, part) is not None for part in PARTS)
+
+
+def _draws(cell: keras.layers.Layer, scope: StochasticScope, part: str) -> bool:
+    """Whether one of the masks of a cell is drawn in a pass."""
+    rate = scope.rate_of(cell, part)
+    if rate is None:
+        rate = getattr(cell, part)
+    return ops.is_tensor(rate) or rate > 0.0
+
+
+class _Asking:
+    """A cell as it is, which multiplies by those masks that are drawn.
+
+    Its code asks for a mask only if the rate that the cell was made with is
+    between 0 and 1, and for one of the state only in `implementation` 1. Read
+    here, in no other thread, they are what makes it ask.
+    """
+
+    def __init__(
+        self, cell: keras.layers.Layer, scope: StochasticScope
+    ) -> None:
+        self._cell = cell
+        self.dropout, self.recurrent_dropout = (
+            0.5 if _draws(cell, scope, part) else 0.0 for part in PARTS
+        )
+        if self.recurrent_dropout:
+            self.implementation = 1
+
+    def __getattr__(self, name: str) -> Given:
+        return getattr(self._cell, name)
 
 
 def _input_mask(
@@ -96,7 +144,7 @@ def _input_mask(
     scope: StochasticScope,
     step_input: Given,
 ) -> Given:
-    return _masks(cell, scope, step_input, cell.dropout, _OF_INPUTS)
+    return _masks(cell, scope, step_input, _OF_INPUTS)
 
 
 def _state_mask(
@@ -105,26 +153,43 @@ def _state_mask(
     scope: StochasticScope,
     step_input: Given,
 ) -> Given:
-    return _masks(cell, scope, step_input, cell.recurrent_dropout, _OF_STATE)
+    return _masks(cell, scope, step_input, _OF_STATE)
+
+
+def _number_of_masks(
+    cell: keras.layers.Layer, scope: StochasticScope
+) -> int | None:
+    """How many masks of a kind the code of a cell takes; None for one."""
+    count = getattr(cell, "dropout_mask_count", None)
+    if count is None and hasattr(cell, "implementation"):
+        is_one = cell.implementation != 1 and not (
+            _is_given(cell, scope) and _draws(cell, scope, PARTS[1])
+        )
+        if not is_one:
+            return cell.kernel.shape[-1] // cell.units  # one for each gate
+    return count
 
 
 def _masks(
     cell: keras.layers.Layer,
     scope: StochasticScope,
     step_input: Given,
-    rate: Given,
     of: Given,
 ) -> Given:
-    """A mask, or as many as the cell has gates; None at rate 0."""
-    if rate == 0.0:
+    """A mask, or as many as the cell has gates; None if none is drawn."""
+    part = PARTS[of]
+    if not _draws(cell, scope, part):
         return None
+    rate = scope.rate_of(cell, part)
+    if rate is None:
+        rate = getattr(cell, part)
     memory = scope.memory.setdefault(id(cell), {})
     if "draws" not in memory:
         draw = scope.draw(cell, by_step=False)
         keys = masks.derived_keys(draw.key, [_OF_INPUTS, _OF_STATE])
         memory["draws"] = [draw._replace(key=key) for key in keys]
     if of not in memory:
-        count = getattr(cell, "dropout_mask_count", None)
+        count = _number_of_masks(cell, scope)
         ones = ops.ones_like(step_input)
         if count is not None:
             # Drawn together, side by side: small masks cost by the operation.

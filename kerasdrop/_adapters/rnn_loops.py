@@ -9,6 +9,7 @@ travels with the inputs. The stock cells have one mask for the sequence:
 
 import functools
 import inspect
+from collections.abc import Container
 
 import keras
 import numpy as np
@@ -25,7 +26,7 @@ from kerasdrop.masks import scopes
 
 
 def is_layer_of(
-    layer: keras.layers.Layer, cells: dict[keras.layers.Layer, int]
+    layer: keras.layers.Layer, cells: Container[keras.layers.Layer]
 ) -> bool:
     """Whether `layer` is a stock layer around one of `cells`."""
     return registry.is_around_cell(layer) and layer.cell in cells

@@ -20,6 +20,7 @@ from kerasdrop._adapters.adapters import rate_of
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
+from kerasdrop.masks import scopes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,20 +107,6 @@ class Survey:
         return layers, variables
 
     @property
-    def smallest_chance(self) -> Tensor:
-        """The smallest probability of what is drawn: a float32 scalar tensor.
-
-        That of a unit to be dropped, or to be kept, if it may be either. It is
-        read in the graph, and infinite if nothing is dropped.
-        """
-        live = [rate for layer in self.drawable for rate in _live_rates(layer)]
-        if not live:
-            return ops.convert_to_tensor(np.inf, "float32")
-        rates = ops.stack(live)
-        chances = ops.minimum(rates, 1.0 - rates)
-        return ops.min(ops.where(chances > 0.0, chances, np.inf))
-
-    @property
     def is_traceable(self) -> bool:
         """Whether each layer runs inside a function that JAX compiles.
 
@@ -159,18 +146,46 @@ def of(model: keras.layers.Layer) -> Survey:
     return Survey(model, (("", model), *model_tree.walk(model)))
 
 
-def _live_rates(layer: keras.layers.Layer) -> list[Tensor]:
+def smallest_chance(
+    layers: Iterable[keras.layers.Layer], given: scopes.Rates
+) -> Tensor:
+    """The smallest probability of what is drawn: a float32 scalar tensor.
+
+    That of a unit to be dropped, or to be kept, if it may be either. It is read
+    in the graph, and infinite if nothing is dropped.
+
+    Args:
+        layers: The layers that draw.
+        given: Dict of the rates that are given for them, as of
+            `scopes.StochasticScope`.
+    """
+    live = [rate for layer in layers for rate in _live_rates(layer, given)]
+    if not live:
+        return ops.convert_to_tensor(np.inf, "float32")
+    rates = ops.stack(live)
+    chances = ops.minimum(rates, 1.0 - rates)
+    return ops.min(ops.where(chances > 0.0, chances, np.inf))
+
+
+def _live_rates(layer: keras.layers.Layer, given: scopes.Rates) -> list[Tensor]:
     """Tensors, each the probability that a unit is dropped."""
     adapter = adapter_of(layer)
-    if adapter is None:
-        return [layer._rate_tensor()]
     if adapter is drawing.GAUSSIAN_NOISE:
         return []  # a deviation; and no sample is without it
-    if adapter.rate is rnn_cells.rate:
-        return [
-            *map(drawing.rate_tensor, (layer.dropout, layer.recurrent_dropout))
-        ]
-    return [drawing.rate_tensor(rate_of(layer))]
+    found = []
+    for part in parts_of(layer):
+        rate = given.get((id(layer), part))
+        if rate is None and adapter is None:
+            rate = layer._rate_tensor()
+        elif rate is None:
+            rate = rate_of(layer) if part is None else getattr(layer, part)
+        found.append(drawing.rate_tensor(rate))
+    return found
+
+
+def parts_of(layer: keras.layers.Layer) -> tuple[str | None, ...]:
+    """The names of the rates of a layer that draws; None is that of its one."""
+    return rnn_cells.PARTS if registry.is_cell(layer) else (None,)
 
 
 def _wraps_dropout(layer: keras.layers.Layer) -> bool:

@@ -182,8 +182,11 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         """The rate in the graph; NaN if it is illegal, which then shows.
 
         A schedule may go astray, and a stateless call may bring any value: a
-        compiled step cannot raise.
+        compiled step cannot raise. In a Monte Carlo pass the rate may be given.
         """
+        given = scopes.given_rate(self)
+        if given is not None:
+            return given
         if self._schedule is None:
             rate = self._state.tensor("rate")
         else:
@@ -204,6 +207,8 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         scope = scopes.scope_of(self)
         if scope is not None:
             return scope.draws
+        if scopes.is_silent(self):
+            return False
         return bool(training or self._stochastic_inference)
 
     def call(self, inputs: Tensor, training: bool | None = False) -> Tensor:
@@ -214,6 +219,8 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         draw, step = None, None
         if scope is not None:
             draw = scope.draw(self) if scope.draws else None
+        elif scopes.is_silent(self):
+            pass
         elif training:
             step = self._next_training_step(inputs)
             draw = self._draw(step, inputs)

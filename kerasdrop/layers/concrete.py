@@ -18,6 +18,10 @@ from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 from kerasdrop.layers.base import StochasticWrapper
 from kerasdrop.layers.state import value_of
+from kerasdrop.masks import scopes
+
+# The highest rate below 1 in float32.
+_HIGHEST = 1.0 - 2.0**-24
 
 
 @keras.saving.register_keras_serializable("kerasdrop")
@@ -200,6 +204,9 @@ class ConcreteDropout(StochasticWrapper):
         )
 
     def _rate_tensor(self, step: Tensor | None = None) -> Tensor:
+        given = scopes.given_rate(self)
+        if given is not None:
+            return given
         return ops.sigmoid(ops.convert_to_tensor(self.rate_logit))
 
     def stochastic(
@@ -210,11 +217,20 @@ class ConcreteDropout(StochasticWrapper):
             noise_shape = functional.by_channel(inputs, self.data_format)
         # The logit and not the rate, which may be rounded to 0 or 1.
         logit = ops.convert_to_tensor(self.rate_logit)
-        return self._outputs(
-            functional.concrete_dropout(
-                inputs, draw, logit, self.temperature, noise_shape
-            )
+        given = scopes.given_rate(self)
+        if given is not None:
+            # At 1, of which the logit is infinite, nothing is kept.
+            below = ops.minimum(given, _HIGHEST)
+            logit = ops.log(below) - ops.log1p(-below)
+            logit = ops.where(given > 0.0, logit, functional.LOWEST_LOGIT)
+        outputs = functional.concrete_dropout(
+            inputs, draw, logit, self.temperature, noise_shape
         )
+        if given is not None:
+            kept = masks.unless_all_is_kept(draw, 1.0 - given, 1.0)
+            some = ops.where(kept <= 0.0, 0.0, kept * 0.0 + 1.0)
+            outputs = outputs * ops.cast(some, outputs.dtype)
+        return self._outputs(outputs)
 
     def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         return self._outputs(inputs)

@@ -5,6 +5,7 @@ import contextlib
 import threading
 from collections.abc import Iterable
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import keras
 
@@ -14,6 +15,8 @@ from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 from kerasdrop.masks.draws import Draw
 from kerasdrop.masks.threefry import key_of_seed
+
+Rates: TypeAlias = dict[tuple[int, str | None], Tensor]
 
 # A thread-local and not a context variable: torch.compile refuses the latter.
 _current = threading.local()
@@ -60,6 +63,9 @@ class StochasticScope:
     Attributes:
         draws: Whether the layers draw, rather than staying in inference.
         keep_all: As of `masks.Draw`.
+        rates: Dict of the rates that are given for this pass, float32 scalar
+            tensors, by the id of a layer and the name of the part of it that
+            they are of, or None. A part that draws nothing has the number 0.
         memory: Dict that lives as long as the pass, or as the step of a loop,
             for layers that make something once and use it several times.
         asked: How often each layer was asked, by its id: a `Counter`. What is
@@ -77,8 +83,10 @@ class StochasticScope:
         draw_of: Function,
         layers: Iterable[keras.layers.Layer],
         keep_all: Tensor | None = None,
+        rates: Rates | None = None,
     ) -> None:
         self.keep_all = keep_all
+        self.rates = rates or {}
         self.memory: dict[Given, Given] = {}
         self.asked: collections.Counter[int] = collections.Counter()
         self.asked_in_steps: set[int] = set()
@@ -130,6 +138,12 @@ class StochasticScope:
             self.asked[id(owner)] += 1
         return self.draw(None)
 
+    def rate_of(
+        self, layer: keras.layers.Layer, part: str | None = None
+    ) -> Given:
+        """The rate that is given for a layer in this pass; None for its own."""
+        return self.rates.get((id(layer), part))
+
     def drawing(self, by_plan: bool = True) -> "StochasticScope":
         """A scope with the same draws, which keep nothing.
 
@@ -141,7 +155,7 @@ class StochasticScope:
             draw = self._draw_of(*args)._replace(keep_all=None)
             return draw if by_plan else draw._replace(set_size=None)
 
-        scope = StochasticScope(draw_of, ())
+        scope = StochasticScope(draw_of, (), rates=self.rates)
         scope._layers = self._layers
         return scope
 
@@ -195,9 +209,12 @@ class InferenceScope(StochasticScope):
     draws = False
 
     def __init__(
-        self, draw_of: Function, layers: Iterable[keras.layers.Layer]
+        self,
+        draw_of: Function,
+        layers: Iterable[keras.layers.Layer],
+        rates: Rates | None = None,
     ) -> None:
-        super().__init__(draw_of, layers)
+        super().__init__(draw_of, layers, rates=rates)
         self.told: set[int] = set()
         self._in_training: list[Given] = []
 
@@ -218,19 +235,41 @@ class InferenceScope(StochasticScope):
 
 
 @contextlib.contextmanager
-def inference() -> Iterator[None]:
-    """Marks that this thread is inside a Monte Carlo pass."""
-    outer = is_inference()
+def inference(silent: Iterable[keras.layers.Layer] = ()) -> Iterator[None]:
+    """Marks that this thread is inside a Monte Carlo pass.
+
+    Args:
+        silent: Layers that could draw, and do not in this pass, whatever they
+            are called with.
+    """
+    outer: tuple[bool, frozenset[int]] = (
+        is_inference(),
+        getattr(_current, "silent", frozenset()),
+    )
     _current.inference = True
+    _current.silent = frozenset(map(id, silent))
     try:
         yield
     finally:
-        _current.inference = outer
+        _current.inference, _current.silent = outer
 
 
 def is_inference() -> bool:
     """Whether this thread is inside a Monte Carlo pass."""
     return getattr(_current, "inference", False)
+
+
+def is_silent(layer: keras.layers.Layer) -> bool:
+    """Whether `layer` is not to draw in the pass that this thread is in."""
+    return id(layer) in getattr(_current, "silent", ())
+
+
+def given_rate(
+    layer: keras.layers.Layer, part: str | None = None
+) -> Tensor | None:
+    """The rate given for a layer in the pass around this call; or None."""
+    scope = current()
+    return None if scope is None else scope.rate_of(layer, part)
 
 
 def scope_of(layer: keras.layers.Layer) -> StochasticScope | None:

@@ -10,6 +10,7 @@ from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
 from kerasdrop._adapters import survey
+from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import blame
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Config
@@ -18,6 +19,7 @@ from kerasdrop._types import Seed
 from kerasdrop._types import Tensor
 from kerasdrop.layers.paths import name_scope
 from kerasdrop.layers.state import StateVariable
+from kerasdrop.montecarlo import choice
 from kerasdrop.montecarlo.engine import loop
 from kerasdrop.montecarlo.engine.batches import Batches
 from kerasdrop.montecarlo.engine.batches import RowsOf
@@ -108,6 +110,19 @@ class MonteCarlo(NotTrained):
             are: none is filled up or cut, there is no `memory_limit`, and
             another `batch_size` may make another result. The first axis of
             each output must be the batch.
+        layers: What is drawn, None for all that can: a path, name or pattern,
+            a layer (with all inside it), a function of a layer, or a list of
+            these, as in `kerasdrop.set_rates`. `kerasdrop.inspect(model)` lists
+            the paths; the rates of a recurrent layer are `"lstm/dropout"` and
+            `"lstm/recurrent_dropout"`, `"lstm"` means both. All else draws
+            nothing, `MCDropout` included; what is selected draws the masks
+            that it draws in the whole. A saved model has the paths.
+        rate: A number in [0, 1] at which all that is selected is drawn, or a
+            dict from path, name or pattern to number, beside which the other
+            layers have rates of their own; None for those that the layers
+            have. It is the probability of dropping a unit, of `GaussianNoise`
+            the standard deviation, and also given to learned and scheduled
+            rates. The layers keep theirs. Settable as `rate` without a retrace.
         verify: Whether `predict` first checks itself, once for each kind of
             inputs: on a few rows, with nothing dropped, each layer must make
             what it makes in a plain call; see docs/uncertainty.md.
@@ -203,13 +218,16 @@ class MonteCarlo(NotTrained):
         memory_limit: int | None = None,
         vectorized: bool = True,
         verify: bool = True,
+        layers: Given = None,
+        rate: float | dict[str, float] | None = None,
         **kwargs: Given,
     ) -> None:
         # The model casts its inputs itself, by its own dtype policy.
         super().__init__(autocast=False, **kwargs)
         owner = self._owner
         with blame(owner):
-            preconditions.check_model(model, vectorized)
+            preconditions.check_model(model)
+            chosen = choice.of(model, layers, rate)
             self._settings = Settings.checked(
                 model,
                 owner,
@@ -231,17 +249,21 @@ class MonteCarlo(NotTrained):
             self._key = StateVariable(
                 masks.key_of_seed(self._seed), "int32", "seed"
             )
+            self._rates = StateVariable(chosen.vector(), "float32", "rates")
+        self._asked = choice.Asked(chosen.paths, rate)
         self._engine = Engine(
             model,
             lambda: _backend.read(self._key.state),
             self._settings,
             self,
             owner,
+            chosen,
+            lambda: _backend.read(self._rates.state),
         )
         self.built = True
         found = survey.of(model)
         with blame(owner):
-            preconditions.check_draws(found, self.plan)
+            preconditions.check_draws(found, self._settings, chosen)
         preconditions.warn_of_unknown(found, owner)
 
     @property
@@ -257,6 +279,36 @@ class MonteCarlo(NotTrained):
             value = random.getrandbits(63)
         self._key.state.assign(masks.key_of_seed(value))
         self._seed = value
+
+    @property
+    def rate(self) -> Given:
+        """The rate that is given for what is drawn, as the argument `rate`.
+
+        Setting another number traces nothing anew. None stands for the rates
+        that the layers have themselves; from there to a number and back, or
+        to a dict for other layers, what `predict` compiles is another function.
+        """
+        return self._asked.rate_given()
+
+    @rate.setter
+    def rate(self, value: Given) -> Given:
+        with blame(self._owner):
+            chosen = choice.of(self.model, self._asked.paths, value)
+            found = survey.of(self.model)
+            preconditions.check_draws(found, self._settings, chosen)
+            self._choose(chosen)
+        self._asked = choice.Asked(self._asked.paths, value)
+
+    def _choose(self, chosen: choice.Choice) -> None:
+        """From now on draws what is in this `choice.Choice`."""
+        vector = chosen.vector()
+        if vector.shape != tuple(self._rates.state.shape):
+            raise Refusal(
+                f"model '{self.model.name}' has other layers that can draw "
+                f"than when this {type(self).__name__} was made. Make another."
+            )
+        self._rates.state.assign(vector)
+        self._engine.choose(chosen)
 
     def call(self, inputs: Tensor, training: bool = False) -> Given:
         if training:
@@ -449,7 +501,10 @@ class MonteCarlo(NotTrained):
         y: Given = None,
         steps: int | None = None,
     ) -> Batches:
-        preconditions.check_draws(survey.of(self.model), self.plan)
+        chosen = choice.of(self.model, *self._asked)
+        found = survey.of(self.model)
+        preconditions.check_draws(found, self._settings, chosen)
+        self._choose(chosen)
         batch_size = _checks.positive_integer(batch_size, "batch_size")
         first_row = _checks.step(first_row, "first_row")
         if steps is not None:
@@ -493,6 +548,8 @@ class MonteCarlo(NotTrained):
             "seed": self._seed,
             **self._settings.get_config(),
             "verify": self.verify,
+            "layers": self._asked.layers_given(),
+            "rate": self.rate,
         }
 
     @classmethod

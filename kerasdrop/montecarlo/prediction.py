@@ -11,6 +11,7 @@ from kerasdrop._structure import model_tree
 from kerasdrop._types import Given
 from kerasdrop._types import Seed
 from kerasdrop._types import Structure
+from kerasdrop.montecarlo import choice
 from kerasdrop.montecarlo.inspection import preconditions
 from kerasdrop.montecarlo.model import MonteCarlo
 from kerasdrop.montecarlo.samples_out import SamplesOut
@@ -43,6 +44,8 @@ def mc_predict(
     vectorized: bool = True,
     samples_out: Structure = None,
     verify: bool = True,
+    layers: Given = None,
+    rate: float | dict[str, float] | None = None,
 ) -> Predictive:
     """The predictive distribution of `model` for the rows of `x`.
 
@@ -72,6 +75,13 @@ def mc_predict(
             there are many, samples; 2 for a line, 0 for nothing.
         quantiles, noise_variance, tolerance, memory_limit, vectorized, verify:
             As in `kerasdrop.MonteCarlo`.
+        layers: What is drawn in this call, as in `kerasdrop.MonteCarlo`: a
+            path, name or pattern, a layer, a function of a layer, or a list of
+            these; None for all that can draw.
+        rate: The rate at which it is drawn in this call, a number or a dict
+            from path, name or pattern to number, as in `kerasdrop.MonteCarlo`;
+            None for the rates that the layers have. A new number compiles
+            nothing anew, of stock layers either.
         y, first_row, rows, steps: As in `kerasdrop.MonteCarlo.predict`.
         on_interrupt: What Ctrl-C does: `"raise"`, or `"return"` what there
             is, with a warning that says what: the rows of the batches that
@@ -105,7 +115,8 @@ def mc_predict(
             _checks.choice(on_interrupt, ("raise", "return"), "on_interrupt")
             verbose = _checks.verbosity(verbose)
             verify = _checks.flag(verify, "verify")
-            preconditions.check_model(model, vectorized)
+            preconditions.check_model(model)
+            chosen = choice.of(model, layers, rate)
             settings = Settings.checked(
                 model,
                 _OWNER,
@@ -121,7 +132,7 @@ def mc_predict(
                 memory_limit=memory_limit,
                 vectorized=vectorized,
             )
-        predictive, lock = _predictive(model, settings)
+        predictive, lock = _predictive(model, settings, chosen)
         if kind is None and verbose:
             print(
                 f"mc_predict: kind={settings.kind!r}, read off the last "
@@ -130,6 +141,7 @@ def mc_predict(
         with lock, blame(_OWNER):
             predictive.seed = seed
             predictive.verify = verify
+            predictive._asked = choice.Asked(chosen.paths, chosen.rates or None)
             data = predictive._batches(x, batch_size, first_row, rows, y, steps)
             if samples_out is not None:
                 samples_out = SamplesOut(
@@ -164,16 +176,23 @@ _MOST_KEPT = 4
 
 
 def _predictive(
-    model: keras.Model, settings: Settings
+    model: keras.Model, settings: Settings, chosen: choice.Choice
 ) -> tuple[keras.Model, Given]:
     """A `MonteCarlo` of `model` and its lock, of an earlier call or new."""
     of_model, kept = vars(model).get(_KEPT, (None, {}))
     if of_model != id(model):  # a shallow copy has the dict of another
         kept = {}
-    name = repr(settings)
+    # Not the rates that are given: they are set in each call.
+    name = repr((settings, chosen.key, chosen.paths))
     if name not in kept:
         # Each call sets a seed; to draw one here would move Python's `random`.
-        predictive = _MonteCarlo(model, seed=0, **settings.get_config())
+        predictive = _MonteCarlo(
+            model,
+            seed=0,
+            **settings.get_config(),
+            layers=chosen.paths,
+            rate=chosen.rates or None,
+        )
         if len(kept) == _MOST_KEPT:
             kept.pop(next(iter(kept)))
         kept[name] = (predictive, threading.RLock())

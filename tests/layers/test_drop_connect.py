@@ -10,6 +10,7 @@ from keras import ops
 
 import kerasdrop
 from kerasdrop.layers import DropConnect
+from kerasdrop.montecarlo import choice
 from kerasdrop.montecarlo.engine import memory
 from tests.support import helpers
 from tests.support import known_masks
@@ -133,7 +134,9 @@ def test_the_kind_of_the_outputs_is_read_off_the_layer_in_it():
 def test_the_kernel_of_each_row_counts_as_memory():
     x = keras.Input((100,))
     model = keras.Model(x, DropConnect(stock.Dense(50), RATE)(x))
-    found = memory.bytes_per_sample(model, np.ones((1, 100)))
+    found = memory.bytes_per_sample(
+        model, np.ones((1, 100)), choice.whole(model)
+    )
     # In float32, and as much again for the work.
     assert found == 2 * 4 * (100 + 50 + 100 * 50)
 

@@ -18,6 +18,7 @@ from kerasdrop._types import Structure
 from kerasdrop._types import Tensor
 from kerasdrop.masks import plans
 from kerasdrop.masks.plans import SET_SIZE
+from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.engine import chunks as chunks_
 from kerasdrop.montecarlo.engine import sizing
 from kerasdrop.montecarlo.engine.batches import RowsOf
@@ -51,6 +52,8 @@ class Engine:
         settings: A `settings.Settings`.
         holder: A layer, with all variables of these among its own.
         owner: Who is to blame in a message.
+        choice: The `choice.Choice` of what is drawn.
+        rates: Function that returns the vector of its rates.
     """
 
     def __init__(
@@ -60,11 +63,15 @@ class Engine:
         settings: Settings,
         holder: keras.Model,
         owner: str,
+        choice: choices.Choice,
+        rates: Function,
     ) -> None:
         self._model = model
         self._key = key
         self._settings = settings
         self._holder = holder
+        self._choice = choice
+        self._rates = rates
         self._made_for = None
         self._sizing = sizing.Sizing(
             model,
@@ -73,6 +80,7 @@ class Engine:
             settings.tolerance is not None,
             settings.memory_limit,
             self._functions,
+            lambda: self._choice,
         )
         self._traces: list[
             Given
@@ -102,18 +110,32 @@ class Engine:
         self.after_call()
         return found
 
+    def choose(self, choice: choices.Choice) -> None:
+        """From now on draws what is in another `choice.Choice`."""
+        self._choice = choice
+
+    def _now(self) -> Given:
+        """What a compiled pass depends on, as it is."""
+        return self._choice.key, survey.of(self._model).fingerprint
+
     def _forget_what_is_out_of_date(self) -> None:
-        # Stock layers have their rates in the compiled function.
-        made_for = survey.of(self._model).fingerprint
+        # Stock layers have their own rates in the compiled function.
+        made_for = self._now()
         if made_for != self._made_for:
             self._sizing.forget()
             self._verifier.forget()
             self._made_for = made_for
 
-    def with_key(self, key: Tensor) -> Given:
-        """An engine that differs in the key: a function that returns it."""
+    def with_key(self, key: Tensor, rates: Tensor = None) -> Given:
+        """An engine that differs in the key: a function that returns it.
+
+        Args:
+            key: Such a function.
+            rates: The same for the rates; None for those of this engine.
+        """
         engine = copy.copy(self)
         engine._key = key
+        engine._rates = rates or self._rates
         return engine
 
     def of_call(self, batch: RowsOf) -> Given:
@@ -126,12 +148,16 @@ class Engine:
     def whole(self, batch: RowsOf, samples_at_once: int) -> Given:
         """The statistics of a `RowsOf`: one function, to trace or run."""
         chunks = chunks_.cut(self._settings.num_samples, samples_at_once)
-        return self._whole(batch, chunks)
+        return self._whole(batch, self._rates(), chunks)
 
     def _whole(
-        self, batch: RowsOf, chunks: chunks_.Chunks, keep_all: Given = None
+        self,
+        batch: RowsOf,
+        rates: Tensor,
+        chunks: chunks_.Chunks,
+        keep_all: Given = None,
     ) -> Given:
-        state = self._start(batch, chunks, chunks.count, keep_all)
+        state = self._start(batch, rates, chunks, chunks.count, keep_all)
         return self._finish(batch, state)
 
     def over(self, batch: RowsOf) -> Given:
@@ -140,7 +166,8 @@ class Engine:
         if self._settings.vectorized:
             at_once = self._sizing.of(batch, batch.rows.shape[0]).samples
         chunks, functions = self._sizing.chunks(at_once)
-        return Pass(self, functions, chunks, batch)
+        rates = ops.convert_to_tensor(self._rates())
+        return Pass(self, functions, chunks, batch, rates)
 
     def verified(self, one: Given, batch: RowsOf, num_rows: int) -> Given:
         """Makes the self-check, if it was not yet made for such inputs.
@@ -162,6 +189,7 @@ class Engine:
             self._sizing.rows_to_check(batch, one.num_rows_at_once),
             functools.partial(self._kept, one, batch),
             lambda outputs: self._summaries(outputs, batch),
+            self._choice,
         )
         if finish is None:
             return lambda: None
@@ -171,6 +199,8 @@ class Engine:
 
     def _kept(self, one: Given, batch: RowsOf, chosen: Given) -> Given:
         """The statistics of these rows of a batch where all is kept."""
+        # What classic layers make of it depends on the rate.
+        one = one.at(self._choice.of_check().vector())
         if _backend.COMPILES:
             return tree.map_structure(
                 lambda tensor: ops.convert_to_numpy(tensor)[chosen], one.kept()
@@ -184,17 +214,21 @@ class Engine:
     def _functions(self, chunks: chunks_.Chunks) -> dict[str, Function]:
         """The functions that a pass calls, compiled, by name."""
 
-        def whole(batch: RowsOf, keep_all: Given) -> Given:
-            return self._whole(batch, chunks, keep_all)
+        def whole(batch: RowsOf, rates: Tensor, keep_all: Given) -> Given:
+            return self._whole(batch, rates, chunks, keep_all)
 
-        def start(batch: RowsOf, keep_all: Given) -> Given:
-            return self._start(batch, chunks, chunks.in_first_call, keep_all)
+        def start(batch: RowsOf, rates: Tensor, keep_all: Given) -> Given:
+            count = chunks.in_first_call
+            return self._start(batch, rates, chunks, count, keep_all)
 
-        def more(batch: RowsOf, state: Given, first: int) -> Given:
-            return self._more(batch, state, chunks, first, chunks.per_call)
+        def more(
+            batch: RowsOf, rates: Tensor, state: Given, first: int
+        ) -> Given:
+            count = chunks.per_call
+            return self._more(batch, rates, state, chunks, first, count)
 
-        def trial(batch: RowsOf, num_chunks: Tensor) -> Given:
-            state = self._start(batch, chunks, num_chunks)
+        def trial(rates: Tensor, batch: RowsOf, num_chunks: Tensor) -> Given:
+            state = self._start(batch, rates, chunks, num_chunks)
             return self._finish(batch, state), state.summaries
 
         named: dict[str, Function] = {
@@ -235,7 +269,7 @@ class Engine:
         trace itself changed does not make the trace out of date.
         """
         if _backend.TRACES and self._traces:
-            self._made_for = survey.of(self._model).fingerprint
+            self._made_for = self._now()
         self._traces.clear()
 
     def after_predict(self) -> None:
@@ -245,7 +279,7 @@ class Engine:
         no other model, which would have to be checked again.
         """
         if not _backend.TRACES:
-            self._made_for = survey.of(self._model).fingerprint
+            self._made_for = self._now()
 
     def partial(
         self, batch: RowsOf, state: Given, in_sets: Given, rest: Given
@@ -259,7 +293,11 @@ class Engine:
         return self._finish(batch, state._replace(summaries=states))
 
     def _sampler(
-        self, batch: RowsOf, chunks: chunks_.Chunks, keep_all: Given = None
+        self,
+        batch: RowsOf,
+        rates: Tensor,
+        chunks: chunks_.Chunks,
+        keep_all: Given = None,
     ) -> Given:
         key = ops.convert_to_tensor(self._key())
         return passes.sampler(
@@ -271,6 +309,8 @@ class Engine:
             self._settings.vectorized,
             chunks.size < SET_SIZE,
             keep_all,
+            self._choice,
+            rates,
         )
 
     def _summaries(self, outputs: Structure, batch: RowsOf) -> Given:
@@ -290,6 +330,7 @@ class Engine:
     def _start(
         self,
         batch: RowsOf,
+        rates: Tensor,
         chunks: chunks_.Chunks,
         num_chunks: Tensor,
         keep_all: Given = None,
@@ -306,7 +347,7 @@ class Engine:
         if rest:
             parts = plans.range_of(0, in_sets), plans.range_of(rest_at, rest)
             numbers = ops.concatenate(parts)
-        with self._sampler(batch, chunks, keep_all) as draw:
+        with self._sampler(batch, rates, chunks, keep_all) as draw:
             outputs = draw(numbers)
             of_outputs = self._summaries(outputs, batch)
             states = [
@@ -317,25 +358,31 @@ class Engine:
             none = ops.zeros_like(batch.rows, dtype="bool")
             state = State(skeleton, states, none)
             if chunks.first % SET_SIZE == 0:
-                converged = self._converged(of_outputs, states, none)
+                converged = self._converged(of_outputs, states, none, rates)
                 state = state._replace(converged=converged)
-            return self._add(draw, batch, state, chunks, in_sets, num_chunks)
+            return self._add(
+                draw, batch, rates, state, chunks, in_sets, num_chunks
+            )
 
     def _more(
         self,
         batch: RowsOf,
+        rates: Tensor,
         state: Given,
         chunks: chunks_.Chunks,
         first: int,
         num_chunks: Tensor,
     ) -> Given:
-        with self._sampler(batch, chunks) as draw:
-            return self._add(draw, batch, state, chunks, first, num_chunks)
+        with self._sampler(batch, rates, chunks) as draw:
+            return self._add(
+                draw, batch, rates, state, chunks, first, num_chunks
+            )
 
     def _add(
         self,
         draw: Function,
         batch: RowsOf,
+        rates: Tensor,
         state: Given,
         chunks: chunks_.Chunks,
         first: int,
@@ -364,7 +411,7 @@ class Engine:
                 )
                 # Whatever a chunk is, rows are looked at after each set.
                 is_set = (start + chunks.size) % SET_SIZE == 0
-                reached = self._converged(of_outputs, added, converged)
+                reached = self._converged(of_outputs, added, converged, rates)
                 converged = ops.where(is_set, reached, converged)
             return tree.flatten((added, converged))
 
@@ -385,12 +432,15 @@ class Engine:
         return State(state.skeleton, states, converged)
 
     def _converged(
-        self, of_outputs: Given, states: Structure, before: Given
+        self, of_outputs: Given, states: Structure, before: Given, rates: Tensor
     ) -> Given:
         """Rows that take no further samples, with `before` among them."""
         if self._settings.tolerance is None:
             return before
-        smallest_chance = survey.of(self._model).smallest_chance
+        smallest_chance = survey.smallest_chance(
+            passes.drawn_layers(self._model, self._choice),
+            passes.rates_of(self._choice, rates),
+        )
         reached = [
             summary.reaches(one, smallest_chance)
             for summary, one in zip(of_outputs, states)
@@ -426,8 +476,10 @@ class Pass:
         compiled: Given,
         chunks: chunks_.Chunks,
         batch: RowsOf,
+        rates: Tensor,
     ) -> None:
         self._engine = engine
+        self._rates = rates
         self._compiled = compiled
         self._chunks = chunks
         self._batch = batch
@@ -438,7 +490,16 @@ class Pass:
 
     def over(self, batch: RowsOf) -> Given:
         """The same over another batch."""
-        return Pass(self._engine, self._compiled, self._chunks, batch)
+        return Pass(
+            self._engine, self._compiled, self._chunks, batch, self._rates
+        )
+
+    def at(self, rates: Tensor) -> "Pass":
+        """The same at other rates, a vector."""
+        rates = ops.convert_to_tensor(rates)
+        return Pass(
+            self._engine, self._compiled, self._chunks, self._batch, rates
+        )
 
     @property
     def num_samples(self) -> int:
@@ -463,13 +524,18 @@ class Pass:
         """Makes the next call, and waits for it."""
         drawing = passes.drawing()
         if self.num_calls == 1:
-            self._result = self._compiled["whole"](self._batch, drawing)
+            self._result = self._compiled["whole"](
+                self._batch, self._rates, drawing
+            )
         elif self.num_done == 0:
-            self._state = self._compiled["start"](self._batch, drawing)
+            self._state = self._compiled["start"](
+                self._batch, self._rates, drawing
+            )
         else:
             first = self._chunks.in_sets_after(self.num_done)
             self._state = self._compiled["more"](
                 self._batch,
+                self._rates,
                 self._state,
                 ops.convert_to_tensor(first, "int32"),
             )
@@ -483,9 +549,9 @@ class Pass:
         """The statistics where all is kept, by the functions of this pass."""
         keep_all = ops.convert_to_tensor(True)
         if self.num_calls == 1:
-            result = self._compiled["whole"](self._batch, keep_all)
+            result = self._compiled["whole"](self._batch, self._rates, keep_all)
         else:
-            state = self._compiled["start"](self._batch, keep_all)
+            state = self._compiled["start"](self._batch, self._rates, keep_all)
             result = self._compiled["finish"](self._batch, state)
         self._engine.after_call()
         return result

@@ -8,13 +8,13 @@ import math
 import keras
 from keras import tree
 
-from kerasdrop._adapters import adapters
 from kerasdrop._adapters import registry
 from kerasdrop._adapters import survey
 from kerasdrop._structure import keras_graph
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
 from kerasdrop._types import Tensor
+from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.splitting import replay
 
 # Besides inputs and outputs a layer needs about as much again: masks, padded
@@ -22,7 +22,9 @@ from kerasdrop.montecarlo.splitting import replay
 _WORKSPACE = 2
 
 
-def bytes_per_sample(model: keras.Model, inputs: Structure) -> int | None:
+def bytes_per_sample(
+    model: keras.Model, inputs: Structure, choice: choices.Choice
+) -> int | None:
     """What one sample of one row takes at a time, in bytes, by its shapes.
 
     The outputs of all layers behind the first that draws are counted from
@@ -32,6 +34,7 @@ def bytes_per_sample(model: keras.Model, inputs: Structure) -> int | None:
     Args:
         model: A built model.
         inputs: Its inputs, arrays or tensors, of any number of rows.
+        choice: The `choice.Choice` of what is drawn.
 
     Returns:
         An integer; None for a model without a graph of layers, whose
@@ -42,9 +45,7 @@ def bytes_per_sample(model: keras.Model, inputs: Structure) -> int | None:
         return None
     calls = _Calls(_longest(inputs))
     found = survey.of(model)
-    holders = found.holders_of(
-        layer for layer in found.drawable if not adapters.is_constant(layer)
-    )
+    holders = found.holders_of(filter(choice.draws, found.drawable))
     replay.observe_shapes(model, holders, calls, inputs)
     return max(1, _WORKSPACE * calls.peak())
 

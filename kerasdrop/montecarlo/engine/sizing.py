@@ -1,6 +1,9 @@
 """Measures what a pass takes, and finds how much of it is drawn at a time."""
 
+import functools
+
 import keras
+from keras import ops
 from keras import tree
 
 from kerasdrop._backend import peaks
@@ -43,6 +46,7 @@ class Sizing:
         functions: Function of `Chunks` that returns the compiled functions of
             a pass, by name: `whole`, `start`, `more` and `finish`; and
             `trial`, which takes how many chunks to draw behind the first.
+        choice: Function that returns the `choice.Choice` of what is drawn.
     """
 
     def __init__(
@@ -52,7 +56,9 @@ class Sizing:
         by_sets: bool,
         limit: Given,
         functions: Function,
+        choice: Function,
     ) -> None:
+        self._choice = choice
         self._model = model
         self._num_samples = num_samples
         self._by_sets = by_sets
@@ -222,7 +228,7 @@ class Sizing:
         shapes = _shapes(data)
         if shapes not in self._bytes:
             self._bytes[shapes] = memory.bytes_per_sample(
-                self._model, data.inputs
+                self._model, data.inputs, self._choice()
             )
         return self._bytes[shapes]
 
@@ -234,14 +240,16 @@ class Sizing:
     ) -> Given:
         """The `Need` of a batch whose samples are cut into these chunks."""
         given = peaks.size_of(batch)
+        rates = ops.convert_to_tensor(self._choice().vector())
         if peaks.BY_RUNNING:
-            size, results = _of_trial(batch, chunks, functions["trial"])
+            trial = functools.partial(functions["trial"], rates)
+            size, results = _of_trial(batch, chunks, trial)
             return sizes.Need(given + size, results)
         if chunks.num_calls == 1:
-            peak = peaks.of(functions["whole"], batch, passes.drawing())
+            peak = peaks.of(functions["whole"], batch, rates, passes.drawing())
             results = peaks.size_of(peak.results)
             return self._checked(batch, chunks, given, peak.size, results)
-        start = peaks.of(functions["start"], batch, passes.drawing())
+        start = peaks.of(functions["start"], batch, rates, passes.drawing())
         finish = peaks.of(functions["finish"], batch, start.results)
         given += peaks.size_of(start.results)
         results = peaks.size_of(finish.results)

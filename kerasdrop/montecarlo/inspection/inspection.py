@@ -14,6 +14,7 @@ from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
+from kerasdrop.montecarlo import choice
 from kerasdrop.montecarlo.engine import batches
 from kerasdrop.montecarlo.inspection import listing
 from kerasdrop.montecarlo.inspection import preconditions
@@ -114,7 +115,13 @@ class Inspection:
     __repr__ = __str__
 
 
-def inspect(model: keras.Model, x: Given = None) -> Inspection:
+def inspect(
+    model: keras.Model,
+    x: Given = None,
+    *,
+    layers: Given = None,
+    rate: Given = None,
+) -> Inspection:
     """Tells what Monte Carlo prediction would draw in `model`.
 
     Nothing in the model changes.
@@ -123,6 +130,8 @@ def inspect(model: keras.Model, x: Given = None) -> Inspection:
         model: A built Keras model.
         x: Inputs as for `mc_predict`. On a few rows of them the self-check is
             made that `mc_predict` makes in its first call.
+        layers, rate: What would be drawn, and at which rate, as in
+            `kerasdrop.MonteCarlo`.
 
     Returns:
         An `Inspection`. Printed, it is a table with a line for each layer
@@ -131,7 +140,8 @@ def inspect(model: keras.Model, x: Given = None) -> Inspection:
         would be run once for all samples, and what the self-check saw.
 
     Raises:
-        ValueError: If `model` is no built Keras model.
+        ValueError: If `model` is no built Keras model; if `layers` selects
+            nothing, or a rate cannot be given.
         VerificationError: If it fails the self-check.
 
     Example:
@@ -146,20 +156,21 @@ def inspect(model: keras.Model, x: Given = None) -> Inspection:
     with model_tree.surveyed(model):
         with blame("inspect"):
             preconditions.check_model(model)
+            chosen = choice.of(model, layers, rate)
         found = survey.of(model)
-        prefix, refusal = _prefix(found)
+        prefix, refusal = _prefix(found, chosen)
         can_verify = x is not None and refusal is None
         return Inspection(
             model.name,
-            tuple(listing.random_layers(found)),
+            tuple(listing.random_layers(found, chosen)),
             prefix,
             refusal,
-            _verification(model, x) if can_verify else None,
-            listing.table(found),
+            _verification(model, x, chosen) if can_verify else None,
+            listing.table(found, chosen),
         )
 
 
-def _verification(model: keras.Model, x: Given) -> Given:
+def _verification(model: keras.Model, x: Given, chosen: choice.Choice) -> Given:
     with blame("inspect"):
         data = batches.Batches(x, _ROWS, lambda data, rows: None, 0)
         batch, num_rows = next(iter(data))
@@ -172,7 +183,7 @@ def _verification(model: keras.Model, x: Given) -> Given:
     )
     settings = Settings()
     check = self_check.Check(
-        model, model, settings.plan, settings.vectorized, "inspect"
+        model, model, settings.plan, settings.vectorized, "inspect", chosen
     )
     return check.on(runs.Rows(inputs, rows), num_rows).verification
 
@@ -212,11 +223,14 @@ class _Observer:
             self._left = False
 
 
-def _prefix(found: survey.Survey) -> tuple[Part | None, str | None]:
+def _prefix(
+    found: survey.Survey, chosen: choice.Choice
+) -> tuple[Part | None, str | None]:
     """The `Part` that is run once, or None; and a refusal, or None."""
     if keras_graph.graph_of(found.model) is None:
         return None, None
-    holders = found.holders_of(found.drawn())
+    drawn = (layer for layer in found.drawable if chosen.rate_of(layer) > 0.0)
+    holders = found.holders_of(drawn)
     observer = _Observer()
     try:
         replay.observe_shapes(found.model, holders, observer, as_tried=True)

@@ -10,6 +10,7 @@ from kerasdrop._adapters.survey import Survey
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Given
 from kerasdrop.layers.base import StochasticLayer
+from kerasdrop.montecarlo import choice as choices
 
 _HEADER = ("layer", "class", "rate", "drawn")
 
@@ -33,11 +34,18 @@ class LayerInspection:
     why: str
 
 
-def random_layers(found: Survey) -> list[LayerInspection]:
-    """A list of `LayerInspection`, in the order of a `Survey`."""
+def random_layers(
+    found: Survey, choice: choices.Choice
+) -> list[LayerInspection]:
+    """A list of `LayerInspection`, in the order of a `Survey`.
+
+    Args:
+        found: The `Survey`.
+        choice: The `choice.Choice` of what would be drawn.
+    """
     unknown = {id(layer) for layer in found.unknown}
     return [
-        _inspected(path, layer, id(layer) in unknown)
+        _inspected(path, layer, id(layer) in unknown, choice)
         for path, layer in found.layers[1:]
         if adapters.can_draw(layer)
         or id(layer) in unknown
@@ -46,7 +54,10 @@ def random_layers(found: Survey) -> list[LayerInspection]:
 
 
 def _inspected(
-    path: str, layer: keras.layers.Layer, is_unknown: bool
+    path: str,
+    layer: keras.layers.Layer,
+    is_unknown: bool,
+    choice: choices.Choice,
 ) -> LayerInspection:
     name = model_tree.class_name(layer)
     if is_unknown:
@@ -58,7 +69,10 @@ def _inspected(
     if not adapters.can_draw(layer):
         why = "no: augmentation stays off"
         return LayerInspection(path, name, None, False, why)
-    rate = adapters.rate_of(layer)
+    if not choice.of_layer(layer):
+        rate = adapters.rate_of(layer)
+        return LayerInspection(path, name, rate, False, "no: not selected")
+    rate = choice.rate_of(layer)
     if rate == 0.0:
         return LayerInspection(path, name, rate, False, "no: its rate is 0")
     if isinstance(layer, StochasticLayer):
@@ -67,12 +81,14 @@ def _inspected(
         why = "yes, by Keras: its draws depend on the batch"
     else:
         why = "yes, with the masks of kerasdrop"
+    if choice.is_given(layer):
+        why += "; the rate is given"
     return LayerInspection(path, name, rate, True, why)
 
 
-def table(found: Survey) -> str:
-    """Lines of text, one for each layer of `random_layers`."""
-    listed = random_layers(found)
+def table(found: Survey, choice: choices.Choice) -> str:
+    """Lines of text, one for each layer of `random_layers`: its arguments."""
+    listed = random_layers(found, choice)
     if not listed:
         classes = {
             model_tree.class_name(layer) for _, layer in found.layers[1:]

@@ -14,10 +14,12 @@ from kerasdrop._adapters import survey
 from kerasdrop._refusals import Refusal
 from kerasdrop._structure import keras_graph
 from kerasdrop.layers.base import StochasticLayer
+from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.inspection import listing
+from kerasdrop.montecarlo.settings import Settings
 
 
-def check_model(model: keras.Model, vectorized: bool = True) -> None:
+def check_model(model: keras.Model) -> None:
     if not isinstance(model, keras.Model):
         raise Refusal(
             "argument `model` must be a Keras model. Received: "
@@ -42,8 +44,6 @@ def check_model(model: keras.Model, vectorized: bool = True) -> None:
             f"weights. Received: model '{model.name}' with "
             f"{', '.join(map(repr, stateful))}"
         )
-    for layer in found.drawable if vectorized else ():
-        _check_noise_shape(layer)
 
 
 def _check_noise_shape(layer: keras.layers.Layer) -> None:
@@ -124,27 +124,45 @@ def _way_to_a_rate(layers: list[keras.layers.Layer]) -> str:
     )
 
 
-def check_draws(found: survey.Survey, plan: str) -> None:
+def check_draws(
+    found: survey.Survey, settings: Settings, choice: choices.Choice
+) -> None:
     """Refuses the model of a `Survey` if nothing would be drawn as it should.
 
     Args:
         found: The `Survey`.
-        plan: One of `plans.PLANS`.
+        settings: `Settings`.
+        choice: The `choice.Choice` of what is drawn.
     """
-    drawn, model = found.drawn(), found.model
+    model = found.model
+    layers = list(filter(choice.of_layer, found.drawable))
+    drawn = [
+        layer
+        for layer in layers
+        if choice.is_given(layer) or choice.rate_of(layer) > 0.0
+    ]
+    for layer in layers if settings.vectorized else ():
+        _check_noise_shape(layer)
     for layer in drawn:
         if adapters.is_by_keras(layer):
-            by_keras.check(layer, plan)
+            by_keras.check(layer, settings.plan)
         elif registry.is_cell(layer):
-            rnn_cells.check(layer)
+            rnn_cells.check(layer, choice.parts_of(layer))
         _check_overrides(layer)
     if drawn:
         return
-    if found.drawable:
+    if layers and choice.paths is not None:
+        raise Refusal(
+            f"nothing that is selected in model '{model.name}' would be "
+            f"drawn: the rate of {', '.join(map(repr, choice.paths))} is 0. "
+            "Give a rate, e.g. `rate=0.2`, or select other layers.\n"
+            + listing.table(found, choice)
+        )
+    if layers:
         raise Refusal(
             f"nothing in model '{model.name}' would be drawn: the rate of each "
-            f"layer that can draw is 0. {_way_to_a_rate(found.drawable)}.\n"
-            + listing.table(found)
+            f"layer that can draw is 0. {_way_to_a_rate(layers)}.\n"
+            + listing.table(found, choice)
         )
     cure = (
         "Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`, and train with it"
@@ -158,5 +176,5 @@ def check_draws(found: survey.Survey, plan: str) -> None:
         return  # as only a pass tells, which then says so if nothing did
     raise Refusal(
         f"no layer of model '{model.name}' can draw, so all samples "
-        f"would be the same. {cure}.\n" + listing.table(found)
+        f"would be the same. {cure}.\n" + listing.table(found, choice)
     )

@@ -19,6 +19,7 @@ from kerasdrop._types import Given
 from kerasdrop._types import Structure
 from kerasdrop._types import Tensor
 from kerasdrop.masks import scopes
+from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.sampling import symbolic
 
 _LOOP = (
@@ -48,6 +49,17 @@ _NOT_BY_ITSELF = (
     "say how it draws, with `kerasdrop.register_stochastic`."
 )
 
+_NEVER_CALLED = (
+    "cannot get a rate: the layer around it, which was made with a rate of 0, "
+    "does not call it. Make that layer with a rate above 0, or leave this one "
+    "out of `layers`."
+)
+NOT_SELECTED = (
+    "draws random numbers at inference by itself, and is nothing that `layers` "
+    "could leave out. Leave `layers` out; or say how it draws, with "
+    "`kerasdrop.register_stochastic`, and select it."
+)
+
 
 @contextlib.contextmanager
 def checking(
@@ -55,7 +67,9 @@ def checking(
     inputs: Tensor,
     layers: dict[keras.layers.Layer, int],
     draw_of: Function,
-    keep_all: bool | None = None,
+    keep_all: bool | None,
+    choice: choices.Choice,
+    rates: Tensor,
 ) -> Iterator[Given]:
     """A `StochasticScope` for the block, in which all layers ask as they must.
 
@@ -63,19 +77,22 @@ def checking(
         model: The model that is run in the block.
         inputs: Its inputs, tensors.
         layers: The layers that draw.
-        draw_of, keep_all: As of `StochasticScope`.
+        draw_of, keep_all, rates: As of `StochasticScope`.
+        choice: The `choice.Choice` of what is drawn.
 
     Raises:
         ValueError: If a layer asks inside a loop that is traced once, or if
             the model runs a layer, or its owner, in which it would be drawn
             in training, without its asking.
     """
-    scope = scopes.StochasticScope(draw_of, layers, keep_all)
+    scope = scopes.StochasticScope(draw_of, layers, keep_all, rates)
     with entered(scope, model):
         yield scope
     silent = [layer for layer in layers if not scope.asked[id(layer)]]
     if silent:
-        _check_silent(model, inputs, silent)
+        _check_silent(model, inputs, silent, choice)
+    if scope.asked[id(None)] and not choice.is_whole:
+        raise ValueError(f"Something in model '{model.name}' {NOT_SELECTED}")
     if not layers and not scope.asked[id(None)]:
         raise ValueError(
             f"no layer of model '{model.name}' can draw, so all samples would "
@@ -133,14 +150,16 @@ def _named(model: keras.Model, layer: keras.layers.Layer) -> Given:
     )
 
 
-def _check_silent(model: keras.Model, inputs: Structure, silent: Given) -> None:
+def _check_silent(
+    model: keras.Model, inputs: Structure, silent: Given, choice: choices.Choice
+) -> None:
     """Raises if one of the layers should have asked and did not.
 
     A layer may stand in a part of the model that predictions do not run, such
     as a head for training alone: then nothing is wrong.
     """
-    called, _ = _trial(model, inputs, silent, training=False)
-    _, asked = _trial(model, inputs, silent, training=True)
+    called, _ = _trial(model, inputs, silent, choice, training=False)
+    _, asked = _trial(model, inputs, silent, choice, training=True)
     for layer in silent:
         if id(layer) in called:
             raise ValueError(f"{_named(model, layer)} {_NOT_BY_ITSELF}")
@@ -152,10 +171,16 @@ def _check_silent(model: keras.Model, inputs: Structure, silent: Given) -> None:
         runs = any(one is model or id(one) in called for one in owners)
         if runs and asked[id(layer)]:
             raise ValueError(f"{_named(model, layer)} {_ONLY_IN_TRAINING}")
+        if runs and choice.is_given(layer):
+            raise ValueError(f"{_named(model, layer)} {_NEVER_CALLED}")
 
 
 def _trial(
-    model: keras.Model, inputs: Structure, layers: Given, training: Given
+    model: keras.Model,
+    inputs: Structure,
+    layers: Given,
+    choice: choices.Choice,
+    training: Given,
 ) -> Given:
     """Ids of the layers that a call runs; and how often each of `layers` asks.
 
@@ -173,7 +198,8 @@ def _trial(
             else masks.Draw(key, one, one)
         )
 
-    scope = scopes.StochasticScope(draw_of, layers)
+    rates = choice.of_scope(choice.of_check().vector())
+    scope = scopes.StochasticScope(draw_of, layers, rates=rates)
 
     def run(inputs: Structure) -> Given:
         # Keras may try more than once: on PyTorch without data, then with.

@@ -11,9 +11,9 @@ from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop import masks
-from kerasdrop._adapters import adapters
 from kerasdrop._adapters import asking
 from kerasdrop._adapters import survey
+from kerasdrop._structure import model_tree
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Shape
@@ -21,6 +21,7 @@ from kerasdrop._types import Structure
 from kerasdrop._types import Tensor
 from kerasdrop.masks import plans
 from kerasdrop.masks import scopes
+from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.sampling import asked
 from kerasdrop.montecarlo.splitting import replay
 
@@ -35,6 +36,8 @@ def sampler(
     vectorized: bool = True,
     in_parts: bool = False,
     keep_all: bool | None = None,
+    choice: choices.Choice | None = None,
+    rates: Tensor | None = None,
 ) -> Iterator[Given]:
     """Inside the block, a function that draws samples.
 
@@ -48,29 +51,38 @@ def sampler(
             rows of one batch. If not, each is a plain call of the model.
         in_parts: Whether samples of one set are drawn in several chunks.
         keep_all: As of `masks.Draw`.
+        choice: The `choice.Choice` of what is drawn; None for all.
+        rates: The vector of its rates, a tensor; None for its numbers.
 
     Yields:
         A function of the samples' numbers, int32 `(samples,)`, that returns
         the model's outputs, each `(batch, samples, ...)` and float32 or
         float64.
     """
-    numbers = drawn_layers(model)
+    choice = choice or choices.whole(model)
+    given = rates_of(choice, rates)
+    numbers = drawn_layers(model, choice)
     draws = _draws(numbers, key, plan, rows, vectorized, in_parts, keep_all)
 
     def scope(samples: Tensor) -> Given:
         """A scope for the draws of these samples, one call of it."""
-        return asked.checking(model, inputs, numbers, draws(samples), keep_all)
+        return asked.checking(
+            model, inputs, numbers, draws(samples), keep_all, choice, given
+        )
 
-    with asking.asking_the_scope(model, numbers):
+    with asking.asking_the_scope(model, numbers, choice.silent()):
         if vectorized:
-            folded = _folded(model, inputs, list(numbers))
+            folded = _folded(model, inputs, list(numbers), choice)
             yield functools.partial(_side_by_side, folded, scope)
         else:
             yield functools.partial(_one_by_one, model, inputs, rows, scope)
 
 
 def _folded(
-    model: keras.Model, inputs: Structure, layers: list[keras.layers.Layer]
+    model: keras.Model,
+    inputs: Structure,
+    layers: list[keras.layers.Layer],
+    choice: choices.Choice,
 ) -> replay.FoldedModel:
     """The model on its inputs, behind which all draws of samples are made."""
     found = survey.of(model)
@@ -87,16 +99,37 @@ def _folded(
                     "that is no layer of its own, such as an activation. Put "
                     "it into a layer of yours."
                 ) from None
+            if not choice.is_whole:
+                raise ValueError(
+                    f"Layer '{error.layer.name}' "
+                    f"({model_tree.class_name(error.layer)}) of model "
+                    f"'{model.name}' {asked.NOT_SELECTED}"
+                ) from None
             layers = [*layers, error.layer]
 
 
-def drawn_layers(model: keras.Model) -> dict[keras.layers.Layer, int]:
-    """A dict from each layer that draws in a pass to its number."""
+def drawn_layers(
+    model: keras.Model, choice: choices.Choice
+) -> dict[keras.layers.Layer, int]:
+    """A dict from each layer that draws in a pass to its number.
+
+    The numbers are those of all that can draw: so the masks of a layer do not
+    depend on what else is chosen.
+    """
     return {
         layer: number
         for number, layer in enumerate(survey.of(model).drawable)
-        if not adapters.is_constant(layer)
+        if choice.draws(layer)
     }
+
+
+def rates_of(
+    choice: choices.Choice, vector: Tensor | None = None
+) -> scopes.Rates:
+    """The rates that a `StochasticScope` gives its layers."""
+    if vector is None:
+        vector = choice.vector()
+    return choice.of_scope(ops.convert_to_tensor(vector))
 
 
 def _side_by_side(
@@ -173,7 +206,8 @@ def inference(
     plan: str,
     rows: Tensor,
     samples: Tensor,
-    vectorized: Given = True,
+    vectorized: Given,
+    choice: choices.Choice,
 ) -> Iterator[Given]:
     """Inside the block all that is known to draw is in inference.
 
@@ -181,17 +215,17 @@ def inference(
     a pass of these samples.
 
     Args:
-        model, key, plan, rows, vectorized: As in `sampler`.
+        model, key, plan, rows, vectorized, choice: As in `sampler`.
         samples: int32 `(samples,)`.
 
     Yields:
         A `scopes.InferenceScope`.
     """
-    numbers = drawn_layers(model)
+    numbers = drawn_layers(model, choice)
     draws = _draws(numbers, key, plan, rows, vectorized)
-    scope = scopes.InferenceScope(draws(samples), numbers)
+    scope = scopes.InferenceScope(draws(samples), numbers, rates_of(choice))
     with (
-        asking.asking_the_scope(model, numbers),
+        asking.asking_the_scope(model, numbers, choice.silent()),
         asking.obeying_training(),
         asked.entered(scope, model),
     ):

@@ -15,6 +15,7 @@ from kerasdrop._types import Array
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop.masks import scopes
+from kerasdrop.montecarlo import choice as choices
 
 # What happens by chance less often is no chance.
 _CHANCE = 1e-9
@@ -119,6 +120,7 @@ class Effects:
         model: A built model.
         drawn: The layers that draw.
         num_samples: Integer, the samples in a probe.
+        choice: The `choice.Choice` of what is drawn.
     """
 
     def __init__(
@@ -126,7 +128,9 @@ class Effects:
         model: keras.Model,
         drawn: dict[keras.layers.Layer, int],
         num_samples: int,
+        choice: choices.Choice,
     ) -> None:
+        self._choice = choice
         self._num_samples = num_samples
         self._layers = {
             path: layer
@@ -176,17 +180,11 @@ class Effects:
         """Pairs of a path and what is wrong with that layer."""
         for path, probes in self._probes.items():
             layer = self._layers[path]
-            if any(_has_wrong_rate(layer, probe) for probe in probes):
-                yield (
-                    path,
-                    (
-                        "is not drawn at its rate of "
-                        f"{adapters.rate_of(layer):g}"
-                    ),
-                )
+            rate = self._rate(path)
+            if any(_has_wrong_rate(layer, rate, probe) for probe in probes):
+                yield path, f"is not drawn at its rate of {rate:g}"
             if not _is_one_function(layer):
                 continue
-            rate = self._rate(path)
             alike = rate**2 + (1.0 - rate) ** 2
             if not self._has_effect(path):
                 if not self._is_chance(path, 1.0 - rate):
@@ -212,7 +210,7 @@ class Effects:
         if not adapters.can_draw(layer):
             layer = layer.cell
         # What adds noise has a standard deviation.
-        return min(1.0, adapters.rate_of(layer))
+        return min(1.0, self._choice.rate_of(layer))
 
     def _has_effect(self, path: str) -> Given:
         return any(
@@ -276,12 +274,14 @@ def _has_own_call(layer: keras.layers.Layer) -> Given:
     return not owner.__module__.startswith(("keras.", "kerasdrop."))
 
 
-def _has_wrong_rate(layer: keras.layers.Layer, probe: Given) -> Given:
+def _has_wrong_rate(
+    layer: keras.layers.Layer, rate: Given, probe: Given
+) -> Given:
     """Whether what a dropout layer keeps has another scale than it must."""
     is_rescaled = registry.nearest_facts(type(layer)).is_rescaled
     if not is_rescaled or _has_own_call(layer):
         return False
-    kept_share = 1.0 - adapters.rate_of(layer)
+    kept_share = 1.0 - rate
     for kept, drawn in zip(probe.kept, probe.drawn):
         passed = np.isfinite(kept) & (kept != 0.0) & (drawn != 0.0)
         ratio = drawn[passed].astype("float64") / kept[passed]

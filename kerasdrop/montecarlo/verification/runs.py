@@ -16,6 +16,7 @@ from kerasdrop._types import Array
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
 from kerasdrop._types import Tensor
+from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.sampling import passes
 from kerasdrop.montecarlo.verification import comparing
 from kerasdrop.montecarlo.verification import effects
@@ -75,6 +76,7 @@ class Runs:
         holder: A layer with all variables of the model among its own.
         plan: One of `plans.PLANS`.
         vectorized: As in `passes.sampler`.
+        choice: The `choice.Choice` of what is drawn.
 
     Attributes:
         drawn: Dict whose keys are the layers that draw.
@@ -93,13 +95,15 @@ class Runs:
         holder: keras.Model,
         plan: str,
         vectorized: bool,
+        choice: choices.Choice,
     ) -> None:
         self._model = model
         self._holder = holder
         self._plan = plan
         self._vectorized = vectorized
         self._functions: dict[Given, Given] = {}
-        self.drawn = passes.drawn_layers(model)
+        self._choice = choice
+        self.drawn = passes.drawn_layers(model, choice)
         self.num_samples = NUM_SAMPLES if vectorized else 1
         self.in_training: set[Given] = set()
         self.draws_at_inference = False
@@ -154,7 +158,7 @@ class Runs:
         model = self._model
         probes = effects.Prober(model, self.drawn)
         with (
-            asking.asking_the_scope(model, self.drawn),
+            asking.asking_the_scope(model, self.drawn, self._choice.silent()),
             recording.recorder(model, with_inputs, probes.wrap) as recorder,
         ):
             pass_, of_pass = self._pass(recorder, probes, *others, key)
@@ -179,7 +183,13 @@ class Runs:
         folded = num_rows * self.num_samples
         with (
             recorder.recording(num_rows, folded) as calls,
-            passes.sampler(self._model, key, *settings, keep_all=True) as draw,
+            passes.sampler(
+                self._model,
+                key,
+                *settings,
+                keep_all=True,
+                choice=self._choice,
+            ) as draw,
             probes.probing() as found,
         ):
             outputs = [
@@ -215,6 +225,7 @@ class Runs:
                     places,
                     samples,
                     self._vectorized,
+                    self._choice,
                 ) as scope:
                     outputs = self._model(inputs, training=False)
                 calls.append(_outputs(recorder, outputs))

@@ -24,6 +24,7 @@ from kerasdrop._types import Array
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
 from kerasdrop._types import Tensor
+from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.splitting import misfits
 from kerasdrop.montecarlo.verification import chosen_rows
 from kerasdrop.montecarlo.verification import comparing
@@ -66,6 +67,8 @@ class Check:
         plan: One of `plans.PLANS`.
         vectorized: As in `passes.sampler`.
         owner: Who is to blame in a message.
+        choice: The `choice.Choice` of what is drawn. Where it gives rates the
+            check is made at one that shows what is drawn, whatever they are.
 
     Attributes:
         model, owner: As given.
@@ -78,11 +81,13 @@ class Check:
         plan: str,
         vectorized: bool,
         owner: str,
+        choice: choices.Choice,
     ) -> None:
         self.model = model
         self.owner = owner
+        self._choice = choice.of_check()
         self._vectorized = vectorized
-        self._runs = runs.Runs(model, holder, plan, vectorized)
+        self._runs = runs.Runs(model, holder, plan, vectorized, self._choice)
         # Operations of Keras are known to leave rows to themselves, or not.
         self._is_foreign = any(
             map(
@@ -386,7 +391,10 @@ class Check:
     def _check_effects(self, rows: Tensor, run: Given) -> Given:
         """Paths of layers whose draws change nothing, as may be."""
         seen = effects.Effects(
-            self.model, self._runs.drawn, self._runs.num_samples
+            self.model,
+            self._runs.drawn,
+            self._runs.num_samples,
+            self._choice,
         )
         seen.add(run.probes)
         for seed in range(1, _MOST_SEEDS):

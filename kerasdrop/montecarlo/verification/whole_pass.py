@@ -15,6 +15,7 @@ from kerasdrop import _backend
 from kerasdrop._adapters import survey
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
+from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.verification import chosen_rows
 from kerasdrop.montecarlo.verification import comparing
 from kerasdrop.montecarlo.verification import runs
@@ -51,6 +52,7 @@ class Verifier:
         most_rows: Given,
         kept: Given,
         summaries_of: Given,
+        choice: choices.Choice,
     ) -> Given:
         """Makes the check, if it was not yet made for such inputs.
 
@@ -62,6 +64,7 @@ class Verifier:
                 tells of them if nothing is dropped.
             summaries_of: Function of outputs that returns the `Summary` of
                 each.
+            choice: As of `self_check.Check`.
 
         Returns:
             Function that is to be called when the pass has been made; None if
@@ -81,7 +84,7 @@ class Verifier:
         signature = (min(num_rows, 2), *signature)
         if signature in self._seen:
             return None
-        check = _check_of(self._model, self._settings)
+        check = _check_of(self._model, self._settings, choice)
         most_rows = max(1, min(most_rows, chosen_rows.MOST_ROWS))
         result = check.on(rows, num_rows, most_rows)
         if result.outputs is not None:
@@ -101,18 +104,27 @@ class Verifier:
 # they compiled serves all numbers of samples, and all kinds of outputs. It is
 # no part of the model, as in `prediction`.
 _KEPT = "__kerasdrop_checks__"
+_MOST_KEPT = 8
 
 
-def _check_of(model: keras.Model, settings: Given) -> Given:
+def _check_of(
+    model: keras.Model, settings: Given, choice: choices.Choice
+) -> Given:
     """A `self_check.Check`, of an earlier prediction or new."""
     made_for, kept = vars(model).get(_KEPT, (None, {}))
     now = (id(model), survey.of(model).fingerprint)
     if made_for != now:  # changed, or a shallow copy
         kept = {}
-    if settings not in kept:
-        kept[settings] = self_check.Check(model, model, *settings)
+    key = *settings, choice.key
+    if key not in kept:
+        if len(kept) == _MOST_KEPT:
+            kept.pop(next(iter(kept)))
+        plan, vectorized, owner = settings
+        kept[key] = self_check.Check(
+            model, model, plan, vectorized, owner, choice
+        )
     vars(model)[_KEPT] = (now, kept)
-    return kept[settings]
+    return kept[key]
 
 
 def _looked_at(chosen: Given) -> Given:

@@ -9,6 +9,7 @@ from keras import layers
 from keras import ops
 
 import kerasdrop
+from kerasdrop.montecarlo import choice
 from kerasdrop.montecarlo.engine import batches
 from kerasdrop.montecarlo.engine import chunks
 from kerasdrop.montecarlo.engine import memory
@@ -35,7 +36,9 @@ class TestMemory:
         x = keras.Input((100,))
         h = kerasdrop.layers.Dropout(0.5)(x)
         model = keras.Model(x, layers.Dense(50)(layers.Dense(70)(h)))
-        found = memory.bytes_per_sample(model, np.ones((1, 100)))
+        found = memory.bytes_per_sample(
+            model, np.ones((1, 100)), choice.whole(model)
+        )
         assert found == 2 * 4 * (100 + 100)
 
     def test_a_skip_connection_lives_until_it_is_used(self):
@@ -43,20 +46,26 @@ class TestMemory:
         h = kerasdrop.layers.Dropout(0.5)(x)
         deep = layers.Dense(100)(layers.Dense(300)(h))
         model = keras.Model(x, layers.Add()([h, deep]))
-        found = memory.bytes_per_sample(model, np.ones((1, 100)))
+        found = memory.bytes_per_sample(
+            model, np.ones((1, 100)), choice.whole(model)
+        )
         assert found == 2 * 4 * (100 + 300 + 100)
 
     def test_what_is_run_once_does_not_count(self):
         x = keras.Input((10,))
         h = layers.Dense(10)(layers.Dense(10**4)(x))
         model = keras.Model(x, kerasdrop.layers.Dropout(0.5)(h))
-        found = memory.bytes_per_sample(model, np.ones((1, 10)))
+        found = memory.bytes_per_sample(
+            model, np.ones((1, 10)), choice.whole(model)
+        )
         assert found == 2 * 4 * (10 + 10)
 
     def test_an_open_axis_has_the_length_of_the_data(self):
         x = keras.Input((None, 4))
         model = keras.Model(x, kerasdrop.layers.Dropout(0.5)(x))
-        found = memory.bytes_per_sample(model, np.ones((1, 25, 4)))
+        found = memory.bytes_per_sample(
+            model, np.ones((1, 25, 4)), choice.whole(model)
+        )
         assert found == 2 * 4 * (100 + 100)
 
     def test_so_many_rows_are_drawn_at_a_time(self, model, monkeypatch):
@@ -158,7 +167,7 @@ class TestMemory:
         made = 4 * (23 * 100 + 3)
         assert memory.bytes_of_plain_call(deep, X) == made
         limit = limit and limit * made - 1
-        found = sizing.Sizing(deep, 16, False, limit, None)
+        found = sizing.Sizing(deep, 16, False, limit, None, None)
         batch = batches.RowsOf(X, None, None)
         assert found.rows_to_check(batch, at_once) == rows
 

@@ -208,6 +208,11 @@ def test_a_model_in_float64_takes_a_tolerance():
     assert result.converged.all()
 
 
+def smallest_chance(model):
+    layers = survey.of(model).drawable
+    return ops.convert_to_numpy(survey.smallest_chance(layers, {}))
+
+
 def test_the_smallest_chance_is_that_of_what_drops():
     x = keras.Input((4, 3))
     h = keras.layers.LSTM(4, dropout=0.3, recurrent_dropout=0.07)(x)
@@ -218,7 +223,7 @@ def test_the_smallest_chance_is_that_of_what_drops():
     model = keras.Model(x, kerasdrop.layers.Dropout(0.1)(h))
 
     def smallest():
-        return float(ops.convert_to_numpy(survey.of(model).smallest_chance))
+        return float(ops.convert_to_numpy(smallest_chance(model)))
 
     assert smallest() == pytest.approx(0.07)
     model.layers[-1].rate = 0.05
@@ -232,7 +237,7 @@ def test_the_smallest_chance_is_that_of_what_drops():
 def test_what_drops_nothing_has_no_smallest_chance():
     noise = keras.layers.GaussianNoise(0.1)
     model = keras.Sequential([keras.Input((3,)), noise])
-    rate = ops.convert_to_numpy(survey.of(model).smallest_chance)
+    rate = ops.convert_to_numpy(smallest_chance(model))
     assert np.isinf(rate)
     result = predict(model, num_samples=None, tolerance=0.1)
     assert (result.num_drawn == 128).all()
