@@ -85,6 +85,8 @@ def test_the_config_makes_the_same_settings(model):
     assert {**found, "quantiles": list(found["quantiles"]), "model": None} == {
         **WRITTEN,
         "model": None,
+        "layers": None,
+        "rate": None,
     }
 
 
