@@ -2,6 +2,7 @@
 
 import keras
 
+from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import TypeRefusal
 from kerasdrop._structure import selection
 from kerasdrop._types import Found
@@ -29,15 +30,14 @@ def behind(model: keras.Model, where: Given) -> list[Place]:
         if not (graph.path and isinstance(layer, keras.layers.InputLayer))
     }
     candidates = [(path, layer) for path, (_, layer) in found.items()]
-    is_list = isinstance(where, (list, tuple))
-    selectors = [
-        path
-        for each in (where if is_list else [where])
-        for path in _selectors(each, candidates)
-    ]
-    selected = selection.selected(model, candidates, selectors, "layer")
+    listed = where if isinstance(where, (list, tuple)) else [where]
+    if not listed:
+        raise Refusal("the list is empty")
+    chosen = {
+        path for each in listed for path in _paths(model, candidates, each)
+    }
     places = []
-    for graph, layer in (found[path] for path, _ in selected):
+    for graph, layer in (found[path] for path in found if path in chosen):
         made = [x for node in graph.nodes for x in node.outputs]
         for x in graphs.distinct([*graph.graph.inputs, *made]):
             users = graph.users(x)
@@ -46,15 +46,30 @@ def behind(model: keras.Model, where: Given) -> list[Place]:
     return places
 
 
-def _selectors(each: Given, candidates: Found) -> list[Given]:
-    """What selects the same; a layer by its paths, without what is in it."""
-    if isinstance(each, keras.layers.Layer):
-        paths = [path for path, layer in candidates if layer is each]
-        return paths or [each]
-    if isinstance(each, str) or callable(each):
-        return [each]
-    raise TypeRefusal(
-        'argument `where` must be "head", "blocks", "stages", a path, a name, '
-        "a pattern, a layer, a function of a layer, or a list of these. "
-        f"Received: where={each!r} (of type {type(each).__name__})"
-    )
+def _paths(model: keras.Model, candidates: Found, selector: Given) -> list[str]:
+    """The paths of the candidates that one selector, no list, names."""
+    is_layer = isinstance(selector, keras.layers.Layer)
+    if not (is_layer or isinstance(selector, str) or callable(selector)):
+        raise TypeRefusal(
+            'argument `where` must be "head", "blocks", "stages", a path, a '
+            "name, a pattern, a layer, a function of a layer, or a list of "
+            f"these. Received: where={selector!r} (of type "
+            f"{type(selector).__name__})"
+        )
+    if is_layer:
+        # Itself: what is in it is not meant.
+        paths = [path for path, layer in candidates if layer is selector]
+        if paths:
+            return paths
+        raise Refusal(
+            f"'{selector.name}' is not called in the graph of the model, or "
+            "in a graph that is"
+        )
+    try:
+        found = selection.selected(model, candidates, selector)
+    except Refusal:
+        raise Refusal(
+            f"{selector!r} names no layer that is called in the graph of the "
+            "model, or in a graph that is"
+        ) from None
+    return [path for path, _ in found]

@@ -167,6 +167,20 @@ def test_what_selects_nothing_lists_the_layers(where):
         insert_dropout(nested(), 0.1, where)
 
 
+def test_an_empty_list_is_refused():
+    with pytest.raises(ValueError, match="the list is empty"):
+        insert_dropout(nested(), 0.1, [])
+
+
+def test_a_layer_inside_a_layer_is_refused():
+    x = keras.Input((4,))
+    inner = stock.Dense(3, name="inner")
+    model = keras.Model(x, stock.TimeDistributed(inner)(x[:, None]))
+    for where in ("inner", inner):
+        with pytest.raises(ValueError, match="called in the graph"):
+            insert_dropout(model, 0.1, where)
+
+
 def test_what_cannot_select_is_a_type_error():
     with pytest.raises(TypeError, match="insert_dropout: argument `where`"):
         insert_dropout(nested(), 0.1, 3)

@@ -11,6 +11,7 @@ from keras import ops
 import kerasdrop
 from kerasdrop import insert_dropout
 from kerasdrop import layers
+from tests.support import untouched
 from tests.support.inserted import RNG
 from tests.support.inserted import assert_inserted
 from tests.support.inserted import functional
@@ -374,6 +375,50 @@ def test_frozen_layers_stay_frozen(tmp_path):
     _, new, _ = assert_inserted(model, tmp_path, 0.1)
 
     assert not new.layers[0].trainable
+
+
+def test_what_stops_it_leaves_the_model_as_it_was():
+    x = keras.Input((4,))
+    h = stock.Dense(3, name="one")(x)
+    model = functional(x, [stock.Dense(2)(h), stock.Dense(2)(h)])
+    state = untouched.state_of(model)
+    calls = []
+
+    def stopping(made_by):
+        calls.append(made_by.name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return layers.Dropout
+
+    with pytest.raises(KeyboardInterrupt):
+        insert_dropout(model, 0.1, layer=stopping)
+
+    assert calls == ["one", "one"]
+    np.testing.assert_equal(untouched.state_of(model), state)
+
+
+def test_compiled_predictions_are_equal_to_rounding():
+    model = vector_model()
+    x = inputs_of(model)
+    new, _ = insert_dropout(model, 0.5, where="hidden")
+    new.compile(jit_compile=keras.backend.backend() == "jax")
+
+    np.testing.assert_allclose(
+        new.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-6
+    )
+
+
+def test_the_copy_trains_with_dropout_and_lets_the_original_be():
+    model = vector_model()
+    before = [w.copy() for w in model.get_weights()]
+    new, _ = insert_dropout(model, 0.5)
+    new.compile(optimizer="sgd", loss="mse")
+    new.fit(np.ones((8, 4)), np.ones((8, 3)), epochs=2, verbose=0)
+
+    assert new.get_layer("hidden_dropout").step == 2
+    for one, other in zip(model.get_weights(), before):
+        np.testing.assert_array_equal(one, other)
+    assert np.abs(new.get_weights()[0] - before[0]).max() > 0
 
 
 def test_the_copy_is_not_compiled():
