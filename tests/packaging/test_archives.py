@@ -168,10 +168,11 @@ def bare_python(archives, tmp_path_factory):
     )
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
-    install = (python, "-m", "pip", "install", "--quiet")
+    # What PYTHONPATH has would pass for installed.
+    pip = (python, "-I", "-m", "pip")
     constraint = ("--constraint", versions)
-    _run(*install, *constraint, f"{archives[1]}[{BACKEND}]")
-    _run(python, "-m", "pip", "check")
+    _run(*pip, "install", *constraint, f"{archives[1]}[{BACKEND}]")
+    _run(*pip, "check")
     return python
 
 
