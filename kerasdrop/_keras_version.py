@@ -7,7 +7,7 @@ import keras
 
 # The same as in `dependencies` of pyproject.toml; docs/stability.md says what
 # breaks before it.
-OLDEST = (3, 10)
+OLDEST = (3, 12)
 
 
 def require(installed: str) -> None:

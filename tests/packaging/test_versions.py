@@ -38,7 +38,7 @@ def test_the_documents_name_it(file):
 
 
 @pytest.mark.parametrize(
-    "installed", ["2.15.0", "3.0.5", "3.7.0", "3.7.0.dev2024"]
+    "installed", ["2.15.0", "3.0.5", "3.11.3", "3.11.0.dev2025"]
 )
 def test_an_older_one_is_refused(installed):
     needed = re.escape(f'pip install --upgrade "keras>={OLDEST}"')
