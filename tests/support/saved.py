@@ -1,11 +1,14 @@
 """Models of every layer and schedule, to be saved now and loaded for ever.
 
-`python -m tests.saved ARCHIVE.zip` saves each model in three formats, and
-beside it what a model that was loaded must do: its predictions, rates and
-steps, and what each layer draws next. tests/support/fixtures/ has what earlier
-versions wrote:
+`python -m tests.support.saved ARCHIVE.zip` saves each model in three formats,
+and beside it what a model that was loaded must do: its predictions, rates and
+steps, and what each layer draws next. With names of models behind it, it saves
+these alone. tests/support/fixtures/ has what earlier versions wrote:
 
-- 0.1.0-first.zip: commit 2da1584, Keras 3.15.1, PyTorch 2.13.0.
+- 0.1.0-first.zip: commit 2da1584, Keras 3.15.1, PyTorch 2.13.0; of Monte Carlo
+  models the first alone.
+- 0.1.0-monte-carlo.zip: the Monte Carlo models, as of 28 November 2026, Keras
+  3.15.1, PyTorch 2.13.0.
 """
 
 import pathlib
@@ -221,31 +224,85 @@ def monte_carlo():
     return kerasdrop.MonteCarlo(model, num_samples=32, seed=5)
 
 
-def statistics(predictive):
-    x = inputs((6,))
-    found = predictive.predict(x, verbose=0)
-    return {name: found[name] for name in ("mean", "std", "standard_error")}
+def of_classes():
+    model = sequential(
+        (6,),
+        dense(),
+        layers.AlphaDropout(0.3),
+        keras.layers.GaussianDropout(0.2),
+        keras.layers.Dense(3, activation="softmax"),
+    )
+    return kerasdrop.MonteCarlo(
+        model, 16, seed=6, plan="independent", quantiles=(0.1, 0.9)
+    )
 
 
-def save_all(folder):
+def of_two_parts():
+    model = sequential(
+        (6,), dense(), layers.DropConnect(dense(), 0.3), keras.layers.Dense(4)
+    )
+    return kerasdrop.MonteCarlo(
+        model, 16, seed=7, plan="shared", kind="mean_and_log_variance"
+    )
+
+
+def of_steps():
+    """Recurrent and attention layers, one sample at a time."""
+    inputs = keras.Input((5, 6))
+    x = layers.MultiHeadAttention(2, 3, dropout=0.3)(inputs, inputs)
+    x = keras.layers.LSTM(4, dropout=0.2, recurrent_dropout=0.3)(x)
+    model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(x))
+    return kerasdrop.MonteCarlo(
+        model, 16, seed=8, kind="binary", vectorized=False
+    )
+
+
+def of_schedules():
+    """Every schedule; the rates of the samples are those of the third step."""
+    return kerasdrop.MonteCarlo(
+        with_a_past(scheduled()), 16, seed=9, keep_samples=True, verify=False
+    )
+
+
+MONTE_CARLO = {
+    make.__name__: make
+    for make in (monte_carlo, of_classes, of_two_parts, of_steps, of_schedules)
+}
+
+
+def means(predictive):
+    """The means, which tell the masks, and the samples if they are kept.
+
+    What is estimated from the samples besides may improve.
+    """
+    found = predictive.predict(inputs_of(predictive.model), verbose=0)
+    return {name: found[name] for name in ("mean", "samples") if name in found}
+
+
+def save_all(folder, names=()):
     keras.utils.set_random_seed(0)
     for name, make in MODELS.items():
+        if names and name not in names:
+            continue
         model = with_a_past(make())
         model.save(folder / f"{name}.keras")
         model.save_weights(folder / f"{name}.weights.h5")
         model.save(folder / f"{name}.h5")
         np.savez_compressed(folder / f"{name}.npz", **behaviour(model))
-    predictive = monte_carlo()
-    predictive.save(folder / "monte_carlo.keras")
-    predictive.save_weights(folder / "monte_carlo.weights.h5")
-    np.savez_compressed(folder / "monte_carlo.npz", **statistics(predictive))
+    for name, make in MONTE_CARLO.items():
+        if names and name not in names:
+            continue
+        predictive = make()
+        predictive.save(folder / f"{name}.keras")
+        predictive.save_weights(folder / f"{name}.weights.h5")
+        np.savez_compressed(folder / f"{name}.npz", **means(predictive))
 
 
-def main(archive):
+def main(archive, *names):
     with tempfile.TemporaryDirectory() as folder:
-        save_all(pathlib.Path(folder))
+        save_all(pathlib.Path(folder), names)
         shutil.make_archive(archive.removesuffix(".zip"), "zip", folder)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
