@@ -19,7 +19,10 @@ from kerasdrop.conversion.places import Place
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.layers.base import StochasticWrapper
 
-_SPATIAL = {4: layers.SpatialDropout2D, 5: layers.SpatialDropout3D}
+# By the number of axes.
+_SPATIAL = {
+    rank + 2: getattr(layers, f"SpatialDropout{rank}D") for rank in (2, 3)
+}
 
 
 def layer_at(
