@@ -326,6 +326,7 @@ class MonteCarlo(NotTrained):
         input_signature: Given = None,
         seed: str | None = None,
         rows: str | None = None,
+        rate: str | None = None,
         example: Given = None,
         **kwargs: Given,
     ) -> None:
@@ -353,6 +354,10 @@ class MonteCarlo(NotTrained):
                 batch gets the same masks. `"input"`: there is an int32 input
                 `rows`, `(batch,)`, the place of each row in the data, from 0
                 on, as in `predict`.
+            rate: None: the rates of this model are written into the file.
+                `"input"`: there is a float32 scalar input `rate`, in the place
+                of all rates that are given, or, if none is, of all that is
+                drawn. Outside [0, 1] it makes statistics that are NaN.
             example: Inputs of a few rows to compare with; None for numbers
                 between 0 and 1 (0 or 1 where the inputs are integers).
             **kwargs: For Keras' exporter, as in `keras.Model.export`.
@@ -375,6 +380,7 @@ class MonteCarlo(NotTrained):
                 input_signature,
                 seed,
                 rows,
+                rate,
                 example,
                 **kwargs,
             )

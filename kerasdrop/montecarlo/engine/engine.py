@@ -110,6 +110,17 @@ class Engine:
         self.after_call()
         return found
 
+    @property
+    def choice(self) -> choices.Choice:
+        """The `choice.Choice` of what is drawn."""
+        return self._choice
+
+    def with_choice(self, choice: choices.Choice) -> "Engine":
+        """An engine that draws what is in another `choice.Choice`."""
+        engine = copy.copy(self)
+        engine._choice = choice
+        return engine
+
     def choose(self, choice: choices.Choice) -> None:
         """From now on draws what is in another `choice.Choice`."""
         self._choice = choice

@@ -24,13 +24,27 @@ def statistics(
     key: Tensor,
     inputs: Structure,
     rows: Tensor,
+    rate: Tensor | None,
     samples_at_once: Given = plans.SET_SIZE,
 ) -> Given:
-    """A flat dict of statistics, `mean.name` for one of several outputs."""
+    """A flat dict of statistics, `mean.name` for one of several outputs.
+
+    Args:
+        engine: The `Engine`.
+        key: Of all samples.
+        inputs: The model's inputs.
+        rows: The place of each row, or None.
+        rate: Scalar tensor, in the place of the rates that are given; or None.
+        samples_at_once: Integer.
+    """
     if rows is None:
         size = ops.shape(tree.flatten(inputs)[0])[0]
         rows = ops.arange(size, dtype="int32")
-    engine = engine.with_key(lambda: key)
+    # As constants: a variable would be part of the file.
+    rates = ops.convert_to_tensor(engine.choice.vector())
+    if rate is not None:
+        rates = ops.zeros_like(rates) + rate
+    engine = engine.with_key(lambda: key, lambda: rates)
     packed = engine.whole(RowsOf(inputs, rows), samples_at_once)
     return {
         ".".join([name, *map(str, path)]): value
@@ -61,6 +75,7 @@ def check(
                 ops.convert_to_tensor(masks.key_of_seed(number)),
                 inputs,
                 given.get("rows"),
+                given.get("rate"),
             ).items()
         }
         for number in (seed, seed + 1)

@@ -23,6 +23,7 @@ from kerasdrop._refusals import blame
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
 from kerasdrop.masks import plans
+from kerasdrop.montecarlo import choice
 from kerasdrop.montecarlo.engine.engine import Engine
 from kerasdrop.montecarlo.export import agreement
 from kerasdrop.montecarlo.export import signatures
@@ -36,7 +37,8 @@ class _Written(keras.Model):
         predictive: The `MonteCarlo`, for its variables.
         engine: Its `Engine`.
         divides: As for `_backend.exporting`.
-        extra: Names of the inputs besides the model's: `rows`, `seed`.
+        extra: Names of the inputs besides the model's: `rows`, `seed`,
+            `rate`, as far as there are.
     """
 
     def __init__(
@@ -51,9 +53,13 @@ class _Written(keras.Model):
 
     # By position: Keras exports nothing by name.
     def call(
-        self, inputs: Structure, first: int | None = None, second: Given = None
+        self,
+        inputs: Structure,
+        first: Given = None,
+        second: Given = None,
+        third: Given = None,
     ) -> Given:
-        given = dict(zip(self._extra, (first, second)))
+        given = dict(zip(self._extra, (first, second, third)))
         rows, seed = given.get("rows"), given.get("seed")
         with _backend.exporting(self._divides):
             if seed is None:
@@ -66,7 +72,7 @@ class _Written(keras.Model):
             if keras.backend.backend() == "torch":
                 at_once = self.predictive.num_samples
             return agreement.statistics(
-                self._engine, key, inputs, rows, at_once
+                self._engine, key, inputs, rows, given.get("rate"), at_once
             )
 
 
@@ -79,6 +85,7 @@ def export(
     input_signature: Given,
     seed: str | None,
     rows: str | None,
+    rate: str | None,
     example: Structure,
     **kwargs: Given,
 ) -> None:
@@ -87,12 +94,13 @@ def export(
     path = pathlib.Path(filepath)
     with blame(owner):
         format = _checked_format(format, path)
-        _check_inputs(seed=seed, rows=rows)
+        _check_inputs(seed=seed, rows=rows, rate=rate)
         _check_model(predictive)
     _check_installed(format, owner)
     with blame(owner):
         signature = signatures.of(predictive.model, input_signature)
-    extra = signatures.extra_inputs(signature, rows, seed)
+        engine = engine.with_choice(_choice(predictive, rate))
+    extra = signatures.extra_inputs(signature, rows, seed, rate)
     example = signatures.example(signature, example)
     trial = [example, *signatures.extra_trial(example, extra)]
 
@@ -120,6 +128,15 @@ def export(
         _move(folder, path.parent)
     if verbose is not False:
         print(f"Saved '{path}'. It was run, and draws what Keras draws.")
+
+
+def _choice(predictive: keras.Model, rate: str | None) -> choice.Choice:
+    """What is drawn in the file, which has a rate as an input or has not."""
+    paths, given = predictive._asked
+    if rate is not None and given is None:
+        # Of all that is selected.
+        given = signatures.RATE_OF_TRIAL
+    return choice.of(predictive.model, paths, given)
 
 
 def _checked_format(name: str, path: Given) -> Given:

@@ -13,6 +13,7 @@ from kerasdrop._types import Given
 _TRIAL_SIZE = 3
 
 SEED_OF_TRIAL = 2**31 - 19
+RATE_OF_TRIAL = 0.3
 
 
 def of(model: keras.Model, given: Given) -> Given:
@@ -45,13 +46,17 @@ def of(model: keras.Model, given: Given) -> Given:
     return [tree.map_structure(spec, given[0])]
 
 
-def extra_inputs(signature: Given, rows: str | None, seed: str | None) -> Given:
+def extra_inputs(
+    signature: Given, rows: Given, seed: Given, rate: Given
+) -> list[keras.InputSpec]:
     size = tree.flatten(signature)[0].shape[0]
     extra = []
     if rows is not None:
         extra.append(keras.InputSpec("int32", (size,), name="rows"))
     if seed is not None:
         extra.append(keras.InputSpec("int32", (), name="seed"))
+    if rate is not None:
+        extra.append(keras.InputSpec("float32", (), name="rate"))
     return extra
 
 
@@ -77,5 +82,5 @@ def example(signature: Given, given: Given) -> Given:
 def extra_trial(example: Given, extra: Given) -> Given:
     size = len(tree.flatten(example)[0])
     places = np.random.default_rng(1).integers(2**31, size=size)
-    values = {"rows": places, "seed": SEED_OF_TRIAL}
-    return [np.array(values[spec.name], "int32") for spec in extra]
+    values = {"rows": places, "seed": SEED_OF_TRIAL, "rate": RATE_OF_TRIAL}
+    return [np.array(values[spec.name], spec.dtype) for spec in extra]

@@ -263,3 +263,34 @@ def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
 
     with pytest.raises(ImportError, match="pip install (tensorflow|openvino)"):
         classifier().export(path, format=format)
+
+
+@writes_saved_models
+class TestChoice:
+    def test_a_selection_and_its_rate_are_written(self, tmp_path):
+        predictive = with_two_outputs(
+            seed=3, layers="dropout*", rate={"dropout*": 0.4}
+        )
+        predictive.export(tmp_path / "m", verbose=False)
+        x = {"image": numbers(5, 4), "age": numbers(5, 1)}
+        expected = predictive.predict_on_batch(x)
+        assert_same(
+            served(tmp_path / "m", x),
+            {
+                f"{statistic}.{output}": value
+                for statistic, values in expected.items()
+                for output, value in values.items()
+            },
+        )
+
+    @pytest.mark.parametrize("given", [None, 0.2])
+    def test_a_rate_may_be_an_input(self, tmp_path, given):
+        predictive = classifier(seed=7, rate=given)
+        predictive.export(tmp_path / "m", verbose=False, rate="input")
+        x = numbers(5, 6)
+        for rate in (0.1, 0.6):
+            predictive.rate = rate
+            assert_same(
+                served(tmp_path / "m", x, np.float32(rate)),
+                predictive.predict_on_batch(x),
+            )
