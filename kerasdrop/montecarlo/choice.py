@@ -21,6 +21,7 @@ from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 from kerasdrop.conversion import convert
 from kerasdrop.layers.gaussian import GaussianDropout
+from kerasdrop.layers.recurrent import DropoutRNN
 from kerasdrop.masks import scopes
 
 # At which rate a self-check draws what gets its rate in each call.
@@ -263,7 +264,15 @@ def _places(model: keras.Model) -> Iterator[Place]:
         for path, layer in model_tree.walk(model)
         if registry.is_around_cell(layer)
     }
+    # The dropout of these is that of the layer around them.
+    thinned = {
+        id(layer.cell)
+        for _, layer in model_tree.walk(model)
+        if isinstance(layer, DropoutRNN)
+    }
     for layer in survey.of(model).drawable:
+        if id(layer) in thinned:
+            continue
         path = paths.get(id(layer), layer.name)
         for part in survey.parts_of(layer):
             if part is None:

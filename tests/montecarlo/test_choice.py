@@ -381,6 +381,19 @@ class TestRecurrent:
             samples = mc(both, layers=f"rnn/{part}").samples
             np.testing.assert_allclose(samples, expected, atol=2e-6)
 
+    def test_the_cell_of_a_layer_of_ours_gets_no_rate_beside_it(self):
+        def model(*rates):
+            keras.utils.set_random_seed(1)
+            cell = layers.LSTMCell(3)
+            layer = kerasdrop.layers.DropoutRNN(cell, *rates, name="rnn")
+            return keras.Sequential([keras.Input(X.shape[1:]), layer])
+
+        np.testing.assert_allclose(
+            mc(model(0.5, 0.1, 0.3), rate=0.2).samples,
+            mc(model(0.2, 0.2, 0.2)).samples,
+            atol=1e-6,
+        )
+
     def test_of_rate_nothing_it_predicts(self):
         model = keras.Sequential(
             [keras.Input(X.shape[1:]), layers.LSTM(5, dropout=0.3)]

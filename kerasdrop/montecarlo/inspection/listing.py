@@ -69,7 +69,7 @@ def _inspected(
     if not adapters.can_draw(layer):
         why = "no: augmentation stays off"
         return LayerInspection(path, name, None, False, why)
-    if not choice.of_layer(layer):
+    if not choice.is_whole and not choice.of_layer(layer):
         rate = adapters.rate_of(layer)
         return LayerInspection(path, name, rate, False, "no: not selected")
     rate = choice.rate_of(layer)
