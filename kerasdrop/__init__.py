@@ -1,5 +1,8 @@
 """Dropout for Keras 3: live rates, schedules, Monte Carlo uncertainty."""
 
+import sys
+
+from kerasdrop import _contents
 from kerasdrop import _keras_version  # noqa: F401, which refuses an old Keras
 from kerasdrop import acquisition
 from kerasdrop import calibration
@@ -68,3 +71,5 @@ __all__ = [
     "set_rates",
     "strip_dropout",
 ]
+
+_contents.list_public_names(sys.modules[__name__])

@@ -4,6 +4,7 @@ import doctest
 
 import pytest
 
+import kerasdrop
 from tests.support import public_names
 
 OBJECTS = public_names.public_objects()
@@ -21,6 +22,15 @@ def test_the_example_runs(name, tmp_path, monkeypatch):
     assert test is not None, f"{name} has no example. Add a section `Example:`."
     failures = public_names.failures_of(test)
     assert not failures, failures
+
+
+@pytest.mark.parametrize("module", ["kerasdrop", *public_names.NAMESPACES])
+def test_help_begins_with_a_table_of_contents(module):
+    module = public_names.NAMESPACES.get(module, kerasdrop)
+    first, _, rest = module.__doc__.partition("\n\nContents:\n\n- `")
+    assert "\n" not in first
+    listed = [line.partition("`")[0] for line in rest.split("\n- `")]
+    assert listed == list(module.__all__)
 
 
 def test_an_example_that_fails_would_be_noticed():
