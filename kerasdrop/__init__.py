@@ -2,8 +2,8 @@
 
 import sys
 
-from kerasdrop import _contents
 from kerasdrop import _keras_version  # noqa: F401, which refuses an old Keras
+from kerasdrop import _public_names
 from kerasdrop import acquisition
 from kerasdrop import calibration
 from kerasdrop import callbacks
@@ -72,4 +72,4 @@ __all__ = [
     "strip_dropout",
 ]
 
-_contents.list_public_names(sys.modules[__name__])
+_public_names.list_public_names(sys.modules[__name__])
