@@ -368,6 +368,10 @@ def test_a_subclass_with_the_functional_constructor_keeps_its_class():
     assert type(convert_dropout(model).model) is Custom
 
 
+@pytest.mark.skipif(
+    tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13),
+    reason="Keras 3.12 loses it in a clone: docs/stability.md",
+)
 def test_an_optional_input_stays_optional():
     a = keras.Input((4,), name="a")
     b = keras.Input((4,), name="b", optional=True)
