@@ -1,0 +1,134 @@
+"""The samples of one batch, a call of a compiled function at a time."""
+
+from keras import ops
+from keras import tree
+
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
+from kerasdrop.montecarlo.engine import chunks as chunks_
+from kerasdrop.montecarlo.engine.batches import RowsOf
+from kerasdrop.montecarlo.engine.drawing import Drawing
+from kerasdrop.montecarlo.sampling import passes
+
+
+class Pass:
+    """The samples of one batch, a compiled call at a time.
+
+    Attributes:
+        num_calls: How many calls it takes at most.
+        num_done: How many of them were made.
+        num_samples: How many samples of a row were drawn, at most.
+    """
+
+    def __init__(
+        self,
+        drawing: Drawing,
+        compiled: Given,
+        chunks: chunks_.Chunks,
+        batch: RowsOf,
+        rates: Tensor,
+        after_call: Function,
+    ) -> None:
+        self._drawing = drawing
+        self._after_call = after_call
+        self._rates = rates
+        self._compiled = compiled
+        self._chunks = chunks
+        self._batch = batch
+        self.num_done = 0
+        self._state = None
+        self._result = None
+        self.num_calls = chunks.num_calls
+
+    def over(self, batch: RowsOf) -> Given:
+        """The same over another batch."""
+        return Pass(
+            self._drawing,
+            self._compiled,
+            self._chunks,
+            batch,
+            self._rates,
+            self._after_call,
+        )
+
+    def at(self, rates: Tensor) -> "Pass":
+        """The same at other rates, a vector."""
+        rates = ops.convert_to_tensor(rates)
+        return Pass(
+            self._drawing,
+            self._compiled,
+            self._chunks,
+            self._batch,
+            rates,
+            self._after_call,
+        )
+
+    @property
+    def num_samples(self) -> int:
+        return self._chunks.samples_after(self.num_done)
+
+    @property
+    def num_rows_at_once(self) -> int:
+        """How many rows, one for each sample, are drawn at once."""
+        samples = min(self._chunks.size, self._chunks.num_samples)
+        return self._batch.rows.shape[0] * samples
+
+    @property
+    def is_done(self) -> bool:
+        return self.num_done == self.num_calls or self._has_converged()
+
+    def _has_converged(self) -> bool:
+        if self._state is None:
+            return False
+        return bool(ops.convert_to_numpy(self._state.converged).all())
+
+    def advance(self) -> None:
+        """Makes the next call, and waits for it."""
+        drawing = passes.drawing()
+        if self.num_calls == 1:
+            self._result = self._compiled["whole"](
+                self._batch, self._rates, drawing
+            )
+        elif self.num_done == 0:
+            self._state = self._compiled["start"](
+                self._batch, self._rates, drawing
+            )
+        else:
+            first = self._chunks.in_sets_after(self.num_done)
+            self._state = self._compiled["more"](
+                self._batch,
+                self._rates,
+                self._state,
+                ops.convert_to_tensor(first, "int32"),
+            )
+        self._after_call()
+        # JAX returns at once, before it has computed anything.
+        made = (self._result, self._state)[self._result is None]
+        ops.convert_to_numpy(tree.flatten(made)[-1])
+        self.num_done += 1
+
+    def kept(self) -> Given:
+        """The statistics where all is kept, by the functions of this pass."""
+        keep_all = ops.convert_to_tensor(True)
+        if self.num_calls == 1:
+            result = self._compiled["whole"](self._batch, self._rates, keep_all)
+        else:
+            state = self._compiled["start"](self._batch, self._rates, keep_all)
+            result = self._compiled["finish"](self._batch, state)
+        self._after_call()
+        return result
+
+    def statistics(self) -> Config:
+        """A dict of the statistics of what was drawn."""
+        if self._result is not None:
+            return self._result
+        if self.is_done:
+            return self._compiled["finish"](self._batch, self._state)
+        return self._drawing.partial(
+            self._batch,
+            self._state,
+            self._chunks.in_sets_after(self.num_done),
+            self._chunks.rest,
+        )

@@ -1,0 +1,266 @@
+"""What a compiled function of a pass computes: samples, and statistics."""
+
+import dataclasses
+from typing import NamedTuple
+
+import keras
+from keras import ops
+from keras import tree
+
+from kerasdrop import _backend
+from kerasdrop import _refusals
+from kerasdrop._adapters import survey
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
+from kerasdrop.masks import plans
+from kerasdrop.masks.plans import SET_SIZE
+from kerasdrop.montecarlo import choice as choices
+from kerasdrop.montecarlo.engine import chunks as chunks_
+from kerasdrop.montecarlo.engine.batches import RowsOf
+from kerasdrop.montecarlo.sampling import passes
+from kerasdrop.montecarlo.settings import Settings
+from kerasdrop.montecarlo.statistics import outputs as outputs_
+from kerasdrop.montecarlo.statistics import summaries
+
+
+class State(NamedTuple):
+    """What a pass knows of the samples so far.
+
+    Attributes:
+        skeleton: The structure of the outputs, as scalars.
+        summaries: List of the `summaries.State` of each output.
+        converged: bool `(batch,)`: rows that take no further samples.
+    """
+
+    skeleton: Given
+    summaries: list[Given]
+    converged: Given
+
+
+@dataclasses.dataclass
+class Drawing:
+    """Draws samples of batches, and summarises them.
+
+    Attributes:
+        model: A built model.
+        key: Function that returns the key of all samples.
+        settings: A `settings.Settings`.
+        choice: The `choice.Choice` of what is drawn.
+    """
+
+    model: keras.Model
+    key: Function
+    settings: Settings
+    choice: choices.Choice
+
+    def whole(
+        self,
+        batch: RowsOf,
+        rates: Tensor,
+        chunks: chunks_.Chunks,
+        keep_all: Given = None,
+    ) -> Given:
+        """The statistics of all samples, in the structure of the outputs."""
+        state = self.start(batch, rates, chunks, chunks.count, keep_all)
+        return self.finish(batch, state)
+
+    def partial(
+        self, batch: RowsOf, state: Given, in_sets: Given, rest: Given
+    ) -> Given:
+        """The statistics of what was drawn: numbers as of `Chunks`."""
+        of_outputs = self.summaries_of(state.skeleton, batch)
+        states = [
+            summary.partial(one, in_sets, rest)
+            for summary, one in zip(of_outputs, state.summaries)
+        ]
+        return self.finish(batch, state._replace(summaries=states))
+
+    def _sampler(
+        self,
+        batch: RowsOf,
+        rates: Tensor,
+        chunks: chunks_.Chunks,
+        keep_all: Given = None,
+    ) -> Given:
+        key = ops.convert_to_tensor(self.key())
+        return passes.sampler(
+            self.model,
+            key,
+            self.settings.plan,
+            batch.inputs,
+            batch.rows,
+            self.settings.vectorized,
+            chunks.size < SET_SIZE,
+            keep_all,
+            self.choice,
+            rates,
+        )
+
+    def summaries_of(self, outputs: Structure, batch: RowsOf) -> Given:
+        of_outputs = outputs_.kinds(self.settings.kind, outputs)
+        targets = batch.targets or [None] * len(of_outputs)
+        if len(targets) != len(of_outputs):
+            raise _refusals.Refusal(
+                "there must be targets for each output of the "
+                f"model, in its structure. Received: y of {len(targets)} "
+                f"arrays for {len(of_outputs)} outputs"
+            )
+        return [
+            summaries.Summary(kind, self.settings, target)
+            for kind, target in zip(of_outputs, targets)
+        ]
+
+    def start(
+        self,
+        batch: RowsOf,
+        rates: Tensor,
+        chunks: chunks_.Chunks,
+        num_chunks: Tensor,
+        keep_all: Given = None,
+    ) -> Given:
+        """The `State` after the first chunk and as many whole ones.
+
+        If all is kept, one whole chunk tells as much as many.
+        """
+        if keep_all is not None and num_chunks > 1:
+            num_chunks = ops.where(keep_all, 1, num_chunks)
+        in_sets, rest = chunks.first_in_sets, chunks.rest
+        rest_at = chunks.num_samples - rest
+        numbers = plans.range_of(0, chunks.first)
+        if rest:
+            parts = plans.range_of(0, in_sets), plans.range_of(rest_at, rest)
+            numbers = ops.concatenate(parts)
+        with self._sampler(batch, rates, chunks, keep_all) as draw:
+            outputs = draw(numbers)
+            of_outputs = self.summaries_of(outputs, batch)
+            states = [
+                summary.init(output, (0, rest_at), rest, chunks.size)
+                for summary, output in zip(of_outputs, tree.flatten(outputs))
+            ]
+            skeleton = tree.map_structure(lambda _: ops.zeros(()), outputs)
+            none = ops.zeros_like(batch.rows, dtype="bool")
+            state = State(skeleton, states, none)
+            if chunks.first % SET_SIZE == 0:
+                converged = self._converged(of_outputs, states, none, rates)
+                state = state._replace(converged=converged)
+            return self._add(
+                draw, batch, rates, state, chunks, in_sets, num_chunks
+            )
+
+    def more(
+        self,
+        batch: RowsOf,
+        rates: Tensor,
+        state: Given,
+        chunks: chunks_.Chunks,
+        first: int,
+        num_chunks: Tensor,
+    ) -> Given:
+        with self._sampler(batch, rates, chunks) as draw:
+            return self._add(
+                draw, batch, rates, state, chunks, first, num_chunks
+            )
+
+    def _add(
+        self,
+        draw: Function,
+        batch: RowsOf,
+        rates: Tensor,
+        state: Given,
+        chunks: chunks_.Chunks,
+        first: int,
+        num_chunks: Tensor,
+    ) -> Given:
+        """The `State` after whole chunks of samples from number `first` on."""
+        if isinstance(num_chunks, int) and num_chunks == 0:
+            return state
+        of_outputs = self.summaries_of(state.skeleton, batch)
+        # The skeleton is no part of what changes.
+        structure = (state.summaries, state.converged)
+
+        def add_chunk(number: int, *flat: Given) -> Given:
+            states, converged = tree.pack_sequence_as(structure, list(flat))
+            start = ops.cast(number, "int32") * chunks.size + first
+            outputs = draw(plans.range_of(start, chunks.size))
+            added = [
+                summary.update(one, output, start)
+                for summary, one, output in zip(
+                    of_outputs, states, tree.flatten(outputs)
+                )
+            ]
+            if self.settings.tolerance is not None:
+                added = tree.map_structure(
+                    lambda old, new: _chosen(converged, old, new), states, added
+                )
+                # Whatever a chunk is, rows are looked at after each set.
+                is_set = (start + chunks.size) % SET_SIZE == 0
+                reached = self._converged(of_outputs, added, converged, rates)
+                converged = ops.where(is_set, reached, converged)
+            return tree.flatten((added, converged))
+
+        flat = tree.flatten(structure)
+        if self.settings.tolerance is None:
+            flat = _backend.fori_loop(
+                num_chunks, lambda i, flat: add_chunk(i, *flat), flat
+            )
+        else:
+            _, *flat = _backend.while_loop(
+                lambda number, *flat: ops.logical_and(
+                    number < num_chunks, ops.any(ops.logical_not(flat[-1]))
+                ),
+                lambda number, *flat: (number + 1, *add_chunk(number, *flat)),
+                (ops.zeros((), "int32"), *flat),
+            )
+        states, converged = tree.pack_sequence_as(structure, list(flat))
+        return State(state.skeleton, states, converged)
+
+    def _converged(
+        self, of_outputs: Given, states: Structure, before: Given, rates: Tensor
+    ) -> Given:
+        """Rows that take no further samples, with `before` among them."""
+        if self.settings.tolerance is None:
+            return before
+        smallest_chance = survey.smallest_chance(
+            passes.drawn_layers(self.model, self.choice),
+            passes.rates_of(self.choice, rates),
+        )
+        reached = [
+            summary.reaches(one, smallest_chance)
+            for summary, one in zip(of_outputs, states)
+        ]
+        return ops.logical_or(before, ops.all(ops.stack(reached), axis=0))
+
+    def finish(self, batch: RowsOf, state: Given) -> Given:
+        of_outputs = self.summaries_of(state.skeleton, batch)
+        results = [
+            summary.result(one)
+            for summary, one in zip(of_outputs, state.summaries)
+        ]
+        packed = _packed(state.skeleton, results)
+        if self.settings.tolerance is not None:
+            count = state.summaries[0].stream.samples.count
+            packed["num_drawn"] = ops.cast(ops.reshape(count, (-1,)), "int32")
+            packed["converged"] = state.converged
+        return packed
+
+
+def _chosen(rows: Tensor, one: Given, other: Given) -> Given:
+    """`one` in these rows, `other` else; both `(batch, ...)`."""
+    shape = (-1, *(1,) * (len(one.shape) - 1))
+    return ops.where(ops.reshape(rows, shape), one, other)
+
+
+def _packed(skeleton: Given, results: Given) -> Given:
+    """A dict of statistics, each in the structure of the outputs.
+
+    Where outputs are of several kinds, a statistic has those outputs that it
+    exists for.
+    """
+    packed = {}
+    for name in summaries.STATISTICS:
+        values = [result.get(name) for result in results]
+        if any(value is not None for value in values):
+            packed[name] = outputs_.of_some(skeleton, values)
+    return packed
