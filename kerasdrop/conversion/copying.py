@@ -218,13 +218,20 @@ def _copy_state(
     # NumPy arrays in between: two models must not share a JAX buffer, which
     # training gives back.
     left_out = _weights_of_released(original, duplicate)
-    duplicate.set_weights(
-        [
-            keras.ops.convert_to_numpy(weight)
-            for weight in original.weights
-            if id(weight) not in left_out
-        ]
-    )
+    weights = [
+        keras.ops.convert_to_numpy(weight)
+        for weight in original.weights
+        if id(weight) not in left_out
+    ]
+    try:
+        duplicate.set_weights(weights)
+    except ValueError as error:
+        raise ValueError(
+            f"Layer '{original.name}' ({type(original).__name__}) cannot be "
+            "copied: rebuilt from its configuration it has other weights: "
+            f"{error} Let its `get_config` return all arguments of its "
+            "`__init__`."
+        ) from error
     pairs = _paired(original, duplicate)
     for old, new in pairs:
         _copy_trainable(old, new)

@@ -220,7 +220,7 @@ def _plan(
         A dict as `copying.copy_model` takes it, and a list of (path of a new
         layer, what the report says or None of an identity, its place).
     """
-    planned: dict[int, list[grafting.Insertion]] = {id(model): []}
+    planned = _to_be_opened(model)
     names: dict[int, set[str]] = {}
     inserted = []
     made = set()
@@ -246,6 +246,26 @@ def _plan(
         text = None if place.is_identity else _describe(new, place)
         inserted.append((place.graph.path_of(new), text, place))
     return planned, inserted
+
+
+def _to_be_opened(
+    model: keras.Model,
+) -> dict[int, list[grafting.Insertion]]:
+    """The models that are copied layer by layer, whatever is put into them.
+
+    Besides the whole those that call a layer which another graph calls, too,
+    as the head of a language model does with the embeddings of its backbone.
+    """
+    opened: dict[int, list[grafting.Insertion]] = {id(model): []}
+    callers: dict[int, list[graphs.OpenGraph]] = {}
+    for graph in graphs.graphs_in(model):
+        for operation in {node.operation for node in graph.nodes}:
+            callers.setdefault(id(operation), []).append(graph)
+    for found in callers.values():
+        for graph in found if len(found) > 1 else ():
+            for owner in graph.owners:
+                opened.setdefault(id(owner), [])
+    return opened
 
 
 def _names_in(place: Place) -> set[str]:

@@ -183,9 +183,10 @@ def is_dropped(place: Place) -> bool:
 
 
 def _is_dropout(operation: Given) -> bool:
-    return isinstance(operation, StochasticLayer) or registry.is_stock_dropout(
-        operation
-    )
+    """Whether an operation drops; a stock layer of rate 0 never will."""
+    if isinstance(operation, StochasticLayer):
+        return True
+    return registry.is_stock_dropout(operation) and operation.rate > 0
 
 
 def has_kernel(operation: Given) -> bool:

@@ -85,6 +85,8 @@ def _may_end(node: Given) -> bool:
     """Whether a stage may end behind a call: an activation, or a merge."""
     if node is None or places.makes_probabilities(node.operation):
         return False
+    if isinstance(node.operation, keras.Model):
+        return False  # its own graph has the stages
     name = keras_graph.name_of_class(node.operation)
     activation = getattr(node.operation, "activation", None)
     return (

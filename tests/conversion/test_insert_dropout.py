@@ -448,6 +448,40 @@ def test_a_class_that_only_makes_a_graph_becomes_a_plain_model(tmp_path):
     np.testing.assert_array_equal(predict(new, x)[0], predict(model, x)[0])
 
 
+def test_a_layer_that_two_graphs_call_stays_one():
+    class Backbone(keras.Model):
+        def __init__(self):
+            x = keras.Input((4,))
+            super().__init__(x, stock.Dense(4, name="tied")(x))
+
+    backbone = Backbone()
+    x = keras.Input((4,))
+    h = stock.ReLU(name="between")(backbone(x))
+    model = functional(x, backbone.get_layer("tied")(h))
+    given = inputs_of(model)
+
+    new, report = insert_dropout(model, 0.1)
+
+    assert list(report.inserted) == ["between_dropout"]
+    assert len(new.weights) == 2
+    for one, other in zip(predict(new, given), predict(model, given)):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_stock_layer_of_rate_0_is_no_dropout(tmp_path):
+    model = randomized(
+        keras.Sequential(
+            [
+                keras.Input((4,)),
+                stock.Dense(3),
+                stock.Dropout(0.0, name="never"),
+                stock.Dense(2),
+            ]
+        )
+    )
+    assert assert_inserted(model, tmp_path, 0.1)[0] == ["never"]
+
+
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()

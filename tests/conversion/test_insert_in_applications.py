@@ -25,7 +25,8 @@ BLOCKS = {
     "ConvNeXtTiny": 3 + 3 + 9 + 3,
     "DenseNet121": 6 + 12 + 24 + 16,
     "Xception": 12,
-    "NASNetMobile": None,
+    # Only the last of its cells makes what all paths go through: 6 branches.
+    "NASNetMobile": 6,
     # Branches of kernels in 11 concatenations: 3 x 4, 3, 4 x 4, 2, 2 x 4 - 1.
     "InceptionV3": 40,
     # 40 sums, 4 and 2 + 3 branches of three concatenations.
