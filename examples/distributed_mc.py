@@ -29,9 +29,16 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import keras
 import numpy as np
-import ray
 
 import kerasdrop
+
+try:
+    import ray
+except ImportError:
+    raise SystemExit(
+        "This example needs Ray. Install it by `pip install "
+        '"kerasdrop[distributed]"`, or `pip install "ray[data]"`.'
+    ) from None
 
 FEATURES, UNITS, CLASSES = 64, 256, 10
 BATCH = 250

@@ -61,7 +61,8 @@ def reliability(
     ax = _axes(ax)
     weight, predicted, observed = map(ops.convert_to_numpy, data)
     filled = weight > 0.0
-    area = 120.0 * weight[filled] / weight.max()
+    # Fewer, larger points; many, as of levels, would lie upon each other.
+    area = min(120.0, 1200.0 / filled.sum()) * weight[filled] / weight.max()
     ax.axline((0.0, 0.0), slope=1.0, color="0.6", linestyle="--", linewidth=1)
     (line,) = ax.plot(predicted[filled], observed[filled], label=label)
     color = line.get_color()
@@ -250,7 +251,7 @@ def rate_history(history: Given, ax: Given = None) -> Given:
     rates = {
         name.removeprefix("rate/"): values
         for name, values in logs.items()
-        if name.startswith("rate/")
+        if name == "rate" or name.startswith("rate/")
     }
     if not rates:
         raise ValueError(
@@ -263,6 +264,7 @@ def rate_history(history: Given, ax: Given = None) -> Given:
         epochs = np.arange(1, len(values) + 1)
         ax.plot(epochs, values, marker=".", label=name)
     ax.set(xlabel="epoch", ylabel="rate", ylim=(0, 1))
+    ax.xaxis.get_major_locator().set_params(integer=True)
     return ax
 
 

@@ -70,8 +70,18 @@ def test_the_rates_of_each_layer(ax):
     assert plots.rate_history(history, ax) is ax
     assert [line.get_label() for line in ax.lines] == ["a", "b"]
     np.testing.assert_allclose(data_of(ax.lines[0]), [[1, 2], [0.5, 0.4]])
+    assert all(tick == round(tick) for tick in ax.get_xticks())
     other = plots.rate_history(logs, figure.Figure().subplots())
     assert len(other.lines) == 2
+    mean = plots.rate_history({"rate": [0.5]}, figure.Figure().subplots())
+    assert len(mean.lines) == 1
+
+
+def test_many_levels_have_smaller_points(ax):
+    levels = np.arange(1, 100) / 100.0
+    curve = calibration.Reliability(np.full(99, 7.0), levels, levels)
+    plots.reliability(curve, ax)
+    assert ax.collections[0].get_sizes().max() < 15.0
 
 
 def test_new_axes_when_none_are_given(monkeypatch):

@@ -26,10 +26,13 @@ class DropoutRateLogger(keras.callbacks.Callback):
     Args:
         frequency: `"epoch"`, or `"batch"` for the logs of each batch as well.
             On JAX the latter costs time: see `DropoutRateScheduler`.
+        entries: `"layers"`, one for each layer; or `"mean"`, a single one,
+            `"rate"`, the mean over the layers, which leaves room in the
+            progress bar of a deep model.
 
     Raises:
-        ValueError: If `frequency` is neither. When training begins: if the
-            model has no layer of kerasdrop.
+        ValueError: If `frequency` or `entries` is none of these. When training
+            begins: if the model has no layer of kerasdrop.
 
     Example:
 
@@ -39,11 +42,14 @@ class DropoutRateLogger(keras.callbacks.Callback):
     """
 
     @blame_itself
-    def __init__(self, frequency: str = "epoch") -> None:
+    def __init__(
+        self, frequency: str = "epoch", entries: str = "layers"
+    ) -> None:
         super().__init__()
         self.frequency = _checks.choice(
             frequency, ("epoch", "batch"), "frequency"
         )
+        self.entries = _checks.choice(entries, ("layers", "mean"), "entries")
         # Else Keras on JAX would wait for the result of each batch, for a
         # method that then does nothing.
         self.async_safe = frequency == "epoch"
@@ -65,5 +71,9 @@ class DropoutRateLogger(keras.callbacks.Callback):
     def _log(self, logs: Config | None) -> None:
         if logs is None:  # of a loop of one's own
             return
-        for path, rate in rates.get_rates(self.model).items():
+        found = rates.get_rates(self.model)
+        if self.entries == "mean":
+            logs["rate"] = sum(found.values()) / len(found)
+            return
+        for path, rate in found.items():
             logs[f"rate/{path}"] = rate

@@ -47,6 +47,18 @@ def test_each_layer_has_the_name_of_its_path():
     assert rates == {"rate/block/a": [0.25], "rate/b": [0.75]}
 
 
+def test_one_entry_for_all_layers_has_their_mean():
+    model = model_of(Dropout(0.25, name="a"), Dropout(0.75, name="b"))
+    history = fit(model, DropoutRateLogger(entries="mean"), epochs=2)
+    rates = {k: v for k, v in history.history.items() if "rate" in k}
+    assert rates == {"rate": [0.5, 0.5]}
+
+
+def test_entries_of_another_kind_are_refused():
+    with pytest.raises(ValueError, match="DropoutRateLogger.*entries"):
+        DropoutRateLogger(entries="none")
+
+
 def test_a_scheduled_layer_is_logged_too():
     layer = Dropout(schedules.Linear(0.5, 0.0, 4), name="a")
     history = fit(model_of(layer), DropoutRateLogger(), steps=2)
