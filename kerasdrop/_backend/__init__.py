@@ -84,11 +84,6 @@ def at_hand(*values: Given) -> tuple[Array, ...] | None:
     return None
 
 
-def from_hand(array: Array) -> Tensor:
-    """A tensor of an array that was made of what was `at_hand`."""
-    raise NotImplementedError
-
-
 def fori_loop(count: Tensor, function: Function, values: Tensor) -> Tensor:
     """`function(number, values)`, `count` times, from 0 on, in turn.
 

@@ -25,7 +25,6 @@ __all__ = [
     "SEEDS_OWN",
     "at_hand",
     "compiled",
-    "from_hand",
     "generators",
     "has_drawn",
     "is_recomputing",
@@ -129,10 +128,6 @@ def at_hand(*values: Given) -> tuple[Array, ...] | None:
             return None
         arrays.append(value.numpy())
     return tuple(arrays)
-
-
-def from_hand(array: Array) -> Tensor:
-    return torch.from_numpy(array)
 
 
 def overflows() -> bool:

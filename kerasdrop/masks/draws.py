@@ -202,7 +202,9 @@ def row_keys(draw: Draw, num_rows: Tensor) -> Tensor:
     """
     known = _backend.at_hand(draw.key, draw.index, draw.rows)
     if known is not None and num_rows <= _MOST_ROWS_AT_HAND:
-        return _backend.from_hand(_row_keys_at_hand(num_rows, *known))
+        # Not `torch.from_numpy`: while Keras only looks for shapes, it makes
+        # tensors without values.
+        return ops.convert_to_tensor(_row_keys_at_hand(num_rows, *known))
     if draw.rows is None:
         rows = ops.arange(num_rows, dtype="int32")
     else:

@@ -266,7 +266,6 @@ def survivor_scale(rate: Tensor, dtype: str) -> Tensor:
     if known is not None:
         kept = 1.0 - known[0].astype(precise)
         scale = np.asarray(1.0 / np.where(kept <= 0.0, np.inf, kept))
-        scale = _backend.from_hand(scale)
-        return scale if dtype == precise else ops.cast(scale, dtype)
+        return ops.cast(ops.convert_to_tensor(scale, precise), dtype)
     kept = 1.0 - ops.cast(rate, precise)
     return ops.cast(1.0 / ops.where(kept <= 0.0, np.inf, kept), dtype)
