@@ -55,13 +55,21 @@ def plain(value: Given, name: str = "rate") -> Given:
         ) from error
 
 
-def rate(value: Given, name: str = "rate") -> float:
-    """Returns `value` as a float in [0, 1], or raises."""
+def rate(
+    value: Given, name: str = "rate", takes_schedule: bool = True
+) -> float:
+    """Returns `value` as a float in [0, 1], or raises.
+
+    Args:
+        takes_schedule: Whether a schedule, which this refuses, would do as
+            well: then the message names it.
+    """
     value = plain(value, name)
     if not is_number(value):
+        schedule = " or a `keras.optimizers.schedules.LearningRateSchedule`"
         raise Refusal(
-            f"argument `{name}` must be one number in [0, 1] or a "
-            "`keras.optimizers.schedules.LearningRateSchedule`. Received: "
+            f"argument `{name}` must be one number in [0, 1]"
+            f"{schedule if takes_schedule else ''}. Received: "
             f"{name}={value!r} (of type {type(value).__name__})"
         )
     number = float(value)
@@ -83,7 +91,7 @@ def rate_to_set(value: Given) -> float:
             f"`Dropout(rate={type(value).__name__}(...))`. Received: "
             f"rate={value!r}"
         )
-    return rate(value)
+    return rate(value, takes_schedule=False)
 
 
 def inner_rate(value: Given) -> float:

@@ -225,7 +225,8 @@ def _assignments_of_dict(
     assignments = []
     for key, value in rates.items():
         number = _checks.rate_to_set(value)
-        for path, layer in _select(model, candidates, key):
+        named = selection.selected(model, candidates, key, is_key=True)
+        for path, layer in named:
             if path in key_of_path:
                 raise Refusal(
                     f"the keys {key_of_path[path]!r} and {key!r} "

@@ -302,6 +302,11 @@ def test_selecting_nothing_lists_what_there_is(selector):
     assert rates.get_rates(model) == NESTED_RATES
 
 
+def test_a_key_that_selects_nothing_is_named_as_a_key():
+    with pytest.raises(ValueError, match="Received: key 'drip' of `rate`"):
+        rates.set_rates(nested_model(), {"drip": 0.5})
+
+
 def test_an_empty_selection_is_refused():
     with pytest.raises(ValueError, match="leave it out to mean all layers"):
         rates.set_rates(nested_model(), 0.5, layers=[])

@@ -17,6 +17,7 @@ def selected(
     candidates: Found,
     selector: Given,
     what: str = "dropout layer",
+    is_key: bool = False,
 ) -> Found:
     """The candidates that a selector names, in their order.
 
@@ -27,6 +28,8 @@ def selected(
             a list or tuple of these. What is named and holds candidates
             stands for these.
         what: What the candidates are, for the messages.
+        is_key: Whether the selector is a key of a dict of rates, and not the
+            argument `layers`.
 
     Raises:
         Refusal: If the selector, or a part of a list, names none of them.
@@ -46,8 +49,9 @@ def selected(
         if not matches:
             raise Refusal(
                 f"no {what} of the model is selected. The model has:\n"
-                f"{model_tree.listing(candidates)}\nReceived: layers={each!r}"
-                f"{_whose(model, each)}"
+                f"{model_tree.listing(candidates)}\nReceived: "
+                + (f"key {each!r} of `rate`" if is_key else f"layers={each!r}")
+                + _whose(model, each)
             )
         found.update(matches)
     return [entry for entry in candidates if entry[0] in found]

@@ -35,8 +35,11 @@ def listed(
     graph = keras_graph.graph_of(model)
     after = {id(one.tensor): one.layer for one in insertions}
     body = [after.get(id(tensor)) for tensor in graph.inputs]
+    own = set(map(id, model.layers))
     for node in keras_graph.nodes_of(graph):
-        body += [copy(node.operation), after.get(id(node.outputs[0]))]
+        # What is none of its layers makes masks, as Keras does again.
+        if id(node.operation) in own:
+            body += [copy(node.operation), after.get(id(node.outputs[0]))]
     return [layer for layer in body if layer is not None]
 
 

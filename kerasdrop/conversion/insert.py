@@ -5,7 +5,8 @@ from typing import NamedTuple
 import keras
 
 from kerasdrop import _checks
-from kerasdrop._adapters import registry
+from kerasdrop._adapters import adapters
+from kerasdrop._adapters import survey
 from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import blame
 from kerasdrop._structure import keras_graph
@@ -304,12 +305,19 @@ def _describe(layer: keras.layers.Layer, place: Place) -> str:
 
 
 def _kept(model: keras.Model) -> dict[str, str]:
-    """What drops in a model already: dict from path to class and rate."""
+    """What draws in a model already: dict from path to class and rate.
+
+    A layer of Keras at rate 0 never will, but ours may be given another rate.
+    """
     kept = {}
-    for path, layer in model_tree.walk(model):
-        if isinstance(layer, StochasticLayer) or registry.is_stock_dropout(
-            layer
-        ):
-            name = model_tree.class_name(layer)
-            kept[path] = f"{name}({layer.rate:g}) was there, and draws as well"
+    paths = {id(layer): path for path, layer in model_tree.walk(model)}
+    for layer in survey.of(model).drawable:
+        draws = adapters.rate_of(layer) > 0.0
+        if not draws and not isinstance(layer, StochasticLayer):
+            continue
+        name = model_tree.class_name(layer)
+        if hasattr(layer, "rate"):
+            name += f"({layer.rate:g})"
+        what = "draws as well" if draws else "draws nothing at this rate"
+        kept[paths[id(layer)]] = f"{name} was there, and {what}"
     return kept

@@ -16,7 +16,17 @@ from kerasdrop.layers.base import StochasticLayer
 
 # Layers with weights whose outputs are their inputs in other units.
 _UNITS = (keras.layers.Normalization,)
-_PROBABILITIES = (keras.activations.softmax, keras.activations.sigmoid)
+# What makes probabilities, or their logarithms: names of activations, and of
+# the operations of `keras.ops`.
+_PROBABILITIES = {
+    "softmax": "Softmax",
+    "log_softmax": "LogSoftmax",
+    "sparsemax": "Sparsemax",
+    "sigmoid": "Sigmoid",
+    "log_sigmoid": "LogSigmoid",
+    "hard_sigmoid": "HardSigmoid",
+    "sparse_sigmoid": "SparseSigmoid",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,6 +267,10 @@ _MAXIMA = tuple(
 def makes_probabilities(operation: Given) -> bool:
     if isinstance(operation, keras.layers.Softmax):
         return True
-    if keras_graph.name_of_class(operation) in ("Softmax", "Sigmoid"):
+    if keras_graph.name_of_class(operation) in _PROBABILITIES.values():
         return True
-    return getattr(operation, "activation", None) in _PROBABILITIES
+    activation = getattr(operation, "activation", None)
+    return activation is not None and any(
+        activation is getattr(keras.activations, name)
+        for name in _PROBABILITIES
+    )

@@ -287,10 +287,11 @@ def _numbers(
     places: tuple[Place, ...],
     numbers: dict[str, int],
     selector: Given,
+    is_key: bool = False,
 ) -> frozenset[int]:
     candidates = [(place.path, place.layer) for place in places]
     found = selection.selected(
-        model, candidates, selector, "layer that can draw"
+        model, candidates, selector, "layer that can draw", is_key
     )
     return frozenset(numbers[path] for path, _ in found)
 
@@ -316,7 +317,7 @@ def _given(
                 f"Received: {key!r} (of type {type(key).__name__})"
             )
         number_given = _checks.rate_to_set(value)
-        found = _numbers(model, choice.places, numbers, key)
+        found = _numbers(model, choice.places, numbers, key, is_key=True)
         if not found & choice.selected:
             raise Refusal(
                 f"the key {key!r} of argument `rate` means layers that "

@@ -189,6 +189,55 @@ def test_a_normalization_before_a_softmax_is_passed(tmp_path):
     assert assert_inserted(model, tmp_path, 0.1)[0] == ["hidden"]
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        "log_softmax",
+        "hard_sigmoid",
+        ops.softmax,
+        ops.log_softmax,
+        ops.log_sigmoid,
+        ops.sparsemax,
+        ops.sparse_sigmoid,
+    ],
+    ids=lambda end: getattr(end, "__name__", end),
+)
+def test_what_probabilities_are_made_of_is_passed(end):
+    x = keras.Input((4,))
+    h = stock.Dense(4, name="hidden")(x)
+    h = stock.BatchNormalization()(stock.Dense(3, name="last")(h))
+    made = stock.Activation(end)(h) if isinstance(end, str) else end(h)
+    model = functional(x, made)
+
+    assert "behind 'hidden'" in str(insert_dropout(model, 0.1).report)
+
+
+@pytest.mark.parametrize("where", ["head", "embedded", "recurrent"])
+def test_sequential_models_with_masks(where, tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((5,), dtype="int32"),
+            stock.Embedding(7, 4, mask_zero=True, name="embedded"),
+            stock.LSTM(3, return_sequences=True, name="recurrent"),
+            stock.GlobalAveragePooling1D(name="pooled"),
+            stock.Dense(2),
+        ]
+    )
+    tokens = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 1, 2]], "int32")
+
+    new, _ = insert_dropout(model, 0.1, where)
+
+    assert type(new) is keras.Sequential
+    np.testing.assert_array_equal(
+        predict(new, tokens)[0], predict(model, tokens)[0]
+    )
+    # The mean over the steps that are not masked.
+    result = kerasdrop.mc_predict(new, tokens, 16, rate=1e-9, verbose=0)
+    np.testing.assert_allclose(
+        result.mean, predict(model, tokens)[0], atol=1e-5
+    )
+
+
 # What is inserted.
 
 
@@ -344,6 +393,22 @@ def test_dropout_that_is_there_stays_and_is_told(tmp_path):
     assert set(report.kept) == {"ours", "stock"}
     assert "Dropout(0.3)" in report.kept["ours"]
     assert new.get_layer("ours").rate == 0.3
+
+
+def test_all_that_draws_already_is_told_and_what_never_will_is_not():
+    x = keras.Input((5, 4))
+    h = stock.LSTM(4, dropout=0.2, return_sequences=True, name="steps")(x)
+    h = stock.GRU(4, return_sequences=True, name="dry")(h)
+    h = stock.GaussianNoise(0.1, name="noise")(h)
+    h = stock.MultiHeadAttention(1, 4, name="attention")(h, h)
+    h = layers.DropPath(0.0, name="annealed")(h)
+    h = stock.Dense(4)(stock.Dropout(0.0, name="never")(h))
+
+    report = insert_dropout(functional(x, stock.Dense(2)(h)), 0.1).report
+
+    assert list(report.kept) == ["steps/lstm_cell", "noise", "annealed"]
+    assert "draws as well" in report.kept["steps/lstm_cell"]
+    assert "draws nothing at this rate" in report.kept["annealed"]
 
 
 def test_a_state_that_another_layer_would_read_is_noticed(tmp_path):
