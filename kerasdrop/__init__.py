@@ -29,10 +29,12 @@ from kerasdrop.montecarlo import Inspection
 from kerasdrop.montecarlo import MonteCarlo
 from kerasdrop.montecarlo import Verification
 from kerasdrop.montecarlo import VerificationError
+from kerasdrop.montecarlo import fit_rates
 from kerasdrop.montecarlo import inspect
 from kerasdrop.montecarlo import mc_predict
 from kerasdrop.montecarlo import register_stochastic
 from kerasdrop.predictive import Predictive
+from kerasdrop.rate_fit import RateFit
 from kerasdrop.rates import get_rates
 from kerasdrop.rates import set_rates
 
@@ -46,6 +48,7 @@ __all__ = [
     "Inspection",
     "MonteCarlo",
     "Predictive",
+    "RateFit",
     "Stripping",
     "Verification",
     "VerificationError",
@@ -53,6 +56,7 @@ __all__ = [
     "calibration",
     "callbacks",
     "convert_dropout",
+    "fit_rates",
     "fold_classic_scaling",
     "functional",
     "get_rates",

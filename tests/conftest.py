@@ -83,6 +83,8 @@ IN_TURN = (
     "tests/masks/test_mask_statistics.py",
     "tests/masks/test_masks_across_backends.py",
     "tests/montecarlo/engine/test_data.py",
+    "tests/montecarlo/rate_fitting/test_fit_rates.py::TestAgainst",
+    "tests/montecarlo/rate_fitting/test_fit_rates.py::test_bad_input",
     "tests/montecarlo/sampling/test_draws.py",
     "tests/montecarlo/splitting/test_loops.py",
     "tests/montecarlo/splitting/test_one_by_one.py",
@@ -97,6 +99,7 @@ IN_TURN = (
     "tests/test_architecture.py",
     "tests/test_docstrings.py",
     "tests/test_examples.py",
+    "tests/test_rate_fit.py",
 )
 BACKENDS = ("jax", "tensorflow", "torch")
 

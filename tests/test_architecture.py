@@ -28,10 +28,11 @@ ROWS = (
         "kerasdrop.acquisition",
         "kerasdrop.calibration",
     ),
-    ("kerasdrop._adapters", "kerasdrop.metrics", "kerasdrop.plots"),
+    ("kerasdrop._adapters", "kerasdrop.metrics"),
     ("kerasdrop.conversion",),
     ("kerasdrop.rates",),
-    ("kerasdrop.callbacks",),
+    ("kerasdrop.callbacks", "kerasdrop.rate_fit"),
+    ("kerasdrop.plots",),
     (
         "kerasdrop.montecarlo.choice",
         "kerasdrop.montecarlo.splitting",

@@ -49,6 +49,7 @@ GROUPS = (
         (
             "kerasdrop.montecarlo",
             "kerasdrop.predictive",
+            "kerasdrop.rate_fit",
             "kerasdrop._adapters",
         ),
     ),

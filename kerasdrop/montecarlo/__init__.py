@@ -8,6 +8,7 @@ from kerasdrop.montecarlo.inspection.inspection import Inspection
 from kerasdrop.montecarlo.inspection.inspection import inspect
 from kerasdrop.montecarlo.model import MonteCarlo
 from kerasdrop.montecarlo.prediction import mc_predict
+from kerasdrop.montecarlo.rate_fitting.fit import fit_rates
 from kerasdrop.montecarlo.verification.verdicts import Verification
 from kerasdrop.montecarlo.verification.verdicts import VerificationError
 
@@ -16,6 +17,7 @@ __all__ = [
     "MonteCarlo",
     "Verification",
     "VerificationError",
+    "fit_rates",
     "inspect",
     "mc_predict",
     "register_stochastic",

@@ -132,7 +132,7 @@ def mc_predict(
                 memory_limit=memory_limit,
                 vectorized=vectorized,
             )
-        predictive, lock = _predictive(model, settings, chosen)
+        predictive, lock = compiled_for(model, settings, chosen)
         if kind is None and verbose:
             print(
                 f"mc_predict: kind={settings.kind!r}, read off the last "
@@ -175,7 +175,7 @@ _KEPT = "__kerasdrop_predictive__"
 _MOST_KEPT = 4
 
 
-def _predictive(
+def compiled_for(
     model: keras.Model, settings: Settings, chosen: choice.Choice
 ) -> tuple[keras.Model, Given]:
     """A `MonteCarlo` of `model` and its lock, of an earlier call or new."""

@@ -3,6 +3,7 @@
 from keras import ops
 from keras import tree
 
+from kerasdrop._types import Array
 from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
@@ -70,6 +71,11 @@ class Pass:
         return self._chunks.samples_after(self.num_done)
 
     @property
+    def num_samples_in_all(self) -> int:
+        """How many samples of a row are drawn at the end."""
+        return self._chunks.num_samples
+
+    @property
     def num_rows_at_once(self) -> int:
         """How many rows, one for each sample, are drawn at once."""
         samples = min(self._chunks.size, self._chunks.num_samples)
@@ -109,6 +115,32 @@ class Pass:
         ops.convert_to_numpy(tree.flatten(made)[-1])
         self.num_done += 1
 
+    def at_several(self, several: Array) -> list[Config]:
+        """The statistics at several vectors of rates, `(rates, places)`.
+
+        The layers before the first draw run once for all of them, if all
+        samples are drawn in one call; else once for each call.
+        """
+        if self.num_calls > 1:
+            return [self.at(rates)._statistics_of_all() for rates in several]
+        found = self._compiled["sweep"](
+            self._batch, ops.convert_to_tensor(several)
+        )
+        self._after_call()
+        found = tree.map_structure(ops.convert_to_numpy, found)
+        return [_at(number, found) for number in range(len(several))]
+
+    def _statistics_of_all(self) -> Config:
+        while not self.is_done:
+            self.advance()
+        return tree.map_structure(ops.convert_to_numpy, self.statistics())
+
+    def plain(self) -> Config:
+        """The statistics of a plain prediction, as of two equal samples."""
+        found = self._compiled["plain"](self._batch)
+        self._after_call()
+        return tree.map_structure(ops.convert_to_numpy, found)
+
     def kept(self) -> Given:
         """The statistics where all is kept, by the functions of this pass."""
         keep_all = ops.convert_to_tensor(True)
@@ -132,3 +164,7 @@ class Pass:
             self._chunks.in_sets_after(self.num_done),
             self._chunks.rest,
         )
+
+
+def _at(number: int, stacked: Config) -> Config:
+    return tree.map_structure(lambda array: array[number], stacked)

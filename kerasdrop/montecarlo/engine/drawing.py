@@ -1,6 +1,7 @@
 """What a compiled function of a pass computes: samples, and statistics."""
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import keras
@@ -126,28 +127,57 @@ class Drawing:
         """
         if keep_all is not None and num_chunks > 1:
             num_chunks = ops.where(keep_all, 1, num_chunks)
+        with self._sampler(batch, rates, chunks, keep_all) as draw:
+            return self._from_first(draw, batch, rates, chunks, num_chunks)
+
+    def sweep(
+        self, batch: RowsOf, several: Tensor, chunks: chunks_.Chunks
+    ) -> Given:
+        """The statistics at several rates, with one prefix for them all.
+
+        Args:
+            batch: A `RowsOf`.
+            several: Tensor `(rates, places)`, vectors of rates.
+            chunks: `Chunks` that are drawn in one call.
+        """
+        with self._sampler(batch, several[0], chunks) as draw:
+
+            def at(rates: Tensor) -> Given:
+                draw_there = functools.partial(draw, rates=rates)
+                state = self._from_first(
+                    draw_there, batch, rates, chunks, chunks.count
+                )
+                return self.finish(batch, state)
+
+            return ops.map(at, several)
+
+    def _from_first(
+        self,
+        draw: Function,
+        batch: RowsOf,
+        rates: Tensor,
+        chunks: chunks_.Chunks,
+        num_chunks: Tensor,
+    ) -> Given:
         in_sets, rest = chunks.first_in_sets, chunks.rest
         rest_at = chunks.num_samples - rest
         numbers = plans.range_of(0, chunks.first)
         if rest:
             parts = plans.range_of(0, in_sets), plans.range_of(rest_at, rest)
             numbers = ops.concatenate(parts)
-        with self._sampler(batch, rates, chunks, keep_all) as draw:
-            outputs = draw(numbers)
-            of_outputs = self.summaries_of(outputs, batch)
-            states = [
-                summary.init(output, (0, rest_at), rest, chunks.size)
-                for summary, output in zip(of_outputs, tree.flatten(outputs))
-            ]
-            skeleton = tree.map_structure(lambda _: ops.zeros(()), outputs)
-            none = ops.zeros_like(batch.rows, dtype="bool")
-            state = State(skeleton, states, none)
-            if chunks.first % SET_SIZE == 0:
-                converged = self._converged(of_outputs, states, none, rates)
-                state = state._replace(converged=converged)
-            return self._add(
-                draw, batch, rates, state, chunks, in_sets, num_chunks
-            )
+        outputs = draw(numbers)
+        of_outputs = self.summaries_of(outputs, batch)
+        states = [
+            summary.init(output, (0, rest_at), rest, chunks.size)
+            for summary, output in zip(of_outputs, tree.flatten(outputs))
+        ]
+        skeleton = tree.map_structure(lambda _: ops.zeros(()), outputs)
+        none = ops.zeros_like(batch.rows, dtype="bool")
+        state = State(skeleton, states, none)
+        if chunks.first % SET_SIZE == 0:
+            converged = self._converged(of_outputs, states, none, rates)
+            state = state._replace(converged=converged)
+        return self._add(draw, batch, rates, state, chunks, in_sets, num_chunks)
 
     def more(
         self,

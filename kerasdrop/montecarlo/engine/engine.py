@@ -16,6 +16,7 @@ from kerasdrop._types import Tensor
 from kerasdrop.masks.plans import SET_SIZE
 from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.engine import chunks as chunks_
+from kerasdrop.montecarlo.engine import plain as plain_
 from kerasdrop.montecarlo.engine import sizing
 from kerasdrop.montecarlo.engine.batch_pass import Pass
 from kerasdrop.montecarlo.engine.batches import RowsOf
@@ -215,6 +216,12 @@ class Engine:
             count = chunks.per_call
             return draw.more(batch, rates, state, chunks, first, count)
 
+        def sweep(batch: RowsOf, several: Tensor) -> Given:
+            return draw.sweep(batch, several, chunks)
+
+        def plain(batch: RowsOf) -> Given:
+            return plain_.statistics(draw, batch)
+
         def trial(rates: Tensor, batch: RowsOf, num_chunks: Tensor) -> Given:
             state = draw.start(batch, rates, chunks, num_chunks)
             return draw.finish(batch, state), state.summaries
@@ -225,6 +232,8 @@ class Engine:
             "start": start,
             "more": more,
             "finish": draw.finish,
+            "sweep": sweep,
+            "plain": plain,
         }
         # In plain calls of the model no size is left open, nor where the number
         # of steps decides how Keras runs them.

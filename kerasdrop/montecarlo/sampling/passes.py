@@ -55,17 +55,17 @@ def sampler(
         rates: The vector of its rates, a tensor; None for its numbers.
 
     Yields:
-        A function of the samples' numbers, int32 `(samples,)`, that returns
-        the model's outputs, each `(batch, samples, ...)` and float32 or
-        float64.
+        A function of the samples' numbers, int32 `(samples,)`, and of another
+        vector of rates for them, if they are to have one. It returns the
+        model's outputs, each `(batch, samples, ...)` and float32 or float64.
     """
     choice = choice or choices.whole(model)
-    given = rates_of(choice, rates)
     numbers = drawn_layers(model, choice)
     draws = _draws(numbers, key, plan, rows, vectorized, in_parts, keep_all)
 
-    def scope(samples: Tensor) -> Given:
+    def scope(samples: Tensor, others: Tensor | None) -> Given:
         """A scope for the draws of these samples, one call of it."""
+        given = rates_of(choice, rates if others is None else others)
         return asked.checking(
             model, inputs, numbers, draws(samples), keep_all, choice, given
         )
@@ -133,12 +133,17 @@ def rates_of(
 
 
 def _side_by_side(
-    folded: replay.FoldedModel, scope: Function, samples: Tensor
+    folded: replay.FoldedModel,
+    scope: Function,
+    samples: Tensor,
+    rates: Tensor | None = None,
 ) -> Given:
     num_samples = samples.shape[0]
-    outputs = folded.samples(num_samples, functools.partial(scope, samples))
+    outputs = folded.samples(
+        num_samples, functools.partial(scope, samples, rates)
+    )
     return tree.map_structure(
-        lambda output: _precise(
+        lambda output: precise(
             ops.reshape(output, (-1, num_samples, *ops.shape(output)[1:]))
         ),
         outputs,
@@ -151,15 +156,16 @@ def _one_by_one(
     rows: Tensor,
     scope: Function,
     samples: Tensor,
+    rates: Tensor | None = None,
 ) -> Given:
     structure = None
 
     def one(sample: Given) -> Given:
         nonlocal structure
-        with scope(ops.reshape(sample, (1,))):
+        with scope(ops.reshape(sample, (1,)), rates):
             structure = model(inputs, training=False)
         _check_batch_axis(model, structure, rows)
-        return [_precise(output) for output in tree.flatten(structure)]
+        return [precise(output) for output in tree.flatten(structure)]
 
     if samples.shape[0] == 1:
         outputs = [output[None] for output in one(samples)]
@@ -187,7 +193,7 @@ def _check_batch_axis(
         )
 
 
-def _precise(output: Tensor) -> Given:
+def precise(output: Tensor) -> Given:
     """The output in float32, or float64 if it is in that."""
     if keras.backend.standardize_dtype(output.dtype) != "float64":
         output = ops.cast(output, "float32")

@@ -1,0 +1,1 @@
+"""The rates that data choose: `fit_rates`."""

@@ -1,0 +1,178 @@
+"""The statistics of all rows at several rates, batch by batch."""
+
+import functools
+import warnings
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+from keras import tree
+
+from kerasdrop._types import Array
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop.montecarlo.engine.batches import Batches
+from kerasdrop.montecarlo.engine.batches import RowsOf
+from kerasdrop.montecarlo.rate_fitting.scores import Score
+from kerasdrop.montecarlo.statistics.joining import Joined
+
+# The samples of one compiled call, of all its rates together: between two
+# calls Ctrl-C is heard.
+_SAMPLES_PER_CALL = 1024
+
+# One batch of so many is drawn with another seed as well.
+_EVERY = 8
+
+_STACKLEVEL = 3  # from a warning below to who called `fit_rates`
+
+
+class Swept(NamedTuple):
+    """What was predicted.
+
+    Attributes:
+        at_rates: List of a dict of statistics for each rate.
+        plain: Dict of statistics of weight scaling.
+        again: List of a dict for each rate, of some rows with another seed.
+        rows_again: Integers, which rows these are.
+        targets: List of an array for each output.
+        is_complete: Whether it is all rows.
+    """
+
+    at_rates: list[Config]
+    plain: Config
+    again: list[Config]
+    rows_again: Array
+    targets: list[Array]
+    is_complete: bool
+
+
+def over(
+    predictive: keras.Model,
+    engine: Given,
+    data: Batches,
+    vectors: Array,
+    score: Score,
+    with_seed: Function,
+    verbose: int,
+    on_interrupt: str,
+) -> Swept:
+    """All rates on each batch in turn, so that what they share runs once.
+
+    Args:
+        predictive: The `MonteCarlo` that predicts.
+        engine: Its `Engine`.
+        data: `Batches`.
+        vectors: Array `(rates, places)`.
+        score: The `Score`, which says what is needed.
+        with_seed: Function of a bool, which sets the usual seed or another.
+        verbose: Integer.
+        on_interrupt: `"raise"` or `"return"`.
+    """
+    at_rates = [Joined(data.num_rows) for _ in vectors]
+    again = [Joined(None) for _ in vectors]
+    plain, all_targets = Joined(data.num_rows), []
+    rows_again, num_rows = np.arange(0), 0
+    bar = keras.utils.Progbar(data.num_batches, verbose=verbose)
+    is_complete = False
+    try:
+        for number, (batch, valid) in enumerate(data):
+            targets = [
+                ops.convert_to_numpy(array)[:valid] for array in batch.targets
+            ]
+            if not score.needs_likelihood:
+                batch = batch._replace(targets=None)
+            keep = functools.partial(_kept, score.statistics, valid)
+            found = _of_batch(predictive, engine, batch, valid, vectors, keep)
+            other = []
+            if number % _EVERY == 0:
+                with_seed(True)
+                try:
+                    other = _at(engine, batch, vectors, keep)
+                finally:
+                    with_seed(False)
+            of_plain = keep(engine.over(batch).plain())
+            # From here on nothing takes time: a batch is there as a whole.
+            for joined, part in zip(at_rates, found):
+                joined.update(part)
+            for joined, part in zip(again, other):
+                joined.update(part)
+            plain.update(of_plain)
+            rows = np.arange(num_rows, num_rows + valid)
+            if other:
+                rows_again = np.concatenate([rows_again, rows])
+            all_targets.append(targets)
+            num_rows += valid
+            bar.update(number + 1)
+        is_complete = True
+    except KeyboardInterrupt:
+        if on_interrupt == "raise" or not num_rows:
+            raise
+        warnings.warn(
+            f"Interrupted. The fit is of the first {num_rows} rows.",
+            stacklevel=_STACKLEVEL,
+        )
+    finally:
+        engine.after_predict()
+    return Swept(
+        _results(at_rates, num_rows),
+        _results([plain], num_rows)[0],
+        _results(again, len(rows_again)),
+        rows_again,
+        [np.concatenate(parts) for parts in zip(*all_targets)],
+        is_complete,
+    )
+
+
+def _of_batch(
+    predictive: keras.Model,
+    engine: Given,
+    batch: RowsOf,
+    valid: int,
+    vectors: Array,
+    keep: Function,
+) -> list[Config]:
+    """The statistics of a batch at all rates, with the self-check."""
+    if not predictive.verify:
+        return _at(engine, batch, vectors, keep)
+    finish = engine.verified(engine.over(batch), batch, valid)
+    found = _at(engine, batch, vectors, keep)
+    finish()
+    return found
+
+
+def _at(
+    engine: Given, batch: RowsOf, vectors: Array, keep: Function
+) -> list[Config]:
+    one = engine.over(batch)
+    size = max(1, _SAMPLES_PER_CALL // one.num_samples_in_all)
+    size = -(-len(vectors) // -(-len(vectors) // size))
+    found = []
+    for start in range(0, len(vectors), size):
+        part = vectors[start : start + size]
+        # Of one size, so that it is compiled once.
+        filled = np.concatenate([part, np.repeat(part[-1:], size, 0)])[:size]
+        found += one.at_several(filled)[: len(part)]
+    return list(map(keep, found))
+
+
+def _kept(
+    names: tuple[str, ...] | None, valid: int, statistics: Config
+) -> Config:
+    """Of some statistics those that are needed, without the filling."""
+    return {
+        name: tree.map_structure(lambda array: array[:valid], value)
+        for name, value in statistics.items()
+        if names is None or name in names
+    }
+
+
+def _results(joined: list[Joined], num_rows: int) -> list[Config]:
+    return [
+        {
+            name: tree.map_structure(lambda array: array[:num_rows], value)
+            for name, value in one.result().items()
+        }
+        for one in joined
+    ]

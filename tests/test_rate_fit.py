@@ -1,0 +1,82 @@
+"""`RateFit`: what was fitted, as JSON, and in a model."""
+
+import dataclasses
+import json
+
+import keras
+import pytest
+from keras import layers
+
+import kerasdrop
+
+FIT = kerasdrop.RateFit(
+    rates={"drop": 0.25},
+    grid=(0.125, 0.25, 0.5),
+    scores=(-1.0, -0.5, None),
+    monte_carlo_errors=(0.01, 0.02, None),
+    shortfalls=(0.5, 0.0, None),
+    shortfall_errors=(0.26, 0.0, None),
+    weight_scaling=-0.75,
+    gain=0.25,
+    gain_error=0.1,
+    score="log_likelihood",
+    direction="highest",
+    num_rows=10,
+    num_samples=48,
+    seed=2**62,
+)
+
+
+def model_of(dropout):
+    return keras.Sequential([keras.Input((2,)), dropout, layers.Dense(1)])
+
+
+def test_what_follows_from_the_numbers():
+    assert (FIT.rate, FIT.best_score) == (0.25, -0.5)
+    assert FIT.equivalent == (0.125, 0.25)
+    assert not FIT.is_at_end
+    assert FIT.helps is True
+    few = dataclasses.replace(FIT, gain_error=0.13)
+    assert few.helps is False
+    assert dataclasses.replace(FIT, gain=None).helps is None
+
+
+def test_it_is_read_as_it_was_written():
+    text = FIT.to_json()
+    assert kerasdrop.RateFit.from_json(text) == FIT
+    assert json.loads(text)["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": 2}, "reads version 1.*version=2"),
+        ({"format": "other"}, "format 'kerasdrop.rate_fit'"),
+        ({"config": {}}, "attributes of a RateFit"),
+        ({"config": {"gain": float("nan")}}, "finite numbers"),
+        ({"config": {"scores": [1.0]}}, r"columns of \[1, 3, 3, 3\]"),
+        ({"config": {"grid": [0.1, "a", 0.3]}}, "others than numbers"),
+        ({"config": {"shortfalls": [1.0, 1.0, 1.0]}}, "shortfall of 0"),
+    ],
+)
+def test_another_text_is_refused(changes, message):
+    content = json.loads(FIT.to_json())
+    config = changes.pop("config", content["config"])
+    content.update(changes)
+    content["config"] = {**content["config"], **config} if config else config
+    with pytest.raises(ValueError, match=f"(?s)RateFit.from_json: .*{message}"):
+        kerasdrop.RateFit.from_json(json.dumps(content))
+    with pytest.raises(ValueError, match="JSON that `to_json` wrote"):
+        kerasdrop.RateFit.from_json("{")
+
+
+def test_its_rates_are_set_in_a_model():
+    model = model_of(kerasdrop.layers.Dropout(0.5, name="drop"))
+    FIT.apply(model)
+    assert kerasdrop.get_rates(model) == {"drop": 0.25}
+
+
+def test_they_are_refused_by_a_stock_layer():
+    model = model_of(layers.Dropout(0.5, name="drop"))
+    with pytest.raises(ValueError, match="convert_dropout"):
+        FIT.apply(model)
