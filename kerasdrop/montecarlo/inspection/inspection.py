@@ -157,7 +157,10 @@ def inspect(
         with blame("inspect"):
             preconditions.check_model(model)
             chosen = choice.of(model, layers, rate)
-        found = survey.of(model)
+            found = survey.of(model)
+            preconditions.check_noise_shapes(
+                filter(chosen.of_layer, found.drawable)
+            )
         prefix, refusal = _prefix(found, chosen)
         can_verify = x is not None and refusal is None
         return Inspection(

@@ -1,6 +1,7 @@
 """What must hold before a Monte Carlo pass, said at once if it does not."""
 
 import warnings
+from collections.abc import Iterable
 
 import keras
 
@@ -13,7 +14,6 @@ from kerasdrop._adapters import rnn_loops
 from kerasdrop._adapters import survey
 from kerasdrop._refusals import Refusal
 from kerasdrop._structure import keras_graph
-from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.inspection import listing
 from kerasdrop.montecarlo.settings import Settings
@@ -44,6 +44,12 @@ def check_model(model: keras.Model) -> None:
             f"weights. Received: model '{model.name}' with "
             f"{', '.join(map(repr, stateful))}"
         )
+
+
+def check_noise_shapes(layers: Iterable[keras.layers.Layer]) -> None:
+    """Refuses layers with masks for a number of rows that a pass has not."""
+    for layer in layers:
+        _check_noise_shape(layer)
 
 
 def _check_noise_shape(layer: keras.layers.Layer) -> None:
@@ -104,26 +110,6 @@ def warn_of_unknown(found: survey.Survey, owner: str) -> None:
         )
 
 
-def _way_to_a_rate(layers: list[keras.layers.Layer]) -> str:
-    """How a rate above 0 comes into one of these layers, which are at 0."""
-    own = [layer for layer in layers if isinstance(layer, StochasticLayer)]
-    if any(layer.schedule is None for layer in own):
-        return "Set a rate, e.g. `kerasdrop.set_rates(model, 0.5)`"
-    if own:
-        return (
-            f"The rate of '{own[0].name}' follows a schedule that is at 0 "
-            f"after {own[0].step} steps. Make a copy of the model with a rate "
-            "of its own for this: `keras.models.clone_model(model, "
-            "clone_function=...)` with `kerasdrop.layers.Dropout(0.5)` in "
-            "the place of the layer, then `set_weights`"
-        )
-    return (
-        "Give the model live rates, `model, _ = "
-        "kerasdrop.convert_dropout(model)`, and set one, "
-        "`kerasdrop.set_rates(model, 0.5)`"
-    )
-
-
 def check_draws(
     found: survey.Survey, settings: Settings, choice: choices.Choice
 ) -> None:
@@ -141,8 +127,8 @@ def check_draws(
         for layer in layers
         if choice.is_given(layer) or choice.rate_of(layer) > 0.0
     ]
-    for layer in layers if settings.vectorized else ():
-        _check_noise_shape(layer)
+    if settings.vectorized:
+        check_noise_shapes(layers)
     for layer in drawn:
         if adapters.is_by_keras(layer):
             by_keras.check(layer, settings.plan)
@@ -161,8 +147,8 @@ def check_draws(
     if layers:
         raise Refusal(
             f"nothing in model '{model.name}' would be drawn: the rate of each "
-            f"layer that can draw is 0. {_way_to_a_rate(layers)}.\n"
-            + listing.table(found, choice)
+            "layer that can draw is 0. Give one for this alone, e.g. "
+            "`rate=0.1`.\n" + listing.table(found, choice)
         )
     cure = (
         "Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`, and train with it"
