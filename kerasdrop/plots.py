@@ -18,10 +18,12 @@ from kerasdrop._types import Array
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
+from kerasdrop.rate_fit import RateFit
 
 __all__ = [
     "ood_detection",
     "predictive_intervals",
+    "rate_curve",
     "rate_history",
     "reliability",
     "risk_coverage",
@@ -226,6 +228,59 @@ def predictive_intervals(
     return ax
 
 
+@blame("rate_curve")
+def rate_curve(
+    data: RateFit, ax: Given = None, label: str | None = None
+) -> Given:
+    """The score at each rate that was tried, with what tells it from the best.
+
+    A bar is the standard error of the difference to the best score, paired
+    over the rows: so the best has none, and a rate whose bar of twice that
+    length reaches the level of the best cannot be told from it. These rates
+    have filled points. The dashed line is weight scaling, `model.predict`.
+
+    Args:
+        data: A `kerasdrop.RateFit`, from `kerasdrop.fit_rates`. Scores that
+            are not finite are left out.
+        ax: Axes of matplotlib; None for those of a new figure.
+        label: String for a legend, or None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If `data` is no `RateFit`.
+        ImportError: If matplotlib is not installed.
+
+    Example:
+
+    >>> fit = kerasdrop.fit_rates(model, x, y, rates=[0.1, 0.5], verbose=0)
+    >>> ax = rate_curve(fit)
+    >>> ax.get_ylabel()
+    'log_likelihood'
+    """
+    _check(data, RateFit, "fit_rates", "kerasdrop")
+    ax = _axes(ax)
+    # None becomes NaN, which is not drawn.
+    columns = (data.grid, data.scores, data.shortfall_errors)
+    rates, scores, errors = (np.array(one, "float64") for one in columns)
+    bars = ax.errorbar(
+        rates, scores, np.nan_to_num(errors), label=label, capsize=2
+    )
+    color = bars.lines[0].get_color()
+    is_best = np.isin(rates, data.equivalent)
+    for some, face in ((is_best, color), (~is_best, "none")):
+        ax.scatter(
+            rates[some], scores[some], 30.0, facecolors=face, edgecolors=color
+        )
+    if data.weight_scaling is not None:
+        ax.axhline(
+            data.weight_scaling, color="0.6", linestyle="--", linewidth=1
+        )
+    ax.set(xlabel="rate", ylabel=data.score)
+    return ax
+
+
 def rate_history(history: Given, ax: Given = None) -> Given:
     """The dropout rate of each layer over the epochs.
 
@@ -281,11 +336,16 @@ def _axes(ax: Given) -> Given:
     return plt.subplots(layout="constrained")[1]
 
 
-def _check(data: Given, kind: type, made_by: str) -> None:
+def _check(
+    data: Given,
+    kind: type,
+    made_by: str,
+    module: str = "kerasdrop.calibration",
+) -> None:
     if not isinstance(data, kind):
         raise Refusal(
             f"argument `data` must be a `{kind.__name__}`, as "
-            f"`kerasdrop.calibration.{made_by}` returns it. Received: data of "
+            f"`{module}.{made_by}` returns it. Received: data of "
             f"type {type(data).__name__}"
         )
 

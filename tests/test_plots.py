@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 from matplotlib import figure
 
+import kerasdrop
 from kerasdrop import calibration
 from kerasdrop import plots
 
@@ -35,6 +36,39 @@ def test_reliability_leaves_out_empty_bins(ax):
     assert line.get_label() == "model"
     areas = ax.collections[0].get_sizes()
     assert areas[1] == pytest.approx(4.0 * areas[0])
+
+
+def test_a_rate_curve_fills_what_cannot_be_told_from_the_best(ax):
+    fit = kerasdrop.RateFit(
+        rates={"drop": 0.2},
+        grid=(0.1, 0.2, 0.4, 0.8),
+        scores=(-0.6, -0.5, -0.9, None),
+        monte_carlo_errors=(None,) * 4,
+        shortfalls=(0.1, 0.0, 0.4, None),
+        shortfall_errors=(0.06, 0.0, 0.1, None),
+        weight_scaling=-0.8,
+        gain=0.3,
+        gain_error=0.1,
+        score="log_likelihood",
+        direction="highest",
+        num_rows=10,
+        num_samples=48,
+        seed=0,
+    )
+    assert plots.rate_curve(fit, ax, label="late") is ax
+    curve, *_, scaling = ax.lines
+    expected = [fit.grid, [-0.6, -0.5, -0.9, np.nan]]
+    np.testing.assert_allclose(data_of(curve), expected)
+    bars, filled, empty = ax.collections
+    segments = bars.get_segments()
+    np.testing.assert_allclose(segments[0][:, 1], [-0.66, -0.54])
+    np.testing.assert_allclose(segments[2][:, 1], [-1.0, -0.8])
+    np.testing.assert_allclose(filled.get_offsets()[:, 0], [0.1, 0.2])
+    np.testing.assert_allclose(empty.get_offsets()[0], [0.4, -0.9])
+    assert set(scaling.get_ydata()) == {-0.8}
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("rate", "log_likelihood")
+    with pytest.raises(ValueError, match="rate_curve: .*kerasdrop.fit_rates"):
+        plots.rate_curve({"rate": 0.2}, ax)
 
 
 def test_tensors_are_drawn_with_and_without_a_gradient(ax):

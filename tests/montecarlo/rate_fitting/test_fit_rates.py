@@ -256,6 +256,11 @@ def test_the_monte_carlo_error_is_the_spread_over_seeds():
     np.testing.assert_allclose(stated, spread, rtol=0.75)
 
 
+def test_at_a_rate_of_0_it_is_weight_scaling():
+    found = fit(two_layers(), X4, Y4, rates=(0.0, 0.5), num_samples=16)
+    np.testing.assert_allclose(found.scores[0], found.weight_scaling, rtol=1e-6)
+
+
 class Counting(layers.Layer):
     calls = 0
 
