@@ -133,17 +133,19 @@ def draw_figure(path, by_schedule, curves, num_steps):
     )
     steps = np.arange(num_steps)
     for name, schedule in by_schedule.items():
-        rates.plot(steps, values(schedule, num_steps), label=name)
+        # The lines of early and late cover half of that of none.
+        style = {"linestyle": "--", "zorder": 3} if name == "none" else {}
+        rates.plot(steps, values(schedule, num_steps), label=name, **style)
         mean = np.mean(curves[name], axis=0)
         ends = np.arange(1, len(mean) + 1) * (num_steps // len(mean))
-        loss.plot(ends, mean, label=name)
+        loss.plot(ends, mean, **style)
     rates.set(ylabel="dropout rate")
     loss.set(
         xlabel="training step",
         ylabel="test NLL, mean over seeds (nats)",
         yscale="log",
     )
-    rates.legend(fontsize=8)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 

@@ -7,6 +7,7 @@ from kerasdrop import rates
 from kerasdrop._refusals import blame
 from kerasdrop._refusals import blame_itself
 from kerasdrop._types import Config
+from kerasdrop._types import Found
 
 
 class DropoutRateLogger(keras.callbacks.Callback):
@@ -22,6 +23,11 @@ class DropoutRateLogger(keras.callbacks.Callback):
     (or batch): of a layer with a schedule, that of its next training call.
     The names are those of `kerasdrop.get_rates`; stock Keras layers, whose
     rate is a constant, are left out.
+
+    The entries are those of the layers that the model has when training
+    begins, and stay the same until it ends, so that the progress bar keeps
+    its form. A layer that is added to the model later is logged in the next
+    training.
 
     Args:
         frequency: `"epoch"`, or `"batch"` for the logs of each batch as well.
@@ -53,11 +59,11 @@ class DropoutRateLogger(keras.callbacks.Callback):
         # Else Keras on JAX would wait for the result of each batch, for a
         # method that then does nothing.
         self.async_safe = frequency == "epoch"
+        self._layers: Found | None = None
 
     def on_train_begin(self, logs: Config | None = None) -> None:
         # Raises if there is nothing to log.
-        with blame(type(self).__name__):
-            rates.live_layers(self.model)  # raises
+        self._layers = self._layers_of(self.model)
 
     def on_train_batch_end(
         self, batch: int, logs: Config | None = None
@@ -68,12 +74,19 @@ class DropoutRateLogger(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Config | None = None) -> None:
         self._log(logs)
 
+    def _layers_of(self, model: keras.Model) -> Found:
+        with blame(type(self).__name__):
+            return rates.live_layers(model)
+
     def _log(self, logs: Config | None) -> None:
         if logs is None:  # of a loop of one's own
             return
-        found = rates.get_rates(self.model)
+        model = self.model  # Keras on JAX writes its state back when asked.
+        if self._layers is None:  # on_train_begin was not called
+            self._layers = self._layers_of(model)
+        found = [(path, layer.rate) for path, layer in self._layers]
         if self.entries == "mean":
-            logs["rate"] = sum(found.values()) / len(found)
+            logs["rate"] = sum(rate for _, rate in found) / len(found)
             return
-        for path, rate in found.items():
+        for path, rate in found:
             logs[f"rate/{path}"] = rate

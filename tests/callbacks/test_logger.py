@@ -130,6 +130,34 @@ def test_batch_logs_have_no_rates_without_request():
     assert seen.rates == [None]
 
 
+@pytest.mark.parametrize(
+    ("entries", "first", "second"),
+    [
+        (
+            "layers",
+            {"rate/a": 0.25},
+            {"rate/a": 0.25, "rate/b": 0.75},
+        ),
+        ("mean", {"rate": 0.25}, {"rate": 0.5}),
+    ],
+)
+def test_entries_are_of_the_layers_when_training_begins(entries, first, second):
+    model = model_of(Dropout(0.25, name="a"))
+    logger = DropoutRateLogger(entries=entries)
+    logger.set_model(model)
+
+    logger.on_train_begin()
+    model.add(Dropout(0.75, name="b"))
+    logs = {}
+    logger.on_epoch_end(0, logs)
+    assert logs == first
+
+    logger.on_train_begin()
+    logs = {}
+    logger.on_epoch_end(0, logs)
+    assert logs == second
+
+
 def test_a_model_without_our_layers_is_refused():
     message = "^DropoutRateLogger: the model has no layer of kerasdrop"
     with pytest.raises(ValueError, match=message):
