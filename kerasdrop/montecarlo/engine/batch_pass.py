@@ -115,29 +115,33 @@ class Pass:
         ops.convert_to_numpy(tree.flatten(made)[-1])
         self.num_done += 1
 
-    def at_several(self, several: Array) -> list[Config]:
+    def at_several(self, several: Array) -> tuple[list[Config], Config]:
         """The statistics at several vectors of rates, `(rates, places)`.
 
         The layers before the first draw run once for all of them, if all
         samples are drawn in one call; else once for each call.
+
+        Returns:
+            A list of those at each rate; and those of a plain prediction, as
+            of two equal samples.
         """
         if self.num_calls > 1:
-            return [self.at(rates)._statistics_of_all() for rates in several]
-        found = self._compiled["sweep"](
-            self._batch, ops.convert_to_tensor(several)
-        )
+            found = [self.at(rates)._statistics_of_all() for rates in several]
+            return found, self._plain()
+        several = ops.convert_to_tensor(several)
+        made = self._compiled["sweep"](self._batch, several)
         self._after_call()
-        found = tree.map_structure(ops.convert_to_numpy, found)
-        return [_at(number, found) for number in range(len(several))]
+        stacked, plain = tree.map_structure(ops.convert_to_numpy, made)
+        found = [_at(number, stacked) for number in range(several.shape[0])]
+        return found, plain
 
     def _statistics_of_all(self) -> Config:
         while not self.is_done:
             self.advance()
         return tree.map_structure(ops.convert_to_numpy, self.statistics())
 
-    def plain(self) -> Config:
-        """The statistics of a plain prediction, as of two equal samples."""
-        found = self._compiled["plain"](self._batch)
+    def _plain(self) -> Config:
+        found = self._compiled["plain"](self._batch, self._rates)
         self._after_call()
         return tree.map_structure(ops.convert_to_numpy, found)
 

@@ -133,7 +133,9 @@ class Drawing:
     def sweep(
         self, batch: RowsOf, several: Tensor, chunks: chunks_.Chunks
     ) -> Given:
-        """The statistics at several rates, with one prefix for them all.
+        """Statistics at several rates, and of plain predictions.
+
+        All have one prefix.
 
         Args:
             batch: A `RowsOf`.
@@ -149,7 +151,27 @@ class Drawing:
                 )
                 return self.finish(batch, state)
 
-            return ops.map(at, several)
+            return ops.map(at, several), self._plain(draw, batch)
+
+    def plain(
+        self, batch: RowsOf, rates: Tensor, chunks: chunks_.Chunks
+    ) -> Given:
+        """The statistics of plain predictions, in which nothing draws."""
+        with self._sampler(batch, rates, chunks) as draw:
+            return self._plain(draw, batch)
+
+    def _plain(self, draw: Function, batch: RowsOf) -> Given:
+        # Two equal samples: of a single one there is no variance.
+        outputs = draw(plans.range_of(0, 2), at_inference=True)
+        states = [
+            summary.init(output, (0, 0), 2, SET_SIZE)
+            for summary, output in zip(
+                self.summaries_of(outputs, batch), tree.flatten(outputs)
+            )
+        ]
+        skeleton = tree.map_structure(lambda _: ops.zeros(()), outputs)
+        none = ops.zeros_like(batch.rows, dtype="bool")
+        return self.finish(batch, State(skeleton, states, none))
 
     def _from_first(
         self,

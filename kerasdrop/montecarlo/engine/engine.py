@@ -16,7 +16,6 @@ from kerasdrop._types import Tensor
 from kerasdrop.masks.plans import SET_SIZE
 from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.engine import chunks as chunks_
-from kerasdrop.montecarlo.engine import plain as plain_
 from kerasdrop.montecarlo.engine import sizing
 from kerasdrop.montecarlo.engine.batch_pass import Pass
 from kerasdrop.montecarlo.engine.batches import RowsOf
@@ -219,8 +218,8 @@ class Engine:
         def sweep(batch: RowsOf, several: Tensor) -> Given:
             return draw.sweep(batch, several, chunks)
 
-        def plain(batch: RowsOf) -> Given:
-            return plain_.statistics(draw, batch)
+        def plain(batch: RowsOf, rates: Tensor) -> Given:
+            return draw.plain(batch, rates, chunks)
 
         def trial(rates: Tensor, batch: RowsOf, num_chunks: Tensor) -> Given:
             state = draw.start(batch, rates, chunks, num_chunks)

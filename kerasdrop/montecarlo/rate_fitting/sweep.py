@@ -84,15 +84,16 @@ def over(
             if not score.needs_likelihood:
                 batch = batch._replace(targets=None)
             keep = functools.partial(_kept, score.statistics, valid)
-            found = _of_batch(predictive, engine, batch, valid, vectors, keep)
-            other = []
+            found, of_plain = _of_batch(
+                predictive, engine, batch, valid, vectors, keep
+            )
+            other: list[Config] = []
             if number % _EVERY == 0:
                 with_seed(True)
                 try:
-                    other = _at(engine, batch, vectors, keep)
+                    other, _ = _at(engine, batch, vectors, keep)
                 finally:
                     with_seed(False)
-            of_plain = keep(engine.over(batch).plain())
             # From here on nothing takes time: a batch is there as a whole.
             for joined, part in zip(at_rates, found):
                 joined.update(part)
@@ -132,8 +133,8 @@ def _of_batch(
     valid: int,
     vectors: Array,
     keep: Function,
-) -> list[Config]:
-    """The statistics of a batch at all rates, with the self-check."""
+) -> tuple[list[Config], Config]:
+    """As `_at`, with the self-check."""
     if not predictive.verify:
         return _at(engine, batch, vectors, keep)
     finish = engine.verified(engine.over(batch), batch, valid)
@@ -144,17 +145,19 @@ def _of_batch(
 
 def _at(
     engine: Given, batch: RowsOf, vectors: Array, keep: Function
-) -> list[Config]:
+) -> tuple[list[Config], Config]:
+    """The statistics of a batch at all rates, and of weight scaling."""
     one = engine.over(batch)
     size = max(1, _SAMPLES_PER_CALL // one.num_samples_in_all)
     size = -(-len(vectors) // -(-len(vectors) // size))
-    found = []
+    found: list[Config] = []
     for start in range(0, len(vectors), size):
         part = vectors[start : start + size]
         # Of one size, so that it is compiled once.
         filled = np.concatenate([part, np.repeat(part[-1:], size, 0)])[:size]
-        found += one.at_several(filled)[: len(part)]
-    return list(map(keep, found))
+        of_part, plain = one.at_several(filled)
+        found += of_part[: len(part)]
+    return list(map(keep, found)), keep(plain)
 
 
 def _kept(

@@ -55,16 +55,22 @@ def sampler(
         rates: The vector of its rates, a tensor; None for its numbers.
 
     Yields:
-        A function of the samples' numbers, int32 `(samples,)`, and of another
-        vector of rates for them, if they are to have one. It returns the
+        A function of the samples' numbers, int32 `(samples,)`, of another
+        vector of rates for them, if they are to have one, and of whether
+        they are plain predictions, in which nothing draws. It returns the
         model's outputs, each `(batch, samples, ...)` and float32 or float64.
     """
     choice = choice or choices.whole(model)
     numbers = drawn_layers(model, choice)
     draws = _draws(numbers, key, plan, rows, vectorized, in_parts, keep_all)
 
-    def scope(samples: Tensor, others: Tensor | None) -> Given:
+    def scope(
+        samples: Tensor, others: Tensor | None, at_inference: bool
+    ) -> Given:
         """A scope for the draws of these samples, one call of it."""
+        if at_inference:
+            asleep = scopes.InferenceScope(draws(samples), numbers)
+            return asked.entered(asleep, model)
         given = rates_of(choice, rates if others is None else others)
         return asked.checking(
             model, inputs, numbers, draws(samples), keep_all, choice, given
@@ -137,10 +143,11 @@ def _side_by_side(
     scope: Function,
     samples: Tensor,
     rates: Tensor | None = None,
+    at_inference: bool = False,
 ) -> Given:
     num_samples = samples.shape[0]
     outputs = folded.samples(
-        num_samples, functools.partial(scope, samples, rates)
+        num_samples, functools.partial(scope, samples, rates, at_inference)
     )
     return tree.map_structure(
         lambda output: precise(
@@ -157,12 +164,13 @@ def _one_by_one(
     scope: Function,
     samples: Tensor,
     rates: Tensor | None = None,
+    at_inference: bool = False,
 ) -> Given:
     structure = None
 
     def one(sample: Given) -> Given:
         nonlocal structure
-        with scope(ops.reshape(sample, (1,)), rates):
+        with scope(ops.reshape(sample, (1,)), rates, at_inference):
             structure = model(inputs, training=False)
         _check_batch_axis(model, structure, rows)
         return [precise(output) for output in tree.flatten(structure)]

@@ -276,14 +276,33 @@ def test_what_is_before_the_first_dropout_runs_once_for_all_rates():
     fit(model, X4, Y4, num_samples=16, rates=(0.1, 0.2, 0.3, 0.4))
     Counting.calls = 0
     fit(model, X4, Y4, num_samples=16, rates=(0.5, 0.6, 0.7, 0.8), seed=4)
-    # The rates; they with another seed; weight scaling. All compiled before.
-    assert Counting.calls == (0 if TRACES else 3)
+    # For all rates and weight scaling; again with another seed.
+    assert Counting.calls == (0 if TRACES else 2)
 
 
-def test_masks_of_always_on_dropout_are_no_part_of_weight_scaling():
-    always = one_unit(kerasdrop.layers.MCDropout(0.3, name="unit"))
-    found = fit(always, num_samples=16)
-    expected = np.log(probability(0.0)).mean()
+class AlwaysOn(layers.Dropout):
+    """The class of the book."""
+
+    def call(self, inputs):
+        return super().call(inputs, training=True)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: kerasdrop.layers.MCDropout(0.3),
+        lambda: AlwaysOn(0.3),
+        # Its factor at inference is that of its own rate.
+        lambda: kerasdrop.layers.ClassicDropout(0.25),
+    ],
+    ids=["ours", "book", "classic"],
+)
+def test_weight_scaling_is_a_prediction_in_which_nothing_draws(layer):
+    dropout = layer()
+    found = fit(one_unit(dropout), num_samples=16)
+    factor = 0.75 if "Classic" in type(dropout).__name__ else 1.0
+    of_first = sigmoid(SLOPE * factor * X[:, 0])
+    expected = np.log(np.where(Y == 0, of_first, 1.0 - of_first)).mean()
     np.testing.assert_allclose(found.weight_scaling, expected, rtol=1e-5)
 
 
