@@ -11,6 +11,7 @@ from keras import ops
 
 from kerasdrop import _checks
 from kerasdrop._adapters import adapters
+from kerasdrop._adapters import reading
 from kerasdrop._adapters import registry
 from kerasdrop._adapters import survey
 from kerasdrop._refusals import Refusal
@@ -336,6 +337,15 @@ def _given(
     return given
 
 
+def _read_by(reader: keras.layers.Layer) -> str:
+    return (
+        f"the `call` of '{reader.name}' ({model_tree.class_name(reader)}) "
+        "computes with the layer's own rate, which would be another number "
+        "than the one that is drawn at. Set the layer's rate itself, or "
+        "register how it draws, with `kerasdrop.register_stochastic`"
+    )
+
+
 def _listed(choice: Choice, numbers: Iterable[int]) -> str:
     return ", ".join(repr(choice.places[i].path) for i in sorted(numbers))
 
@@ -347,6 +357,7 @@ def _check_given(model: keras.Model, choice: Choice, rate: Given) -> None:
         if convert.is_attention_without_dropout(layer)
         for inner in model_tree.sublayers(layer)
     }
+    owners = reading.written_by_users(model)
     fixed = {}
     for number, value in choice.given.items():
         place = choice.places[number]
@@ -359,6 +370,9 @@ def _check_given(model: keras.Model, choice: Choice, rate: Given) -> None:
                 "calls it. Make it with a `dropout` above 0, or put "
                 "`kerasdrop.layers` attention there, whose rate is live"
             )
+        reader = reading.reader_of_rate(owners, place.layer, place.part)
+        if reader is not None:
+            why = _read_by(reader)
         if why:
             fixed[number] = why
     if not fixed:

@@ -483,6 +483,21 @@ class Guarded(layers.Layer):
         return inputs + 0.0
 
 
+def test_a_layer_that_no_prediction_calls_is_no_selection():
+    x = keras.Input((4,))
+    model = keras.Model(x, kerasdrop.layers.Dropout(0.3, name="called")(x))
+    model.extra = kerasdrop.layers.Dropout(0.3, name="extra")
+    ones = np.ones((2, 4), "float32")
+    with pytest.raises(ValueError, match="'extra'.*not called in a prediction"):
+        kerasdrop.mc_predict(
+            model, ones, layers="extra", kind="regression", verbose=0
+        )
+    result = kerasdrop.mc_predict(
+        model, ones, layers="called", kind="regression", verbose=0
+    )
+    assert result.std.all()
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -50,9 +50,9 @@ _NOT_BY_ITSELF = (
 )
 
 _NEVER_CALLED = (
-    "cannot get a rate: the layer around it, which was made with a rate of 0, "
-    "does not call it. Make that layer with a rate above 0, or leave this one "
-    "out of `layers`."
+    "cannot get a rate: a prediction does not call it. If the layer around it "
+    "was made with a rate of 0, make that one with a rate above 0; else leave "
+    "this one out of `layers`."
 )
 NOT_SELECTED = (
     "draws random numbers at inference by itself, and is nothing that `layers` "
@@ -91,6 +91,13 @@ def checking(
     silent = [layer for layer in layers if not scope.asked[id(layer)]]
     if silent:
         _check_silent(model, inputs, silent, choice)
+        if len(silent) == len(layers) and not scope.asked[id(None)]:
+            raise ValueError(
+                f"{_named(model, silent[0])} is not called in a prediction"
+                f"{', nor is any other that draws' if silent[1:] else ''}, so "
+                "all samples would be the same. Select another by `layers`, "
+                "or let the model call it."
+            )
     if scope.asked[id(None)] and not choice.is_whole:
         raise ValueError(f"Something in model '{model.name}' {NOT_SELECTED}")
     if not layers and not scope.asked[id(None)]:
