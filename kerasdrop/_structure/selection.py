@@ -1,6 +1,7 @@
 """Which layers a user names: by path, name, pattern, as objects, by a test."""
 
 import fnmatch
+import inspect
 from collections.abc import Sequence
 
 import keras
@@ -73,6 +74,12 @@ def _matches(
         return _named(model, candidates, selector)
     if isinstance(selector, keras.layers.Layer):
         return _inside(candidates, [selector])
+    if inspect.isclass(selector):
+        raise TypeRefusal(
+            f"{selector.__name__} is a class, not a function of a layer. To "
+            "name its layers: `lambda layer: isinstance(layer, "
+            f"{selector.__name__})`. Received: {selector!r}"
+        )
     if callable(selector):
         return [path for path, layer in candidates if selector(layer)]
     raise TypeRefusal(

@@ -10,6 +10,7 @@ from kerasdrop import layers
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import registry
 from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import TypeRefusal
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Config
 from kerasdrop._types import Given
@@ -54,6 +55,13 @@ def layer_at(
         cls, arguments = _fitting(place, made_by)
         return cls(rate, **arguments, **common)
     given = layer
+    if isinstance(layer, keras.layers.Layer) or not callable(layer):
+        raise TypeRefusal(
+            "argument `layer` must be a class of layers, or a function of the "
+            "layer that the new one stands behind, which makes one for each "
+            "place, e.g. `lambda made_by: kerasdrop.layers.Dropout(0.1)`. "
+            f"Received: {layer!r} (of type {type(layer).__name__})"
+        )
     if not inspect.isclass(layer):
         given = layer(made_by)
     if inspect.isclass(given):
@@ -109,7 +117,7 @@ def _made(
             arguments["data_format"] = data_format
     try:
         return cls(rate, **arguments, **common)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise Refusal(
             f"argument `layer`: {cls.__name__} cannot be made by "
             f"`{cls.__name__}(rate, name=..., dtype=...)`: {error}. Pass a "

@@ -373,6 +373,31 @@ def test_a_layer_that_would_not_do_is_refused(layer, why):
 # Models.
 
 
+@pytest.mark.parametrize(
+    "layer", [3, "Dropout", layers.Dropout(0.1, name="one")]
+)
+def test_what_makes_no_layers_is_refused(layer):
+    with pytest.raises(TypeError, match="insert_dropout: .*which makes one"):
+        insert_dropout(vector_model(), 0.1, layer=layer)
+
+
+@pytest.mark.parametrize("cls", [stock.Dense, layers.ConcreteDropout])
+def test_a_class_that_takes_no_rate_is_refused(cls):
+    with pytest.raises(ValueError, match="cannot be made by .*Pass a function"):
+        insert_dropout(vector_model(), 0.1, layer=cls)
+
+
+def test_a_class_is_no_function_of_a_layer():
+    with pytest.raises(TypeError, match=r"isinstance\(layer, Dense\)"):
+        insert_dropout(vector_model(), 0.1, where=stock.Dense)
+    with pytest.raises(TypeError, match=r"isinstance\(layer, Dropout\)"):
+        kerasdrop.set_rates(
+            insert_dropout(vector_model(), 0.1).model,
+            0.2,
+            layers=layers.Dropout,
+        )
+
+
 def test_dropout_that_is_there_stays_and_is_told(tmp_path):
     model = randomized(
         keras.Sequential(
