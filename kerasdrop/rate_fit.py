@@ -165,6 +165,19 @@ class RateFit:
             self.shortfalls,
             self.shortfall_errors,
         )
+        are_tuples = all(
+            isinstance(one, tuple) for one in (self.grid, *columns)
+        )
+        if not are_tuples or not isinstance(self.rates, dict):
+            raise Refusal(
+                "the text must hold lists of numbers, and a dict of rates. "
+                f"Received: rates={self.rates!r:.80}, grid={self.grid!r:.80}"
+            )
+        if None in self.grid or None in self.rates.values():
+            raise Refusal(
+                "each rate must be a number. Received: "
+                f"rates={self.rates!r:.80}, grid={self.grid!r:.80}"
+            )
         numbers = [
             *self.grid,
             *self.rates.values(),

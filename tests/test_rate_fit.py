@@ -56,6 +56,9 @@ def test_it_is_read_as_it_was_written():
         ({"config": {"gain": float("nan")}}, "finite numbers"),
         ({"config": {"scores": [1.0]}}, r"columns of \[1, 3, 3, 3\]"),
         ({"config": {"grid": [0.1, "a", 0.3]}}, "others than numbers"),
+        ({"config": {"rates": [0.25]}}, "a dict of rates"),
+        ({"config": {"scores": 1.0}}, "lists of numbers"),
+        ({"config": {"grid": [None, 0.25, 0.5]}}, "each rate must be"),
         ({"config": {"shortfalls": [1.0, 1.0, 1.0]}}, "shortfall of 0"),
     ],
 )
