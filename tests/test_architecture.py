@@ -54,7 +54,7 @@ ELSEWHERE = {
     "kerasdrop._backend.tensorflow": {"tensorflow"},
     "kerasdrop._backend.torch": {"torch"},
     "kerasdrop.predictive": {"pandas"},  # optional, in one method
-    "kerasdrop.plots": {"matplotlib"},  # optional, in one function
+    "kerasdrop.plots.drawing": {"matplotlib"},  # optional, in one function
     # What writes and runs the files of a format.
     "kerasdrop.montecarlo.export.formats.litert": {"ai_edge_litert"},
     "kerasdrop.montecarlo.export.formats.onnx": {"onnxruntime", "torch"},

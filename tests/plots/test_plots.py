@@ -98,6 +98,43 @@ def test_intervals_are_drawn_in_the_order_of_x(ax):
     assert high == pytest.approx(5 + 0.67449 * 2, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    "x", [[0, 1, 1, 2], [0, 1, 2, 4], [3, 3, 3, 3]], ids=["ties", "gaps", "one"]
+)
+def test_rows_of_a_table_are_points_with_error_bars(ax, x):
+    x, mean, variance = np.array(x), np.arange(4.0), np.array([4.0, 1, 9, 1])
+    plots.predictive_intervals(x, mean, variance, (0.5, 0.9), ax)
+    (points,) = ax.lines
+    assert points.get_linestyle() == "None"
+    np.testing.assert_allclose(data_of(points), [x, mean])
+    # The quantiles of the normal of 75 % and 95 %, in standard deviations.
+    for bars, z in zip(ax.collections, (0.67449, 1.64485), strict=True):
+        half = z * np.sqrt(variance)
+        expected = np.stack([[x, x], [mean - half, mean + half]], axis=-1)
+        np.testing.assert_allclose(
+            np.stack(bars.get_segments()),
+            expected.swapaxes(0, 1),
+            atol=1e-4,
+        )
+    narrow, wide = (bars.get_linewidth()[0] for bars in ax.collections)
+    assert narrow > wide
+    assert [bars.get_label() for bars in ax.collections] == ["50%", "90%"]
+
+
+def test_a_grid_of_float32_is_drawn_as_bands(ax):
+    x = np.linspace(1958, 2000, 505, dtype="float32")
+    plots.predictive_intervals(x, x, np.ones(505), ax=ax)
+    assert ax.lines[0].get_linestyle() == "-"
+
+
+@pytest.mark.parametrize("style", ["band", "points"])
+def test_the_style_can_be_chosen(ax, style):
+    x = [0.0, 1.0, 2.0] if style == "points" else [0.0, 1.0, 1.0]
+    plots.predictive_intervals(x, x, np.ones(3), ax=ax, style=style)
+    lines = {"band": "-", "points": "None"}
+    assert ax.lines[0].get_linestyle() == lines[style]
+
+
 def test_the_rates_of_each_layer(ax):
     logs = {"loss": [1.0, 0.5], "rate/a": [0.5, 0.4], "rate/b": [0.1, 0.1]}
     history = types.SimpleNamespace(history=logs)
@@ -109,6 +146,15 @@ def test_the_rates_of_each_layer(ax):
     assert len(other.lines) == 2
     mean = plots.rate_history({"rate": [0.5]}, figure.Figure().subplots())
     assert len(mean.lines) == 1
+
+
+def test_layers_of_equal_rates_share_a_line(ax):
+    logs = {f"rate/{name}": [0.5, 0.4] for name in "abdefg"}
+    logs |= {"rate/c": [0.5, 0.3], "rate/h": [0.5, 0.3]}
+    plots.rate_history(logs, ax)
+    labels = [line.get_label() for line in ax.lines]
+    assert labels == ["a, b and 4 others", "c and h"]
+    np.testing.assert_allclose(data_of(ax.lines[1]), [[1, 2], [0.5, 0.3]])
 
 
 def test_many_levels_have_smaller_points(ax):
@@ -145,3 +191,7 @@ def test_what_cannot_be_drawn(ax):
         plots.predictive_intervals([1, 2], [1.0], [1.0], ax=ax)
     with pytest.raises(ValueError, match=r"`mean` must have.*\(2, 2\)"):
         plots.predictive_intervals([1, 2], np.ones((2, 2)), [1.0, 1.0], ax=ax)
+    with pytest.raises(ValueError, match="`x` must hold finite numbers.*nan"):
+        plots.predictive_intervals([1, np.nan], [1.0, 1], [1.0, 1], ax=ax)
+    with pytest.raises(ValueError, match='"points". Received: style=None'):
+        plots.predictive_intervals([1, 2], [1, 2], [1, 1], ax=ax, style=None)

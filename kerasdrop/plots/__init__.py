@@ -1,0 +1,30 @@
+"""Plots of uncertainty and of rates: `ax` in, `ax` out.
+
+Needs matplotlib: `pip install "kerasdrop[plots]"`. It is loaded by the first
+plot, not by `import kerasdrop`.
+
+Each function draws on the axes that it is given, or on new ones, adds labels,
+returns the axes and leaves everything else (titles, legends, saving, showing)
+to the caller: `plots.rate_history(history).figure.savefig("rates.png")`.
+Plots of images take and return as many axes as they draw panels: `axes`.
+"""
+
+from kerasdrop.plots.curves import ood_detection
+from kerasdrop.plots.curves import reliability
+from kerasdrop.plots.curves import risk_coverage
+from kerasdrop.plots.images import least_certain
+from kerasdrop.plots.images import uncertainty_map
+from kerasdrop.plots.intervals import predictive_intervals
+from kerasdrop.plots.rates import rate_curve
+from kerasdrop.plots.rates import rate_history
+
+__all__ = [
+    "least_certain",
+    "ood_detection",
+    "predictive_intervals",
+    "rate_curve",
+    "rate_history",
+    "reliability",
+    "risk_coverage",
+    "uncertainty_map",
+]

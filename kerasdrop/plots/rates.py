@@ -1,0 +1,120 @@
+"""Plots of rates: those of a training, and those that data choose from."""
+
+import numpy as np
+
+from kerasdrop._refusals import blame
+from kerasdrop._types import Given
+from kerasdrop.plots import drawing
+from kerasdrop.rate_fit import RateFit
+
+# A label has so many names of layers; of more, the last tells how many.
+_NAMES = 3
+
+
+@blame("rate_curve")
+def rate_curve(
+    data: RateFit, ax: Given = None, label: str | None = None
+) -> Given:
+    """The score at each rate that was tried, with what tells it from the best.
+
+    A bar is the standard error of the difference to the best score, paired
+    over the rows: so the best has none, and a rate whose bar of twice that
+    length reaches the level of the best cannot be told from it. These rates
+    have filled points. The dashed line is weight scaling, `model.predict`.
+
+    Args:
+        data: A `kerasdrop.RateFit`, from `kerasdrop.fit_rates`. Scores that
+            are not finite are left out.
+        ax: Axes of matplotlib; None for those of a new figure.
+        label: String for a legend, or None.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If `data` is no `RateFit`.
+        ImportError: If matplotlib is not installed.
+
+    Example:
+
+    >>> fit = kerasdrop.fit_rates(model, x, y, rates=[0.1, 0.5], verbose=0)
+    >>> ax = rate_curve(fit)
+    >>> ax.get_ylabel()
+    'log_likelihood'
+    """
+    drawing.check(data, RateFit, "fit_rates", "kerasdrop")
+    ax = drawing.axes(ax)
+    # None becomes NaN, which is not drawn.
+    columns = (data.grid, data.scores, data.shortfall_errors)
+    rates, scores, errors = (np.array(one, "float64") for one in columns)
+    bars = ax.errorbar(
+        rates, scores, np.nan_to_num(errors), label=label, capsize=2
+    )
+    color = bars.lines[0].get_color()
+    is_best = np.isin(rates, data.equivalent)
+    for some, face in ((is_best, color), (~is_best, "none")):
+        ax.scatter(
+            rates[some], scores[some], 30.0, facecolors=face, edgecolors=color
+        )
+    if data.weight_scaling is not None:
+        ax.axhline(
+            data.weight_scaling, color="0.6", linestyle="--", linewidth=1
+        )
+    ax.set(xlabel="rate", ylabel=data.score)
+    return ax
+
+
+def rate_history(history: Given, ax: Given = None) -> Given:
+    """The dropout rate of each layer over the epochs.
+
+    Layers whose rates are equal in every epoch share a line, whose label names
+    them: all, or the first two and how many others.
+
+    Args:
+        history: What `fit` returns, or its `history`, of a training with
+            `kerasdrop.callbacks.DropoutRateLogger`.
+        ax: Axes of matplotlib; None for those of a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If no rates were logged.
+        ImportError: If matplotlib is not installed.
+
+    Example:
+
+    >>> logger = kerasdrop.callbacks.DropoutRateLogger()
+    >>> history = model.fit(x, y, epochs=2, callbacks=[logger], verbose=0)
+    >>> ax = rate_history(history)
+    """
+    logs: Given = getattr(history, "history", history)
+    rates = {
+        name.removeprefix("rate/"): values
+        for name, values in logs.items()
+        if name == "rate" or name.startswith("rate/")
+    }
+    if not rates:
+        raise ValueError(
+            "rate_history: no rates were logged. Train with "
+            "`callbacks=[kerasdrop.callbacks.DropoutRateLogger()]`. Received: "
+            f"a history of {', '.join(logs) or 'nothing'}"
+        )
+    ax = drawing.axes(ax)
+    names_of: dict[tuple[float, ...], list[str]] = {}
+    for name, values in rates.items():
+        names_of.setdefault(tuple(values), []).append(name)
+    for values, names in names_of.items():
+        epochs = np.arange(1, len(values) + 1)
+        ax.plot(epochs, values, marker=".", label=_joined(names))
+    ax.set(xlabel="epoch", ylabel="rate", ylim=(0, 1))
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return ax
+
+
+def _joined(names: list[str]) -> str:
+    if len(names) > _NAMES:
+        others = len(names) - (_NAMES - 1)
+        names = [*names[: _NAMES - 1], f"{others} others"]
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
