@@ -15,6 +15,7 @@ from kerasdrop._types import Given
 from kerasdrop.layers.base import StochasticLayer
 
 _KNOWN = ("keras.src.", "kerasdrop.")
+_NOT_IN_A_PASS = ("__init__", "build", "get_config", "from_config", "__repr__")
 
 
 def written_by_users(model: keras.Model) -> list[keras.layers.Layer]:
@@ -34,11 +35,11 @@ def reader_of_rate(
     layer: keras.layers.Layer,
     part: str | None,
 ) -> keras.layers.Layer | None:
-    """A layer whose `call` computes with the rate of `layer`; None if none.
+    """A layer whose class computes with the rate of `layer`; None if none.
 
     Whether that is above 0 may be asked: a layer at rate 0 that is not called
-    is noticed in the pass. Only what `call` itself reads is found, as
-    `self.rate` or `self.dropout_layer.rate`.
+    is noticed in the pass. What methods of its class read is found, as
+    `self.rate` or `self.dropout_layer.rate`; no more.
 
     Args:
         owners: What `written_by_users` returns.
@@ -64,17 +65,21 @@ def _name_of_rate(layer: keras.layers.Layer) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _reads(cls: type, name: str) -> tuple[str | None, ...]:
-    """Of what a `call` reads `name`: None for `self`, else its attribute."""
+    """Of what methods read `name`: None for `self`, else its attribute."""
     found: list[str | None] = []
+    done = set(_NOT_IN_A_PASS)
     for one in cls.__mro__:
-        call = inspect.unwrap(vars(one).get("call", one))
-        if not inspect.isfunction(call):
-            continue
         if one.__module__.startswith(_KNOWN):
             break
-        found.extend(_reads_in(call, name))
-        if "call" not in call.__code__.co_names:
-            break  # it does not go on to that of its parent
+        methods = {
+            key: inspect.unwrap(value)
+            for key, value in vars(one).items()
+            if key not in done and inspect.isfunction(inspect.unwrap(value))
+        }
+        for key, method in methods.items():
+            found.extend(_reads_in(method, name))
+            if key not in method.__code__.co_names:
+                done.add(key)  # it does not go on to that of a parent
     return tuple(found)
 
 

@@ -339,7 +339,7 @@ def _given(
 
 def _read_by(reader: keras.layers.Layer) -> str:
     return (
-        f"the `call` of '{reader.name}' ({model_tree.class_name(reader)}) "
+        f"the code of '{reader.name}' ({model_tree.class_name(reader)}) "
         "computes with the layer's own rate, which would be another number "
         "than the one that is drawn at. Set the layer's rate itself, or "
         "register how it draws, with `kerasdrop.register_stochastic`"

@@ -27,6 +27,16 @@ class ScaledOutside(stock.Layer):
         return self.drop(inputs, training=training) * (1 - self.drop.rate)
 
 
+class ScaledByAMethod(ScaledOutside):
+    """The same, in a method that its `call` calls."""
+
+    def scale(self):
+        return 1 - self.drop.rate
+
+    def call(self, inputs, training=None):
+        return self.drop(inputs, training=training) * self.scale()
+
+
 class Guarded(ScaledOutside):
     """Reads it only to know whether to call the layer."""
 
@@ -44,8 +54,9 @@ class TestRatesReadInPython:
         [
             Scaled(0.4, name="scaled"),
             ScaledOutside(stock.Dropout(0.4), name="scaled"),
+            ScaledByAMethod(stock.Dropout(0.4), name="scaled"),
         ],
-        ids=["in_itself", "outside"],
+        ids=["in_itself", "outside", "in_a_method"],
     )
     def test_are_refused_where_the_number_is_computed_with(self, layer):
         x = keras.Input((4,))
