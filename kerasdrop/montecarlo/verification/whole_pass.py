@@ -88,7 +88,7 @@ class Verifier:
         most_rows = max(1, min(most_rows, chosen_rows.MOST_ROWS))
         result = check.on(rows, num_rows, most_rows)
         if result.outputs is not None:
-            places = _looked_at(result.chosen)
+            places = _looked_at(result.chosen, len(rows.places))
             statistics = kept(result.chosen[places])
             _check_kept(check, result, places, statistics, summaries_of)
 
@@ -127,13 +127,15 @@ def _check_of(
     return kept[key]
 
 
-def _looked_at(chosen: Given) -> Given:
+def _looked_at(chosen: Given, size: int) -> Given:
     """Which of the chosen rows are looked at in a whole pass.
 
     A compiled one runs all rows anyhow. Else it takes a sample of each row as
-    long as of any other: so there two rows are enough, and none twice.
+    long as of any other: so there two rows are enough, and none twice. But
+    where all rows of a batch were chosen, the model may be for batches of
+    that size alone.
     """
-    if _backend.COMPILES:
+    if _backend.COMPILES or len(chosen) == size:
         return np.arange(len(chosen))
     _, places = np.unique(chosen, return_index=True)
     return np.unique(places[[0, -1]])
