@@ -238,13 +238,13 @@ def test_another_value_at_inference(monkeypatch):
 
 
 def test_a_compiled_pass_that_is_another(monkeypatch):
-    plain = passes._precise
+    plain = passes.precise
 
     def precise(output):
         # Of more samples than the check draws on its few rows.
         return plain(output) + float(output.shape[1] > 2)
 
-    monkeypatch.setattr(passes, "_precise", precise)
+    monkeypatch.setattr(passes, "precise", precise)
     with fails("the samples of the pass are not the plain outputs"):
         predicted(dense(layers.Dropout(0.5)))
 
