@@ -47,6 +47,18 @@ def blocks(model: keras.Model) -> list[Place]:
             "no sum or concatenation of a block with kernels is one that "
             f"every path goes through. Others are: {listed}"
         )
+    closed = [
+        repr(graph.path_of(node.operation))
+        for graph in graphs.graphs_in(model)
+        for node in graph.nodes
+        if places.is_block(node.operation, node)
+    ]
+    if closed:
+        raise Refusal(
+            f"its blocks {', '.join(closed[:3])} are layers, inside which none "
+            "can be put. Layers that are made with a rate of their own draw at "
+            "that rate; `where=[…]` of their names puts dropout behind them"
+        )
     raise Refusal(
         "there is no sum or concatenation of a block with kernels and its "
         'inputs. For a chain of layers take `where="stages"`'
@@ -62,7 +74,7 @@ def _before(graph: OpenGraph, merge: Given) -> list[Place]:
     start = cuts[position - 1]
     between = {id(x): graph.above(x, start) for x in places.float_inputs(merge)}
     kernels = {
-        id(x): sum(places.has_kernel(node.operation) for node in between[id(x)])
+        id(x): sum(map(_transforms, between[id(x)]))
         for x in places.float_inputs(merge)
     }
     least = min(kernels.values())
@@ -86,6 +98,32 @@ def _before(graph: OpenGraph, merge: Given) -> list[Place]:
         if id(x) not in dropped
         and any(_has_weights(node.operation) for node in between[id(x)])
     ]
+
+
+def _transforms(node: Given) -> bool:
+    """Whether a call mixes units of its inputs by a kernel.
+
+    An embedding of positions has one, and takes only the shape of what it is
+    added to: that sum ends no block.
+    """
+    operation = node.operation
+    if not places.has_kernel(operation):
+        return False
+    is_simple = (
+        keras_graph.name_of_class(operation) is None
+        and not operation.non_trainable_variables
+        and not model_tree.sublayers(operation)
+    )
+    floats = places.float_inputs(node)
+    return not (is_simple and len(floats) == 1 and _ignores(node, floats[0]))
+
+
+def _ignores(node: Given, tensor: Tensor) -> bool:
+    """Whether a layer makes the same of any numbers, by two calls."""
+    generator = np.random.default_rng(0)
+    made = [_called(node, {id(tensor): _numbers(tensor, generator)})]
+    made.append(_called(node, {id(tensor): _numbers(tensor, generator)}))
+    return np.array_equal(*made)
 
 
 def _has_weights(operation: Given) -> bool:
@@ -121,25 +159,38 @@ def _adds(node: Given, tensors: list[Tensor]) -> bool:
     What one input adds to the outputs must not depend on the other ones.
     """
     generator = np.random.default_rng(0)
-
-    def numbers(tensor: Tensor) -> Array:
-        shape = [2 if size is None else size for size in tensor.shape]
-        return generator.normal(size=[1, *shape[1:]])
-
-    before, after = ({id(x): numbers(x) for x in tensors} for _ in range(2))
+    before, after = (
+        {id(x): _numbers(x, generator) for x in tensors} for _ in range(2)
+    )
     first = id(tensors[0])
 
     def made(values: dict[int, Array]) -> Array:
-        given = {id(x): ops.cast(values[id(x)], x.dtype) for x in tensors}
-        try:
-            args, kwargs = keras_graph.arguments_of(node, given)
-            outputs = node.operation(*args, **kwargs)
-            return ops.convert_to_numpy(ops.cast(outputs, "float32"))
-        except Exception:
-            return np.array(np.nan)  # equal to nothing
+        return _called(node, values)
 
     alone = made({**before, first: after[first]}) - made(before)
     together = made(after) - made({**after, first: before[first]})
     # Rounding, of numbers of about 1, in half precision too; a product would
     # be off by about 1.
     return bool(np.all(np.abs(alone - together) < 0.1) and np.any(alone))
+
+
+def _numbers(tensor: Tensor, generator: np.random.Generator) -> Array:
+    """Of one row, in the shape of a symbolic tensor."""
+    shape = [2 if size is None else size for size in tensor.shape]
+    return generator.normal(size=[1, *shape[1:]])
+
+
+def _called(node: Given, values: dict[int, Array]) -> Array:
+    """What a layer makes of numbers; NaN, equal to nothing, if it fails.
+
+    Args:
+        values: By the ids of the floating-point tensors that it takes.
+    """
+    floats = places.float_inputs(node)
+    given = {id(x): ops.cast(values[id(x)], x.dtype) for x in floats}
+    try:
+        args, kwargs = keras_graph.arguments_of(node, given)
+        outputs = node.operation(*args, **kwargs)
+        return ops.convert_to_numpy(ops.cast(outputs, "float32"))
+    except Exception:
+        return np.array(np.nan)

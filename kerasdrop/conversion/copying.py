@@ -102,6 +102,11 @@ def copy_model(
     return duplicate, pairs
 
 
+# What a `get_config` raises that reads what the layer does not have, and a
+# `from_config` of a configuration that is not all of it.
+_NOT_REBUILT = (AttributeError, KeyError, NotImplementedError, TypeError)
+
+
 def rebuild(
     operation: keras.Operation, config: Config | None = None
 ) -> keras.Operation:
@@ -112,7 +117,7 @@ def rebuild(
         if config is None:
             config = operation.get_config()
         return type(operation).from_config(config)
-    except (NotImplementedError, TypeError) as error:
+    except _NOT_REBUILT as error:
         raise ValueError(
             f"Layer '{operation.name}' ({type(operation).__name__}) cannot be "
             "copied, because it cannot be rebuilt from its configuration: "

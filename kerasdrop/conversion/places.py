@@ -130,7 +130,7 @@ class _Search:
                 f'`where="{self._graph.path_of(operation)}"`'
             )
         if _kernels_in(operation):
-            if is_sure or not _is_block(operation, node):
+            if is_sure or not is_block(operation, node):
                 return self._on_inputs(node)
             return _none(f"'{operation.name}'", is_sure)
         if not is_sure and _ends_a_body(operation):
@@ -224,7 +224,7 @@ def _kernels_in(operation: Given) -> list[Given]:
     return found
 
 
-def _is_block(operation: Given, node: Given) -> bool:
+def is_block(operation: Given, node: Given) -> bool:
     """Whether a layer is made of several, and keeps the shape of its inputs.
 
     As a transformer's encoder layer: it ends no model, it goes on.

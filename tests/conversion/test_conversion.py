@@ -559,6 +559,21 @@ def test_a_layer_without_a_configuration_is_refused():
         convert_dropout(model)
 
 
+def test_a_configuration_that_fails_is_refused_by_the_name_of_the_layer():
+    """As of a layer that reads in `get_config` what it does not have."""
+
+    class Broken(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+        def get_config(self):
+            return {"factor": self.factor}
+
+    model = sequential(stock.Dropout(0.5), Broken(name="broken"))
+    with pytest.raises(ValueError, match="(?s)'broken'.*factor.*`get_config`"):
+        convert_dropout(model)
+
+
 def test_a_conversion_is_named():
     result = convert_dropout(plain())
     assert isinstance(result, convert.Conversion)

@@ -182,6 +182,68 @@ def test_embeddings_that_are_added_are_no_block():
         insert_dropout(model, 0.1, where="blocks")
 
 
+class Positions(stock.Layer):
+    """As `PositionEmbedding` of KerasHub: only the shape of inputs counts."""
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=(9, shape[-1]))
+
+    def call(self, inputs):
+        rows = self.table[: inputs.shape[1]]
+        return keras.ops.broadcast_to(rows, keras.ops.shape(inputs))
+
+
+class Projection(stock.Layer):
+    """Of another class than Keras' too, but of what comes in."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], shape[-1]))
+
+    def call(self, inputs):
+        return inputs @ self.kernel
+
+
+def with_positions(*blocks):
+    x = keras.Input((5,), dtype="int32")
+    h = stock.Embedding(7, 3)(x)
+    h = stock.Add(name="embeddings")([h, Positions()(h)])
+    for block in blocks:
+        h = stock.Add()([h, block(h)])
+    return keras.Model(x, stock.Dense(2)(h))
+
+
+def test_positions_that_are_added_are_no_block():
+    with pytest.raises(ValueError, match="no sum or concatenation"):
+        insert_dropout(with_positions(), 0.1, where="blocks")
+
+    model = with_positions(Projection(name="block"))
+    _, report = insert_dropout(model, 0.1, where="blocks")
+
+    assert list(report.inserted) == ["block_dropout"]
+
+
+class Encoder(stock.Layer):
+    """A block in Python code, of two kernels."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.one, self.two = stock.Dense(3), stock.Dense(3)
+
+    def call(self, inputs):
+        return inputs + self.two(self.one(inputs))
+
+
+def test_blocks_inside_layers_are_named():
+    x = keras.Input((5, 3))
+    model = keras.Model(x, Encoder(name="second")(Encoder(name="first")(x)))
+    with pytest.raises(ValueError, match="'first', 'second' are layers"):
+        insert_dropout(model, 0.1, where="blocks")
+
+    _, report = insert_dropout(model, 0.1, where="first")
+
+    assert list(report.inserted) == ["first_dropout"]
+
+
 def test_masks_that_go_to_each_block_do_not_hide_them(tmp_path):
     x, mask = keras.Input((5, 4)), keras.Input((5,), dtype="bool")
     h = stock.Dense(4, name="stem")(x)

@@ -498,6 +498,29 @@ def test_a_layer_that_no_prediction_calls_is_no_selection():
     assert result.std.all()
 
 
+class Forgetful(layers.Layer):
+    """Has a dropout layer that it never calls, beside one that it does."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.called = layers.Dropout(0.5, name="called")
+        self.forgotten = layers.Dropout(0.5, name="forgotten")
+
+    def call(self, inputs, training=None):
+        return self.called(inputs, training=training)
+
+
+def test_a_selection_of_what_is_never_called_is_refused():
+    """All samples would be the same, and the deviation 0 without a word."""
+    model = keras.Sequential([keras.Input(X.shape[1:]), Forgetful(name="f")])
+    with pytest.raises(ValueError, match="'f/forgotten' .*not called"):
+        mc(model, layers="f/forgotten")
+    whole = mc(model).samples
+    assert whole.std() > 0
+    for chosen in ({"layers": "f/*"}, {"rate": 0.5}):
+        np.testing.assert_array_equal(mc(model, **chosen).samples, whole)
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -178,7 +178,7 @@ def _check_silent(
         runs = any(one is model or id(one) in called for one in owners)
         if runs and asked[id(layer)]:
             raise ValueError(f"{_named(model, layer)} {_ONLY_IN_TRAINING}")
-        if runs and choice.is_given(layer):
+        if runs and choice.is_given(layer) and not adapters.rate_of(layer):
             raise ValueError(f"{_named(model, layer)} {_NEVER_CALLED}")
 
 
