@@ -25,6 +25,7 @@ TABLES = {
     "co2": ("co2_tables", of_one),
     "concrete": ("concrete", of_one),
     "gal_uci": ("gal_tables", of_one),
+    "hub_insertion": ("hub_insertion", of_all),
     "insertion": ("insertion", of_all),
     "masks": ("masks", of_all),
     "memory": ("memory", of_all),

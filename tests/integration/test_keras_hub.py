@@ -7,6 +7,7 @@ import pytest
 import kerasdrop
 from tests.support import foreign_checks as checks
 from tests.support import helpers
+from tests.support.scripts import ROOT
 
 pytestmark = [
     pytest.mark.slow,
@@ -175,6 +176,53 @@ def test_the_same_layers_draw_as_in_training(case, monkeypatch):
 
 def test_samples_are_distributed_as_in_training(case):
     checks.assert_as_in_training(case)
+
+
+def test_the_lines_of_the_docs_run(keras_hub):
+    """Those on BERT, which the page itself does not run."""
+    page = (ROOT / "docs" / "inserting.md").read_text()
+    mark = page.index("<!-- not run: with the page")
+    code = page[mark:].partition("```python\n")[2].partition("```")[0]
+    namespace = {"np": np, "kerasdrop": kerasdrop}
+    exec(code, namespace)
+
+    information = namespace["result"].mutual_information
+    assert information.shape == (4,)
+    assert np.all(information > 0)
+
+    sampled = namespace["result"].mean
+    exact = keras.ops.softmax(
+        namespace["classifier"].predict(namespace["tokens"], verbose=0)
+    )
+    limit = kerasdrop.mc_predict(
+        namespace["classifier"],
+        namespace["tokens"],
+        kind="logits",
+        rate=1e-9,
+        verbose=0,
+    )
+    np.testing.assert_allclose(limit.mean, exact, atol=1e-6)
+    assert np.abs(sampled - limit.mean).max() > 0
+
+
+def test_positions_of_tokens_are_no_block(keras_hub):
+    model = _gpt2(keras_hub.models)
+    with pytest.raises(ValueError, match="blocks 'gpt2_backbone.*are layers"):
+        kerasdrop.insert_dropout(model, 0.1, where="blocks")
+
+
+def test_a_rate_for_all_leaves_out_what_is_never_called(keras_hub):
+    """Gemma has dropout in its blocks that nothing calls."""
+    model = _gemma(keras_hub.models)
+    x = inputs_of(model)
+    given = {"kind": "logits", "seed": 0, "verbose": 0}
+    result = kerasdrop.mc_predict(model, x, rate=RATE, **given)
+    own = kerasdrop.mc_predict(model, x, **given)
+    np.testing.assert_allclose(result.mean, own.mean, atol=1e-6)
+    with pytest.raises(ValueError, match="not called in a prediction"):
+        kerasdrop.mc_predict(
+            model, x, layers=kerasdrop.inspect(model).layers[-1].path, **given
+        )
 
 
 def _subclasses(cls):
