@@ -146,7 +146,8 @@ def built(name, models, rate):
     model = make(models) if name in hub_models.PLAIN else make(models, rate)
     generator = np.random.default_rng(0)
     for weight in model.trainable_weights:
-        if len(weight.shape) < 2 and not ops.any(weight):
+        before = ops.convert_to_numpy(weight)
+        if len(weight.shape) < 2 and not before.any():
             numbers = generator.normal(size=weight.shape) * 0.1
         elif len(weight.shape) < 2:
             numbers = generator.uniform(0.5, 1.5, weight.shape)
