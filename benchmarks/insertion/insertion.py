@@ -93,7 +93,7 @@ def calibrated(name):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
         if type(layer).__name__ == "LayerScale":
-            layer.gamma.assign(ops.ones_like(layer.gamma))
+            layer.gamma.assign(ops.ones(layer.gamma.shape))
     model(x, training=True)
     return model, x
 

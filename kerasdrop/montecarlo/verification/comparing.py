@@ -1,6 +1,7 @@
 """Compares what two runs of a model made, call by call."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,6 +19,11 @@ _FLOORS = 4
 _MOST_FLOOR = 64
 # In parts of the largest input of a call: rounding where large numbers cancel.
 _CANCELLATION = 4
+
+# Models of more layers than these may round more, but never by more than these
+# in bfloat16: true faults are larger.
+_FEW_LAYERS = 20
+_MOST_DEEP = 0.25
 
 # The path of what a model returns.
 OUTPUTS = "the outputs"
@@ -72,13 +78,18 @@ def eps(model: keras.Model) -> Given:
 def tolerance(model: keras.Model, floor: Given = 0.0) -> Given:
     """What a tensor may differ by, in parts of its largest value.
 
+    What the layers round away adds up as independent errors do, with the root
+    of their number.
+
     Args:
         model: A model.
         floor: What a plain call differs from itself on other rows.
     """
     unit = eps(model)
     floor = floor if floor <= _MOST_FLOOR * unit else 0.0
-    return max(_ROUNDING * unit, _FLOORS * floor)
+    depth = len(keras_graph.all_layers(model)) / _FEW_LAYERS
+    deep = min(_ROUNDING * unit * math.sqrt(depth), _MOST_DEEP)
+    return max(_ROUNDING * unit, deep, _FLOORS * floor)
 
 
 def first_difference(
