@@ -15,15 +15,17 @@ from kerasdrop._types import Given
 # many times what a plain call differs from itself on other rows.
 _ROUNDING = 32
 _FLOORS = 4
-# A plain call that differs from itself by more is no rounding.
+# A plain call that differs from itself by more than both is no rounding: so
+# many units, or such a part of the largest value.
 _MOST_FLOOR = 64
+_LEAST_FAULT = 1e-3
 # In parts of the largest input of a call: rounding where large numbers cancel.
 _CANCELLATION = 4
 
 # Models of more layers than these may round more, but never by more than these
 # in bfloat16: true faults are larger.
 _FEW_LAYERS = 20
-_MOST_DEEP = 0.25
+_MOST_DEEP = 2.0**-7
 
 # The path of what a model returns.
 OUTPUTS = "the outputs"
@@ -86,10 +88,11 @@ def tolerance(model: keras.Model, floor: Given = 0.0) -> Given:
         floor: What a plain call differs from itself on other rows.
     """
     unit = eps(model)
-    floor = floor if floor <= _MOST_FLOOR * unit else 0.0
-    depth = len(keras_graph.all_layers(model)) / _FEW_LAYERS
-    deep = min(_ROUNDING * unit * math.sqrt(depth), _MOST_DEEP)
-    return max(_ROUNDING * unit, deep, _FLOORS * floor)
+    few = len(keras_graph.all_layers(model)) / _FEW_LAYERS
+    deep = min(unit * math.sqrt(max(1.0, few)), max(unit, _MOST_DEEP))
+    if floor > max(_MOST_FLOOR * deep, _LEAST_FAULT):
+        floor = 0.0
+    return max(_ROUNDING * deep, _FLOORS * floor)
 
 
 def first_difference(
