@@ -59,7 +59,7 @@ def check_copyable(
 
 
 def copy_model(
-    model: keras.Model, replacement: Function, insertions: Given = None
+    model: keras.Model, replacement: Function, grafts: Given = None
 ) -> tuple[keras.Model, list[tuple[keras.layers.Layer, keras.layers.Layer]]]:
     """A copy of a model with its own layers and the same weights.
 
@@ -72,8 +72,8 @@ def copy_model(
             that returns what it shall become, or None for a copy. It is asked
             about the layers of the graph and of graphs in it, not about
             layers inside layers: those it may copy into a model of its own.
-        insertions: Dict from the id of a model with a graph to what is put
-            into that graph, a list of `grafting.Insertion`. A model that is
+        grafts: Dict from the id of a model with a graph to what is put
+            into that graph, a list of `grafting.Graft`. A model that is
             named here, with an empty list, too, is copied as a graph whatever
             its class; where `rebuild` could not make it, as a `keras.Model`.
 
@@ -81,12 +81,12 @@ def copy_model(
         The copy; and a list of (layer, its copy), those inside layers, too.
     """
     copies = {}
-    insertions = insertions or {}
+    grafts = grafts or {}
 
     def copy(operation: keras.Operation) -> keras.Operation:
         if id(operation) not in copies:
-            if id(operation) in insertions or _is_graph(operation):
-                inserted = insertions.get(id(operation), ())
+            if id(operation) in grafts or _is_graph(operation):
+                inserted = grafts.get(id(operation), ())
                 duplicate = _copy_graph(operation, copy, inserted)
             else:
                 duplicate = replacement(operation, copy) or rebuild(operation)

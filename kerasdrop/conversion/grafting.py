@@ -13,7 +13,7 @@ from kerasdrop._types import Tensor
 
 
 @dataclasses.dataclass(frozen=True)
-class Insertion:
+class Graft:
     """A new layer, and the tensor of the old graph that goes through it.
 
     Attributes:
@@ -29,11 +29,11 @@ class Insertion:
 
 
 def listed(
-    model: keras.Sequential, copy: Function, insertions: list[Insertion]
+    model: keras.Sequential, copy: Function, grafts: list[Graft]
 ) -> list[keras.layers.Layer]:
     """Copies of the layers of a sequential model, the new ones among them."""
     graph = keras_graph.graph_of(model)
-    after = {id(one.tensor): one.layer for one in insertions}
+    after = {id(one.tensor): one.layer for one in grafts}
     body = [after.get(id(tensor)) for tensor in graph.inputs]
     own = set(map(id, model.layers))
     for node in keras_graph.nodes_of(graph):
@@ -47,7 +47,7 @@ def copy_of(
     shell: keras.Model,
     inputs: Structure,
     copy: Function,
-    insertions: list[Insertion],
+    grafts: list[Graft],
 ) -> keras.Model:
     """A copy of a functional model with new layers in it.
 
@@ -55,9 +55,9 @@ def copy_of(
         shell: The model, not compiled.
         inputs: Its new inputs, in its structure of them.
         copy: Function that copies a layer or operation.
-        insertions: List of `Insertion`.
+        grafts: List of `Graft`.
     """
-    passed = _Passed(insertions)
+    passed = _Passed(grafts)
     nodes = keras_graph.nodes_of(shell)
 
     def call(operation: Given, *args: Given, **kwargs: Given) -> Structure:
@@ -88,17 +88,17 @@ def copy_of(
 class _Passed:
     """The tensors that went through new layers, each of them called once."""
 
-    def __init__(self, insertions: list[Insertion]) -> None:
-        self._insertions = {
+    def __init__(self, grafts: list[Graft]) -> None:
+        self._grafts = {
             (id(one.tensor), id(user)): one
-            for one in insertions
+            for one in grafts
             for user in one.users
         }
         self._made: dict[int, Tensor] = {}
 
     def through(self, old: Given, new: Given, user: Given) -> Given:
         """What a call takes where it took `old`, whose copy is `new`."""
-        one = self._insertions.get((id(old), id(user)))
+        one = self._grafts.get((id(old), id(user)))
         if one is None:
             return new
         if id(one) not in self._made:

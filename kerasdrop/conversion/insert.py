@@ -242,7 +242,7 @@ def _plan(
         made.add(id(new))
         taken.add(new.name)
         planned[id(owner)].append(
-            grafting.Insertion(new, place.tensor, place.users)
+            grafting.Graft(new, place.tensor, place.users)
         )
         text = None if place.is_identity else _describe(new, place)
         inserted.append((place.graph.path_of(new), text, place))
@@ -251,13 +251,13 @@ def _plan(
 
 def _to_be_opened(
     model: keras.Model,
-) -> dict[int, list[grafting.Insertion]]:
+) -> dict[int, list[grafting.Graft]]:
     """The models that are copied layer by layer, whatever is put into them.
 
     Besides the whole those that call a layer which another graph calls, too,
     as the head of a language model does with the embeddings of its backbone.
     """
-    opened: dict[int, list[grafting.Insertion]] = {id(model): []}
+    opened: dict[int, list[grafting.Graft]] = {id(model): []}
     callers: dict[int, list[graphs.OpenGraph]] = {}
     for graph in graphs.graphs_in(model):
         for operation in {node.operation for node in graph.nodes}:
