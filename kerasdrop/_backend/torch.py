@@ -106,7 +106,7 @@ def at_hand(*values: Given) -> tuple[Array, ...] | None:
     if (
         torch.compiler.is_compiling()
         # Private: what traces, fakes or maps operations. Pinned by
-        # tests/contracts/test_traces.py.
+        # tests/masks/test_at_hand.py.
         or torch._C._len_torch_dispatch_stack()
         or torch._C._functorch.get_interpreter_stack()
         or torch._C._get_tracing_state()

@@ -194,8 +194,11 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
                 step = self._state.tensor("step")
             rate = ops.cast(self._schedule(step), "float32")
         known = _backend.at_hand(rate)
-        if known is not None and 0.0 <= known[0] <= 1.0:
-            return rate
+        if known is not None:
+            # A copy: another thread may set the rate while the mask is made.
+            value = known[0].copy()
+            if 0.0 <= value <= 1.0:
+                return ops.convert_to_tensor(value)
         return ops.where(rate * (1.0 - rate) >= 0.0, rate, float("nan"))
 
     @blame_itself

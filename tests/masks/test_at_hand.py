@@ -130,6 +130,15 @@ def test_a_change_of_the_rate_is_seen_by_the_next_call(change):
     assert dropped == pytest.approx(0.5, abs=5 * 0.5 / np.sqrt(X.size))
 
 
+def test_a_rate_that_is_set_while_a_mask_is_made_changes_nothing():
+    layer = layers.Dropout(0.5, seed=0)
+
+    rate = layer._rate_tensor()
+    layer.rate = 0.75
+
+    assert float(rate) == 0.5
+
+
 def test_another_key_is_seen_by_the_next_call():
     one, other = layers.Dropout(0.5, seed=0), layers.Dropout(0.5, seed=1)
     one(X, training=True)
