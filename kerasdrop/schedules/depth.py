@@ -51,6 +51,38 @@ def linear_depth_rates(
     return np.linspace(final_rate, initial_rate, num_layers)[::-1].tolist()
 
 
+@blame("exponential_depth_rates")
+def exponential_depth_rates(num_layers: int, final_rate: float) -> list[float]:
+    """Rates that grow faster and faster over depth, from 0.
+
+    Layer `l` of `L` (counted from 0) has the rate
+    `final_rate * (2 ** (l / (L - 1)) - 1)`. With a schedule for each it is
+    LayerSkip's layer dropout: over depth and, where the training begins from
+    scratch, over time.
+
+    Args:
+        num_layers: Integer of at least 1.
+        final_rate: Float in [0, 1], the rate of the last layer.
+
+    Returns: List of `num_layers` floats. (For one layer: `final_rate`.)
+
+    Example:
+
+    >>> [round(rate, 4) for rate in exponential_depth_rates(3, 0.2)]
+    [0.0, 0.0828, 0.2]
+
+    Reference: [Elhoushi et al., 2024](https://arxiv.org/abs/2404.16710),
+    section 4.1.1: `D(l) = exp(l * ln 2 / (L - 1)) - 1`, and the rate is
+    `S(t) * D(l) * p_max`; `schedules.Accelerating` is its `S_exp`.
+    """
+    num_layers = _checks.positive_integer(num_layers, "num_layers")
+    final_rate = _checks.rate(final_rate, "final_rate")
+    if num_layers == 1:
+        return [final_rate]
+    depths = np.arange(num_layers) / (num_layers - 1)
+    return (final_rate * (2.0**depths - 1.0)).tolist()
+
+
 @blame("step_depth_rates")
 def step_depth_rates(
     num_layers: int, mean_rate: float, part: float, where: str = "front"

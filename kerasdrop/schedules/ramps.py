@@ -193,6 +193,36 @@ class Exponential(_Ramp):
 
 
 @keras.saving.register_keras_serializable("kerasdrop")
+class Accelerating(_Ramp):
+    """From one rate to another, by steps that double on the way.
+
+    With `x` the part of the way done the rate is
+    `initial_rate + (final_rate - initial_rate) * (2**x - 1)`.
+
+    Rising from 0 it is the curriculum over time of LayerSkip, whose training
+    of `T` steps ends at the final rate in its last one: `num_steps=T - 1`.
+    `exponential_depth_rates` is its profile over depth.
+
+    Args, raises: As `Linear`.
+
+    Example:
+
+    >>> round(float(Accelerating(0.0, 0.5, num_steps=100)(50)), 4)
+    0.2071
+
+    Reference: [Elhoushi et al., 2024](https://arxiv.org/abs/2404.16710),
+    section 4.1.1: `S_exp(t) = exp(t * ln 2 / (T - 1)) - 1`.
+    """
+
+    def value(self, step: Tensor) -> Tensor:
+        done = progress(step, self.begin_step, self.num_steps)
+        # Exactly 0 and 1 at the ends, and nothing beyond by rounding.
+        part = ops.clip(ops.expm1(done * math.log(2.0)), 0.0, 1.0)
+        part = ops.where(done >= 1.0, 1.0, part)
+        return mix(self.initial_rate, self.final_rate, part)
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
 class Curriculum(Schedule):
     """Comes closer to a rate by the same factor at each step, for ever.
 

@@ -54,6 +54,11 @@ def exponential(t, a, b, n, begin):
     return a * (b / a) ** part_done(t, begin, n)
 
 
+def accelerating(t, a, b, n, begin):
+    # LayerSkip (Elhoushi et al. 2024), section 4.1.1, T being n + 1.
+    return a + (b - a) * (np.exp(part_done(t, begin, n) * np.log(2)) - 1)
+
+
 def curriculum(t, a, b, n, begin):
     elapsed = np.maximum(t - begin, 0)
     return b - (b - a) * np.exp(-elapsed / n)
@@ -88,6 +93,7 @@ FORMULAS = {
     ),
     "cosine": (schedules.Cosine, cosine),
     "exponential": (schedules.Exponential, exponential),
+    "accelerating": (schedules.Accelerating, accelerating),
     "curriculum": (
         lambda a, b, n, begin: schedules.Curriculum(b, 1 / n, a, begin),
         curriculum,
@@ -255,6 +261,7 @@ ENDS = {
     "polynomial": lambda a, b, n: schedules.Polynomial(a, b, n, 1.5),
     "cosine": schedules.Cosine,
     "exponential": schedules.Exponential,
+    "accelerating": schedules.Accelerating,
     "piecewise": lambda a, b, n: schedules.PiecewiseLinear([0, n], [a, b]),
     "warm-up": lambda a, b, n: schedules.warm_up(b, n, a),
 }
@@ -304,6 +311,7 @@ EVERY_SCHEDULE = {
     "root": schedules.Polynomial(0.7, 0.1, 997, 0.5, 50),
     "cosine": schedules.Cosine(0.05, 0.95, 997, 50),
     "exponential": schedules.Exponential(0.9, 0.01, 997, 50),
+    "accelerating": schedules.Accelerating(0.0, 0.7, 997, 50),
     "curriculum": schedules.Curriculum(0.5, 1e-3, 0.1, 50),
     "piecewise": schedules.PiecewiseLinear([3, 300, 997], [0.1, 1.0, 0.2]),
     "fractions": schedules.PiecewiseLinear.from_fractions("0,.7@.3,.1", 997),
@@ -323,6 +331,7 @@ APPROXIMATE = {
     "root",
     "cosine",
     "exponential",
+    "accelerating",
     "curriculum",
     "warm-up",
     "function",
@@ -624,6 +633,28 @@ def test_a_profile_from_a_first_rate_is_an_even_line():
 
 def test_a_profile_of_one_layer_has_its_final_rate():
     assert schedules.linear_depth_rates(1, 0.4, initial_rate=0.0) == [0.4]
+
+
+@pytest.mark.parametrize("num_layers", [2, 3, 32])
+def test_layer_dropout_grows_over_depth_and_time_as_in_its_paper(num_layers):
+    # LayerSkip, section 4.1.1: p = S(t) D(l) p_max, t of T, l of L, from 0.
+    num_steps, largest = 1000, 0.2
+    depth = np.arange(num_layers) * np.log(2) / (num_layers - 1)
+    time = np.array([0, 1, 500, 999]) * np.log(2) / (num_steps - 1)
+    expected = (np.exp(time)[:, None] - 1) * (np.exp(depth) - 1) * largest
+    rates = schedules.exponential_depth_rates(num_layers, largest)
+    found = [
+        values(schedules.Accelerating(0.0, rate, num_steps - 1), steps)
+        for rate in rates
+        for steps in [[0, 1, 500, 999]]
+    ]
+    np.testing.assert_allclose(
+        np.transpose(found), expected, rtol=0, atol=TOLERANCE
+    )
+
+
+def test_an_exponential_profile_of_one_layer_has_its_final_rate():
+    assert schedules.exponential_depth_rates(1, 0.4) == [0.4]
 
 
 @pytest.mark.parametrize(
