@@ -358,6 +358,8 @@ def test_compiled_values_are_those_of_eager_calls(name):
     schedule = EVERY_SCHEDULE[name]
     # 1 ulp of a cosine, an exponential or a root just below 1.
     bound = 2 * ROUNDING if name in APPROXIMATE else 0.0
+    if name == "accelerating":  # XLA has an expm1 of its own
+        bound *= 4
     for compiled in compilations(schedule):
         np.testing.assert_allclose(
             values(compiled, STEPS),
