@@ -21,7 +21,11 @@ BACKENDS = ("tensorflow", "jax", "torch")
 
 # Compiling takes most of the time on JAX, and models as small as those of the
 # tests do not repay its costly passes. `make test-full` has them.
-_FASTER = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+#
+# PyTorch takes a thread for each core, and its threads wait for each other
+# while they use their cores. In two processes of two threads on two cores the
+# same tests took more than three times the time of one thread each.
+_FASTER = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "OMP_NUM_THREADS": "1"}
 
 
 # Compiling takes two thirds of the time of the tests on JAX, so what was
