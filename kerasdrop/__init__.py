@@ -32,11 +32,13 @@ from kerasdrop.montecarlo import VerificationError
 from kerasdrop.montecarlo import fit_rates
 from kerasdrop.montecarlo import inspect
 from kerasdrop.montecarlo import mc_predict
+from kerasdrop.montecarlo import mc_sobol_indices
 from kerasdrop.montecarlo import register_stochastic
 from kerasdrop.predictive import Predictive
 from kerasdrop.rate_fit import RateFit
 from kerasdrop.rates import get_rates
 from kerasdrop.rates import set_rates
+from kerasdrop.sobol_indices import SobolIndices
 
 __version__ = "0.1.0"
 
@@ -49,6 +51,7 @@ __all__ = [
     "MonteCarlo",
     "Predictive",
     "RateFit",
+    "SobolIndices",
     "Stripping",
     "Verification",
     "VerificationError",
@@ -65,6 +68,7 @@ __all__ = [
     "layers",
     "masks",
     "mc_predict",
+    "mc_sobol_indices",
     "measures",
     "metrics",
     "plots",

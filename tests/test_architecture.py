@@ -31,7 +31,7 @@ ROWS = (
     ("kerasdrop._adapters", "kerasdrop.metrics"),
     ("kerasdrop.conversion",),
     ("kerasdrop.rates",),
-    ("kerasdrop.callbacks", "kerasdrop.rate_fit"),
+    ("kerasdrop.callbacks", "kerasdrop.rate_fit", "kerasdrop.sobol_indices"),
     ("kerasdrop.plots",),
     (
         "kerasdrop.montecarlo.choice",

@@ -50,6 +50,7 @@ GROUPS = (
             "kerasdrop.montecarlo",
             "kerasdrop.predictive",
             "kerasdrop.rate_fit",
+            "kerasdrop.sobol_indices",
             "kerasdrop._adapters",
         ),
     ),

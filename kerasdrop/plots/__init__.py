@@ -17,6 +17,7 @@ from kerasdrop.plots.images import uncertainty_map
 from kerasdrop.plots.intervals import predictive_intervals
 from kerasdrop.plots.rates import rate_curve
 from kerasdrop.plots.rates import rate_history
+from kerasdrop.plots.shares import variance_shares
 
 __all__ = [
     "least_certain",
@@ -27,4 +28,5 @@ __all__ = [
     "reliability",
     "risk_coverage",
     "uncertainty_map",
+    "variance_shares",
 ]

@@ -71,6 +71,30 @@ def test_a_rate_curve_fills_what_cannot_be_told_from_the_best(ax):
         plots.rate_curve({"rate": 0.2}, ax)
 
 
+def test_shares_of_the_variance_are_bars_side_by_side(ax):
+    shares = kerasdrop.SobolIndices(
+        names=("early", "late"),
+        first_order=(0.1, 0.6),
+        first_order_errors=(0.02, 0.03),
+        total=(0.4, 0.9),
+        total_errors=(0.01, 0.05),
+        variance=2.0,
+        num_rows=10,
+        num_samples=32,
+        seed=0,
+    )
+
+    assert plots.variance_shares(shares, ax) is ax
+
+    alone, in_all = (bars.datavalues for bars in ax.containers[1::2])
+    np.testing.assert_allclose(alone, shares.first_order)
+    np.testing.assert_allclose(in_all, shares.total)
+    labels = [text.get_text() for text in ax.get_yticklabels()]
+    assert labels == ["early", "late"]
+    with pytest.raises(ValueError, match="variance_shares: .*mc_sobol_indices"):
+        plots.variance_shares({"total": 1.0}, ax)
+
+
 def test_tensors_are_drawn_with_and_without_a_gradient(ax):
     p = ops.convert_to_tensor([[0.1, 0.9], [0.3, 0.7], [0.8, 0.2]])
     if hasattr(p, "requires_grad_"):  # of PyTorch

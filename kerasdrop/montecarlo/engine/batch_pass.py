@@ -1,5 +1,6 @@
 """The samples of one batch, a call of a compiled function at a time."""
 
+import numpy as np
 from keras import ops
 from keras import tree
 
@@ -12,6 +13,9 @@ from kerasdrop.montecarlo.engine import chunks as chunks_
 from kerasdrop.montecarlo.engine.batches import RowsOf
 from kerasdrop.montecarlo.engine.drawing import Drawing
 from kerasdrop.montecarlo.sampling import passes
+
+# The samples of one compiled call that redraws: between two Ctrl-C is heard.
+_SAMPLES_PER_CALL = 1024
 
 
 class Pass:
@@ -135,6 +139,41 @@ class Pass:
         found = [_at(number, stacked) for number in range(several.shape[0])]
         return found, plain
 
+    def redrawn(
+        self, groups: Array, num_samples: int
+    ) -> tuple[Given, list[Given]]:
+        """How samples change where the masks of a group are redrawn.
+
+        Args:
+            groups: int32 `(groups, layers)`, as of `Drawing.redrawn`.
+            num_samples: Integer, from 0 on; those that are redrawn follow.
+
+        Returns:
+            The structure of the outputs; and for each output what
+            `Drawing.redrawn` returns, NumPy arrays, of all samples.
+        """
+        size = self._chunks.size
+        count = -(-num_samples // size)
+        per_call = max(1, _SAMPLES_PER_CALL // (size * (2 + len(groups))))
+        per_call = -(-count // -(-count // per_call))
+        parts: list[Given] = []
+        for number in range(0, count, per_call):
+            firsts = size * np.arange(number, number + per_call)
+            skeleton, part = self._compiled["redrawn"](
+                self._batch,
+                self._rates,
+                *(
+                    ops.convert_to_tensor(each, "int32")
+                    for each in (groups, firsts, size * (count + per_call))
+                ),
+            )
+            self._after_call()
+            parts.append(tree.map_structure(_in_a_row, part))
+        return skeleton, tree.map_structure(
+            lambda *arrays: np.concatenate(arrays, -1)[..., :num_samples],
+            *parts,
+        )
+
     def _statistics_of_all(self) -> Config:
         while not self.is_done:
             self.advance()
@@ -168,6 +207,12 @@ class Pass:
             self._chunks.in_sets_after(self.num_done),
             self._chunks.rest,
         )
+
+
+def _in_a_row(tensor: Tensor) -> Array:
+    """`(chunks, ..., samples)` as `(..., chunks * samples)`, in NumPy."""
+    array = np.moveaxis(ops.convert_to_numpy(tensor), 0, -2)
+    return array.reshape(*array.shape[:-2], -1)
 
 
 def _at(number: int, stacked: Config) -> Config:

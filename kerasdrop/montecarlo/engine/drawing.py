@@ -153,6 +153,74 @@ class Drawing:
 
             return ops.map(at, several), self._plain(draw, batch)
 
+    def redrawn(
+        self,
+        batch: RowsOf,
+        rates: Tensor,
+        chunks: chunks_.Chunks,
+        groups: Tensor,
+        firsts: Tensor,
+        others: Tensor,
+    ) -> Given:
+        """How samples differ from those with the masks of a group redrawn.
+
+        With a sample `a`, one `b` that shares no mask with it, and `c`, which
+        is `a` but with the masks of a group from `b`, the halves of
+        `(a - b)**2`, of `(a - c) (a + c - 2 b)` and of `(a - c)**2` have as
+        their means the variance, what the group explains of it alone, and what
+        is gone without the group. The sums over the elements of an output are
+        returned. All have one prefix.
+
+        Args:
+            batch: A `RowsOf`.
+            rates: Vector of rates.
+            chunks: `Chunks`, whose size is that of a chunk.
+            groups: int32 `(groups, layers)`, 1 for the layers of a group.
+            firsts: int32 `(chunks,)`, numbers of the first samples of chunks.
+            others: int32 scalar, how far from them are those that are redrawn.
+
+        Returns:
+            The structure of the outputs, as scalars; and for each output, in
+            a list, a tuple of tensors `(chunks, batch, size)`, `(chunks,
+            groups, batch, size)` and the same again.
+        """
+        structure = None
+        with self._sampler(batch, rates, chunks) as draw:
+
+            def drawn(numbers: Tensor, moved: Tensor | None = None) -> Given:
+                nonlocal structure
+                structure = outputs = draw(numbers, moved=moved)
+                of_outputs = self.summaries_of(outputs, batch)
+                return [
+                    summary.features(output)[0]
+                    for summary, output in zip(
+                        of_outputs, tree.flatten(outputs)
+                    )
+                ]
+
+            def of_chunk(first: Tensor) -> Given:
+                numbers = plans.range_of(first, chunks.size)
+                before, after = drawn(numbers), drawn(numbers + others)
+
+                def of_group(group: Tensor) -> Given:
+                    mixed = drawn(numbers, group * others)
+                    return [
+                        (
+                            _half_sum((a - c) * (a + c - 2.0 * b)),
+                            _half_sum(ops.square(a - c)),
+                        )
+                        for a, b, c in zip(before, after, mixed)
+                    ]
+
+                of_groups = ops.map(of_group, groups)
+                return [
+                    (_half_sum(ops.square(a - b)), *shares)
+                    for a, b, shares in zip(before, after, of_groups)
+                ]
+
+            found = ops.map(of_chunk, firsts)
+        return tree.map_structure(lambda _: ops.zeros(()), structure), found
+
     def plain(
         self, batch: RowsOf, rates: Tensor, chunks: chunks_.Chunks
     ) -> Given:
@@ -296,6 +364,12 @@ class Drawing:
             packed["num_drawn"] = ops.cast(ops.reshape(count, (-1,)), "int32")
             packed["converged"] = state.converged
         return packed
+
+
+def _half_sum(products: Tensor) -> Given:
+    """Half the sum over all but rows and samples, `(batch, samples)`."""
+    axes = tuple(range(2, len(products.shape)))
+    return 0.5 * (ops.sum(products, axis=axes) if axes else products)
 
 
 def _chosen(rows: Tensor, one: Given, other: Given) -> Given:

@@ -218,6 +218,15 @@ class Engine:
         def sweep(batch: RowsOf, several: Tensor) -> Given:
             return draw.sweep(batch, several, chunks)
 
+        def redrawn(
+            batch: RowsOf,
+            rates: Tensor,
+            groups: Tensor,
+            firsts: Tensor,
+            others: Tensor,
+        ) -> Given:
+            return draw.redrawn(batch, rates, chunks, groups, firsts, others)
+
         def plain(batch: RowsOf, rates: Tensor) -> Given:
             return draw.plain(batch, rates, chunks)
 
@@ -233,6 +242,7 @@ class Engine:
             "finish": draw.finish,
             "sweep": sweep,
             "plain": plain,
+            "redrawn": redrawn,
         }
         # In plain calls of the model no size is left open, nor where the number
         # of steps decides how Keras runs them.

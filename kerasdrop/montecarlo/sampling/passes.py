@@ -56,24 +56,30 @@ def sampler(
 
     Yields:
         A function of the samples' numbers, int32 `(samples,)`, of another
-        vector of rates for them, if they are to have one, and of whether
-        they are plain predictions, in which nothing draws. It returns the
-        model's outputs, each `(batch, samples, ...)` and float32 or float64.
+        vector of rates for them, if they are to have one, of whether they
+        are plain predictions, in which nothing draws, and of what is added
+        to the numbers in each of `drawn_layers`, int32 `(layers,)`, if it is
+        not 0. It returns the model's outputs, each `(batch, samples, ...)`
+        and float32 or float64.
     """
     choice = choice or choices.whole(model)
     numbers = drawn_layers(model, choice)
     draws = _draws(numbers, key, plan, rows, vectorized, in_parts, keep_all)
 
     def scope(
-        samples: Tensor, others: Tensor | None, at_inference: bool
+        samples: Tensor,
+        others: Tensor | None,
+        at_inference: bool,
+        moved: Tensor | None,
     ) -> Given:
         """A scope for the draws of these samples, one call of it."""
+        of_samples = draws(samples, moved)
         if at_inference:
-            asleep = scopes.InferenceScope(draws(samples), numbers)
+            asleep = scopes.InferenceScope(of_samples, numbers)
             return asked.entered(asleep, model)
         given = rates_of(choice, rates if others is None else others)
         return asked.checking(
-            model, inputs, numbers, draws(samples), keep_all, choice, given
+            model, inputs, numbers, of_samples, keep_all, choice, given
         )
 
     with asking.asking_the_scope(model, numbers, choice.silent()):
@@ -144,10 +150,12 @@ def _side_by_side(
     samples: Tensor,
     rates: Tensor | None = None,
     at_inference: bool = False,
+    moved: Tensor | None = None,
 ) -> Given:
     num_samples = samples.shape[0]
     outputs = folded.samples(
-        num_samples, functools.partial(scope, samples, rates, at_inference)
+        num_samples,
+        functools.partial(scope, samples, rates, at_inference, moved),
     )
     return tree.map_structure(
         lambda output: precise(
@@ -165,12 +173,14 @@ def _one_by_one(
     samples: Tensor,
     rates: Tensor | None = None,
     at_inference: bool = False,
+    moved: Tensor | None = None,
 ) -> Given:
     structure = None
 
     def one(sample: Given) -> Given:
         nonlocal structure
-        with scope(ops.reshape(sample, (1,)), rates, at_inference):
+        number = ops.reshape(sample, (1,))
+        with scope(number, rates, at_inference, moved):
             structure = model(inputs, training=False)
         _check_batch_axis(model, structure, rows)
         return [precise(output) for output in tree.flatten(structure)]
@@ -264,7 +274,7 @@ def _draws(
     of_layers = masks.derived_keys(key, list(numbers.values()))
     keys = dict(zip(map(id, numbers), of_layers))
 
-    def draws(samples: Tensor) -> Function:
+    def draws(samples: Tensor, moved: Tensor | None = None) -> Function:
         index, of_rows = plans.index_and_rows(plan, samples, rows)
         draw = masks.Draw(
             None,
@@ -275,17 +285,28 @@ def _draws(
             None if vectorized else of_rows[:1],
             keep_all,
         )
-        return _draws_of_layers(key, keys, draw)
+        shifts: dict[int, Tensor] = {}
+        if moved is not None:
+            shifts = {one: moved[place] for place, one in enumerate(keys)}
+        return _draws_of_layers(key, keys, draw, shifts)
 
     return draws
 
 
 def _draws_of_layers(
-    key: Tensor, keys: dict[int, Tensor], draw: masks.Draw
+    key: Tensor,
+    keys: dict[int, Tensor],
+    draw: masks.Draw,
+    shifts: dict[int, Tensor],
 ) -> Function:
     """What each layer draws in one pass, as `scopes.StochasticScope` asks it.
 
     A layer that is called again draws anew, and anew at each step of a loop.
+
+    Args:
+        key, draw: Of all layers.
+        keys: Dict of the keys of the layers, by their ids.
+        shifts: Dict of what is added to the numbers of their samples.
     """
 
     def draw_of(
@@ -302,6 +323,9 @@ def _draws_of_layers(
         for step in steps:
             # Below 0: no number of a call.
             of_call = masks.derived_key(of_call, -1 - step)
-        return draw._replace(key=of_call)
+        index = draw.index
+        if id(layer) in shifts:
+            index = index + shifts[id(layer)]
+        return draw._replace(key=of_call, index=index)
 
     return draw_of

@@ -1,0 +1,1 @@
+"""Which dropout layers the predictive variance comes from."""

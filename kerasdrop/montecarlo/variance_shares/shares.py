@@ -1,0 +1,317 @@
+"""`mc_sobol_indices`: where the predictive variance comes from."""
+
+import warnings
+
+import keras
+import numpy as np
+from keras import tree
+
+from kerasdrop import _checks
+from kerasdrop._adapters import survey
+from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import TypeRefusal
+from kerasdrop._refusals import blame
+from kerasdrop._structure import model_tree
+from kerasdrop._structure import selection
+from kerasdrop._types import Array
+from kerasdrop._types import Given
+from kerasdrop._types import Seed
+from kerasdrop._types import Structure
+from kerasdrop.montecarlo import choice
+from kerasdrop.montecarlo import prediction
+from kerasdrop.montecarlo.engine.batches import Batches
+from kerasdrop.montecarlo.inspection import preconditions
+from kerasdrop.montecarlo.sampling import passes
+from kerasdrop.montecarlo.settings import Settings
+from kerasdrop.montecarlo.variance_shares.sums import Sums
+from kerasdrop.sobol_indices import SobolIndices
+
+_OWNER = "mc_sobol_indices"
+
+_NUM_SAMPLES = 32
+
+_STACKLEVEL = 3  # from a warning below to who called `mc_sobol_indices`
+
+
+def mc_sobol_indices(
+    model: keras.Model,
+    x: Given,
+    *,
+    groups: Given = None,
+    layers: Given = None,
+    rate: Given = None,
+    num_samples: int = _NUM_SAMPLES,
+    kind: Given = None,
+    seed: Seed = None,
+    batch_size: int = 32,
+    verbose: int | str = "auto",
+    memory_limit: int | None = None,
+    vectorized: bool = True,
+    verify: bool = True,
+    on_interrupt: str = "return",
+) -> Structure:
+    r"""The share of the predictive variance that each dropout layer brings.
+
+    The prediction is a function $f$ of independent masks. Samples come in pairs
+    $a, b$ that share no mask. For each group $g$ a third sample $a_b^g$ has
+    the masks of $g$ from $b$ and all others from $a$. With
+    $V = E[(f(a) - f(b))^2] / 2$, the variance, the first-order share of $g$ is
+
+    $$S_g = E[(f(a) - f(a_b^g)) (f(a) + f(a_b^g) - 2 f(b))] / (2 V)$$
+
+    and its total share $T_g = E[(f(a) - f(a_b^g))^2] / (2 V)$: estimators of
+    Saltelli et al. (2010) and Jansen (1999), here with differences alone, so
+    that no mean has to be known. The variance is that of the predicted
+    quantity over the masks: of probabilities for classes, of means for
+    numbers. It is added up over the elements of an output and over rows.
+
+    It takes `num_samples * (groups + 2)` samples of each row. The layers
+    before the first dropout run once for up to 1024 of these.
+
+    Args:
+        model: A built model with layers that can draw. It is the same
+            afterwards.
+        x: Inputs, as for `mc_predict`; an iterable of batches must end.
+        groups: Dict from a name of yours to layers, each given as the
+            `layers` of `mc_predict`. What is in no group is drawn, too, and
+            has its part in the variance. None for a group of each layer.
+        layers, rate: What is drawn, and at which rates, as in `mc_predict`.
+        num_samples: Integer, pairs of samples per row, at least 2. Errors are
+            averaged over rows: 32 are enough for some hundred rows.
+        kind: What the outputs are, as in `mc_predict`.
+        seed: Integer; None draws a fresh one. The result tells which.
+        batch_size: Integer, rows at a time.
+        verbose: `"auto"` or 1 for a progress bar over batches; 2 for a line,
+            0 for nothing.
+        memory_limit, vectorized, verify: As in `kerasdrop.MonteCarlo`.
+        on_interrupt: What Ctrl-C does: `"return"` the shares of the batches
+            that were done, with a warning, or `"raise"`.
+
+    Returns:
+        `SobolIndices`, or one of each output in the structure of the outputs.
+        `print` shows a table.
+
+    Raises:
+        ValueError: As `mc_predict`; if groups overlap, or name no layer that
+            is drawn.
+        TypeError: If `groups` is no dict.
+
+    Example:
+
+    >>> shares = mc_sobol_indices(model, x, seed=0, verbose=0)
+    >>> shares.names, round(shares.first_order[0], 2)
+    (('dropout',), 1.0)
+
+    References:
+        [Saltelli et al., 2010](https://doi.org/10.1016/j.cpc.2009.09.018);
+        [Jansen, 1999](https://doi.org/10.1016/S0010-4655(98)00154-4).
+    """
+    with model_tree.surveyed(model), blame(_OWNER):
+        _checks.choice(on_interrupt, ("raise", "return"), "on_interrupt")
+        verbose = _checks.verbosity(verbose)
+        verify = _checks.flag(verify, "verify")
+        seed = _checks.seed(seed)
+        num_samples = _checks.positive_integer(num_samples, "num_samples")
+        if num_samples < 2:
+            raise Refusal(
+                "one pair of samples has no spread: pass two at least. "
+                f"Received: num_samples={num_samples}"
+            )
+        preconditions.check_model(model)
+        chosen = choice.of(model, layers, rate)
+        settings = Settings.checked(
+            model,
+            _OWNER,
+            num_samples=num_samples,
+            plan="independent",
+            kind=kind,
+            keep_samples=False,
+            quantiles=None,
+            noise_variance=None,
+            tolerance=None,
+            memory_limit=memory_limit,
+            vectorized=vectorized,
+        )
+        preconditions.check_draws(survey.of(model), settings, chosen)
+        of_groups = _groups(model, chosen, groups)
+        if verbose:
+            count = len(of_groups)
+            print(
+                f"{_OWNER}: {count} groups, {num_samples} pairs of samples: "
+                f"{num_samples * (count + 2)} samples of each row; "
+                f"kind={settings.kind!r}."
+            )
+        predictive, lock = prediction.compiled_for(model, settings, chosen)
+        with lock:
+            predictive.verify = verify
+            predictive.seed = seed
+            predictive._asked = choice.Asked(chosen.paths, chosen.rates or None)
+            data = predictive._batches(x, batch_size, 0, None, None, None)
+            skeleton, sums, is_complete = _summed(
+                predictive,
+                data,
+                _members(model, chosen, list(of_groups.values())),
+                num_samples,
+                verbose,
+                on_interrupt,
+            )
+            results = [
+                _indices(
+                    tuple(of_groups),
+                    one,
+                    num_samples,
+                    predictive.seed,
+                    is_complete,
+                )
+                for one in sums
+            ]
+            return tree.pack_sequence_as(skeleton, results)
+
+
+def _groups(
+    model: keras.Model, chosen: choice.Choice, groups: Given
+) -> dict[str, set[int]]:
+    """The ids of the layers of each group, by its name."""
+    drawn = {
+        number: chosen.places[number]
+        for number in sorted(chosen.selected)
+        if chosen.draws(chosen.places[number].layer)
+    }
+    if groups is None:
+        found: dict[str, set[int]] = {}
+        for place in drawn.values():
+            path = place.path
+            if place.part is not None:
+                path = path.removesuffix(f"/{place.part}")
+            found.setdefault(path, set()).add(id(place.layer))
+        return found
+    if not isinstance(groups, dict):
+        raise TypeRefusal(
+            "argument `groups` must be None or a dict from a name to layers. "
+            f"Received: {groups!r} (of type {type(groups).__name__})"
+        )
+    if not groups:
+        raise Refusal(
+            "argument `groups` is an empty dict; leave it out for a group of "
+            "each layer. Received: groups={}"
+        )
+    found = {}
+    taken: dict[int, str] = {}
+    for name, selector in groups.items():
+        if not isinstance(name, str):
+            raise TypeRefusal(
+                "the keys of argument `groups` must be strings, names of your "
+                f"choice. Received: {name!r} (of type {type(name).__name__})"
+            )
+        ids = _ids(model, drawn, name, selector)
+        for one in ids:
+            if one in taken:
+                raise Refusal(
+                    f"a layer is in the groups {taken[one]!r} and {name!r}. "
+                    f"Narrow one of them. Received: groups={groups!r}"
+                )
+            taken[one] = name
+        found[name] = ids
+    return found
+
+
+def _ids(
+    model: keras.Model,
+    drawn: dict[int, choice.Place],
+    name: str,
+    selector: Given,
+) -> set[int]:
+    """The ids of the layers of one group."""
+    candidates = [(place.path, place.layer) for place in drawn.values()]
+    found = selection.selected(
+        model, candidates, selector, f"layer that draws (for group {name!r})"
+    )
+    paths = {path for path, _ in found}
+    ids = {id(layer) for _, layer in found}
+    for path, layer in candidates:
+        if id(layer) in ids and path not in paths:
+            raise Refusal(
+                "the masks of a recurrent layer are redrawn together, and not "
+                "those of its inputs or its states alone. Put both into a "
+                f"group. Received: {selector!r} for group {name!r}, without "
+                f"'{path}'"
+            )
+    return ids
+
+
+def _members(
+    model: keras.Model, chosen: choice.Choice, groups: list[set[int]]
+) -> Array:
+    """Which of the layers that draw are in a group, `(groups, layers)`."""
+    layers = passes.drawn_layers(model, chosen)
+    return np.array(
+        [[id(layer) in group for layer in layers] for group in groups], "int32"
+    )
+
+
+def _summed(
+    predictive: keras.Model,
+    data: Batches,
+    members: Array,
+    num_samples: int,
+    verbose: int,
+    on_interrupt: str,
+) -> tuple[Given, list[Sums], bool]:
+    """The structure of the outputs, their `Sums`, whether it is all rows."""
+    engine = predictive._engine
+    sums: list[Sums] = []
+    skeleton = None
+    bar = keras.utils.Progbar(data.num_batches, verbose=verbose)
+    is_complete = False
+    try:
+        for number, (batch, valid) in enumerate(data):
+            one = engine.over(batch)
+            finish = None
+            if predictive.verify:
+                finish = engine.verified(one, batch, valid)
+            skeleton, of_outputs = one.redrawn(members, num_samples)
+            if finish is not None:
+                finish()
+            # From here on nothing takes time: a batch is there as a whole.
+            sums = sums or [Sums() for _ in of_outputs]
+            for of_output, (variance, first, total) in zip(sums, of_outputs):
+                of_output.update(
+                    variance[:valid], first[:, :valid], total[:, :valid]
+                )
+            bar.update(number + 1)
+        is_complete = True
+    except KeyboardInterrupt:
+        if on_interrupt == "raise" or not sums:
+            raise
+        warnings.warn(
+            f"Interrupted. The shares are of the first {sums[0].num_rows} "
+            "rows.",
+            stacklevel=_STACKLEVEL,
+        )
+    finally:
+        engine.after_predict()
+    if not sums:
+        raise Refusal("there are no rows to predict. Received: x without rows")
+    return skeleton, sums, is_complete
+
+
+def _indices(
+    names: tuple[str, ...],
+    sums: Sums,
+    num_samples: int,
+    seed: int,
+    is_complete: bool,
+) -> SobolIndices:
+    shares, errors = sums.result()
+    return SobolIndices(
+        names,
+        tuple(shares[0].tolist()),
+        tuple(errors[0].tolist()),
+        tuple(shares[1].tolist()),
+        tuple(errors[1].tolist()),
+        sums.variance,
+        sums.num_rows,
+        num_samples,
+        seed,
+        is_complete,
+    )

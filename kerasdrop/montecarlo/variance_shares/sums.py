@@ -1,0 +1,70 @@
+"""Sums over rows and samples, and the shares that follow from them."""
+
+import numpy as np
+
+from kerasdrop._types import Array
+
+
+class Sums:
+    """Streams halves of products of differences into shares, in float64.
+
+    With `v` the mean of whose halves is the variance, and `f` those of a share,
+    a share is the sum of `f` over that of `v`. Rows and samples are
+    independent, so that the variance of this quotient is to first order that
+    of `f - share * v`.
+
+    Attributes:
+        num_rows: Integer, of how many rows they are.
+    """
+
+    def __init__(self) -> None:
+        self.num_rows = 0
+        self._variance = 0.0
+        self._variance_of_mean = 0.0
+        # Of the first-order and the total shares, `(2, groups)`.
+        self._shares: Array = np.zeros(())
+        self._covariance_of_mean: Array = np.zeros(())
+        self._variances_of_mean: Array = np.zeros(())
+
+    def update(self, variance: Array, first: Array, total: Array) -> None:
+        """Adds rows.
+
+        Args:
+            variance: `(rows, samples)`.
+            first, total: `(groups, rows, samples)`.
+        """
+        whole = variance.astype("float64")
+        parts = np.stack([first, total]).astype("float64")
+        of_rows = whole - whole.mean(-1, keepdims=True)
+        of_parts = parts - parts.mean(-1, keepdims=True)
+        count = whole.shape[-1]
+        per_mean = count * (count - 1)
+        self.num_rows += len(whole)
+        self._variance += whole.mean(-1).sum()
+        self._shares = self._shares + parts.mean(-1).sum(-1)
+        self._variance_of_mean += (of_rows**2).sum() / per_mean
+        self._covariance_of_mean = (
+            self._covariance_of_mean
+            + (of_parts * of_rows).sum((-2, -1)) / per_mean
+        )
+        self._variances_of_mean = (
+            self._variances_of_mean + (of_parts**2).sum((-2, -1)) / per_mean
+        )
+
+    @property
+    def variance(self) -> float:
+        """Of a row, on the mean."""
+        return float(self._variance / self.num_rows)
+
+    def result(self) -> tuple[Array, Array]:
+        """The shares and their standard errors, each `(2, groups)`."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shares = self._shares / self._variance
+            squared = (
+                self._variances_of_mean
+                - 2.0 * shares * self._covariance_of_mean
+                + shares**2 * self._variance_of_mean
+            )
+            # By rounding a variance of 0 may be a little below.
+            errors = np.sqrt(np.maximum(squared, 0.0)) / self._variance
+        return shares, errors
