@@ -445,3 +445,17 @@ def float_inputs(inputs: Tensor) -> None:
             f"units are scaled. Received: inputs of dtype {dtype}. Cast them "
             "first, e.g. `keras.ops.cast(inputs, 'float32')`."
         )
+
+
+def integer_inputs(inputs: Tensor) -> None:
+    """Checks that inputs are one tensor of integers."""
+    dtype = getattr(inputs, "dtype", None)
+    name = None if dtype is None else keras.backend.standardize_dtype(dtype)
+    if name is None or not keras.backend.is_int_dtype(name):
+        received = f"type {type(inputs).__name__}" if name is None else name
+        raise Refusal(
+            "inputs must be ids, one tensor of integers. Received: "
+            f"{received}. Make the input of the model one of integers, "
+            "`keras.Input(shape, dtype='int32')`, or cast them, by "
+            "`keras.ops.cast(inputs, 'int32')`."
+        )

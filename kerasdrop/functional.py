@@ -24,6 +24,7 @@ __all__ = [
     "drop_connect",
     "drop_path",
     "dropout",
+    "embedding_dropout",
     "gaussian_dropout",
     "gaussian_noise",
     "normal",
@@ -249,6 +250,33 @@ def drop_block(
     dropped = dropped + ops.cast(rate * 0.0, _precise(inputs))
     scale = masks.survivor_scale(dropped, _dtype(inputs))
     return _backend.selected(keep, inputs * scale)
+
+
+def embedding_dropout(
+    vectors: Tensor, ids: Tensor, draw: masks.Draw, rate: Tensor
+) -> Tensor:
+    """`vectors * keep / (1 - rate)`, the same id of a row having the same fate.
+
+    Args:
+        vectors: Float tensor `(batch, ..., features)`.
+        ids: int32 tensor `(batch, ...)`: the id that each vector is of.
+        draw, rate: As of `dropout`.
+
+    Returns:
+        A tensor of the shape and dtype of `vectors`.
+
+    Example:
+
+    >>> draw = kerasdrop.masks.Draw(kerasdrop.masks.key_of_seed(0), index=0)
+    >>> ids = keras.ops.convert_to_tensor([[7, 3, 7]], "int32")
+    >>> y = embedding_dropout(keras.ops.ones((1, 3, 2)), ids, draw, 0.5)
+    >>> bool(keras.ops.all(y[0, 0] == y[0, 2]))
+    True
+    """
+    rate = masks.unless_all_is_kept(draw, rate, 0.0)
+    keep = masks.unit_keep_mask(draw, rate, ids)
+    scale = masks.survivor_scale(rate, _dtype(vectors))
+    return _backend.selected(ops.expand_dims(keep, -1), vectors * scale)
 
 
 def alpha_dropout(

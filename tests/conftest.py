@@ -78,6 +78,7 @@ IN_TURN = (
     "tests/conversion/test_strip_dropout.py",
     "tests/docs/",
     "tests/formulas/",
+    "tests/layers/test_embedding.py",
     "tests/layers/test_other_backends.py",
     "tests/layers/test_resuming.py",
     "tests/masks/test_mask_statistics.py",

@@ -14,6 +14,7 @@ from kerasdrop.layers.dropout import ClassicDropout
 from kerasdrop.layers.dropout import Dropout
 from kerasdrop.layers.dropout import MCDropout
 from kerasdrop.layers.dropout import ScheduledDropout
+from kerasdrop.layers.embedding import EmbeddingDropout
 from kerasdrop.layers.gaussian import GaussianDropout
 from kerasdrop.layers.locked import LockedDropout
 from kerasdrop.layers.recurrent import DropoutRNN
@@ -33,6 +34,7 @@ __all__ = [
     "DropPath",
     "Dropout",
     "DropoutRNN",
+    "EmbeddingDropout",
     "FeatureAlphaDropout",
     "GaussianDropout",
     "GroupQueryAttention",

@@ -57,6 +57,7 @@ from kerasdrop.masks.keeping import block_keep_mask
 from kerasdrop.masks.keeping import for_noise
 from kerasdrop.masks.keeping import keep_mask
 from kerasdrop.masks.keeping import survivor_scale
+from kerasdrop.masks.keeping import unit_keep_mask
 from kerasdrop.masks.keeping import words
 from kerasdrop.masks.rows import row_scope
 from kerasdrop.masks.threefry import derived_seed
@@ -78,6 +79,7 @@ __all__ = [
     "row_scope",
     "rows_of_batch",
     "survivor_scale",
+    "unit_keep_mask",
     "unit_keys",
     "unless_all_is_kept",
     "words",

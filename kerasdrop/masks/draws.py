@@ -262,8 +262,12 @@ def unit_keys(num_units: Tensor, like: Tensor) -> Tensor:
     """
     if isinstance(num_units, int) and num_units <= _LARGEST_STORED_ROW:
         return _unit_key_table(num_units, like)
-    units = int32.widened(ops.arange(num_units, dtype="int32"))
-    return _hash(units, *_UNIT_KEY)
+    return keys_of_units(ops.arange(num_units, dtype="int32"))
+
+
+def keys_of_units(units: Tensor) -> Tensor:
+    """`unit_keys` of units by their numbers, an int32 tensor of any shape."""
+    return _hash(int32.widened(units), *_UNIT_KEY)
 
 
 @functools.lru_cache(maxsize=64)

@@ -107,17 +107,19 @@ def _keep(
     return _survivors(draw, sizes, rate)
 
 
-def _survivors(draw: Draw, shape: Shape, rate: Tensor) -> Tensor:
-    """Which words of that shape are such that a unit survives."""
+def _survivors(
+    draw: Draw, shape: Shape, rate: Tensor, units: Tensor | None = None
+) -> Tensor:
+    """Which words of that shape, or of these units, let a unit survive."""
     known = _backend.at_hand(rate)
     if known is not None:
         (rate,) = known
     # Signed words: the lowest is -2**31, which is 2 * -2**30.
     lowest = (strata.threshold(rate) - 2**30) * 2
     if draw.set_size is None:
-        keep = uniform.independent_words_from(draw, shape, lowest)
+        keep = uniform.independent_words_from(draw, shape, lowest, units)
     else:
-        keep = strata.stratified_words(draw, shape) >= lowest
+        keep = strata.stratified_words(draw, shape, units) >= lowest
     # Not `rate < 1`: a rate that is NaN keeps all, and so it shows. Nor `not
     # rate >= 1`, which TensorFlow replaces by it in a graph.
     if known is not None:
@@ -237,6 +239,52 @@ def block_keep_mask(
     return _fused_block_keep(
         inputs, *draw[:5], probability, block_size, first_axis
     )
+
+
+def _unit_keep(
+    units: Tensor,
+    key: Tensor,
+    index: Tensor,
+    rows: Tensor,
+    set_size: int | None,
+    num_samples: int,
+    rate: Tensor,
+) -> Tensor:
+    draw = Draw(key, index, rows, set_size, num_samples)
+    return _survivors(draw, tuple(ops.shape(units)), rate, units)
+
+
+_fused_unit_keep = _backend.fused(_unit_keep)
+
+
+def unit_keep_mask(draw: Draw, rate: Tensor, units: Tensor) -> Tensor:
+    """Which of some units survive, that are known by their numbers.
+
+    Elements of a row with the same number survive or fall together. They are
+    those of a `keep_mask` of shape `(rows, units)` at the columns that are
+    asked for, which is never made: there may be very many columns.
+
+    Args:
+        draw: A `Draw`.
+        rate: float32 scalar tensor in [0, 1].
+        units: int32 tensor, axis 0 being the row: the numbers, from 0 on.
+
+    Returns:
+        A bool tensor of the shape of `units`.
+
+    Example:
+
+    >>> draw = Draw(key_of_seed(0), index=0)
+    >>> ids = keras.ops.convert_to_tensor([[7, 3, 7, 7]], "int32")
+    >>> keep = keras.ops.convert_to_numpy(unit_keep_mask(draw, 0.5, ids))
+    >>> bool((keep[0, [2, 3]] == keep[0, 0]).all())
+    True
+    """
+    draw = for_rows(draw, units)
+    if draw.keep_all is True:
+        return ops.ones_like(units, "bool")
+    rate = unless_all_is_kept(draw, rate, 0.0)
+    return _fused_unit_keep(units, *draw[:5], rate)
 
 
 def survivor_scale(rate: Tensor, dtype: str) -> Tensor:

@@ -15,7 +15,9 @@ from kerasdrop.masks import uniform
 from kerasdrop.masks.draws import Draw
 
 
-def stratified_words(draw: Draw, shape: Shape) -> Tensor:
+def stratified_words(
+    draw: Draw, shape: Shape, units: Tensor | None = None
+) -> Tensor:
     """Words of which each set of indices has one in each stratum.
 
     Latin hypercube sampling (McKay, Beckman & Conover 1979): over the
@@ -34,7 +36,10 @@ def stratified_words(draw: Draw, shape: Shape) -> Tensor:
     a rate. For each index the map from that word to the result is one to one.
     """
     bits = _set_size(draw).bit_length() - 1
-    choice, place = _choice_and_place(draw, shape)
+    if units is not None:
+        # Samples of a row may have other units: each finds its set by itself.
+        draw = draw._replace(num_samples=1)
+    choice, place = _choice_and_place(draw, shape, units)
     return _of_samples(_in_strata(choice, place, bits), draw, shape)
 
 
@@ -43,7 +48,9 @@ def _set_size(draw: Draw) -> int:
     return draw.set_size  # type: ignore[return-value]
 
 
-def _choice_and_place(draw: Draw, shape: Shape) -> tuple[Tensor, Tensor]:
+def _choice_and_place(
+    draw: Draw, shape: Shape, units: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """What a set of indices has in common, and the places in it.
 
     Returns:
@@ -65,7 +72,8 @@ def _choice_and_place(draw: Draw, shape: Shape) -> tuple[Tensor, Tensor]:
         )
     # The sign bit keeps these words apart from those of any index.
     of_set = int32.signed_shifted(index, bits) ^ int32.LOWEST
-    choice = uniform.independent_words(Draw(draw.key, of_set, rows), shape)
+    of_sets = Draw(draw.key, of_set, rows)
+    choice = uniform.independent_words(of_sets, shape, units)
     place = place[(..., *(None,) * len(shape[1:]))]
     return ops.expand_dims(choice, 1), place
 

@@ -181,6 +181,31 @@ def wrapping(cls, rate, dtype=None, **arguments):
     return cls(layer, rate, dtype=dtype, **arguments)
 
 
+@keras.saving.register_keras_serializable("kerasdrop_tests")
+class Embedded(layers.EmbeddingDropout):
+    """Inputs times vectors of ones, those of the ids 0, 1, 2, ... of steps."""
+
+    def build(self, shape):
+        super().build(shape[:2])
+
+    def call(self, inputs, training=None):
+        sizes = ops.shape(inputs)[:2]
+        ids = ops.broadcast_to(ops.arange(sizes[1], dtype="int32"), sizes)
+        vectors = super().call(ids, training)
+        return ops.cast(inputs, vectors.dtype) * vectors
+
+    def compute_output_spec(self, inputs, training=None):
+        return keras.KerasTensor(inputs.shape, self.compute_dtype)
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return previous_mask
+
+
+def embedded(rate, dtype=None, **arguments):
+    ones = stock.Embedding(5, 4, embeddings_initializer="ones", dtype=dtype)
+    return Embedded(ones, rate, dtype=dtype, **arguments)
+
+
 def pair(name, **arguments):
     """Our layer and its stock twin, with the same arguments."""
     return {
@@ -450,6 +475,12 @@ CASES = {
         (5, 4),
         connections,
         opt_outs={"unknown sizes": "a kernel has one: test_drop_connect.py"},
+    ),
+    "EmbeddingDropout": Case(
+        embedded,
+        (5, 4),
+        masked(inverted, (None, None, 1)),
+        opt_outs={"integers": "they are what it is for: test_embedding.py"},
     ),
     "DropPath": Case(layers.DropPath, (5, 4), masked(inverted, ROW)),
     "DropPath, classic": Case(

@@ -373,7 +373,7 @@ def test_the_threshold_is_the_float32_rate_to_31_bits(rate, monkeypatch):
     places = places[places >= 0]  # rate 0 has none below
     given = (places + INT32_MIN).astype("int32")
     monkeypatch.setattr(
-        uniform, "_unfinished_words", lambda draw, shape: unfinished(given)
+        uniform, "_unfinished_words", lambda *_: unfinished(given)
     )
 
     draw = masks.Draw(None, None)
@@ -441,7 +441,7 @@ def test_at_rate_1_the_highest_word_makes_a_zero(make):
 def test_at_rate_1_no_sample_keeps_the_highest_word(
     set_size, num_samples, monkeypatch
 ):
-    def highest(draw, shape):
+    def highest(draw, shape, units):
         num_rows = masks.row_keys(draw, shape[0]).shape[1]
         # Of a set the place in a stratum is highest, all of whose bits are 1.
         word = np.int32(2**31 - 1 if set_size is None else -1)

@@ -6,6 +6,7 @@ from keras import ops
 
 from kerasdrop import layers as ours
 from kerasdrop import schedules
+from tests.support.zoo.registry import TOKENS
 from tests.support.zoo.registry import entry
 
 
@@ -62,6 +63,16 @@ def wrappers_of_ours(rate=0.3):
     h = ours.StochasticDepth(layers.Dense(4, activation="tanh"), rate)(x)
     h = ours.DropConnect(layers.Dense(3), rate)(h)
     return keras.Model(x, layers.Dense(2)(h))
+
+
+@entry()
+def embedding_of_ours(rate=0.3):
+    """Words, and an output with the weights of their vectors."""
+    ids = keras.Input((3,), dtype="int32")
+    words = layers.ReversibleEmbedding(TOKENS, 3)
+    drop = ours.EmbeddingDropout(words, rate)
+    h = layers.Dense(3, activation="tanh")(drop(ids))
+    return keras.Model(ids, drop(h, reverse=True))
 
 
 @entry(core=True)

@@ -1,0 +1,170 @@
+"""Dropout of the words of a vocabulary."""
+
+import inspect
+
+import keras
+from keras import ops
+
+from kerasdrop import _checks
+from kerasdrop import functional
+from kerasdrop import masks
+from kerasdrop._refusals import blame_itself
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Rate
+from kerasdrop._types import Seed
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
+from kerasdrop.layers.base import StochasticWrapper
+
+
+@keras.saving.register_keras_serializable("kerasdrop")
+class EmbeddingDropout(StochasticWrapper):
+    """Drops words: all occurrences of an id in a row, or none of them.
+
+    Of "the dog and the cat", with ids for words, it may leave "- dog and -
+    cat" or "the - and the cat", but never "- dog and the cat": a model that
+    rests on single words cannot look for a dropped one elsewhere in the row.
+
+    Training: `y = layer(ids) * keep / (1 - rate)`, with one entry of `keep`
+    for each row and id, 1 with probability `1 - rate` and else 0, drawn anew
+    in each call. Inference: `y = layer(ids)`.
+
+    It is the mask over the rows of the embedding matrix of the paper, another
+    one for each sequence. No such mask is made: whether an id is dropped is a
+    hash of row and id, so that the size of the vocabulary costs nothing.
+    AWD-LSTM (`embedded_dropout`; in fastai, a layer of this name) draws one
+    mask for all sequences of a batch, else it does the same; here a row does
+    not depend on its neighbours.
+
+    Tied weights of the output are not dropped, as in AWD-LSTM: around a
+    `keras.layers.ReversibleEmbedding` the layer is called with `reverse=True`
+    as that is. (The embedding itself is not to be called beside it: Keras does
+    not load a saved model in which a layer is both by itself and in a wrapper.)
+
+    Args:
+        layer: A `keras.layers.Embedding`, or a layer of a subclass such as
+            `keras.layers.ReversibleEmbedding`.
+        rate: Float in [0, 1], the probability of dropping an id; or a
+            schedule, as in `kerasdrop.layers.Dropout`. AWD-LSTM has 0.1.
+        seed: Integer or None, as in `kerasdrop.layers.Dropout`.
+        stochastic_inference: Boolean; whether to draw when `training` is
+            False, too.
+        **kwargs: As in `keras.layers.Layer`: `name`, `dtype`.
+
+    Call arguments:
+        inputs: Tensor of ids `(batch, ...)`, integers from 0 on. With
+            `reverse=True`, a floating-point tensor `(batch, ..., output_dim)`.
+        training: Boolean; whether to draw.
+        reverse: Boolean; whether to project back to the vocabulary.
+
+    Output shape: `(batch, ..., output_dim)`, with the padding mask of the
+        embedding (`mask_zero=True`). An id that means padding is dropped as
+        any other is. With `reverse=True`, `(batch, ..., input_dim)`.
+
+    Raises:
+        ValueError: If an argument is out of its range, if `layer` is no
+            embedding, or none that can be reversed and shall be, if the
+            schedule leaves [0, 1], if ids are no integers.
+
+    Example:
+
+    >>> layer = EmbeddingDropout(keras.layers.Embedding(1000, 8), 0.1)
+    >>> ids = np.array([[4, 7, 4, 0]])
+    >>> layer(ids, training=True).shape == (1, 4, 8)
+    True
+
+    Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1512.05287),
+    section 4.2; [Merity et al., 2017](https://arxiv.org/abs/1708.02182),
+    section 4.3.
+    """
+
+    _is_layer_inside = True
+
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        rate: Rate,
+        seed: Seed = None,
+        stochastic_inference: bool = False,
+        **kwargs: Given,
+    ) -> None:
+        keras.layers.Wrapper.__init__(self, layer, **kwargs)
+        if not isinstance(layer, keras.layers.Embedding):
+            raise ValueError(
+                f"{self._label()}: argument `layer` must be a "
+                "`keras.layers.Embedding`, of which it is known which vector "
+                "is of which id. In a layer that adds positions to it, wrap "
+                "the embedding inside. Behind other layers put `Dropout` or "
+                f"`LockedDropout`. Received: layer='{layer.name}' (of type "
+                f"{type(layer).__name__})"
+            )
+        self._start(rate, seed, stochastic_inference)
+        # Ids are no numbers to be rounded to the compute dtype.
+        self.autocast = False
+
+    @blame_itself
+    def _check_inputs(self, inputs: Tensor) -> None:
+        _checks.integer_inputs(inputs)
+
+    def call(
+        self,
+        inputs: Tensor,
+        training: bool | None = False,
+        reverse: bool = False,
+    ) -> Tensor:
+        if reverse:
+            self._check_reversible()
+            return self.layer(inputs, reverse=True)
+        return super().call(inputs, training)
+
+    def _check_reversible(self) -> None:
+        # By what it takes: KerasHub had such a layer before Keras.
+        if "reverse" not in inspect.signature(self.layer.call).parameters:
+            raise ValueError(
+                f"{self._label()}: only a `keras.layers.ReversibleEmbedding` "
+                "can be called with `reverse=True`. Received: a layer around "
+                f"'{self.layer.name}' (of type {type(self.layer).__name__})"
+            )
+
+    def stochastic(
+        self, inputs: Tensor, draw: masks.Draw, rate: Tensor
+    ) -> Tensor:
+        ids = ops.cast(inputs, "int32")
+        return functional.embedding_dropout(
+            self._outputs(inputs), ids, draw, rate
+        )
+
+    def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
+        return self._outputs(inputs)
+
+    def compute_mask(
+        self, inputs: Tensor, previous_mask: Tensor | None = None
+    ) -> Tensor | None:
+        # Not of the layer, which may put it on its outputs by itself. What is
+        # called in reverse has none there, either; ids are integers.
+        if not self.layer.mask_zero or _is_float(inputs):
+            return None
+        return ops.not_equal(inputs, 0)
+
+    def compute_output_spec(
+        self,
+        inputs: Tensor,
+        training: bool | None = False,
+        reverse: bool = False,
+    ) -> Tensor:
+        if reverse:
+            self._check_reversible()
+            return self.layer.compute_output_spec(inputs, reverse=True)
+        return super().compute_output_spec(inputs, training)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return tuple(self.layer.compute_output_shape(input_shape))
+
+    def _at_inference(self, copy: Function) -> keras.layers.Layer:
+        return copy(self.layer)
+
+
+def _is_float(inputs: Tensor) -> bool:
+    dtype = keras.backend.standardize_dtype(inputs.dtype)
+    return keras.backend.is_float_dtype(dtype)
