@@ -21,6 +21,20 @@ class TypeRefusal(TypeError):
     """What was received is of no type that it could be of; as `Refusal`."""
 
 
+def received_model(model: object) -> str:
+    """How a refusal of what is no model ends: what it is, and of what type.
+
+    A module of PyTorch around one, as `DistributedDataParallel`, is told by
+    the model in it.
+    """
+    inner = getattr(model, "module", None)
+    fix = ""
+    if isinstance(inner, keras.Model):
+        fix = f"Give it the model inside of the {type(model).__name__}, "
+        fix += "`.module`. "
+    return f"{fix}Received: model={model!r} (of type {type(model).__name__})"
+
+
 @contextlib.contextmanager
 def blame(owner: str) -> Iterator[None]:
     """Says in what is refused inside who refuses it.

@@ -9,6 +9,7 @@ from kerasdrop._adapters import registry
 from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import TypeRefusal
 from kerasdrop._refusals import blame
+from kerasdrop._refusals import received_model
 from kerasdrop._structure import model_tree
 from kerasdrop._structure import selection
 from kerasdrop._types import Found
@@ -172,7 +173,7 @@ def _candidates(model: keras.Model) -> Found:
     if not isinstance(model, keras.layers.Layer):
         raise TypeRefusal(
             "argument `model` must be a `keras.Model` or a layer. "
-            f"Received: model={model!r} (of type {type(model).__name__})"
+            f"{received_model(model)}"
         )
     found = [(model.name, model), *model_tree.walk(model)]
     inert = {

@@ -37,6 +37,7 @@ __all__ = [
     "replica",
     "right_shift",
     "trace",
+    "values_of",
     "while_loop",
 ]
 
@@ -294,6 +295,13 @@ def read(variable: keras.Variable) -> Tensor:
     # Keras returns the variable of TensorFlow. Of a strategy's variables,
     # a `tf.function` takes each for the first that it was called with.
     return tf.convert_to_tensor(variable.value)
+
+
+def values_of(
+    variables: list[keras.Variable], model: keras.Model
+) -> list[Tensor]:
+    # Inside the scope of a strategy NumPy gets nothing from a variable.
+    return [read(variable) for variable in variables]
 
 
 def is_tracing() -> bool:

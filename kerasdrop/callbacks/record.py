@@ -2,6 +2,7 @@
 
 import json
 import os
+import uuid
 
 from kerasdrop._types import Config
 
@@ -57,11 +58,12 @@ class EpochRecord:
 
     def _write(self, path: str) -> None:
         # Replaced as a whole: a killed process leaves the old file or the
-        # new one, and no half of either.
+        # new one, and no half of either. Several processes that train
+        # together may have one path: each replaces it by the same.
         folder = os.path.dirname(path)
         if folder:
             os.makedirs(folder, exist_ok=True)
-        temporary = path + ".new"
+        temporary = f"{path}.{uuid.uuid4().hex}.new"
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(self._entries, file)
         os.replace(temporary, path)

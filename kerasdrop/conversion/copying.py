@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import keras
 from keras import tree
 
+from kerasdrop import _refusals
 from kerasdrop import layers
 from kerasdrop._adapters import registry
 from kerasdrop._structure import keras_graph
@@ -39,8 +40,8 @@ def check_copyable(
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
-            f"{caller}: argument `model` must be a `keras.Model`. Received: "
-            f"model={model!r} (of type {type(model).__name__})"
+            f"{caller}: argument `model` must be a `keras.Model`. "
+            f"{_refusals.received_model(model)}"
         )
     if not model.built:
         raise ValueError(

@@ -174,7 +174,9 @@ class DrawState(keras.layers.Layer):
 
     def read(self, name: str) -> Tensor:
         """The value of a state as a numpy array."""
-        return ops.convert_to_numpy(self._readable(name))
+        self._readable(name)
+        # Of a strategy's variable, NumPy gets no array inside the scope.
+        return ops.convert_to_numpy(self.tensor(name))
 
     def write(self, name: str, value: Given) -> None:
         """Sets a state from outside the model's computation."""

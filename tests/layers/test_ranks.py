@@ -1,60 +1,16 @@
-"""Processes and replicas never repeat each other's masks in training."""
-
-import os
-import pathlib
-import socket
-import subprocess
-import sys
+"""Processes and replicas draw the masks that one process draws."""
 
 import keras
 import numpy as np
 import pytest
 
 from kerasdrop import layers
+from tests.support import epochs
 from tests.support import helpers
+from tests.support import processes
 from tests.support import ranks
 
 BACKEND = keras.backend.backend()
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def run_both(name, folder):
-    """What `ranks.NAME` returns in each of two processes: dicts of arrays."""
-    ports = map(str, free_ports(ranks.WORLD))
-    arguments = [sys.executable, "-m", "tests.support.ranks", name]
-    ports = list(ports)
-    processes = [
-        subprocess.Popen(
-            [*arguments, str(rank), str(folder), *ports],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(ranks.WORLD)
-    ]
-    try:
-        for process in processes:
-            _, errors = process.communicate(timeout=250)
-            assert process.returncode == 0, errors
-    finally:
-        for process in processes:
-            process.kill()
-    found = []
-    for rank in range(ranks.WORLD):
-        with np.load(folder / f"{rank}.npz") as arrays:
-            found.append(dict(arrays))
-    return found
 
 
 def assert_masks_differ(one, other):
@@ -68,14 +24,51 @@ def one_process(rows=None):
     return whole if rows is None else whole[rows]
 
 
+def order_of(epoch):
+    """The order of the rows in an epoch: that of the data of each loop."""
+    if BACKEND != "torch":
+        return np.random.default_rng(epoch).permutation(epochs.ROWS)
+    import torch
+
+    generator = torch.Generator()
+    generator.manual_seed(epoch)
+    return torch.randperm(epochs.ROWS, generator=generator).numpy()
+
+
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture(scope="module")
+def alone(folder):
+    """What a single process trains."""
+    return epochs.result_of(epochs.alone(folder / "alone", order_of))
+
+
+@pytest.fixture(scope="module")
+def both(folder, alone):
     name = {
         "torch": "torch_ddp",
         "jax": "jax_processes",
         "tensorflow": "tensorflow_workers",
     }[BACKEND]
-    return run_both(name, tmp_path_factory.mktemp("ranks"))
+    return processes.run(name, folder)
+
+
+@pytest.fixture(scope="module")
+def replicas(folder, alone):
+    """Of TensorFlow, which Keras trains in one process only."""
+    (found,) = processes.run("tensorflow_replicas", folder, 1)
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(request):
+    """What each process has after the training of `epochs`."""
+    if BACKEND == "tensorflow":
+        return [request.getfixturevalue("replicas")]
+    return request.getfixturevalue("both")
 
 
 def of(backend):
@@ -119,24 +112,6 @@ def test_rows_that_are_dealt_in_turn_keep_their_masks(both):
         )
 
 
-@of("torch")
-def test_the_loop_of_the_guide_trains_as_one_process_does(both):
-    import torch
-
-    keras.utils.set_random_seed(0)
-    model = ranks.network()
-    weights = [w for w in model.parameters() if w.requires_grad]
-    optimizer = torch.optim.SGD(weights, lr=0.05)
-    for x in map(torch.tensor, ranks.batches()):
-        optimizer.zero_grad()
-        loss = (model(x, training=True) - x[:, :1]) ** 2
-        loss.mean().backward()
-        optimizer.step()
-    expected = ranks.weights_of(model)
-    for rank in both:
-        np.testing.assert_allclose(rank["weights"], expected, atol=1e-5)
-
-
 @of("jax")
 @pytest.mark.parametrize("name", ["a global array", "first_row", "rows"])
 def test_parts_of_a_global_array_draw_what_one_process_draws(both, name):
@@ -166,57 +141,50 @@ def test_workers_together_draw_what_one_process_draws(both):
     np.testing.assert_array_equal(found, one_process())
 
 
+@pytest.mark.parametrize("way", ["straight", "resumed"])
+def test_several_processes_train_as_one_does(way, trained, alone):
+    """From the start, and from what one process saved after two epochs."""
+    for found in trained:
+        epochs.assert_same(epochs.of_way(found, way), alone)
+
+
+def test_one_process_goes_on_where_several_were(folder, trained, alone):
+    model = epochs.resumed(folder / "together")
+    epochs.alone(folder / "together", order_of, model)
+    epochs.assert_same(epochs.result_of(model), alone)
+
+
+@of("torch")
+def test_other_row_numbers_would_be_seen(trained, alone):
+    with pytest.raises(AssertionError, match="weights"):
+        epochs.assert_same(epochs.of_way(trained[0], "unnumbered"), alone)
+
+
+@of("torch")
+def test_a_model_in_a_wrapper_is_refused_with_the_way(both):
+    for rank in both:
+        for refusal in rank["refusals"]:
+            assert "Give it the model inside of the Distri" in refusal
+
+
 @pytest.mark.skipif(BACKEND == "torch", reason="tested above")
 def test_a_monte_carlo_prediction_is_the_same_on_all_processes(both):
     np.testing.assert_array_equal(both[0]["samples"], both[1]["samples"])
 
 
-_MIRRORED = """
-import tensorflow as tf
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0],
-    [tf.config.LogicalDeviceConfiguration()] * 2,
-)
-import keras
-import numpy as np
-from keras import ops
-import kerasdrop
-
-seen = []
-
-def watch(masked):
-    zeros = tf.cast(tf.equal(masked, 0), tf.int32)
-    tf.py_function(lambda z: seen.append(z.numpy()), [zeros], [])
-
-class Two(keras.layers.Layer):
-    def __init__(self):
-        super().__init__()
-        self.drops = [kerasdrop.layers.Dropout(0.5) for _ in range(2)]
-
-    def call(self, inputs, training=False):
-        for drop in self.drops:
-            watch(drop(inputs, training=training))
-        return inputs
-
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-with strategy.scope():
-    two = Two()
-    model = keras.Sequential([
-        keras.Input((64,)), two, keras.layers.Dense(1),
-    ])
-    model.compile("sgd", "mse")
-model.fit(np.ones((16, 64)), np.zeros((16, 1)), batch_size=8, epochs=2,
-          verbose=0)
-assert [part.shape for part in seen] == [(4, 64)] * 16
-rows = np.concatenate(seen)
-print(two.drops[0].step, len(np.unique(rows, axis=0)), len(rows))
-"""
+@of("tensorflow")
+def test_a_scope_of_a_strategy_changes_no_prediction(replicas):
+    """Made inside, where NumPy gets no value from a variable."""
+    inside, outside = replicas["inside"], replicas["outside"]
+    np.testing.assert_allclose(inside, outside, rtol=1e-5)
 
 
 @of("tensorflow")
-def test_replicas_that_keras_trains_never_repeat_a_mask():
-    found = helpers.run_python(_MIRRORED).split()[-3:]
-    assert found == ["4", "64", "64"]
+def test_replicas_that_keras_trains_never_repeat_a_mask(replicas):
+    assert replicas["steps of masks"] == 4
+    rows = replicas["zeros of masks"]
+    assert rows.shape == (64, 64)
+    assert len(np.unique(rows, axis=0)) == len(rows)
 
 
 @of("torch")

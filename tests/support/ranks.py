@@ -1,16 +1,15 @@
 """What two processes or replicas do together, one of which runs this.
 
-`python -m tests.ranks NAME RANK FOLDER PORT PORT` runs the function NAME, and
-saves the arrays that it returns as FOLDER/RANK.npz.
+`python -m tests.support.ranks NAME RANK FOLDER PORT PORT` runs the function
+NAME, and saves the arrays that it returns as FOLDER/RANK.npz.
 """
 
+import contextlib
 import json
 import os
 import sys
 
 import numpy as np
-
-from tests.support import helpers
 
 ROWS, UNITS = 4, 64
 WORLD = 2
@@ -26,15 +25,6 @@ def keras_of(backend):
 def data(rows=ROWS):
     x = np.random.default_rng(0).normal(size=(rows, UNITS))
     return x.astype("float32")
-
-
-def batches():
-    """Three of the rows of all ranks together."""
-    return np.split(data(3 * WORLD * ROWS), 3)
-
-
-def weights_of(model):
-    return np.concatenate([w.ravel() for w in model.get_weights()])
 
 
 def network(seeds=(None, None)):
@@ -69,12 +59,25 @@ def mean_of_samples(model):
     return result.mean
 
 
+def refusals_of(*calls):
+    """The messages of calls, all of which are refused."""
+    messages = []
+    for call in calls:
+        try:
+            call()
+        except (TypeError, ValueError) as error:
+            messages.append(str(error))
+    assert len(messages) == len(calls), messages
+    return messages
+
+
 def torch_ddp(rank, folder, ports):
     keras = keras_of("torch")
     import torch
     from torch import distributed
 
     import kerasdrop
+    from tests.support import epochs
 
     torch.set_num_threads(1)
     distributed.init_process_group(
@@ -102,18 +105,13 @@ def torch_ddp(rank, folder, ports):
     )
     with kerasdrop.row_scope(rows=list(sampler)):
         found["dealt in turn"] = masks(drop)
-    keras.utils.set_random_seed(rank)
-    model = network()
-    parts = [x[rank * ROWS :][:ROWS] for x in batches()]
-    names = {
-        "kerasdrop": kerasdrop,
-        "torch": torch,
-        "model": model,
-        "rank": rank,
-        "batches": [(torch.tensor(x), torch.tensor(x[:, :1])) for x in parts],
-    }
-    exec(helpers.code_of("scaling.md", "DistributedDataParallel"), names)
-    found["weights"] = weights_of(model)
+    together = torch.nn.parallel.DistributedDataParallel(network())
+    found["refusals"] = refusals_of(
+        lambda: mean_of_samples(together),
+        lambda: kerasdrop.get_rates(together),
+        lambda: kerasdrop.strip_dropout(together),
+    )
+    found |= epochs.of_torch(rank, folder)
     distributed.destroy_process_group()
     return found
 
@@ -125,6 +123,7 @@ def jax_processes(rank, folder, ports):
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"127.0.0.1:{ports[0]}", WORLD, rank)
     import kerasdrop
+    from tests.support import epochs
 
     keras.utils.set_random_seed(0)
     model = network((5, 6))
@@ -169,7 +168,8 @@ def jax_processes(rank, folder, ports):
         shard = outputs.addressable_shards[0]
         assert shard.index[0].start in (rank * ROWS, None)
         found[name] = np.asarray(shard.data) == 0
-    return {**found, **jax_distribution(rank)}
+    found |= epochs.of_jax(rank, folder)
+    return found | jax_distribution(rank)
 
 
 def jax_distribution(rank):
@@ -184,12 +184,10 @@ def jax_distribution(rank):
     keras.distribution.set_distribution(distribution)
     keras.utils.set_random_seed(0)
     model = network((5, 6))
-    refusals = []
-    for call in (mean_of_samples, lambda m: kerasdrop.inspect(m, data())):
-        try:
-            call(model)
-        except ValueError as error:
-            refusals.append(str(error))
+    refusals = refusals_of(
+        lambda: mean_of_samples(model),
+        lambda: kerasdrop.inspect(model, data()),
+    )
     weights = model.get_weights()
     keras.distribution.set_distribution(None)
     local = keras.models.clone_model(model)
@@ -239,6 +237,71 @@ def tensorflow_workers(rank, folder, ports):
         each[0].numpy() == 0 for each in outputs
     )
     return found
+
+
+def tensorflow_replicas(rank, folder, ports):
+    """Two replicas of one process."""
+    keras = keras_of("tensorflow")
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    two = [tf.config.LogicalDeviceConfiguration()] * WORLD
+    tf.config.set_logical_device_configuration(cpu, two)
+    from tests.support import epochs
+
+    # One for all: what two strategies reduce would be taken for each other.
+    page = epochs.page_of_tensorflow()
+    strategy = page["strategy"]
+    found = {}
+    for name, scope in (
+        ("inside", strategy.scope()),
+        ("outside", contextlib.nullcontext()),
+    ):
+        keras.utils.set_random_seed(0)
+        with scope:
+            found[name] = mean_of_samples(network())
+    return {
+        **found,
+        **masks_of_replicas(strategy),
+        **epochs.of_tensorflow(folder, page),
+    }
+
+
+def masks_of_replicas(strategy):
+    """Those of two layers in two epochs of two batches, as Keras trains."""
+    import keras
+    import tensorflow as tf
+
+    from kerasdrop import layers
+
+    seen = []
+
+    def watch(masked):
+        zeros = tf.cast(tf.equal(masked, 0), tf.int32)
+        tf.py_function(lambda z: seen.append(z.numpy()), [zeros], [])
+
+    class Two(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.drops = [layers.Dropout(0.5) for _ in range(2)]
+
+        def call(self, inputs, training=False):
+            for drop in self.drops:
+                watch(drop(inputs, training=training))
+            return inputs
+
+    with strategy.scope():
+        two = Two()
+        model = keras.Sequential(
+            [keras.Input((UNITS,)), two, keras.layers.Dense(1)]
+        )
+        model.compile("sgd", "mse")
+    x = np.ones((16, UNITS))
+    model.fit(x, x[:, :1], batch_size=8, epochs=2, verbose=0)
+    return {
+        "steps of masks": two.drops[0].step,
+        "zeros of masks": np.concatenate(seen),
+    }
 
 
 def main(name, rank, folder, *ports):

@@ -44,8 +44,11 @@ def build(seed):
     return model
 
 
-def our_callbacks(folder=None):
-    """Those that move the rates; what they must remember is in the folder."""
+def our_callbacks(folder=None, patience=3):
+    """Those that move the rates; what they must remember is in the folder.
+
+    The adaptive rate is moved after as many epochs as its patience, and one.
+    """
     state_path = folder and os.path.join(folder, "adaptive.json")
     return [
         DropoutRateScheduler(lambda epoch: 0.6 / (1 + epoch), layers="by_e*"),
@@ -53,10 +56,10 @@ def our_callbacks(folder=None):
             schedules.Cosine(0.6, 0.1, EPOCHS * STEPS), "batch", "by_batch"
         ),
         AdaptiveDropoutRate(
-            # Nothing is an improvement: moved at the end of epochs 3 and 6,
-            # and the training is resumed after epoch 3.
+            # Nothing is an improvement: with patience 3 moved at the end of
+            # epochs 3 and 6, and the training is resumed after epoch 3.
             min_delta=1e6,
-            patience=3,
+            patience=patience,
             factor=0.5,
             layers="adaptive",
             train_data=data(),

@@ -13,6 +13,7 @@ from kerasdrop._adapters import rnn_cells
 from kerasdrop._adapters import rnn_loops
 from kerasdrop._adapters import survey
 from kerasdrop._refusals import Refusal
+from kerasdrop._refusals import received_model
 from kerasdrop._structure import keras_graph
 from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.inspection import listing
@@ -22,8 +23,7 @@ from kerasdrop.montecarlo.settings import Settings
 def check_model(model: keras.Model) -> None:
     if not isinstance(model, keras.Model):
         raise Refusal(
-            "argument `model` must be a Keras model. Received: "
-            f"{model!r} (of type {type(model).__name__})"
+            f"argument `model` must be a Keras model. {received_model(model)}"
         )
     if not model.built:
         raise Refusal(

@@ -1,0 +1,60 @@
+"""Processes that are started together, each of which runs one function."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+
+from tests.support import ranks
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def run(name, folder, count=ranks.WORLD):
+    """Runs a function of `ranks` in processes that know each other.
+
+    Args:
+        name: Its name.
+        folder: Path of a folder that they share.
+        count: The number of processes.
+
+    Returns:
+        What it returned in each: a list of dicts of arrays.
+    """
+    ports = [str(port) for port in free_ports(ranks.WORLD)]
+    arguments = [sys.executable, "-m", "tests.support.ranks", name]
+    processes = [
+        subprocess.Popen(
+            [*arguments, str(rank), str(folder), *ports],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    try:
+        for process in processes:
+            _, errors = process.communicate(timeout=250)
+            assert process.returncode == 0, errors
+    finally:
+        for process in processes:
+            process.kill()
+    found = []
+    for rank in range(count):
+        with np.load(folder / f"{rank}.npz") as arrays:
+            found.append(dict(arrays))
+    return found
