@@ -2,7 +2,8 @@
 
 The one place that uses what Keras keeps private about its attention layers:
 `_dropout_layer`, which drops the weights; `_dropout`, or `dropout` of grouped
-heads, which keeps the layer off the fused path where it is above 0.
+heads, which keeps the layer off the fused path where it is above 0;
+`_masked_softmax`, which makes the weights, and the axes of its `_softmax`.
 tests/contracts/test_attention.py pins it.
 """
 
@@ -12,7 +13,10 @@ import threading
 from collections.abc import Iterator
 
 import keras
+from keras import ops
 
+from kerasdrop import _checks
+from kerasdrop._refusals import blame
 from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
@@ -28,30 +32,37 @@ _current = threading.local()
 
 
 @contextlib.contextmanager
-def _code_of_keras(draws: bool) -> Iterator[None]:
+def _code_of_keras(draws: bool, training: bool | None = None) -> Iterator[None]:
     """Marks that Keras asks, in this thread, which path a call takes."""
-    outer = getattr(_current, "draws", None)
-    _current.draws = draws
+    outer = (
+        getattr(_current, "draws", None),
+        getattr(_current, "training", None),
+    )
+    _current.draws, _current.training = draws, training
     try:
         yield
     finally:
-        _current.draws = outer
+        _current.draws, _current.training = outer
 
 
 class _LiveAttention(CheckedArguments):
     """Abstract: puts our dropout layer in the place of that of Keras."""
 
     dtype_policy: Given  # of the layer of Keras
+    name: Given
 
     def _start(
         self,
         stock_init: Function,
         dropout: Rate,
+        drop: str,
         seed: Seed,
         stochastic_inference: bool,
     ) -> None:
         with _code_of_keras(draws=False):
             stock_init(dropout=0.0, seed=seed)
+        with blame(f"Layer '{self.name}' ({type(self).__name__})"):
+            self._drop = _checks.choice(drop, ("weights", "logits"), "drop")
         with name_scope(self):
             self._dropout_layer = Dropout(
                 dropout,
@@ -82,6 +93,11 @@ class _LiveAttention(CheckedArguments):
         if getattr(_current, "draws", None) is None:
             self._dropout_layer.rate = value
 
+    @property
+    def drop(self) -> str:
+        """What is dropped: `"weights"` or `"logits"`."""
+        return self._drop
+
     def build(
         self,
         query_shape: Shape,
@@ -98,16 +114,47 @@ class _LiveAttention(CheckedArguments):
         self, *args: Given, training: bool | None = None, **kwargs: Given
     ) -> Tensor:
         self._dropout_layer._state.complete()
-        with _code_of_keras(self._dropout_layer.would_draw(training)):
+        draws = self._dropout_layer.would_draw(training)
+        with _code_of_keras(draws, training):
             return super().call(  # type: ignore[misc]
                 *args, training=training, **kwargs
             )
+
+    def _masked_softmax(
+        self, scores: Tensor, attention_mask: Tensor | None = None
+    ) -> Tensor:
+        if self._drop == "logits" and getattr(_current, "draws", None):
+            # The noise also tells of an illegal rate, by NaN.
+            noise = self._dropout_layer(
+                ops.ones_like(scores), training=_current.training
+            )
+            scores = scores + noise * 0.0
+            attention_mask = self._kept_keys(noise > 0.0, attention_mask)
+            _current.draws = False  # the weights are not dropped as well
+        return super()._masked_softmax(  # type: ignore[misc]
+            scores, attention_mask
+        )
+
+    def _kept_keys(self, keep: Tensor, allowed: Tensor | None) -> Tensor:
+        """Which keys each query meets: all of them, if none were kept."""
+        axes: Given = self._softmax.axis  # type: ignore[attr-defined]
+        axes = axes if isinstance(axes, tuple) else (axes,)
+        if allowed is not None:
+            allowed = ops.cast(allowed, "bool")
+            # To `(rows, heads, queries, keys)`, as Keras does.
+            while len(allowed.shape) < len(keep.shape):
+                allowed = ops.expand_dims(allowed, -2 * len(axes) - 1)
+            keep = ops.logical_and(keep, allowed)
+        none_kept = ops.logical_not(ops.any(keep, axis=axes, keepdims=True))
+        keep = ops.logical_or(keep, none_kept)
+        return keep if allowed is None else ops.logical_and(keep, allowed)
 
     def get_config(self) -> Config:
         ours = self._dropout_layer.get_config()
         return {
             **super().get_config(),  # type: ignore[misc]
             "dropout": ours["rate"],
+            "drop": self._drop,
             "seed": ours["seed"],
             "stochastic_inference": ours["stochastic_inference"],
         }
@@ -125,6 +172,16 @@ class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
     being kept with the probability `1 - dropout`, meets the values.
     Inference: nothing is dropped.
 
+    With `drop="logits"` keys are dropped before the softmax (DropKey), so that
+    the weights of those that are left add up to 1:
+    `softmax(q k / sqrt(key_dim) - c * (1 - keep))` with a large `c`. Where a
+    query would lose all keys that it may attend to, nothing is dropped from
+    it: what all keys have in common, here `c`, changes no softmax. So at
+    `dropout=1` the layer does what it does at inference. Scores that are
+    returned are those after the drop. Expectations are not those of inference.
+    The paper lets the rate fall over depth: `rates = linear_depth_rates(...)`,
+    reversed.
+
     The rate is live (`layer.dropout = 0.2`). It is that of the layer inside,
     which `get_rates(model)` finds as `"attention/dropout"`.
 
@@ -132,6 +189,8 @@ class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
         num_heads, key_dim, value_dim: As in Keras.
         dropout: Float in [0, 1], the probability of dropping an attention
             weight; or a schedule, as in `kerasdrop.layers.Dropout`.
+        drop: `"weights"`, or `"logits"`: what is dropped, weights behind the
+            softmax or logits before it.
         seed: Integer or None, as in `kerasdrop.layers.Dropout`.
         stochastic_inference: Boolean; whether to draw when `training` is
             False, too.
@@ -152,7 +211,9 @@ class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
 
     Reference: [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762). Its
     section 5.4 has dropout elsewhere, on the outputs of sublayers; on the
-    weights it came with the authors' code.
+    weights it came with the authors' code. Of logits: [Li et al., 2022](
+    https://arxiv.org/abs/2208.02646), section 3; a comparison of both is in
+    [2403.00812](https://arxiv.org/abs/2403.00812).
     """
 
     _extends = keras.layers.MultiHeadAttention
@@ -164,6 +225,7 @@ class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
         value_dim: int | None = None,
         dropout: Rate = 0.0,
         *,
+        drop: str = "weights",
         seed: Seed = None,
         stochastic_inference: bool = False,
         **kwargs: Given,
@@ -171,7 +233,7 @@ class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
         stock_init = functools.partial(
             super().__init__, num_heads, key_dim, value_dim, **kwargs
         )
-        self._start(stock_init, dropout, seed, stochastic_inference)
+        self._start(stock_init, dropout, drop, seed, stochastic_inference)
 
     # What the code of Keras reads here.
     _dropout = _LiveAttention.dropout
@@ -186,7 +248,7 @@ class GroupQueryAttention(_LiveAttention, keras.layers.GroupQueryAttention):
 
     Args:
         head_dim, num_query_heads, num_key_value_heads: As in Keras.
-        dropout, seed, stochastic_inference: As of `MultiHeadAttention`.
+        dropout, drop, seed, stochastic_inference: As of `MultiHeadAttention`.
         **kwargs: All other arguments of `keras.layers.GroupQueryAttention`,
             by name.
 
@@ -213,6 +275,7 @@ class GroupQueryAttention(_LiveAttention, keras.layers.GroupQueryAttention):
         num_key_value_heads: int,
         dropout: Rate = 0.0,
         *,
+        drop: str = "weights",
         seed: Seed = None,
         stochastic_inference: bool = False,
         **kwargs: Given,
@@ -224,4 +287,4 @@ class GroupQueryAttention(_LiveAttention, keras.layers.GroupQueryAttention):
             num_key_value_heads,
             **kwargs,
         )
-        self._start(stock_init, dropout, seed, stochastic_inference)
+        self._start(stock_init, dropout, drop, seed, stochastic_inference)

@@ -98,3 +98,27 @@ def test_what_attention_keeps_of_being_asked_for_scores_is_known(cls):
     version = tuple(map(int, keras.__version__.split(".")[:2]))
     if version >= (3, 15):
         assert not keeps
+
+
+@kinds
+def test_one_method_makes_weights_of_scores_before_the_rate_is_asked(kind):
+    """Of the axes of its softmax; and the dropout layer is not called."""
+    make, attribute = KINDS[kind]
+    layer = make(0.5)
+    layer.build(INPUTS.shape, INPUTS.shape)
+    plain, seen = layer._masked_softmax, []
+
+    def softmax(scores, attention_mask=None):
+        seen.append((scores.shape, attention_mask.shape))
+        setattr(layer, attribute, 0.0)
+        return plain(scores, attention_mask)
+
+    with (
+        mock.patch.object(layer, "_masked_softmax", softmax),
+        mock.patch.object(type(layer._dropout_layer), "__call__") as dropped,
+    ):
+        mask = np.ones((3, 4, 4), bool)
+        layer(INPUTS, INPUTS, attention_mask=mask, training=True)
+    assert seen == [((3, 4, 4, 4), (3, 4, 4))]
+    assert not dropped.called
+    assert layer._softmax.axis in (-1, (3,))

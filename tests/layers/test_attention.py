@@ -341,7 +341,111 @@ def test_masks_do_not_depend_on_the_policy():
     assert np.abs(drawn - expected).max() < 0.1 * scale
 
 
+# Logits.
+
+
+def kept_keys(index, rate, allowed=True):
+    words = known_masks.words(SEED, index, (ROWS, HEADS, STEPS, STEPS))
+    keep = known_masks.kept_array(words, rate) & allowed
+    return (keep | ~keep.any(axis=-1, keepdims=True)) & allowed
+
+
+@kinds
+@pytest.mark.parametrize("rate", [0.3, 0.9, 1.0])
+def test_logits_are_dropped_before_the_softmax(kind, rate):
+    """At .9 most queries lose all keys, and then keep all."""
+    layer = kind(layers, dropout=rate, drop="logits", seed=SEED)
+    weights = weights_of(layer)
+    for index in range(2):
+        drawn = numpy(layer(INPUTS, INPUTS, training=True))
+        expected = reference(weights, 1.0, kept_keys(index, rate))
+        assert_close(drawn, expected)
+    assert_close(numpy(layer(INPUTS, INPUTS)), reference(weights, 1.0))
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.9])
+@kinds
+def test_a_query_keeps_a_key_that_it_may_attend_to(kind, rate):
+    layer = kind(layers, dropout=rate, drop="logits", seed=SEED)
+    weights = weights_of(layer)
+    drawn = layer(INPUTS, INPUTS, use_causal_mask=True, training=True)
+    expected = reference(weights, 1.0, kept_keys(0, rate, CAUSAL))
+    assert_close(numpy(drawn), expected)
+    # The first query has one key only, which is never dropped.
+    first = numpy(layer(INPUTS, INPUTS, use_causal_mask=True))[:, 0]
+    assert_close(numpy(drawn)[:, 0], first)
+
+
+def test_a_mask_and_dropped_logits_go_together():
+    layer = multi_head(layers, dropout=0.5, drop="logits", seed=SEED)
+    weights = weights_of(layer)
+    mask = np.repeat(PADDING[:, None], STEPS, axis=1)
+    drawn = layer(INPUTS, INPUTS, attention_mask=mask, training=True)
+    expected = reference(weights, 1.0, kept_keys(0, 0.5, mask[:, None]))
+    assert_close(numpy(drawn), expected)
+
+
+def test_the_mean_is_that_over_all_masks_of_logits():
+    """Two keys: both with (1 - p)^2 + p^2, one of them with p (1 - p)."""
+    rate, x = 0.25, INPUTS[:1, :2]
+    layer = multi_head(layers, dropout=rate, drop="logits")
+    weights_of(layer)
+    plain = numpy(layer(x, x))[0]
+    alone = [numpy(layer(x, x[:, [one]]))[0] for one in range(2)]
+    # Heads are dropped for themselves, and add up.
+    mean = ((1 - rate) ** 2 + rate**2) * plain + rate * (1 - rate) * sum(alone)
+    many = np.repeat(x, 20_000, axis=0)
+    drawn = numpy(layer(many, many, training=True)).astype("float64")
+    error = 5 * drawn.std(axis=0) / np.sqrt(len(drawn))
+    assert (np.abs(drawn.mean(axis=0) - mean) <= error + 1e-5).all()
+
+
+def test_scores_of_dropped_logits_are_handed_out():
+    layer = multi_head(layers, dropout=0.3, drop="logits", seed=SEED)
+    _, scores = layer(
+        INPUTS, INPUTS, return_attention_scores=True, training=True
+    )
+    np.testing.assert_array_equal(numpy(scores) > 0, kept_keys(0, 0.3))
+    np.testing.assert_allclose(numpy(scores).sum(axis=-1), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("drop", ["weights", "logits"])
+def test_what_is_dropped_is_in_the_config(drop):
+    layer = multi_head(layers, dropout=0.3, drop=drop)
+    config = json.loads(json.dumps(layer.get_config()))
+    assert layers.MultiHeadAttention.from_config(config).drop == drop
+    del config["drop"]  # a file of before
+    assert layers.MultiHeadAttention.from_config(config).drop == "weights"
+
+
+def test_nothing_else_can_be_dropped():
+    with pytest.raises(ValueError, match='`drop` must be "weights" or "logi'):
+        multi_head(layers, dropout=0.3, drop="keys")
+
+
 # Models.
+
+
+def test_samples_of_dropped_logits_are_those_of_the_formula():
+    layer = multi_head(layers, dropout=0.3, drop="logits")
+    model = model_of(layer)
+    weights = weights_of(layer)
+    result = kerasdrop.mc_predict(
+        model,
+        INPUTS,
+        3,
+        seed=5,
+        plan="independent",
+        keep_samples=True,
+        verbose=0,
+    )
+    key = known_masks.derived_key(known_masks.key_of_seed(5), 0)
+    for sample in range(3):
+        shape = (ROWS, HEADS, STEPS, STEPS)
+        words = known_masks.words_of_key(key, sample, shape)
+        keep = known_masks.kept_array(words, 0.3)
+        keep |= ~keep.any(axis=-1, keepdims=True)
+        assert_close(result.samples[:, sample], reference(weights, 1.0, keep))
 
 
 def test_samples_are_those_of_the_formula():

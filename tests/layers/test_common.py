@@ -319,6 +319,15 @@ def attended_at_inference(x, rate):
     return attention_weights(x) @ x
 
 
+def attended_keys(x, words, rate):
+    """The same where logits are dropped; a query that loses all keeps all."""
+    rows, steps, _ = x.shape
+    keep = known_masks.kept_array(words((rows, 1, steps, steps)), rate)[:, 0]
+    keep |= ~keep.any(axis=-1, keepdims=True)
+    weights = attention_weights(x) * keep
+    return weights / weights.sum(axis=-1, keepdims=True) @ x
+
+
 ALPHA = {
     "variance": None,  # it claims another: tests/layers/test_alpha.py
     "opt_outs": {
@@ -519,6 +528,15 @@ CASES = {
         functools.partial(attention, SelfAttention, (1, 4)),
         **ATTENTION,
         opt_outs=OF_ATTENTION,
+    ),
+    "MultiHeadAttention, logits": Case(
+        functools.partial(attention, SelfAttention, (1, 4), drop="logits"),
+        **{**ATTENTION, "stochastic": attended_keys},
+        opt_outs={
+            **OF_ATTENTION,
+            "rate one": "nothing is dropped then: test_attention.py",
+            "expectation": "of weights that add up to 1: test_attention.py",
+        },
     ),
     "GroupQueryAttention": Case(
         functools.partial(attention, GroupedSelfAttention, (4, 1, 1)),
