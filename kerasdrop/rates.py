@@ -14,7 +14,7 @@ from kerasdrop._structure import model_tree
 from kerasdrop._structure import selection
 from kerasdrop._types import Found
 from kerasdrop._types import Given
-from kerasdrop.conversion import convert
+from kerasdrop.conversion import counterparts
 from kerasdrop.layers.base import StochasticLayer
 
 __all__ = ["get_rates", "set_rates"]
@@ -179,7 +179,7 @@ def _candidates(model: keras.Model) -> Found:
     inert = {
         id(inner)
         for _, layer in found
-        if convert.is_attention_without_dropout(layer)
+        if registry.is_attention_without_dropout(layer)
         for _, inner in model_tree.walk(layer)
     }
     candidates = [
@@ -250,7 +250,9 @@ def _select(model: keras.Model, candidates: Found, selector: Given) -> Found:
 
 
 def _is_or_should_be_ours(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, StochasticLayer) or convert.is_convertible(layer)
+    return isinstance(layer, StochasticLayer) or counterparts.is_convertible(
+        layer
+    )
 
 
 def _check_settable(
@@ -262,7 +264,7 @@ def _check_settable(
 ) -> None:
     if not isinstance(layer, StochasticLayer):
         remedy = "No layer of kerasdrop can take its place."
-        if convert.is_convertible(layer):
+        if counterparts.is_convertible(layer):
             remedy = f"Make it ours with {_CONVERT}."
         raise Refusal(
             f"layer '{path}' is a {model_tree.class_name(layer)}, "

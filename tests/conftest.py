@@ -73,6 +73,7 @@ IN_TURN = (
     "tests/acquisition/",
     "tests/benchmarks/",
     "tests/calibration/",
+    "tests/conversion/test_blocks.py",
     "tests/conversion/test_fold_classic_scaling.py",
     "tests/conversion/test_insert_",
     "tests/conversion/test_strip_dropout.py",

@@ -15,6 +15,7 @@ _lock = threading.RLock()
 _users: collections.Counter[Given] = collections.Counter()
 # What a class has itself, by the class and the name, while a pass replaces it.
 _of_classes: dict[Given, Given] = {}
+_INHERITED = object()
 
 
 @contextlib.contextmanager
@@ -51,7 +52,7 @@ def of_class(cls: type, name: str) -> Given:
 
 def _put(target: Given, name: str, method: Function) -> None:
     if isinstance(target, type):
-        _of_classes[target, name] = vars(target)[name]
+        _of_classes[target, name] = vars(target).get(name, _INHERITED)
         setattr(target, name, method)
     else:
         # Past Keras' tracker: this is no part of the model.
@@ -62,7 +63,11 @@ def _take_away(target: Given, name: str) -> None:
     if not isinstance(target, type):
         target.__dict__.pop(name, None)
     elif (target, name) in _of_classes:
-        setattr(target, name, _of_classes.pop((target, name)))
+        own = _of_classes.pop((target, name))
+        if own is _INHERITED:
+            delattr(target, name)
+        else:
+            setattr(target, name, own)
 
 
 @contextlib.contextmanager

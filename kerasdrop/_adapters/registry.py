@@ -31,8 +31,9 @@ class Facts:
     Attributes:
         adapter: `drawing.Adapter`, how its layers draw in a pass; None if they
             do not draw themselves, or know how.
-        counterpart: The class of ours that can take its place; or None. It
-            understands the configuration of the former.
+        counterpart: The class of ours that can take its place; or None.
+        says: What a report says about the change of training that comes with
+            it; "" if units are dropped as before.
         extends: The class of Keras that one of ours extends by dropout inside
             its computation; or None.
         inner_rates: Tuple of the names, in its configuration, of the rates at
@@ -60,6 +61,7 @@ class Facts:
 
     adapter: drawing.Adapter | None = None
     counterpart: type | None = None
+    says: str = ""
     extends: type | None = None
     inner_rates: tuple[Given, ...] = ()
     drops_by_layer: bool = False
@@ -221,18 +223,28 @@ _TABLE = {
 }
 
 # Classes without a public name, or of a package that need not be there.
-_BY_NAME = dict.fromkeys(
-    (
-        "keras.src.applications.convnext.StochasticDepth",
-        "keras_hub.src.models.dinov2.dinov2_layers.DINOV2DropPath",
-        "keras_hub.src.models.dinov3.dinov3_layers.DINOV3DropPath",
-        "keras_hub.src.models.mit.mit_layers.DropPath",
-        "keras_hub.src.models.mobilenetv5.mobilenetv5_layers.DropPath",
-        "keras_hub.src.models.swin_transformer.swin_transformer_layers"
-        ".DropPath",
-    ),
-    Facts(drawing.DROP_PATH, is_identity=True, is_multiplicative=True),
+_DROP_PATH = Facts(
+    drawing.DROP_PATH,
+    layers.DropPath,
+    is_identity=True,
+    is_multiplicative=True,
 )
+_DROPS_NO_PATH = dataclasses.replace(
+    _DROP_PATH,
+    says=(
+        "it never dropped a row in training, but multiplied each by a random "
+        "factor of mean (1.5 - rate) / (1 - rate); now rows are dropped"
+    ),
+)
+_BY_NAME = {
+    "keras.src.applications.convnext.StochasticDepth": _DROP_PATH,
+    "keras_hub.src.models.dinov2.dinov2_layers.DINOV2DropPath": _DROPS_NO_PATH,
+    "keras_hub.src.models.dinov3.dinov3_layers.DINOV3DropPath": _DROPS_NO_PATH,
+    "keras_hub.src.models.mit.mit_layers.DropPath": _DROP_PATH,
+    "keras_hub.src.models.mobilenetv5.mobilenetv5_layers.DropPath": _DROP_PATH,
+    "keras_hub.src.models.swin_transformer.swin_transformer_layers"
+    ".DropPath": _DROP_PATH,
+}
 _MODULES = {name.rpartition(".")[0] for name in _BY_NAME}
 
 # By `register_stochastic`, by exact class: a subclass may do anything.
@@ -261,6 +273,29 @@ def facts_of(cls: type) -> Facts | None:
     if cls.__module__ in _MODULES:
         return _BY_NAME.get(f"{cls.__module__}.{cls.__qualname__}")
     return _OURS.get(cls)
+
+
+def classes_with_counterpart() -> list[type]:
+    """The classes of Keras whose place a layer of ours can take."""
+    return [cls for cls, facts in _TABLE.items() if facts.counterpart]
+
+
+def inner_rates() -> dict[type, tuple[str, ...]]:
+    """The names of rates at which classes of Keras drop inside their calls."""
+    return {
+        cls: facts.inner_rates
+        for cls, facts in _TABLE.items()
+        if facts.inner_rates
+    }
+
+
+def removable_classes() -> list[type]:
+    """The classes of Keras that draw in training, and are an identity else."""
+    return [
+        cls
+        for cls, facts in _TABLE.items()
+        if facts.is_identity and facts.adapter is not None
+    ]
 
 
 def nearest(cls: type) -> type | None:
@@ -330,8 +365,26 @@ def loop_of(layer: keras.layers.Layer) -> str | None:
     return nearest_facts(type(layer)).loop
 
 
+def is_attention_without_dropout(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is attention of Keras whose rate is 0, or a subclass.
+
+    Keras makes a dropout layer for it all the same, and does not call it.
+    """
+    facts = nearest_facts(type(layer))
+    return facts.drops_by_layer and layer.dropout == 0.0
+
+
+def is_attention_with_dropout(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is attention of Keras with a rate, or a subclass."""
+    facts = nearest_facts(type(layer))
+    return facts.drops_by_layer and layer.dropout > 0.0
+
+
 def is_stock_dropout(layer: keras.layers.Layer) -> bool:
-    """Whether `layer` is a dropout layer of Keras, or of a subclass of one."""
+    """Whether `layer` is a dropout layer of Keras, or of a subclass of one.
+
+    Or a drop path of KerasHub.
+    """
     facts = nearest_facts(type(layer))
     return facts.is_identity and facts.counterpart is not None
 

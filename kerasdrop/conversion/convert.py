@@ -4,14 +4,22 @@ from typing import NamedTuple
 
 import keras
 
+from kerasdrop._adapters import adapters
+from kerasdrop._adapters import making
 from kerasdrop._adapters import registry
+from kerasdrop._refusals import blame
+from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
-from kerasdrop._types import Config
-from kerasdrop._types import Function
 from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop.conversion import comparing
 from kerasdrop.conversion import copying
+from kerasdrop.conversion import counterparts
+from kerasdrop.conversion import trying
 from kerasdrop.conversion.reports import ConversionReport
 from kerasdrop.layers.base import StochasticLayer
+
+_NAME = "convert_dropout"
 
 
 class Conversion(NamedTuple):
@@ -35,25 +43,41 @@ class Conversion(NamedTuple):
     report: ConversionReport
 
 
-def convert_dropout(model: keras.Model) -> Conversion:
+def convert_dropout(model: keras.Model, x: Structure = None) -> Conversion:
     """A copy of a model in which stock dropout layers are ours.
 
     Every `keras.layers.Dropout` becomes a `kerasdrop.layers.Dropout` of the
     same rate, noise shape, seed, name and dtype policy, and so do
     `SpatialDropout1D`, `2D` and `3D`, `AlphaDropout` and `GaussianDropout`,
     and, if they drop weights, `MultiHeadAttention` and `GroupQueryAttention`:
-    in the model, in functional and sequential models inside it, and in layers
-    that are configured with it (`TimeDistributed(Dropout(...))`). Predictions
-    stay the same; in training other units are dropped, as often.
+    in functional and sequential models and in what they are made of, in
+    layers that are configured with dropout (`TimeDistributed(Dropout(...))`),
+    and in layers and models whose code makes it: the backbones and tasks of
+    KerasHub, and classes of one's own. The drop paths of KerasHub and of
+    `keras.applications.ConvNeXt...` become `kerasdrop.layers.DropPath`.
+    Predictions stay the same; in training other units are dropped, as often.
+
+    What code makes is made anew, by `from_config` of what `get_config`
+    returns, while the classes of Keras make our layers for it, in this
+    thread alone. Adapters that were enabled (LoRA) are enabled again. Weights
+    are compared, array by array, and so are rates and dtypes; predictions
+    are compared on two rows of made-up inputs, or on `x`.
 
     The new model has its own layers and a copy of all weights. It shares
     nothing with `model`, which stays as it is. Layers of kerasdrop that are
     already there keep their rate, step and masks; the seed generators of
     other layers and the states of stateful recurrent layers start anew. The
-    new model is not compiled: call `compile` again, with a new optimizer.
+    new model is not compiled, but by a class that compiles what it makes, as
+    the tasks of KerasHub do: call `compile` again, with a new optimizer. As
+    always when a model is built, layers without a name are numbered on, and
+    initializers and layers without a seed draw from Python's `random`, which
+    `keras.utils.set_random_seed` sets.
 
     Args:
-        model: A built functional or sequential model.
+        model: A built model.
+        x: Inputs of a few rows, as a call of the model takes them; needed
+            only if its code takes none of those that are made up (numbers
+            from 0 to 2, sizes of 8, 32, 128 or 224 where they are open).
 
     Returns:
         A `Conversion`, a named tuple of
@@ -61,13 +85,18 @@ def convert_dropout(model: keras.Model) -> Conversion:
         - `model`: the new model;
         - `report`: its `converted` and `skipped` are dicts from a layer's
           path to an explanation; printed, it is a table. What draws and could
-          not be reached is in `skipped`: dropout inside recurrent layers, in
-          subclassed layers and models, subclasses of the layers of Keras.
+          not be reached is in `skipped`: dropout inside recurrent layers,
+          subclasses of the dropout layers of Keras. Where training changes by
+          more than the units that are dropped, `converted` says so: the drop
+          paths of DINOV2 and DINOV3 in KerasHub never drop. `notes` tells of
+          files: where code makes dropout, a `.keras` file holds stock layers,
+          to be converted after loading.
 
     Raises:
-        ValueError: If there is nothing to convert, if the model is not built
-            or is a subclassed model, if one of its layers cannot be rebuilt
-            from its configuration, or if two of them use one variable.
+        ValueError: If there is nothing to convert; if the model is not built;
+            if one of its layers cannot be rebuilt from its configuration, or
+            is another one then: with other weights, rates, dtypes or
+            predictions; if two layers use one variable.
         TypeError: If `model` is not a `keras.Model`.
 
     Example:
@@ -79,152 +108,98 @@ def convert_dropout(model: keras.Model) -> Conversion:
     >>> print(report)
     converted  drop  keras.layers.Dropout -> kerasdrop.layers.Dropout
     """
-    copying.check_copyable(
-        model,
-        "convert_dropout",
-        "Replace `keras.layers.Dropout` by `kerasdrop.layers.Dropout` there; "
-        "checkpoints of the stock layer load as they are.",
-    )
-    if not any(is_convertible(layer) for _, layer in model_tree.walk(model)):
+    copying.check_copyable(model, _NAME)
+    if not any(
+        counterparts.is_convertible(layer)
+        for _, layer in model_tree.walk(model)
+    ):
         raise _nothing_to_convert(model)
-    new_model, pairs = copying.copy_model(model, _counterpart)
-    report = _report(model, pairs)
-    if not report.converted:
-        raise _nothing_to_convert(model)
-    return Conversion(new_model, report)
-
-
-def is_convertible(layer: keras.layers.Layer) -> bool:
-    """Whether a layer of kerasdrop can take this one's place."""
-    if is_attention_without_dropout(layer):
-        return False
-    return _counterpart_class(type(layer)) is not None
-
-
-def is_attention_without_dropout(layer: keras.layers.Layer) -> bool:
-    """Whether a layer is attention of Keras whose rate is 0.
-
-    Keras makes a dropout layer for it all the same, and does not call it.
-    """
-    facts = registry.facts_of(type(layer))
-    return bool(facts and facts.drops_by_layer) and layer.dropout == 0.0
-
-
-def _counterpart_class(cls: type) -> Given:
-    """The class of ours for a class of Keras, or None.
-
-    Subclasses are left alone: what they override would be lost.
-    """
-    facts = registry.facts_of(cls)
-    return None if facts is None else facts.counterpart
-
-
-def _counterpart(
-    layer: keras.layers.Layer, copy: Function
-) -> keras.layers.Layer | None:
-    """What a layer of the graph becomes, or None if it just is copied."""
-    if is_convertible(layer):
-        # Spatial dropout leaves all but a dtype of its policy out.
-        config = {**layer.get_config(), "dtype": layer.dtype_policy}
-        return _counterpart_class(type(layer)).from_config(config)
-    holds_one = isinstance(layer, keras.layers.Layer) and any(
-        is_convertible(inner) for _, inner in model_tree.walk(layer)
-    )
-    if holds_one:
-        try:
-            config = layer.get_config()
-        except NotImplementedError:
-            return None
-        return copying.rebuild(layer, _converted_config(config))
-    return None
-
-
-def _converted_config(config: Config | None) -> Given:
-    """A configuration, with serialized stock dropout layers made ours."""
-    if isinstance(config, (list, tuple)):
-        return type(config)(_converted_config(item) for item in config)
-    if not isinstance(config, dict):
-        return config
-    cls = copying.serialized_class(config)
-    ours = None if cls is None else _counterpart_class(cls)
-    # Of attention, the rate.
-    if ours is not None and config["config"].get("dropout") != 0.0:
-        return copying.serialized_in_place(
-            ours.from_config(config["config"]), config
+    trial = trying.Trial(model, x)
+    with blame(_NAME):
+        new_model, pairs = copying.copy_model(
+            model,
+            counterparts.counterpart,
+            code=making.made_otherwise(counterparts.makers(model)),
+            trial=trial,
         )
-    return {key: _converted_config(value) for key, value in config.items()}
+        report = _report(model, pairs)
+        if not report.converted:
+            raise _nothing_to_convert(model)
+        comparing.arguments(pairs)
+        report.notes.update(comparing.predictions(trial, new_model, pairs))
+    return Conversion(new_model, report)
 
 
 def _report(
     model: keras.Model,
     pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]],
 ) -> ConversionReport:
-    is_converted = {
-        id(old): type(new) is _counterpart_class(type(old))
-        for old, new in pairs
-        if is_convertible(old)
-    }
+    copies = {id(old): new for old, new in pairs}
     found = dict(model_tree.walk(model))
+    is_ours = {
+        id(layer)
+        for layer in found.values()
+        if counterparts.is_convertible(layer)
+        and type(copies.get(id(layer))) is counterparts.class_for(type(layer))
+    }
     converted = {}
     skipped = {}
     for path, layer in found.items():
-        if is_converted.get(id(layer)):
-            ours = _counterpart_class(type(layer))
-            converted[path] = (
-                f"{model_tree.class_name(layer)} -> "
-                f"kerasdrop.layers.{ours.__name__}"
-            )
-            continue
         owner = found.get(path.rpartition("/")[0])
-        if not is_converted.get(id(owner)):
-            reason = _why_skipped(layer, owner)
-            if reason is not None:
+        if id(layer) in is_ours:
+            converted[path] = _described(layer)
+        elif id(owner) not in is_ours:
+            reason = counterparts.why_kept(layer, owner)
+            if reason:
                 skipped[path] = reason
-    return ConversionReport(converted, skipped)
+    return ConversionReport(converted, skipped, _notes(model, copies, is_ours))
 
 
-def _why_skipped(layer: keras.layers.Layer, owner: Given) -> Given:
-    """The reason, or None for a layer that is none of our business."""
-    name = model_tree.class_name(layer)
-    if is_convertible(layer):
-        return (
-            f"{name} that '{owner.name}' ({type(owner).__name__}) makes itself"
-        )
-    if registry.is_stock_dropout(layer):
-        return f"{name} is a subclass, what it overrides would be lost"
-    if registry.drops_in_its_call(layer) and not _is_cell_of(layer, owner):
-        rates = {
-            name: getattr(layer, name, 0.0)
-            for name in ("dropout", "recurrent_dropout")
-        }
-        if any(rates.values()):
-            listed = ", ".join(f"{key}={rates[key]}" for key in rates)
-            return f"{name} drops units inside its own call ({listed})"
-    return None
+def _described(layer: keras.layers.Layer) -> str:
+    facts = registry.facts_of(type(layer)) or registry.NOTHING
+    ours = f"kerasdrop.layers.{facts.counterpart.__name__}"
+    said = f"{model_tree.class_name(layer)} -> {ours}"
+    return f"{said}; {facts.says}" if facts.says else said
 
 
-def _is_cell_of(
-    layer: keras.layers.Layer, owner: keras.layers.Layer | None
-) -> bool:
-    """Whether a recurrent layer has been asked already, for its cell."""
-    return owner is not None and (
-        registry.is_around_cell(owner) and owner.cell is layer
-    )
+def _notes(
+    model: keras.Model, copies: dict[int, Given], is_ours: set[int]
+) -> dict[str, str]:
+    """About blocks whose code makes dropout, which no configuration tells."""
+    classes = []
+    inside: set[int] = set()
+    for layer in keras_graph.all_layers(model):
+        if copying.is_graph(layer) or not adapters.is_foreign(layer):
+            continue
+        held = {id(inner) for _, inner in model_tree.walk(layer)}
+        if id(layer) not in inside and held & is_ours:
+            config = keras.saving.serialize_keras_object(copies[id(layer)])
+            if "kerasdrop>" not in repr(config):
+                classes.append(type(layer).__name__)
+        inside |= held
+    if not classes:
+        return {}
+    listed = ", ".join(dict.fromkeys(classes))
+    return {
+        "files": f"the code of {listed} makes dropout: a `.keras` file holds "
+        "it as layers of Keras, to be converted after loading; a "
+        "`.weights.h5` file holds the rates as well"
+    }
 
 
-def _nothing_to_convert(model: keras.Model) -> Given:
+def _nothing_to_convert(model: keras.Model) -> ValueError:
     found = dict(model_tree.walk(model))
     lines = []
     for path, layer in found.items():
         owner = found.get(path.rpartition("/")[0])
-        reason = _why_skipped(layer, owner)
+        reason = counterparts.why_kept(layer, owner)
         if isinstance(layer, StochasticLayer):
             reason = f"{type(layer).__name__} is a layer of kerasdrop already"
-        if reason is not None:
+        if reason:
             lines.append(f"  {path}: {reason}")
     listed = "\n".join(lines) or "  nothing that drops units"
     return ValueError(
-        f"convert_dropout: model '{model.name}' has no dropout layer of Keras "
+        f"{_NAME}: model '{model.name}' has no dropout layer of Keras "
         f"that can be converted. Found:\n{listed}\nUse the model as it is, or "
         "build it with `kerasdrop.layers`."
     )

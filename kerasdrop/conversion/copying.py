@@ -6,30 +6,40 @@ what was compiled, which fails for a loss that is not registered, and it drops
 what the inputs say beyond shape and dtype.
 """
 
+import contextlib
+import itertools
 import tempfile
 from collections.abc import Iterator
 
 import keras
+import numpy as np
 from keras import tree
 
 from kerasdrop import _refusals
 from kerasdrop import layers
+from kerasdrop._adapters import adapters
+from kerasdrop._adapters import making
 from kerasdrop._adapters import registry
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
+from kerasdrop._types import Array
 from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
+from kerasdrop.conversion import counterparts
 from kerasdrop.conversion import grafting
+from kerasdrop.conversion import lora
+from kerasdrop.conversion import rebuilding
+from kerasdrop.conversion.trying import Trial
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.layers.base import StochasticWrapper
 
 
 def check_copyable(
-    model: keras.Model, caller: str, fix: str, is_copyable: Given = None
+    model: keras.Model, caller: str, fix: str = "", is_copyable: Given = None
 ) -> None:
-    """Raises unless `model` is a built functional or sequential model.
+    """Raises unless `model` is a built model that can be copied.
 
     Args:
         model: What was received for a model.
@@ -37,6 +47,7 @@ def check_copyable(
         fix: A sentence, what to do about a model without a graph.
         is_copyable: Function of a model that returns whether its graph is all
             that is needed; if it is None, the class must be one of Keras'.
+            Without a `fix`, all models are.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
@@ -50,7 +61,7 @@ def check_copyable(
             "`model.build(input_shape)`, or call it once on data. Received: "
             f"an unbuilt {type(model).__name__}"
         )
-    if not (is_copyable or _is_graph)(model):
+    if fix and not (is_copyable or is_graph)(model):
         raise ValueError(
             f"{caller}: model '{model.name}' is not a functional or "
             "sequential model with a graph: what it does is written in Python "
@@ -60,8 +71,12 @@ def check_copyable(
 
 
 def copy_model(
-    model: keras.Model, replacement: Function, grafts: Given = None
-) -> tuple[keras.Model, list[tuple[keras.layers.Layer, keras.layers.Layer]]]:
+    model: keras.Model,
+    replacement: Function,
+    grafts: Given = None,
+    code: contextlib.AbstractContextManager[None] | None = None,
+    trial: Trial | None = None,
+) -> tuple[keras.Model, lora.Pairs]:
     """A copy of a model with its own layers and the same weights.
 
     Layers and submodels that are shared stay shared. The copy is not
@@ -77,6 +92,9 @@ def copy_model(
             into that graph, a list of `grafting.Graft`. A model that is
             named here, with an empty list, too, is copied as a graph whatever
             its class; where `rebuild` could not make it, as a `keras.Model`.
+        code: `making.made_otherwise`, what code makes meanwhile. None: layers
+            of ours, in blocks that hold some.
+        trial: The `Trial` of the model; None: one with inputs made up.
 
     Returns:
         The copy; and a list of (layer, its copy), those inside layers, too.
@@ -86,15 +104,21 @@ def copy_model(
 
     def copy(operation: keras.Operation) -> keras.Operation:
         if id(operation) not in copies:
-            if id(operation) in grafts or _is_graph(operation):
+            if id(operation) in grafts or is_graph(operation):
                 inserted = grafts.get(id(operation), ())
                 duplicate = _copy_graph(operation, copy, inserted)
             else:
-                duplicate = replacement(operation, copy) or rebuild(operation)
+                duplicate = replacement(operation, copy)
+                if duplicate is None:
+                    with rebuilding.by_its_code(operation):
+                        duplicate = rebuilding.rebuild(operation)
             copies[id(operation)] = (operation, duplicate)
         return copies[id(operation)][1]
 
-    duplicate = copy(model)
+    with code or making.made_otherwise(_keeping_ours(model)):
+        duplicate = copy(model)
+        if any(itertools.starmap(_is_not_whole, copies.values())):
+            (trial or Trial(model)).call_once(duplicate)
     pairs = []
     # A model comes after what it holds; `trainable` must be set before.
     for original, its_copy in reversed(copies.values()):
@@ -103,29 +127,30 @@ def copy_model(
     return duplicate, pairs
 
 
-# What a `get_config` raises that reads what the layer does not have, and a
-# `from_config` of a configuration that is not all of it.
-_NOT_REBUILT = (AttributeError, KeyError, NotImplementedError, TypeError)
+def _keeping_ours(model: keras.Model) -> dict[type, Function]:
+    """What code makes, so that converted blocks stay what they are."""
+    for layer in keras_graph.all_layers(model):
+        if adapters.is_foreign(layer) and not is_graph(layer):
+            held = keras_graph.all_layers(layer)
+            if any(isinstance(one, StochasticLayer) for one in held):
+                return counterparts.makers(model)
+    return {}
 
 
-def rebuild(
-    operation: keras.Operation, config: Config | None = None
-) -> keras.Operation:
-    """A new layer or operation from the configuration of an old one."""
-    if type(operation) is keras.layers.Lambda:
-        return _rebuild_lambda(operation)
-    try:
-        if config is None:
-            config = operation.get_config()
-        return type(operation).from_config(config)
-    except _NOT_REBUILT as error:
-        raise ValueError(
-            f"Layer '{operation.name}' ({type(operation).__name__}) cannot be "
-            "copied, because it cannot be rebuilt from its configuration: "
-            f"{error}\nGive the class a `get_config` that returns all "
-            "arguments of its `__init__`; register the classes of layers "
-            "inside it with `keras.saving.register_keras_serializable`."
-        ) from error
+def _is_not_whole(
+    original: keras.Operation, duplicate: keras.Operation
+) -> bool:
+    """Whether the code of a block makes more than is made by now."""
+    if type(original) is not type(duplicate) or is_graph(original):
+        return False
+    if not isinstance(original, keras.layers.Layer):
+        return False
+    held = keras_graph.all_layers(original)
+    return any(map(adapters.is_foreign, held)) and (
+        (original.built and not duplicate.built)
+        or len(original.weights) > len(duplicate.weights)
+        or len(held) > len(keras_graph.all_layers(duplicate))
+    )
 
 
 def serialized_in_place(layer: keras.layers.Layer, config: Config) -> Config:
@@ -148,26 +173,7 @@ def serialized_class(config: Config) -> type | None:
     return None
 
 
-def _rebuild_lambda(layer: keras.layers.Layer) -> keras.layers.Layer:
-    # `from_config` refuses Python code, which is right for a file. Here it is
-    # the code that the user runs already.
-    return keras.layers.Lambda(
-        layer.function,
-        output_shape=output_shape_of_lambda(layer),
-        mask=layer.mask,
-        arguments=layer.arguments,
-        name=layer.name,
-        trainable=layer.trainable,
-        dtype=layer.dtype_policy,
-    )
-
-
-def output_shape_of_lambda(layer: keras.layers.Layer) -> tuple[int, ...]:
-    """The argument of that name; tests/contracts/test_lambda.py pins it."""
-    return layer._output_shape
-
-
-def _is_graph(operation: keras.layers.Layer) -> bool:
+def is_graph(operation: keras.layers.Layer) -> bool:
     """Whether all that a model does is in its graph, and it can be remade."""
     if not isinstance(operation, keras.Model):
         return False
@@ -193,7 +199,7 @@ def _copy_graph(
 
 def _class_of_copy(model: keras.Model) -> type:
     """The class of a model, or where it is not made of a graph, Keras' own."""
-    if _is_graph(model):
+    if is_graph(model):
         return type(model)
     is_list = isinstance(model, keras.Sequential)
     return keras.Sequential if is_list else keras.Model
@@ -201,7 +207,7 @@ def _class_of_copy(model: keras.Model) -> type:
 
 def _copy_inputs(graph: keras.Model) -> Structure:
     copies = {
-        id(layer.output): rebuild(layer).output
+        id(layer.output): rebuilding.rebuild(layer).output
         for layer in graph.layers
         if isinstance(layer, keras.layers.InputLayer)
     }
@@ -214,16 +220,18 @@ def _copy_state(
     """Copies what a configuration does not hold; returns the pairs."""
     if not isinstance(original, keras.layers.Layer):
         return []  # an operation of `keras.ops`
-    if _is_graph(original):
+    if is_graph(original):
         _copy_trainable(original, duplicate)
         duplicate.dtype_policy = original.dtype_policy
         return [(original, duplicate)]
-    if _is_graph(duplicate):  # of layers that are copies themselves
+    if is_graph(duplicate):  # of layers that are copies themselves
         _copy_trainable(original, duplicate)
         return [(original, duplicate)]
     # NumPy arrays in between: two models must not share a JAX buffer, which
     # training gives back.
     left_out = _weights_of_released(original, duplicate)
+    pairs = _paired(original, duplicate)
+    lora.enable_again(pairs)
     weights = [
         keras.ops.convert_to_numpy(weight)
         for weight in original.weights
@@ -238,7 +246,7 @@ def _copy_state(
             f"{error} Let its `get_config` return all arguments of its "
             "`__init__`."
         ) from error
-    pairs = _paired(original, duplicate)
+    _check_weights_are_equal(original, duplicate, weights)
     for old, new in pairs:
         _copy_trainable(old, new)
         if isinstance(old, StochasticLayer) and type(old) is type(new):
@@ -247,7 +255,28 @@ def _copy_state(
             new.finalize_state()
         if hasattr(old, "save_assets"):
             _copy_assets(old, new)
+    if not left_out:
+        lora.trainable_as_before(original, duplicate)
     return pairs
+
+
+def _check_weights_are_equal(
+    original: keras.layers.Layer,
+    duplicate: keras.layers.Layer,
+    weights: list[Array],
+) -> None:
+    """Raises if a weight does not hold what it was given: another dtype."""
+    for weight, value in zip(duplicate.weights, weights):
+        now = keras.ops.convert_to_numpy(weight)
+        if now.dtype != value.dtype or not np.array_equal(
+            now, value, equal_nan=value.dtype.kind == "f"
+        ):
+            raise ValueError(
+                f"Layer '{original.name}' ({type(original).__name__}) cannot "
+                "be copied: rebuilt from its configuration, its weight "
+                f"'{weight.path}' is {now.dtype}, and was {value.dtype}. Let "
+                "its `get_config` return its `dtype`."
+            )
 
 
 def _paired(
@@ -331,11 +360,11 @@ def _left_out(pairs: Given) -> set[int]:
     """Ids of the weights of layers that became models of what is in them."""
     left_out = set()
     for original, duplicate in pairs:
-        if _is_graph(duplicate) and not _is_graph(original):
+        if is_graph(duplicate) and not is_graph(original):
             inside = model_tree.sublayers(original)
             kept = {id(weight) for layer in inside for weight in layer.weights}
             left_out |= {id(weight) for weight in original.weights} - kept
-        elif isinstance(original, keras.layers.Layer) and not _is_graph(
+        elif isinstance(original, keras.layers.Layer) and not is_graph(
             duplicate
         ):
             left_out |= _weights_of_released(original, duplicate)

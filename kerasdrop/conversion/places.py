@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from kerasdrop._adapters import adapters
 from kerasdrop._adapters import registry
 from kerasdrop._refusals import Refusal
 from kerasdrop._structure import keras_graph
@@ -196,7 +197,9 @@ def _is_dropout(operation: Given) -> bool:
     """Whether an operation drops; a stock layer of rate 0 never will."""
     if isinstance(operation, StochasticLayer):
         return True
-    return registry.is_stock_dropout(operation) and operation.rate > 0
+    if not registry.is_stock_dropout(operation):
+        return False
+    return adapters.rate_of(operation) > 0
 
 
 def has_kernel(operation: Given) -> bool:

@@ -12,13 +12,21 @@ class ConversionReport:
     Attributes:
         converted: Dict from a layer's path to what it has become.
         skipped: Dict from a layer's path to why it is what it was.
+        notes: Dict of what else is to be known, if blocks were built anew by
+            the code of their classes: `"predictions"`, how the new model's
+            compare; `"files"`, if the code makes dropout.
     """
 
     converted: dict[Given, Given]
     skipped: dict[Given, Given]
+    notes: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
-        return _table(("converted", self.converted), ("skipped", self.skipped))
+        return _table(
+            ("converted", self.converted),
+            ("skipped", self.skipped),
+            ("note", self.notes),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +52,19 @@ class StrippingReport:
     Attributes:
         stripped: Dict from a layer's path to what it has become.
         skipped: Dict from a layer's path to why it still draws.
+        notes: As of `ConversionReport`.
     """
 
     stripped: dict[Given, Given]
     skipped: dict[Given, Given]
+    notes: dict[str, str] = dataclasses.field(default_factory=dict)
 
-    def __str__(self) -> Given:
-        return _table(("stripped", self.stripped), ("skipped", self.skipped))
+    def __str__(self) -> str:
+        return _table(
+            ("stripped", self.stripped),
+            ("skipped", self.skipped),
+            ("note", self.notes),
+        )
 
 
 @dataclasses.dataclass(frozen=True)

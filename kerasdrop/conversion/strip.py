@@ -1,5 +1,7 @@
 """Takes dropout out of a trained model: the form to deploy."""
 
+import contextlib
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -7,19 +9,27 @@ import keras
 from keras import tree
 
 from kerasdrop._adapters import adapters
+from kerasdrop._adapters import making
 from kerasdrop._adapters import registry
 from kerasdrop._adapters import survey
+from kerasdrop._refusals import blame
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop.conversion import comparing
 from kerasdrop.conversion import copying
 from kerasdrop.conversion import fold_scaling
+from kerasdrop.conversion import rebuilding
+from kerasdrop.conversion import trying
 from kerasdrop.conversion.reports import StrippingReport
 from kerasdrop.layers import stand_ins
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.layers.base import StochasticWrapper
+
+_NAME = "strip_dropout"
 
 
 class Stripping(NamedTuple):
@@ -40,7 +50,7 @@ class Stripping(NamedTuple):
     report: StrippingReport
 
 
-def strip_dropout(model: keras.Model) -> Stripping:
+def strip_dropout(model: keras.Model, x: Structure = None) -> Stripping:
     """A copy of a model, for inference, in which nothing is dropped.
 
     - Dropout and noise layers, ours and those of Keras, become
@@ -60,11 +70,17 @@ def strip_dropout(model: keras.Model) -> Stripping:
     else: it can be loaded and served without kerasdrop. It predicts what
     `model` does, to rounding. A rate is the one that `layer.rate` reads now.
 
+    Layers and models whose code makes dropout (KerasHub's, one's own) are
+    made anew by `from_config`, and compared, as by `convert_dropout`. Then
+    the new model has none, but a `.keras` file of it is loaded by that code,
+    which makes dropout again: its predictions are the same.
+
     The new model has its own layers and weights; `model` stays as it is. It
-    is not compiled.
+    is not compiled, but by a class that compiles what it makes.
 
     Args:
-        model: A built functional or sequential model.
+        model: A built model.
+        x: As of `convert_dropout`.
 
     Returns:
         A `Stripping`, a named tuple of
@@ -73,13 +89,14 @@ def strip_dropout(model: keras.Model) -> Stripping:
         - `report`: its `stripped` and `skipped` are dicts from a layer's path
           to an explanation; printed, it is a table. Skipped is what draws in
           predictions (`MCDropout`, a call with `training=True`), which no
-          model without it predicts; and what layers of other classes make
-          themselves.
+          model without it predicts; and subclasses of dropout layers. `notes`
+          has how predictions compare, if code made the model anew.
 
     Raises:
-        ValueError: If there is nothing to strip, if the model is not built or
-            is a subclassed model, if one of its layers cannot be rebuilt from
-            its configuration, or if two of them use one variable.
+        ValueError: If there is nothing to strip; if the model is not built;
+            if one of its layers cannot be rebuilt from its configuration, or
+            is another one then; if code calls dropout with `training=True`;
+            if two layers use one variable.
         TypeError: If `model` is not a `keras.Model`.
 
     Example:
@@ -90,25 +107,56 @@ def strip_dropout(model: keras.Model) -> Stripping:
     >>> print(strip_dropout(model).report)
     stripped  drop  Identity
     """
-    copying.check_copyable(
-        model,
-        "strip_dropout",
-        "Leave the dropout layers out there; they have no weights.",
-    )
-    folded, _ = fold_scaling.foldable(model)
+    copying.check_copyable(model, _NAME)
+    folded = _foldable(model)
     stripper = _Stripper(model, folded)
-    new_model, pairs = copying.copy_model(model, stripper.replacement)
-    fold_scaling.multiply_kernels(folded, pairs)
-    report = stripper.report(model, new_model, dict(_by_id(pairs)))
-    if not report.stripped:
-        listed = "\n".join(f"  {p}: {why}" for p, why in report.skipped.items())
-        raise ValueError(
-            f"strip_dropout: model '{model.name}' has nothing to strip. Found:"
-            f"\n{listed or '  nothing that drops units'}\nUse the model as it "
-            "is."
+    trial = trying.Trial(model, x)
+    with blame(_NAME):
+        new_model, pairs = copying.copy_model(
+            model, stripper.replacement, code=stripper.code(), trial=trial
         )
-    _call_once(new_model)
+        fold_scaling.multiply_kernels(folded, pairs)
+        report = stripper.report(model, new_model, dict(_by_id(pairs)))
+        if not report.stripped:
+            raise _nothing_to_strip(model, report)
+        noted = comparing.predictions(
+            trial, new_model, pairs, may_draw=not stripper.made
+        )
+        report.notes.update(noted)
+        if keras_graph.graph_of(new_model) is None:
+            trial.call_once(new_model)
+        else:
+            _call_once(new_model)
     return Stripping(new_model, report)
+
+
+def _nothing_to_strip(
+    model: keras.Model, report: StrippingReport
+) -> ValueError:
+    listed = "\n".join(f"  {p}: {why}" for p, why in report.skipped.items())
+    return ValueError(
+        f"{_NAME}: model '{model.name}' has nothing to strip. Found:"
+        f"\n{listed or '  nothing that drops units'}\nUse the model as it "
+        "is."
+    )
+
+
+def _foldable(model: keras.Model) -> Given:
+    """As `fold_scaling.foldable`, without what code makes anew."""
+    by_code = {
+        id(inner)
+        for layer in keras_graph.all_layers(model)
+        if adapters.is_foreign(layer) and not copying.is_graph(layer)
+        for inner in keras_graph.all_layers(layer)
+    }
+    if id(model) in by_code:
+        return {}
+    found, _ = fold_scaling.foldable(model)
+    return {
+        path: target
+        for path, target in found.items()
+        if id(target[0]) not in by_code
+    }
 
 
 def _call_once(model: keras.Model) -> None:
@@ -143,11 +191,58 @@ class _Stripper:
     ) -> None:
         self._kernels = {id(layer): ks for layer, ks in folded.values()}
         self._always_draw = _called_in_training(model)
+        self._classes = {type(layer) for _, layer in model_tree.walk(model)}
+        # The classes of what code made, and something else was made for.
+        self.made: list[type] = []
+
+    def code(self) -> contextlib.AbstractContextManager[None]:
+        """Makes what code makes: no dropout; a block to build models in."""
+        found = {
+            cls
+            for cls in self._classes
+            if _is_dropped(cls) or _extended(cls) or _stands_alone(cls)
+        }
+        makers = {
+            cls: functools.partial(self._made, cls)
+            for cls in {*found, *registry.removable_classes()}
+        }
+        rates = {
+            cls: dict.fromkeys(names, 0.0)
+            for cls, names in registry.inner_rates().items()
+        }
+        return making.made_otherwise(makers, rates)
+
+    def _made(
+        self, cls: type, owner: Given, args: Given, kwargs: Given
+    ) -> Given:
+        # Attention that still has a rate has been left as it was.
+        if owner is not None and _drops_inside(owner):
+            return None
+        layer = cls(*args, **kwargs)
+        if _extended(cls):
+            stand_in = _plain(layer)
+        elif _is_ours(layer) and layer.stochastic_inference:
+            return None
+        else:
+            stand_in = _stand_in(layer)
+        self.made.append(cls)
+        return stand_in
 
     def replacement(
         self, layer: keras.layers.Layer, copy: Function
     ) -> keras.layers.Layer | None:
         """What a layer of the graph becomes; None if it just is copied."""
+        with making.made_as_ever():
+            found = self._stand_in_for(layer, copy)
+        if not isinstance(found, dict):
+            return found
+        with rebuilding.by_its_code(layer):
+            return rebuilding.rebuild(layer, found)
+
+    def _stand_in_for(
+        self, layer: keras.layers.Layer, copy: Function
+    ) -> keras.layers.Layer | Config | None:
+        """As `replacement`; or a configuration to rebuild the layer from."""
         if not isinstance(layer, keras.layers.Layer):
             return None
         inside = keras_graph.all_layers(layer)
@@ -168,8 +263,7 @@ class _Stripper:
                 config = layer.get_config()
             except NotImplementedError:
                 return None
-            config = _stripped_config(config)
-            return copying.rebuild(layer, _without_rates(layer, config))
+            return _without_rates(layer, _stripped_config(config))
         return None
 
     def _draws_at_inference(self, layer: keras.layers.Layer) -> bool:
@@ -230,6 +324,8 @@ class _Stripper:
             return model_tree.class_name(new)
         if rates := _rates_of(layer):
             return ", ".join(f"{key}={rate} -> 0" for key, rate in rates)
+        if not isinstance(new, keras.layers.Identity):
+            return f"{model_tree.class_name(new)} of rate 0"
         return "Identity"
 
 
@@ -259,6 +355,8 @@ def _extended(cls: type) -> Given:
 
 def _drops_inside(layer: keras.layers.Layer) -> bool:
     """Whether `layer` drops inside its own computation, by its class."""
+    if not isinstance(layer, keras.layers.Layer):
+        return False
     facts = registry.nearest_facts(type(layer))
     return bool(facts.inner_rates or facts.extends)
 
@@ -280,7 +378,7 @@ def _drops(layer: keras.layers.Layer) -> bool:
         _is_ours(layer)
         or _extended(type(layer)) is not None
         or bool(_rates_of(layer))
-        or (registry.is_stock_dropout(layer) and layer.rate > 0)
+        or registry.is_attention_with_dropout(layer)
         or (adapters.can_draw(layer) and adapters.rate_of(layer) > 0)
     )
 

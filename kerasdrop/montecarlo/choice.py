@@ -20,7 +20,6 @@ from kerasdrop._structure import selection
 from kerasdrop._types import Array
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
-from kerasdrop.conversion import convert
 from kerasdrop.layers.gaussian import GaussianDropout
 from kerasdrop.layers.recurrent import DropoutRNN
 from kerasdrop.masks import scopes
@@ -354,7 +353,7 @@ def _check_given(model: keras.Model, choice: Choice, rate: Given) -> None:
     inert = {
         id(inner): path
         for path, layer in model_tree.walk(model)
-        if convert.is_attention_without_dropout(layer)
+        if registry.is_attention_without_dropout(layer)
         for inner in model_tree.sublayers(layer)
     }
     owners = reading.written_by_users(model)

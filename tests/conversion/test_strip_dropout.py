@@ -368,17 +368,6 @@ def test_a_model_with_nothing_to_strip_is_refused():
         strip_dropout(model)
 
 
-def test_a_subclassed_model_is_refused():
-    class Own(keras.Model):
-        def call(self, inputs):
-            return inputs
-
-    model = Own()
-    model(np.ones((1, 4)))
-    with pytest.raises(ValueError, match="written in Python code"):
-        strip_dropout(model)
-
-
 def test_the_file_can_be_read_without_kerasdrop(tmp_path):
     block = stock.Dense(4, activation="tanh")
     model = model_of(

@@ -1,0 +1,150 @@
+"""Which layer of ours takes the place of a layer that drops units."""
+
+import inspect
+
+import keras
+
+from kerasdrop import layers
+from kerasdrop._adapters import drawing
+from kerasdrop._adapters import registry
+from kerasdrop._structure import model_tree
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop.conversion import rebuilding
+
+
+def class_for(cls: type) -> Given:
+    """The class of ours for a class of Keras, or None.
+
+    Subclasses are left alone: what they override would be lost.
+    """
+    facts = registry.facts_of(cls)
+    return None if facts is None else facts.counterpart
+
+
+def is_convertible(layer: keras.layers.Layer) -> bool:
+    """Whether a layer of kerasdrop can take this one's place."""
+    if registry.is_attention_without_dropout(layer):
+        return False
+    if class_for(type(layer)) is None:
+        return False
+    return not _has_no_scaling_of_ours(layer)
+
+
+def counterpart(
+    layer: keras.layers.Layer, copy: Function
+) -> keras.layers.Layer | None:
+    """What a layer of a graph becomes, or None if it just is copied."""
+    if not isinstance(layer, keras.layers.Layer):
+        return None
+    if not is_convertible(layer):
+        held = (inner for _, inner in model_tree.walk(layer))
+        return (
+            rebuilding.rebuild(layer)
+            if any(map(is_convertible, held))
+            else None
+        )
+    if class_for(type(layer)) is layers.DropPath:
+        return _drop_path(layer)
+    # Spatial dropout leaves all but a dtype of its policy out.
+    config = {**layer.get_config(), "dtype": layer.dtype_policy}
+    return class_for(type(layer)).from_config(config)
+
+
+def makers(model: keras.layers.Layer) -> dict[type, Function]:
+    """What code makes in the place of what drops, for `made_otherwise`.
+
+    The classes of Keras; others, if they are in the model.
+    """
+    found = {type(layer) for _, layer in model_tree.walk(model)}
+    classes = found | set(registry.classes_with_counterpart())
+    return {cls: _maker(cls) for cls in classes if class_for(cls) is not None}
+
+
+def why_kept(layer: keras.layers.Layer, owner: Given) -> str:
+    """Why a layer that drops is none of ours afterwards; "" if none asks."""
+    name = model_tree.class_name(layer)
+    is_dropout = registry.is_stock_dropout(layer)
+    if is_dropout and owner and registry.is_attention_without_dropout(owner):
+        return f"attention '{owner.name}', made with dropout=0, stays without"
+    if _has_no_scaling_of_ours(layer):
+        return f"{name} with scale_by_keep=False drops as no layer of ours does"
+    if is_convertible(layer):
+        return (
+            f"{name} that '{owner.name}' ({type(owner).__name__}) makes itself"
+        )
+    if is_dropout:
+        return f"{name} is a subclass, what it overrides would be lost"
+    if registry.drops_in_its_call(layer) and not _is_cell_of(layer, owner):
+        rates = {
+            name: getattr(layer, name, 0.0)
+            for name in ("dropout", "recurrent_dropout")
+        }
+        if any(rates.values()):
+            listed = ", ".join(f"{key}={rates[key]}" for key in rates)
+            return f"{name} drops units inside its own call ({listed})"
+    return ""
+
+
+def _is_cell_of(
+    layer: keras.layers.Layer, owner: keras.layers.Layer | None
+) -> bool:
+    """Whether a recurrent layer has been asked already, for its cell."""
+    return owner is not None and (
+        registry.is_around_cell(owner) and owner.cell is layer
+    )
+
+
+def _has_no_scaling_of_ours(layer: keras.layers.Layer) -> bool:
+    """Whether a drop path does not divide what it keeps by its share."""
+    is_path = registry.nearest_facts(type(layer)).adapter is drawing.DROP_PATH
+    return is_path and not getattr(layer, "scale_by_keep", True)
+
+
+def _drop_path(layer: keras.layers.Layer) -> keras.layers.Layer:
+    seed = getattr(layer, "seed", None)
+    return layers.DropPath(
+        # Of DINOV3 it is a tensor.
+        float(keras.ops.convert_to_numpy(drawing.rate_of(layer))),
+        seed=seed if isinstance(seed, int) else None,
+        name=layer.name,
+        dtype=layer.dtype_policy,
+    )
+
+
+def _maker(cls: type) -> Function:
+    ours, facts = class_for(cls), registry.facts_of(cls)
+
+    def made(owner: Given, args: Given, kwargs: Config) -> Given:
+        if ours is layers.DropPath:
+            stock = cls(*args, **kwargs)
+            return _drop_path(stock) if is_convertible(stock) else None
+        if needs_its_own(owner):
+            return None
+        if facts.drops_by_layer and not _asks_for(cls, facts, args, kwargs):
+            return None
+        return ours.__new__(ours, *args, **kwargs)
+
+    return made
+
+
+def needs_its_own(owner: Given) -> bool:
+    """Whether a layer makes a dropout layer of Keras that has to be one.
+
+    Ours puts another in its place, and attention of rate 0 never calls it.
+    """
+    if not isinstance(owner, keras.layers.Layer):
+        return False
+    if registry.nearest_facts(type(owner)).extends is not None:
+        return True
+    return registry.is_attention_without_dropout(owner)
+
+
+def _asks_for(cls: type, facts: Given, args: Given, kwargs: Config) -> bool:
+    """Whether the arguments of a layer give it a rate above 0."""
+    try:
+        given = inspect.signature(cls.__init__).bind(None, *args, **kwargs)
+    except TypeError:
+        return False  # the class raises it
+    return any(given.arguments.get(name) for name in facts.inner_rates)

@@ -1,0 +1,88 @@
+"""A layer or operation made anew from the configuration of another one."""
+
+import contextlib
+import inspect
+
+import keras
+
+from kerasdrop._adapters import adapters
+from kerasdrop._adapters import making
+from kerasdrop._structure import keras_graph
+from kerasdrop._types import Config
+
+# What a `get_config` raises that reads what the layer does not have, and a
+# `from_config` of a configuration that is not all of it.
+_NOT_REBUILT = (AttributeError, KeyError, NotImplementedError, TypeError)
+
+
+def by_its_code(
+    operation: keras.Operation,
+) -> contextlib.AbstractContextManager[None]:
+    """A block in which what code makes is made otherwise, if it is no Keras'.
+
+    What layers of Keras hold is in their configurations, where what becomes
+    of it is decided one by one.
+    """
+    if isinstance(operation, keras.layers.Layer) and any(
+        map(adapters.is_foreign, keras_graph.all_layers(operation))
+    ):
+        return contextlib.nullcontext()
+    return making.made_as_ever()
+
+
+def rebuild(
+    operation: keras.Operation, config: Config | None = None
+) -> keras.Operation:
+    """A new layer or operation from the configuration of an old one."""
+    if type(operation) is keras.layers.Lambda:
+        return _rebuild_lambda(operation)
+    cls = type(operation)
+    try:
+        if config is None:
+            config = operation.get_config()
+        try:
+            return cls.from_config(config)
+        except TypeError:
+            if _taken_by(cls, config) == config:
+                raise
+            return cls.from_config(_taken_by(cls, config))
+    except _NOT_REBUILT as error:
+        raise ValueError(
+            f"Layer '{operation.name}' ({type(operation).__name__}) cannot be "
+            "copied, because it cannot be rebuilt from its configuration: "
+            f"{error}\nGive the class a `get_config` that returns all "
+            "arguments of its `__init__`; register the classes of layers "
+            "inside it with `keras.saving.register_keras_serializable`."
+        ) from error
+
+
+def _taken_by(cls: type, config: Config) -> Config:
+    """A configuration without what Keras adds to it and `__init__` lacks.
+
+    As of a model whose `__init__` takes no arguments; that its copy is of the
+    same dtype is looked at afterwards.
+    """
+    parameters = inspect.signature(cls.__init__).parameters
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        return config
+    added = {"name", "trainable", "dtype"} - set(parameters)
+    return {key: config[key] for key in config if key not in added}
+
+
+def _rebuild_lambda(layer: keras.layers.Layer) -> keras.layers.Layer:
+    # `from_config` refuses Python code, which is right for a file. Here it is
+    # the code that the user runs already.
+    return keras.layers.Lambda(
+        layer.function,
+        output_shape=output_shape_of_lambda(layer),
+        mask=layer.mask,
+        arguments=layer.arguments,
+        name=layer.name,
+        trainable=layer.trainable,
+        dtype=layer.dtype_policy,
+    )
+
+
+def output_shape_of_lambda(layer: keras.layers.Layer) -> tuple[int, ...]:
+    """The argument of that name; tests/contracts/test_lambda.py pins it."""
+    return layer._output_shape
