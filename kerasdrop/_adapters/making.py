@@ -14,6 +14,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Iterator
+from collections.abc import Mapping
 
 from kerasdrop._adapters import in_place
 from kerasdrop._types import Config
@@ -25,7 +26,7 @@ _here = threading.local()
 
 @contextlib.contextmanager
 def made_otherwise(
-    makers: dict[type, Function],
+    makers: Mapping[type, Function],
     arguments: dict[type, Config] | None = None,
 ) -> Iterator[None]:
     """Inside the block, in this thread, calls of classes make other objects.
@@ -75,7 +76,7 @@ def _new(target: type) -> Given:
     # Held here: another thread may be in the function when the block ends.
     own = vars(target).get("__new__")
 
-    def __new__(cls: type, *args: Given, **kwargs: Given) -> Given:
+    def __new__(cls: Given, *args: Given, **kwargs: Given) -> Given:
         block = getattr(_here, "block", None)
         maker = block and cls is target and block[0].get(cls)
         if maker:
@@ -104,8 +105,7 @@ def _init(target: type) -> Function:
             for name, value in given.items():
                 if name in bound.arguments:
                     bound.arguments[name] = value
-            _, *args = bound.args
-            kwargs = bound.kwargs
+            args, kwargs = bound.args[1:], bound.kwargs
         plain(self, *args, **kwargs)
 
     # Keras reads the names of the arguments off it.

@@ -157,8 +157,8 @@ def _report(
 
 def _described(layer: keras.layers.Layer) -> str:
     facts = registry.facts_of(type(layer)) or registry.NOTHING
-    ours = f"kerasdrop.layers.{facts.counterpart.__name__}"
-    said = f"{model_tree.class_name(layer)} -> {ours}"
+    ours = counterparts.class_for(type(layer)).__name__
+    said = f"{model_tree.class_name(layer)} -> kerasdrop.layers.{ours}"
     return f"{said}; {facts.says}" if facts.says else said
 
 

@@ -114,7 +114,8 @@ def _drop_path(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 
 def _maker(cls: type) -> Function:
-    ours, facts = class_for(cls), registry.facts_of(cls)
+    ours = class_for(cls)
+    facts = registry.facts_of(cls) or registry.NOTHING
 
     def made(owner: Given, args: Given, kwargs: Config) -> Given:
         if ours is layers.DropPath:
@@ -141,7 +142,7 @@ def needs_its_own(owner: Given) -> bool:
     return registry.is_attention_without_dropout(owner)
 
 
-def _asks_for(cls: type, facts: Given, args: Given, kwargs: Config) -> bool:
+def _asks_for(cls: Given, facts: Given, args: Given, kwargs: Config) -> bool:
     """Whether the arguments of a layer give it a rate above 0."""
     try:
         given = inspect.signature(cls.__init__).bind(None, *args, **kwargs)

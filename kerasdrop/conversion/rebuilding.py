@@ -9,6 +9,7 @@ from kerasdrop._adapters import adapters
 from kerasdrop._adapters import making
 from kerasdrop._structure import keras_graph
 from kerasdrop._types import Config
+from kerasdrop._types import Given
 
 # What a `get_config` raises that reads what the layer does not have, and a
 # `from_config` of a configuration that is not all of it.
@@ -56,7 +57,7 @@ def rebuild(
         ) from error
 
 
-def _taken_by(cls: type, config: Config) -> Config:
+def _taken_by(cls: Given, config: Config) -> Config:
     """A configuration without what Keras adds to it and `__init__` lacks.
 
     As of a model whose `__init__` takes no arguments; that its copy is of the
