@@ -86,7 +86,7 @@ def _new(target: type) -> Given:
                 made = maker(owner, args, kwargs)
             if made is not None:
                 return made
-        plain = own or super(target, cls).__new__
+        plain = own or super(target, cls).__new__  # type: ignore[arg-type]
         return plain(cls, *args, **kwargs)
 
     return staticmethod(__new__)
