@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 
 import keras
 import numpy as np
@@ -398,6 +399,21 @@ def test_epochs_without_validation_do_not_count():
     # Validation never improves, so each epoch that counts raises the rate.
     assert rates[1] == rates[2]
     assert rates[1][0] == 0.5 < rates[1][1] < rates[1][2]
+
+
+def test_processes_that_train_together_may_share_a_path(tmp_path, monkeypatch):
+    path = tmp_path / "state.json"
+    replace = os.replace
+
+    def when_another_has_come_in_between(*files):
+        monkeypatch.setattr(os, "replace", replace)
+        driven(AdaptiveDropoutRate(**ARGUMENTS, state_path=path), VALUES[:1])
+        replace(*files)
+
+    monkeypatch.setattr(os, "replace", when_another_has_come_in_between)
+    driven(AdaptiveDropoutRate(**ARGUMENTS, state_path=path), VALUES[:1])
+    assert set(json.loads(path.read_text())) == {"0"}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_stock_layer_is_refused_before_training():
