@@ -3,6 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -61,9 +62,36 @@ NOT_SELECTED = (
 )
 
 
+class Randomness(NamedTuple):
+    """What of a model makes random numbers by itself.
+
+    It takes a walk through all layers, so it is looked up once for all draws.
+
+    Attributes:
+        owners: Dict of the layers that have a generator of Keras, by its id.
+        has_foreign: Whether code runs that neither Keras nor this package
+            wrote.
+    """
+
+    owners: dict[int, keras.layers.Layer]
+    has_foreign: bool
+
+
+def randomness_of(model: keras.Model) -> Randomness:
+    """The `Randomness` of a model."""
+    layers = keras_graph.all_layers(model)
+    owners = {
+        id(generator): layer
+        for layer in layers
+        for generator in by_keras.generators(layer)
+    }
+    return Randomness(owners, any(map(adapters.is_foreign, layers)))
+
+
 @contextlib.contextmanager
 def checking(
     model: keras.Model,
+    randomness: Randomness,
     inputs: Tensor,
     layers: dict[keras.layers.Layer, int],
     draw_of: Function,
@@ -75,6 +103,7 @@ def checking(
 
     Args:
         model: The model that is run in the block.
+        randomness: Its `Randomness`.
         inputs: Its inputs, tensors.
         layers: The layers that draw.
         draw_of, keep_all, rates: As of `StochasticScope`.
@@ -86,7 +115,7 @@ def checking(
             in training, without its asking.
     """
     scope = scopes.StochasticScope(draw_of, layers, keep_all, rates)
-    with entered(scope, model):
+    with entered(scope, model, randomness):
         yield scope
     silent = [layer for layer in layers if not scope.asked[id(layer)]]
     if silent:
@@ -111,21 +140,18 @@ def checking(
 
 @contextlib.contextmanager
 def entered(
-    scope: scopes.StochasticScope, model: keras.Model
+    scope: scopes.StochasticScope, model: keras.Model, randomness: Randomness
 ) -> Iterator[None]:
     """Enters a scope in which all random numbers are made from its draws.
 
     Args:
         scope: A `StochasticScope`.
         model: The model that is run in the block.
+        randomness: Its `Randomness`.
     """
-    has_foreign = False
-    for layer in keras_graph.all_layers(model):
-        has_foreign = has_foreign or adapters.is_foreign(layer)
-        for generator in by_keras.generators(layer):
-            scope.owners[id(generator)] = layer
+    scope.owners.update(randomness.owners)
     with refusing(model), scope:
-        if has_foreign and _backend.SEEDS_OWN:
+        if randomness.has_foreign and _backend.SEEDS_OWN:
             before = scope.asked[id(None)]
             with _backend.seeded(lambda: by_keras.own_seed(scope)):
                 scope.asked[id(None)] = before

@@ -65,6 +65,7 @@ def sampler(
     choice = choice or choices.whole(model)
     numbers = drawn_layers(model, choice)
     draws = _draws(numbers, key, plan, rows, vectorized, in_parts, keep_all)
+    randomness = asked.randomness_of(model)
 
     def scope(
         samples: Tensor,
@@ -76,10 +77,17 @@ def sampler(
         of_samples = draws(samples, moved)
         if at_inference:
             asleep = scopes.InferenceScope(of_samples, numbers)
-            return asked.entered(asleep, model)
+            return asked.entered(asleep, model, randomness)
         given = rates_of(choice, rates if others is None else others)
         return asked.checking(
-            model, inputs, numbers, of_samples, keep_all, choice, given
+            model,
+            randomness,
+            inputs,
+            numbers,
+            of_samples,
+            keep_all,
+            choice,
+            given,
         )
 
     with asking.asking_the_scope(model, numbers, choice.silent()):
@@ -251,7 +259,7 @@ def inference(
     with (
         asking.asking_the_scope(model, numbers, choice.silent()),
         asking.obeying_training(),
-        asked.entered(scope, model),
+        asked.entered(scope, model, asked.randomness_of(model)),
     ):
         yield scope
 
