@@ -35,6 +35,7 @@ from kerasdrop.montecarlo import mc_predict
 from kerasdrop.montecarlo import mc_sobol_indices
 from kerasdrop.montecarlo import register_stochastic
 from kerasdrop.predictive import Predictive
+from kerasdrop.rate_fit import RateCurve
 from kerasdrop.rate_fit import RateFit
 from kerasdrop.rates import get_rates
 from kerasdrop.rates import set_rates
@@ -50,6 +51,7 @@ __all__ = [
     "Inspection",
     "MonteCarlo",
     "Predictive",
+    "RateCurve",
     "RateFit",
     "SobolIndices",
     "Stripping",

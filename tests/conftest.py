@@ -100,7 +100,7 @@ IN_TURN = (
     "tests/test_architecture.py",
     "tests/test_docstrings.py",
     "tests/test_examples.py",
-    "tests/test_rate_fit.py",
+    "tests/rate_fit/",
 )
 BACKENDS = ("jax", "tensorflow", "torch")
 

@@ -5,6 +5,7 @@ import numpy as np
 from kerasdrop._refusals import blame
 from kerasdrop._types import Given
 from kerasdrop.plots import drawing
+from kerasdrop.rate_fit import RateCurve
 from kerasdrop.rate_fit import RateFit
 
 # A label has so many names of layers; of more, the last tells how many.
@@ -22,17 +23,21 @@ def rate_curve(
     length reaches the level of the best cannot be told from it. These rates
     have filled points. The dashed line is weight scaling, `model.predict`.
 
+    A fit of groups has a line for each of them, at the best rates of the
+    others, with its name for a legend; and one for the same rate for all.
+
     Args:
         data: A `kerasdrop.RateFit`, from `kerasdrop.fit_rates`. Scores that
             are not finite are left out.
         ax: Axes of matplotlib; None for those of a new figure.
-        label: String for a legend, or None.
+        label: String for a legend, or None. It goes before the names of
+            groups.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: If `data` is no `RateFit`.
+        ValueError: If `data` is not a `RateFit`.
         ImportError: If matplotlib is not installed.
 
     Example:
@@ -44,24 +49,31 @@ def rate_curve(
     """
     drawing.check(data, RateFit, "fit_rates", "kerasdrop")
     ax = drawing.axes(ax)
-    # None becomes NaN, which is not drawn.
-    columns = (data.grid, data.scores, data.shortfall_errors)
-    rates, scores, errors = (np.array(one, "float64") for one in columns)
-    bars = ax.errorbar(
-        rates, scores, np.nan_to_num(errors), label=label, capsize=2
-    )
-    color = bars.lines[0].get_color()
-    is_best = np.isin(rates, data.equivalent)
-    for some, face in ((is_best, color), (~is_best, "none")):
-        ax.scatter(
-            rates[some], scores[some], 30.0, facecolors=face, edgecolors=color
-        )
+    before = "" if label is None else f"{label}, "
+    for name, curve in data.groups.items():
+        _draw_curve(ax, curve, f"{before}{name}")
+    _draw_curve(ax, data, f"{before}one rate" if data.groups else label)
     if data.weight_scaling is not None:
         ax.axhline(
             data.weight_scaling, color="0.6", linestyle="--", linewidth=1
         )
     ax.set(xlabel="rate", ylabel=data.score)
     return ax
+
+
+def _draw_curve(ax: Given, curve: RateCurve | RateFit, label: Given) -> None:
+    # None becomes NaN, which is not drawn.
+    columns = (curve.grid, curve.scores, curve.shortfall_errors)
+    rates, scores, errors = (np.array(one, "float64") for one in columns)
+    bars = ax.errorbar(
+        rates, scores, np.nan_to_num(errors), label=label, capsize=2
+    )
+    color = bars.lines[0].get_color()
+    is_best = np.isin(rates, curve.equivalent)
+    for some, face in ((is_best, color), (~is_best, "none")):
+        ax.scatter(
+            rates[some], scores[some], 30.0, facecolors=face, edgecolors=color
+        )
 
 
 def rate_history(history: Given, ax: Given = None) -> Given:

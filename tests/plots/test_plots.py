@@ -1,5 +1,6 @@
 """What is drawn is the data, on the axes that are given."""
 
+import dataclasses
 import sys
 import types
 
@@ -38,26 +39,28 @@ def test_reliability_leaves_out_empty_bins(ax):
     assert areas[1] == pytest.approx(4.0 * areas[0])
 
 
+FIT = kerasdrop.RateFit(
+    rates={"drop": 0.2},
+    grid=(0.1, 0.2, 0.4, 0.8),
+    scores=(-0.6, -0.5, -0.9, None),
+    monte_carlo_errors=(None,) * 4,
+    shortfalls=(0.1, 0.0, 0.4, None),
+    shortfall_errors=(0.06, 0.0, 0.1, None),
+    weight_scaling=-0.8,
+    gain=0.3,
+    gain_error=0.1,
+    score="log_likelihood",
+    direction="highest",
+    num_rows=10,
+    num_samples=48,
+    seed=0,
+)
+
+
 def test_a_rate_curve_fills_what_cannot_be_told_from_the_best(ax):
-    fit = kerasdrop.RateFit(
-        rates={"drop": 0.2},
-        grid=(0.1, 0.2, 0.4, 0.8),
-        scores=(-0.6, -0.5, -0.9, None),
-        monte_carlo_errors=(None,) * 4,
-        shortfalls=(0.1, 0.0, 0.4, None),
-        shortfall_errors=(0.06, 0.0, 0.1, None),
-        weight_scaling=-0.8,
-        gain=0.3,
-        gain_error=0.1,
-        score="log_likelihood",
-        direction="highest",
-        num_rows=10,
-        num_samples=48,
-        seed=0,
-    )
-    assert plots.rate_curve(fit, ax, label="late") is ax
+    assert plots.rate_curve(FIT, ax, label="late") is ax
     curve, *_, scaling = ax.lines
-    expected = [fit.grid, [-0.6, -0.5, -0.9, np.nan]]
+    expected = [FIT.grid, [-0.6, -0.5, -0.9, np.nan]]
     np.testing.assert_allclose(data_of(curve), expected)
     bars, filled, empty = ax.collections
     segments = bars.get_segments()
@@ -93,6 +96,24 @@ def test_shares_of_the_variance_are_bars_side_by_side(ax):
     assert labels == ["early", "late"]
     with pytest.raises(ValueError, match="variance_shares: .*mc_sobol_indices"):
         plots.variance_shares({"total": 1.0}, ax)
+
+
+def test_a_rate_curve_has_a_line_for_each_group(ax):
+    group = kerasdrop.RateCurve(
+        layers=("drop",),
+        grid=FIT.grid,
+        scores=(-0.7, -0.4, None, -1.0),
+        monte_carlo_errors=(None,) * 4,
+        shortfalls=(0.3, 0.0, None, 0.6),
+        shortfall_errors=(0.1, 0.0, None, 0.1),
+    )
+    groups = {"a": group, "b": dataclasses.replace(group, layers=("other",))}
+    plots.rate_curve(dataclasses.replace(FIT, groups=groups), ax)
+    lines, labels = ax.get_legend_handles_labels()
+    assert labels == ["a", "b", "one rate"]
+    drawn = [line.lines[0].get_ydata() for line in lines]
+    np.testing.assert_allclose(drawn[0], [-0.7, -0.4, np.nan, -1.0])
+    np.testing.assert_allclose(drawn[2], [-0.6, -0.5, -0.9, np.nan])
 
 
 def test_tensors_are_drawn_with_and_without_a_gradient(ax):

@@ -1,7 +1,9 @@
 """What scores at several rates say about each other."""
 
+import abc
 import functools
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,144 +11,289 @@ from keras import tree
 
 from kerasdrop._refusals import Refusal
 from kerasdrop._types import Array
+from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
+from kerasdrop.montecarlo.rate_fitting.groups import Point
 from kerasdrop.montecarlo.rate_fitting.scores import Score
 from kerasdrop.montecarlo.rate_fitting.sweep import Swept
+from kerasdrop.predictive import Predictive
 
 # Resampled sets of rows, for the errors of a score that is no mean over rows.
 _RESAMPLES = 100
 
 
-class Comparison(NamedTuple):
-    """What a `RateFit` has of the scores; NaN or infinite where unknown.
+class Columns(NamedTuple):
+    """What is known of several points; NaN or infinite where it is not.
 
     Attributes:
         scores, monte_carlo_errors, shortfalls, shortfall_errors: Arrays
-            `(rates,)`.
-        weight_scaling, gain, gain_error: Numbers.
+            `(points,)`.
     """
 
     scores: Array
     monte_carlo_errors: Array
     shortfalls: Array
     shortfall_errors: Array
+
+    def fields(self) -> dict[str, Given]:
+        """Arguments of a `RateCurve`, with None for what is not finite."""
+        return {
+            name: tuple(map(finite, value))
+            for name, value in self._asdict().items()
+        }
+
+
+class Gain(NamedTuple):
+    """What the best point gains over weight scaling: numbers, or NaN."""
+
     weight_scaling: float
     gain: float
     gain_error: float
 
     def fields(self) -> dict[str, Given]:
         """Arguments of a `RateFit`, with None for what is not finite."""
-        return {
-            name: tuple(map(_finite, value))
-            if isinstance(value, np.ndarray)
-            else _finite(value)
-            for name, value in self._asdict().items()
-        }
+        return {name: finite(value) for name, value in self._asdict().items()}
 
 
-def of_rows(
-    score: Score, targets: Structure, swept: Swept, result: Function
-) -> Comparison:
-    """The `Comparison` by a score that is a mean over rows.
-
-    The rows have masks of their own: what their scores differ by is due to
-    the rows and to the samples, and the errors have both.
+class Judge(abc.ABC):
+    """Knows the scores of points, and compares them.
 
     Args:
         score: The `Score`.
-        targets: As the score takes them.
-        swept: What was predicted.
         result: Function of a dict of statistics that returns a `Predictive`.
+
+    Attributes:
+        num_rows: Integer, the rows that were scored.
     """
-    each = np.stack(
-        [score.rows(targets, result(found)) for found in swept.at_rates]
-    )
-    plain = score.rows(targets, result(swept.plain))
-    some = tree.map_structure(lambda array: array[swept.rows_again], targets)
-    again = np.stack([score.rows(some, result(one)) for one in swept.again])
-    num_rows = each.shape[1]
-    with np.errstate(invalid="ignore"):  # of infinite scores
-        means = each.mean(axis=1)
-        best = _best(score, means)
-        squares = np.square(each[:, swept.rows_again] - again).mean(axis=1)
-        worse = score.sign * (each[best] - each)
-        gains = score.sign * (each[best] - plain)
-        return Comparison(
-            means,
-            # The difference of two draws has twice the variance of one.
-            np.sqrt(0.5 * squares / num_rows),
-            score.sign * (means[best] - means) + 0.0,
-            worse.std(axis=1, ddof=1) / math.sqrt(num_rows),
-            float(plain.mean()),
-            float(gains.mean()),
-            float(gains.std(ddof=1) / math.sqrt(num_rows)),
+
+    def __init__(self, score: Score, result: Function) -> None:
+        self._score = score
+        self._result = result
+        self._scores: dict[Point, float] = {}
+        self.num_rows = 0
+
+    def add(
+        self, points: list[Point], swept: Swept, targets: Structure
+    ) -> None:
+        """Takes what was predicted at several points."""
+        if not self._scores:
+            self.num_rows = len(tree.flatten(targets)[0])
+            self._take_plain(swept.plain, targets)
+        for number, point in enumerate(points):
+            self._scores[point] = self._take(point, number, swept, targets)
+
+    def knows(self, point: Point) -> bool:
+        """Whether a point was evaluated."""
+        return point in self._scores
+
+    def forget_all_but(self, points: set[Point]) -> None:
+        """Drops what is known of other points."""
+        for point in set(self._scores) - points:
+            del self._scores[point]
+            self._drop(point)
+
+    def best(self, points: list[Point]) -> Point:
+        """The first of the points that score best.
+
+        Raises:
+            Refusal: If the score is finite at none of them.
+        """
+        values = np.array([self._scores[point] for point in points])
+        signed = np.where(
+            np.isfinite(values), self._score.sign * values, -np.inf
         )
+        best = int(np.argmax(signed))
+        if not np.isfinite(signed[best]):
+            raise Refusal(
+                f"the score '{self._score.name}' is finite at none of the "
+                "rates. Choose other rates, or another score: a "
+                "log-likelihood is minus infinity where a target has the "
+                f"probability 0. Received: scores {values.tolist()}"
+            )
+        return points[best]
+
+    def columns(self, points: Iterable[Point], best: Point) -> Columns:
+        """The scores of points, and how much worse than the best they are."""
+        each = [
+            self._column(point, best)
+            if self.knows(point)
+            else (math.nan,) * len(Columns._fields)
+            for point in points
+        ]
+        return Columns(*np.array(each, "float64").T)
+
+    def _shortfall(self, point: Point, best: Point) -> float:
+        # Not -0.
+        difference = self._scores[best] - self._scores[point]
+        return self._score.sign * difference + 0.0
+
+    @abc.abstractmethod
+    def _take_plain(self, plain: Config, targets: Structure) -> None:
+        """Takes the statistics of weight scaling."""
+
+    @abc.abstractmethod
+    def _take(
+        self, point: Point, number: int, swept: Swept, targets: Structure
+    ) -> float:
+        """Takes what was predicted at a point; returns its score."""
+
+    @abc.abstractmethod
+    def _drop(self, point: Point) -> None:
+        """Forgets a point."""
+
+    @abc.abstractmethod
+    def _column(self, point: Point, best: Point) -> tuple[float, ...]:
+        """The numbers of a known point, in the order of `Columns`."""
+
+    @abc.abstractmethod
+    def gain(self, best: Point) -> Gain:
+        """What the best point gains over weight scaling."""
 
 
-def of_whole(
-    score: Score,
-    targets: Structure,
-    swept: Swept,
-    result: Function,
-    seed: int,
-    of_plain: Function,
-) -> Comparison:
-    """The `Comparison` by a score of all rows, with a bootstrap over rows.
+class _OfRows(Judge):
+    """By a score that is a mean over rows.
+
+    The rows have masks of their own: what their scores differ by is due to
+    the rows and to the samples, and the errors have both.
+    """
+
+    def __init__(self, score: Score, result: Function) -> None:
+        super().__init__(score, result)
+        self._each: dict[Point, Array] = {}
+        self._errors: dict[Point, float] = {}
+
+    def _take_plain(self, plain: Config, targets: Structure) -> None:
+        self._plain = self._score.rows(targets, self._result(plain))
+
+    def _take(
+        self, point: Point, number: int, swept: Swept, targets: Structure
+    ) -> float:
+        score, rows = self._score, swept.rows_again
+        each = score.rows(targets, self._result(swept.at_rates[number]))
+        some = tree.map_structure(lambda array: array[rows], targets)
+        again = score.rows(some, self._result(swept.again[number]))
+        with np.errstate(invalid="ignore"):  # of infinite scores
+            square = np.square(each[rows] - again).mean()
+            # The difference of two draws has twice the variance of one.
+            self._errors[point] = math.sqrt(0.5 * square / len(each))
+        self._each[point] = each
+        return float(each.mean())
+
+    def _drop(self, point: Point) -> None:
+        del self._each[point], self._errors[point]
+
+    def _column(self, point: Point, best: Point) -> tuple[float, ...]:
+        with np.errstate(invalid="ignore"):
+            worse = self._each[best] - self._each[point]
+            return (
+                self._scores[point],
+                self._errors[point],
+                self._shortfall(point, best),
+                _standard_error(worse),
+            )
+
+    def gain(self, best: Point) -> Gain:
+        with np.errstate(invalid="ignore"):
+            gains = self._score.sign * (self._each[best] - self._plain)
+            return Gain(
+                float(self._plain.mean()),
+                float(gains.mean()),
+                _standard_error(gains),
+            )
+
+
+class _OfWhole(Judge):
+    """By a score of all rows, with a bootstrap over rows for the errors.
 
     Args:
-        score, targets, swept, result: As of `of_rows`.
+        score, result: As of `Judge`.
         seed: Integer, by which rows are resampled.
-        of_plain: Function that returns the result of weight scaling, or None.
+        of_plain: Function of targets and a `Predictive` that returns whether
+            weight scaling can be scored.
     """
-    results = [result(found) for found in swept.at_rates]
-    count = len(results)
-    values = np.array([score.whole(targets, one) for one in results])
-    best = _best(score, values)
-    plain = of_plain()
-    if plain is not None:
-        results.append(plain)
-        values = np.append(values, score.whole(targets, plain))
-    num_rows = len(tree.flatten(targets)[0])
-    generator = np.random.default_rng(seed)
-    better = []
-    for _ in range(_RESAMPLES):
-        rows = generator.integers(num_rows, size=num_rows)
-        some = tree.map_structure(functools.partial(_taken, rows), targets)
-        drawn = np.array([score.whole(some, one[rows]) for one in results])
-        better.append(score.sign * (drawn[best] - drawn))
-    with np.errstate(invalid="ignore"):
-        errors = np.std(better, axis=0, ddof=1)
-        shortfalls = score.sign * (values[best] - values) + 0.0
-    is_known = plain is not None
-    return Comparison(
-        values[:count],
-        np.full(count, np.nan),
-        shortfalls[:count],
-        errors[:count],
-        values[-1] if is_known else math.nan,
-        shortfalls[-1] if is_known else math.nan,
-        errors[-1] if is_known else math.nan,
-    )
 
+    def __init__(
+        self, score: Score, result: Function, seed: int, of_plain: Function
+    ) -> None:
+        super().__init__(score, result)
+        self._seed = seed
+        self._of_plain = of_plain
+        self._results: dict[Point, Predictive] = {}
+        # The scores of the resampled rows, each from the same sets.
+        self._resampled: dict[Point, Array] = {}
 
-def _best(score: Score, values: Array) -> int:
-    directed = np.where(np.isfinite(values), score.sign * values, -np.inf)
-    best = int(np.argmax(directed))
-    if not np.isfinite(directed[best]):
-        raise Refusal(
-            f"the score '{score.name}' is finite at none of the rates. Choose "
-            "other rates, or another score: a log-likelihood is minus "
-            "infinity where a target has the probability 0. Received: scores "
-            f"{values.tolist()}"
+    def _take_plain(self, plain: Config, targets: Structure) -> None:
+        self._targets = targets
+        self._plain: Predictive | None = self._result(plain)
+
+    def _take(
+        self, point: Point, number: int, swept: Swept, targets: Structure
+    ) -> float:
+        result = self._result(swept.at_rates[number])
+        value = self._score.whole(targets, result)
+        self._results[point] = result
+        return value
+
+    def _drop(self, point: Point) -> None:
+        del self._results[point]
+        self._resampled.pop(point, None)
+
+    def _column(self, point: Point, best: Point) -> tuple[float, ...]:
+        return (
+            self._scores[point],
+            math.nan,
+            self._shortfall(point, best),
+            self._error(self._bootstrap(point), best),
         )
-    return best
+
+    def _error(self, values: Array, best: Point) -> float:
+        with np.errstate(invalid="ignore"):
+            return float(np.std(self._bootstrap(best) - values, ddof=1))
+
+    def _bootstrap(self, point: Point) -> Array:
+        if point not in self._resampled:
+            self._resampled[point] = self._resample(self._results[point])
+        return self._resampled[point]
+
+    def _resample(self, result: Predictive) -> Array:
+        generator = np.random.default_rng(self._seed)
+        values = []
+        for _ in range(_RESAMPLES):
+            rows = generator.integers(self.num_rows, size=self.num_rows)
+            some = tree.map_structure(
+                functools.partial(_taken, rows), self._targets
+            )
+            values.append(self._score.whole(some, result[rows]))
+        return np.array(values)
+
+    def gain(self, best: Point) -> Gain:
+        plain = self._plain
+        if plain is None or not self._of_plain(self._targets, plain):
+            return Gain(math.nan, math.nan, math.nan)
+        value = self._score.whole(self._targets, plain)
+        gain = self._score.sign * (self._scores[best] - value) + 0.0
+        return Gain(value, gain, self._error(self._resample(plain), best))
+
+
+def judge_of(
+    score: Score, result: Function, seed: int, of_plain: Function
+) -> Judge:
+    """The `Judge` by a score; the last two arguments are of `_OfWhole`."""
+    if score.of_rows:
+        return _OfRows(score, result)
+    return _OfWhole(score, result, seed, of_plain)
+
+
+def _standard_error(values: Array) -> float:
+    return float(values.std(ddof=1) / math.sqrt(len(values)))
 
 
 def _taken(rows: Array, array: Array) -> Array:
     return array[rows]
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """A number, or None if it is not finite."""
     return float(value) if math.isfinite(value) else None

@@ -2,34 +2,30 @@
 
 import functools
 import itertools
-import warnings
+from collections.abc import Iterator
 
 import keras
-import numpy as np
-from keras import tree
 
 from kerasdrop import _checks
-from kerasdrop._adapters import survey
 from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import blame
 from kerasdrop._structure import model_tree
-from kerasdrop._types import Config
 from kerasdrop._types import Given
 from kerasdrop._types import Seed
-from kerasdrop._types import Structure
-from kerasdrop.montecarlo import choice
 from kerasdrop.montecarlo import prediction
-from kerasdrop.montecarlo.engine.batches import Batches
-from kerasdrop.montecarlo.engine.batches import RowsOf
 from kerasdrop.montecarlo.inspection import preconditions
-from kerasdrop.montecarlo.rate_fitting import comparison
+from kerasdrop.montecarlo.rate_fitting import groups as groups_
+from kerasdrop.montecarlo.rate_fitting import passes
 from kerasdrop.montecarlo.rate_fitting import scores
-from kerasdrop.montecarlo.rate_fitting import sweep
+from kerasdrop.montecarlo.rate_fitting import search
 from kerasdrop.montecarlo.settings import Settings
-from kerasdrop.predictive import Predictive
+from kerasdrop.rate_fit import RateCurve
 from kerasdrop.rate_fit import RateFit
 
 _OWNER = "fit_rates"
+
+# The most sweeps through groups of layers. Most searches need two.
+_SWEEPS = 4
 
 # Dense where dropout is used, and to both ends.
 _GRID = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9)
@@ -54,8 +50,9 @@ def fit_rates(
     vectorized: bool = True,
     verify: bool = True,
     on_interrupt: str = "return",
+    max_sweeps: int | None = None,
 ) -> RateFit:
-    """The inference rate that scores best on validation data.
+    """The inference rate, or rates, that score best on validation data.
 
     The rate that a model was trained with need not be the one at which its
     samples tell the uncertainty best, and a model that was trained without
@@ -81,7 +78,11 @@ def fit_rates(
         y: Targets, as for `mc_predict`; True takes those that come with the
             batches of an iterable.
         layers: What is drawn, and gets the rate, as in `mc_predict`; all else
-            draws nothing. None for all that can draw.
+            draws nothing. None for all that can draw. Or a dict of two or
+            more groups from names to such, each of which gets a rate: they
+            are searched one after another, from the best rate for all, again
+            and again until no group is better at another rate. That takes
+            the time of some sweeps through all groups, of all rates each.
         rates: The grid: two or more increasing numbers in [0, 1]. None for 12
             from .01 to .9.
         kind: What the outputs are, as in `mc_predict`.
@@ -105,11 +106,14 @@ def fit_rates(
             needs the noise variance. The statistics of all rates of a batch
             come on top of the memory limit.
         on_interrupt: What Ctrl-C does: `"return"` the fit of the batches that
-            were done, with a warning, or `"raise"`.
+            were done, or of the groups, with a warning, or `"raise"`.
+        max_sweeps: Integer, the most sweeps through the groups; None for 4.
+            Where they end before the search has converged, the result and a
+            warning say so. Leave it out without groups.
 
     Returns:
-        A `RateFit`: the best rates, the curve with its errors, whether
-        dropout helps. `print` says it in sentences.
+        A `RateFit`: the best rates, the curve of each group with its errors,
+        whether dropout helps. `print` says it in sentences.
 
     Raises:
         ValueError: As `mc_predict`; if the score does not fit the outputs, is
@@ -134,7 +138,8 @@ def fit_rates(
         wanted = scores.check(score, direction)
         grid = _grid(rates)
         preconditions.check_model(model)
-        chosen = [choice.of(model, layers, rate) for rate in grid]
+        groups = groups_.of(model, layers, grid)
+        max_sweeps = _max_sweeps(max_sweeps, groups)
         settings = Settings.checked(
             model,
             _OWNER,
@@ -148,39 +153,27 @@ def fit_rates(
             memory_limit=memory_limit,
             vectorized=vectorized,
         )
-        if y is None:
-            raise Refusal(
-                "rates are scored by the targets of validation data. Pass "
-                "`y`, or `y=True` if the batches of `x` bring them. Received: "
-                "y=None"
-            )
+        _check_data(x, y, groups)
         if verbose:
-            print(
-                f"fit_rates: {len(grid)} rates, with {settings.num_samples} "
-                f"samples of each row; kind={settings.kind!r}. What comes "
-                "before the first dropout runs once for all rates."
-            )
-        predictive, lock = prediction.compiled_for(
-            model, settings, chosen[len(chosen) // 2]
-        )
+            _announce(groups, grid, settings, max_sweeps)
+        middle = groups.at(groups.common(grid[len(grid) // 2]))
+        predictive, lock = prediction.compiled_for(model, settings, middle)
         with lock:
             predictive.verify = verify
             predictive.seed = seed
-            seed = predictive.seed
-            data = _batches(predictive, chosen, wanted, x, y, batch_size)
-            vectors = np.stack([one.vector() for one in chosen])
-            swept = sweep.over(
-                predictive,
-                predictive._engine,
-                data,
-                vectors,
-                wanted,
-                functools.partial(_set_seed, predictive, seed),
-                verbose,
-                on_interrupt,
+            made = passes.Passes(
+                predictive, groups, wanted, len(grid), verbose, on_interrupt
             )
-        targets = _targets(y, data, swept)
-        return _fitted(wanted, grid, chosen, settings, seed, targets, swept)
+            where = search.found(
+                groups,
+                grid,
+                made.judge,
+                functools.partial(made.evaluate, middle, x, y, batch_size),
+                max_sweeps,
+                on_interrupt,
+                print if verbose else lambda _: None,
+            )
+        return _fitted(made, grid, where)
 
 
 def _grid(rates: Given) -> list[float]:
@@ -198,111 +191,82 @@ def _grid(rates: Given) -> list[float]:
     return grid
 
 
-def _set_seed(predictive: keras.Model, seed: int, is_other: bool) -> None:
-    # Any other seed has other masks.
-    predictive.seed = seed ^ 1 if is_other else seed
+def _max_sweeps(given: int | None, groups: groups_.Groups) -> int:
+    if given is None:
+        return _SWEEPS
+    if groups.names is None:
+        raise Refusal(
+            "argument `max_sweeps` is for groups of layers, of which there "
+            "are none. Leave it out, or pass groups as `layers`. Received: "
+            f"max_sweeps={given!r}"
+        )
+    return _checks.positive_integer(given, "max_sweeps")
 
 
-def _batches(
-    predictive: keras.Model,
-    chosen: list[choice.Choice],
-    wanted: scores.Score,
-    x: Given,
-    y: Given,
-    batch_size: int,
-) -> Batches:
-    """The data in batches; the targets go to the engine if it needs them."""
-    middle = chosen[len(chosen) // 2]
-    found = survey.of(predictive.model)
-    preconditions.check_draws(found, predictive._settings, middle)
-    predictive._asked = choice.Asked(middle.paths, middle.rates)
-    predictive._choose(middle)
+def _check_data(x: Given, y: Given, groups: groups_.Groups) -> None:
+    if y is None:
+        raise Refusal(
+            "rates are scored by the targets of validation data. Pass "
+            "`y`, or `y=True` if the batches of `x` bring them. Received: "
+            "y=None"
+        )
+    if groups.names is not None and isinstance(x, Iterator):
+        raise Refusal(
+            "groups are searched in several passes over the data, and `x` "
+            "hands it out once. Pass arrays, or batches that can be taken "
+            "again, as of a `tf.data.Dataset` or a `DataLoader`. "
+            f"Received: x of type {type(x).__name__}"
+        )
 
-    def most_rows(rows: RowsOf, wanted_rows: int) -> int | None:
-        if not wanted.needs_likelihood:
-            rows = rows._replace(targets=None)
-        return predictive._engine.most_rows(rows, wanted_rows)
 
-    return Batches(
-        x,
-        _checks.positive_integer(batch_size, "batch_size"),
-        most_rows,
-        0,
-        y=y,
-        fills=predictive.vectorized,
+def _announce(
+    groups: groups_.Groups,
+    grid: list[float],
+    settings: Settings,
+    max_sweeps: int,
+) -> None:
+    print(
+        f"fit_rates: {len(grid)} rates, with {settings.num_samples} "
+        f"samples of each row; kind={settings.kind!r}. What comes "
+        "before the first dropout runs once for all rates."
     )
-
-
-def _targets(y: Given, data: Batches, swept: sweep.Swept) -> Structure:
-    """The targets of the rows that were scored, as a score takes them."""
-    if len(swept.targets) == 1:
-        return swept.targets[0]
-    if y is True:
-        y = data.joined_targets()[0]
-    return tree.pack_sequence_as(y, swept.targets)
+    if groups.names is None:
+        return
+    count, others = len(groups.names), len(grid) - 1
+    print(
+        f"One rate for all {count} groups is fitted first, then one group "
+        f"after another: {count} x {others} rates in each of at most "
+        f"{max_sweeps} sweeps. All of it takes at most "
+        f"{1 + count * max_sweeps} times as long as the first pass."
+    )
 
 
 def _fitted(
-    wanted: scores.Score,
-    grid: list[float],
-    chosen: list[choice.Choice],
-    settings: Settings,
-    seed: int,
-    targets: Structure,
-    swept: sweep.Swept,
+    made: passes.Passes, grid: list[float], where: search.Found
 ) -> RateFit:
-    num_rows = len(tree.flatten(targets)[0])
-    if num_rows < 2:
-        raise Refusal(
-            "scores are compared over rows: pass two at least, and better "
-            f"some hundred. Received: {num_rows} row"
+    groups, judge, best = made.groups, made.judge, where.best
+    settings = made.predictive._settings
+    curves = {
+        name: RateCurve(
+            groups.paths(group),
+            tuple(grid),
+            **judge.columns(groups.line(best, group, grid), best).fields(),
         )
-
-    def result(statistics: Config) -> Predictive:
-        return Predictive(
-            statistics,
-            settings.num_samples,
-            seed,
-            settings.plan,
-            settings.kind,
-        )
-
-    if wanted.of_rows:
-        compared = comparison.of_rows(wanted, targets, swept, result)
-    else:
-        compared = comparison.of_whole(
-            wanted,
-            targets,
-            swept,
-            result,
-            seed,
-            lambda: _scored_plain(wanted, targets, result(swept.plain)),
-        )
-    best = int(np.argmin(np.nan_to_num(compared.shortfalls, nan=np.inf)))
+        for group, name in enumerate(groups.names or ())
+    }
+    common = [groups.common(rate) for rate in grid]
     return RateFit(
-        chosen[best].rates,
+        groups.at(best).rates,
         tuple(grid),
-        **compared.fields(),
-        score=wanted.name,
-        direction=wanted.direction,
-        num_rows=num_rows,
+        **judge.columns(common, best).fields(),
+        **judge.gain(best).fields(),
+        score=made.wanted.name,
+        direction=made.wanted.direction,
+        num_rows=judge.num_rows,
         num_samples=settings.num_samples,
-        seed=seed,
-        is_complete=swept.is_complete,
+        seed=made.seed,
+        is_complete=made.is_complete,
+        groups=curves,
+        num_sweeps=where.num_sweeps,
+        has_converged=where.has_converged,
     )
-
-
-def _scored_plain(
-    wanted: scores.Score, targets: Structure, plain: Predictive
-) -> Predictive | None:
-    """The result of weight scaling, if a function can score it."""
-    try:
-        wanted.whole(targets, plain)
-    except Exception as error:  # whatever a user's function raises
-        warnings.warn(
-            f"fit_rates: the score '{wanted.name}' of weight scaling, whose "
-            f"variance is 0, is not known: {error}",
-            stacklevel=6,
-        )
-        return None
-    return plain

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 from keras import tree
 
+from kerasdrop import _backend
 from kerasdrop._types import Array
 from kerasdrop._types import Config
 from kerasdrop._types import Function
@@ -25,7 +26,7 @@ _SAMPLES_PER_CALL = 1024
 # One batch of so many is drawn with another seed as well.
 _EVERY = 8
 
-_STACKLEVEL = 3  # from a warning below to who called `fit_rates`
+_STACKLEVEL = 5  # from a warning below to who called `fit_rates`
 
 
 class Swept(NamedTuple):
@@ -53,6 +54,7 @@ def over(
     engine: Given,
     data: Batches,
     vectors: Array,
+    most: int,
     score: Score,
     with_seed: Function,
     verbose: int,
@@ -65,6 +67,7 @@ def over(
         engine: Its `Engine`.
         data: `Batches`.
         vectors: Array `(rates, places)`.
+        most: Integer, as many rates as there are in any sweep.
         score: The `Score`, which says what is needed.
         with_seed: Function of a bool, which sets the usual seed or another.
         verbose: Integer.
@@ -76,6 +79,7 @@ def over(
     rows_again, num_rows = np.arange(0), 0
     bar = keras.utils.Progbar(data.num_batches, verbose=verbose)
     is_complete = False
+    at = functools.partial(_at, engine, vectors=vectors, most=most)
     try:
         for number, (batch, valid) in enumerate(data):
             targets = [
@@ -84,14 +88,15 @@ def over(
             if not score.needs_likelihood:
                 batch = batch._replace(targets=None)
             keep = functools.partial(_kept, score.statistics, valid)
+            at_batch = functools.partial(at, batch, keep=keep)
             found, of_plain = _of_batch(
-                predictive, engine, batch, valid, vectors, keep
+                predictive, engine, batch, valid, at_batch
             )
             other: list[Config] = []
             if number % _EVERY == 0:
                 with_seed(True)
                 try:
-                    other, _ = _at(engine, batch, vectors, keep)
+                    other, _ = at_batch()
                 finally:
                     with_seed(False)
             # From here on nothing takes time: a batch is there as a whole.
@@ -131,30 +136,30 @@ def _of_batch(
     engine: Given,
     batch: RowsOf,
     valid: int,
-    vectors: Array,
-    keep: Function,
+    at_batch: Function,
 ) -> tuple[list[Config], Config]:
     """As `_at`, with the self-check."""
     if not predictive.verify:
-        return _at(engine, batch, vectors, keep)
+        return at_batch()
     finish = engine.verified(engine.over(batch), batch, valid)
-    found = _at(engine, batch, vectors, keep)
+    found = at_batch()
     finish()
     return found
 
 
 def _at(
-    engine: Given, batch: RowsOf, vectors: Array, keep: Function
+    engine: Given, batch: RowsOf, vectors: Array, most: int, keep: Function
 ) -> tuple[list[Config], Config]:
     """The statistics of a batch at all rates, and of weight scaling."""
     one = engine.over(batch)
     size = max(1, _SAMPLES_PER_CALL // one.num_samples_in_all)
-    size = -(-len(vectors) // -(-len(vectors) // size))
+    size = -(-most // -(-most // size))
     found: list[Config] = []
     for start in range(0, len(vectors), size):
         part = vectors[start : start + size]
         # Of one size, so that it is compiled once.
-        filled = np.concatenate([part, np.repeat(part[-1:], size, 0)])[:size]
+        missing = 0 if not _backend.COMPILES else size - len(part)
+        filled = np.concatenate([part, np.repeat(part[-1:], missing, 0)])
         of_part, plain = one.at_several(filled)
         found += of_part[: len(part)]
     return list(map(keep, found)), keep(plain)

@@ -8,12 +8,16 @@ from keras import layers
 import kerasdrop
 from kerasdrop import calibration
 from kerasdrop.montecarlo.engine import batch_pass
+from tests.support import rate_fits
 from tests.support import untouched
+from tests.support.rate_fits import GRID
+from tests.support.rate_fits import X4
+from tests.support.rate_fits import Y4
+from tests.support.rate_fits import two_layers
 
 TRACES = keras.backend.backend() != "torch"
-# Of 16 stratified samples a unit is dropped at these rates in 2, 4, 8 and 12:
-# of one unit the mixture is exact.
-GRID = (0.125, 0.25, 0.5, 0.75)
+# Of 16 stratified samples a unit is dropped at the rates of GRID in 2, 4, 8 and
+# 12: of one unit the mixture is exact.
 X = np.random.default_rng(0).uniform(0.5, 3.0, (96, 1)).astype("float32")
 # Every third target is the other class, however sure the network is.
 Y = (np.arange(96) % 3 == 0).astype("int32")
@@ -45,14 +49,7 @@ def probability(rate):
 
 
 def fit(model, x=X, y=Y, **settings):
-    settings = {
-        "seed": 3,
-        "rates": GRID,
-        "verbose": 0,
-        "verify": False,
-        **settings,
-    }
-    return kerasdrop.fit_rates(model, x, y, **settings)
+    return rate_fits.fit(model, x, y, **settings)
 
 
 def error(differences):
@@ -196,19 +193,6 @@ def test_the_rate_whose_variance_is_that_of_the_residuals():
             np.testing.assert_allclose(score, exact, rtol=0.04)
         distance = np.abs(y - x @ weights).mean()
         np.testing.assert_allclose(by_crps.weight_scaling, distance, rtol=1e-4)
-
-
-def two_layers():
-    x = keras.Input((4,))
-    h = layers.Dense(8, activation="relu", name="first")(x)
-    h = kerasdrop.layers.Dropout(0.5, name="early")(h)
-    h = layers.Dense(8, activation="relu")(h)
-    h = layers.Dropout(0.2, name="late")(h)
-    return keras.Model(x, layers.Dense(3, activation="softmax")(h))
-
-
-X4 = np.random.default_rng(4).normal(size=(20, 4)).astype("float32")
-Y4 = np.arange(20) % 3
 
 
 @pytest.mark.parametrize(

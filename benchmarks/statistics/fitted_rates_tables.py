@@ -1,0 +1,5 @@
+"""The tables of benchmarks/statistics/fitted_rates.py."""
+
+
+def tables(report):
+    return ""

@@ -1,0 +1,191 @@
+"""Passes over validation data, each at several points."""
+
+import functools
+import warnings
+
+import keras
+import numpy as np
+from keras import tree
+
+from kerasdrop import _checks
+from kerasdrop._adapters import survey
+from kerasdrop._refusals import Refusal
+from kerasdrop._types import Array
+from kerasdrop._types import Config
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop.montecarlo import choice
+from kerasdrop.montecarlo.engine.batches import Batches
+from kerasdrop.montecarlo.engine.batches import RowsOf
+from kerasdrop.montecarlo.inspection import preconditions
+from kerasdrop.montecarlo.rate_fitting import comparison
+from kerasdrop.montecarlo.rate_fitting import scores
+from kerasdrop.montecarlo.rate_fitting import sweep
+from kerasdrop.montecarlo.rate_fitting.groups import Groups
+from kerasdrop.montecarlo.rate_fitting.groups import Point
+from kerasdrop.predictive import Predictive
+
+
+class Passes:
+    """Predicts at rates, pass after pass over the same data.
+
+    Attributes:
+        judge: The `comparison.Judge`.
+        is_complete: Whether all rows were scored.
+    """
+
+    def __init__(
+        self,
+        predictive: keras.Model,
+        groups: Groups,
+        wanted: scores.Score,
+        most: int,
+        verbose: int,
+        on_interrupt: str,
+    ) -> None:
+        self.predictive = predictive
+        self.groups = groups
+        self.wanted = wanted
+        self.is_complete = True
+        self.seed = predictive.seed
+        self._most = most
+        self._verbose = verbose
+        self._on_interrupt = on_interrupt
+        self._targets: Structure = None
+        self.judge = comparison.judge_of(
+            wanted,
+            self._result,
+            self.seed,
+            functools.partial(_can_be_scored, wanted),
+        )
+
+    def _result(self, statistics: Config) -> Predictive:
+        settings = self.predictive._settings
+        return Predictive(
+            statistics,
+            settings.num_samples,
+            self.seed,
+            settings.plan,
+            settings.kind,
+        )
+
+    def evaluate(
+        self,
+        middle: choice.Choice,
+        x: Given,
+        y: Given,
+        batch_size: int,
+        points: list[Point],
+    ) -> bool:
+        """Lets the judge know points; returns whether all rows were scored.
+
+        Args:
+            middle: The `choice.Choice` that stands for all in a check.
+            x, y, batch_size: As of `fit_rates`.
+            points: List.
+        """
+        if not points:
+            return True
+        is_first = self._targets is None
+        data = _batches(self.predictive, middle, self.wanted, x, y, batch_size)
+        swept = sweep.over(
+            self.predictive,
+            self.predictive._engine,
+            data,
+            np.stack([self.groups.at(point).vector() for point in points]),
+            self._most,
+            self.wanted,
+            functools.partial(_set_seed, self.predictive, self.seed),
+            self._verbose,
+            # Of a later pass a part is of no use.
+            self._on_interrupt if is_first else "raise",
+        )
+        targets = _targets(y, data, swept)
+        if is_first:
+            self._targets = targets
+            self.is_complete = swept.is_complete
+        _check_rows(self._targets, targets)
+        self.judge.add(points, swept, targets)
+        return swept.is_complete
+
+
+def _set_seed(predictive: keras.Model, seed: int, is_other: bool) -> None:
+    # Any other seed has other masks.
+    predictive.seed = seed ^ 1 if is_other else seed
+
+
+def _batches(
+    predictive: keras.Model,
+    middle: choice.Choice,
+    wanted: scores.Score,
+    x: Given,
+    y: Given,
+    batch_size: int,
+) -> Batches:
+    """The data in batches; the targets go to the engine if it needs them."""
+    found = survey.of(predictive.model)
+    preconditions.check_draws(found, predictive._settings, middle)
+    predictive._asked = choice.Asked(middle.paths, middle.rates)
+    predictive._choose(middle)
+
+    def most_rows(rows: RowsOf, wanted_rows: int) -> int | None:
+        if not wanted.needs_likelihood:
+            rows = rows._replace(targets=None)
+        return predictive._engine.most_rows(rows, wanted_rows)
+
+    return Batches(
+        x,
+        _checks.positive_integer(batch_size, "batch_size"),
+        most_rows,
+        0,
+        y=y,
+        fills=predictive.vectorized,
+    )
+
+
+def _targets(y: Given, data: Batches, swept: sweep.Swept) -> Structure:
+    """The targets of the rows that were scored, as a score takes them."""
+    if len(swept.targets) == 1:
+        return swept.targets[0]
+    if y is True:
+        y = data.joined_targets()[0]
+    return tree.pack_sequence_as(y, swept.targets)
+
+
+def _check_rows(first: Structure, targets: Structure) -> None:
+    """Raises if rows cannot be compared, or are not those of the first pass."""
+    num_rows = len(tree.flatten(targets)[0])
+    if num_rows < 2:
+        raise Refusal(
+            "scores are compared over rows: pass two at least, and better "
+            f"some hundred. Received: {num_rows} row"
+        )
+    pairs = zip(tree.flatten(first), tree.flatten(targets))
+    if not all(map(_are_equal, *zip(*pairs))):
+        raise Refusal(
+            "groups are searched in several passes over the data, which must "
+            "bring the same rows in the same order each time. Turn shuffling "
+            "off. Received: batches whose targets differ from those of the "
+            "first pass"
+        )
+
+
+def _are_equal(one: Array, other: Array) -> bool:
+    # NaN is the same as NaN.
+    return one.tobytes() == other.tobytes()
+
+
+def _can_be_scored(
+    wanted: scores.Score, targets: Structure, plain: Predictive
+) -> bool:
+    """Whether a function can score the result of weight scaling."""
+    try:
+        wanted.whole(targets, plain)
+    except Exception as error:  # whatever a user's function raises
+        warnings.warn(
+            f"fit_rates: the score '{wanted.name}' of weight scaling, whose "
+            f"variance is 0, is not known: {error}",
+            stacklevel=5,  # who called `fit_rates`,
+        )
+        return False
+    return True
