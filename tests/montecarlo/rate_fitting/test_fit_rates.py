@@ -403,33 +403,97 @@ class TestTheModelIsAsItWas:
         ({"y": np.full(20, 7)}, "NaN in 20 of 20 rows, first in row 0"),
         ({"num_samples": 0}, "num_samples"),
         ({"on_interrupt": "go"}, "`on_interrupt` must be.*'go'"),
+        ({"rates": []}, r"two or more numbers.*\[\]"),
+        ({"rates": [0.1, float("nan")]}, r"in \[0, 1\].*nan"),
+        ({"rates": [-0.1, 0.5]}, r"in \[0, 1\].*-0.1"),
+        ({"y": True}, "y=True"),
+        ({"x": X4[:0], "y": Y4[:0]}, "at least one row"),
+        ({"x": iter([(X4, Y4)])}, "`y=True` takes the targets"),
+        ({"x": iter([X4]), "y": True}, "bring its targets"),
+        ({"layers": []}, "`layers` is empty"),
+        ({"batch_size": 0}, "`batch_size`.*0"),
+        ({"score": "calibration_error", "kind": "regression"}, "are classes"),
+        ({"noise_variance": 1.0}, "noise_variance"),
+        ({"kind": "binary"}, r"targets, 0 or 1 each.*shape \(20,\)"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:fit_rates. the calibration error")
 def test_bad_input_is_refused(settings, message):
     arguments = {"x": X4, "y": Y4, "num_samples": 16, **settings}
     with pytest.raises(ValueError, match=f"(?s)^fit_rates: .*{message}"):
         fit(two_layers(), **arguments)
 
 
-def test_a_function_that_returns_no_number_is_refused():
-    with pytest.raises(TypeError, match=r"one number.*shape \(20,\)"):
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.zeros(20), r"one number.*shape \(20,\)"),
+        ([0.5], r"one number.*shape \(1,\)"),
+        (None, "one number.*type object"),
+        ("good", "one number.*type <U4"),
+        (True, "one number.*type bool"),
+    ],
+    ids=["rows", "list", "None", "string", "bool"],
+)
+def test_a_function_that_returns_no_number_is_refused(value, message):
+    with pytest.raises(TypeError, match=message):
         fit(
             two_layers(),
             X4,
             Y4,
-            score=lambda y, result: result.mean[:, 0],
+            score=lambda y, result: value,
             direction="lowest",
             num_samples=16,
         )
 
 
-def test_a_score_that_is_finite_nowhere_is_refused():
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_a_score_that_is_finite_nowhere_is_refused(value):
     with pytest.raises(ValueError, match="finite at none of the rates"):
         fit(
             two_layers(),
             X4,
             Y4,
-            score=lambda y, result: np.inf,
+            score=lambda y, result: value,
             direction="lowest",
             num_samples=16,
         )
+
+
+def test_a_score_that_is_nan_at_one_rate_is_not_known_there():
+    values = iter([0.5, np.nan, 0.25, 0.75])
+
+    def score(y, result):
+        return next(values, 0.5)  # of weight scaling, of resampled rows
+
+    found = fit(
+        two_layers(),
+        X4,
+        Y4,
+        score=score,
+        direction="lowest",
+        num_samples=16,
+    )
+    assert found.scores == (0.5, None, 0.25, 0.75)
+    assert found.rate == GRID[2]
+    assert GRID[1] not in found.equivalent
+
+
+def test_targets_that_are_not_classes_are_refused():
+    with pytest.raises(ValueError, match="whole numbers from 0 to 2.*7"):
+        fit(two_layers(), X4, np.full(20, 7), score="brier", num_samples=16)
+
+
+def test_a_model_without_dropout_is_refused():
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(3, activation="softmax")]
+    )
+    with pytest.raises(ValueError, match="^fit_rates: no layer .*to draw"):
+        fit(model, X4, Y4)
+
+
+def test_a_grid_that_a_layer_has_no_draw_at_is_refused():
+    model = one_unit(layers.GaussianDropout(0.2, name="noise"))
+    for grouped in (None, "noise"):
+        with pytest.raises(ValueError, match="'noise'.*must be below 1"):
+            fit(model, rates=(0.5, 1.0), layers=grouped)
