@@ -123,7 +123,12 @@ _SPATIAL: Config = {
 }
 _RATES = ("dropout", "recurrent_dropout")
 _CELL = Facts(drawing.CELL, inner_rates=_RATES)
-_AROUND_CELL = Facts(inner_rates=_RATES, loop=RECURRENT)
+
+
+def _around_cell(counterpart: type) -> Facts:
+    return Facts(counterpart=counterpart, inner_rates=_RATES, loop=RECURRENT)
+
+
 _ATTENTION = Facts(drawing.ATTENTION, inner_rates=_RATES[:1])
 _KERNEL = Facts(kernel="kernel")
 _PASSES = Facts(passes_factor=_always)
@@ -167,11 +172,13 @@ _TABLE = {
     keras.layers.GRUCell: _CELL,
     keras.layers.SimpleRNNCell: _CELL,
     model_tree.CONV_LSTM_CELL: _CELL,
-    keras.layers.LSTM: _AROUND_CELL,
-    keras.layers.GRU: _AROUND_CELL,
-    keras.layers.SimpleRNN: _AROUND_CELL,
-    **dict.fromkeys(_of_ranks("ConvLSTM"), _AROUND_CELL),
-    keras.layers.RNN: Facts(loop=RECURRENT),
+    keras.layers.LSTM: _around_cell(layers.LSTM),
+    keras.layers.GRU: _around_cell(layers.GRU),
+    keras.layers.SimpleRNN: _around_cell(layers.SimpleRNN),
+    keras.layers.ConvLSTM1D: _around_cell(layers.ConvLSTM1D),
+    keras.layers.ConvLSTM2D: _around_cell(layers.ConvLSTM2D),
+    keras.layers.ConvLSTM3D: _around_cell(layers.ConvLSTM3D),
+    keras.layers.RNN: Facts(counterpart=layers.RNN, loop=RECURRENT),
     keras.layers.Bidirectional: Facts(loop=RECURRENT),
     keras.layers.TimeDistributed: Facts(loop=MAP, is_layer_inside=True),
     keras.layers.Dense: _KERNEL,
@@ -358,6 +365,58 @@ def is_around_cell(layer: keras.layers.Layer) -> bool:
     """Whether `layer` is a recurrent one of Keras that makes its own cell."""
     facts = nearest_facts(type(layer))
     return facts.loop == RECURRENT and bool(facts.inner_rates)
+
+
+def cells_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The cells of a recurrent layer, those of a stack one by one."""
+    return cells_in(layer.cell)
+
+
+def cells_in(cell: Given) -> list[keras.layers.Layer]:
+    """A cell, or those in a list or a stack of them."""
+    if isinstance(cell, keras.layers.StackedRNNCells):
+        cell = cell.cells
+    return list(cell) if isinstance(cell, (list, tuple)) else [cell]
+
+
+def rates_of_cells(cells: list[keras.layers.Layer]) -> list[float]:
+    """The rates of cells of Keras; none, if one of them is another's."""
+    if any(facts_of(type(cell)) is not _CELL for cell in cells):
+        return []
+    return [getattr(cell, name) for cell in cells for name in _RATES]
+
+
+def thinned_cells(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The cells in a recurrent layer of ours, for which it drops; or none."""
+    is_recurrent = isinstance(layer, keras.layers.RNN)
+    if not (is_recurrent and nearest_facts(type(layer)).extends):
+        return []
+    return cells_of(layer)
+
+
+def rates_inside(layer: keras.layers.Layer) -> list[float] | None:
+    """The rates at which a layer of Keras drops in its own computation.
+
+    None of a layer that does not, by its class. Of `RNN` they are those of its
+    cells; none, if one of them is not of Keras.
+    """
+    if type(layer) is keras.layers.RNN:
+        return rates_of_cells(cells_of(layer))
+    names = (facts_of(type(layer)) or NOTHING).inner_rates
+    return [getattr(layer, name) for name in names] if names else None
+
+
+def left_out_of_config(layer: keras.layers.Layer) -> Config:
+    """Arguments that Keras leaves out of the configuration of a layer."""
+    if not is_around_cell(layer):
+        return {}
+    found = {}
+    if hasattr(layer, "use_cudnn"):
+        found["use_cudnn"] = layer.use_cudnn
+    # Where the state is dropped, Keras itself chose the implementation.
+    if hasattr(layer.cell, "implementation") and not layer.recurrent_dropout:
+        found["implementation"] = layer.cell.implementation
+    return found
 
 
 def loop_of(layer: keras.layers.Layer) -> str | None:

@@ -63,11 +63,13 @@ def predictions(
 def _tolerance(pairs: Pairs) -> float:
     """By the largest output: a few roundings, or those of another kernel.
 
-    Ours takes the fused kernel of attention where Keras' does not.
+    Ours takes the fused kernel of attention where Keras' does not, and another
+    order of sums in recurrent layers.
     """
     epsilon = max(_EPSILON.get(old.compute_dtype, 2.0**-23) for old, _ in pairs)
     is_other = any(
         registry.nearest_facts(type(layer)).drops_by_layer
+        or registry.rates_inside(layer)
         for pair in pairs
         for layer in pair
     )
@@ -100,7 +102,8 @@ def arguments(pairs: Pairs) -> None:
 def _numbers(old: Given, new: Given) -> Iterator[Given]:
     """Triples of a name, what it was and what it is, of a layer and ours."""
     if registry.nearest_facts(type(new)).extends is not None:
-        yield "dropout", old.dropout, new.dropout
+        inside = filter(_is_ours, model_tree.sublayers(new))
+        yield "dropout", registry.rates_inside(old), [d.rate for d in inside]
     elif isinstance(new, StochasticLayer) and adapters.adapter_of(old):
         rate = float(keras.ops.convert_to_numpy(drawing.rate_of(old)))
         is_near = np.isclose(rate, new.rate, rtol=1e-6, atol=0.0)
@@ -108,6 +111,10 @@ def _numbers(old: Given, new: Given) -> Iterator[Given]:
         for name in ("noise_shape", "data_format"):
             if hasattr(old, name) and hasattr(new, name):
                 yield name, getattr(old, name), getattr(new, name)
+
+
+def _is_ours(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, StochasticLayer)
 
 
 def _lost(

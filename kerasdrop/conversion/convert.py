@@ -49,11 +49,12 @@ def convert_dropout(model: keras.Model, x: Structure = None) -> Conversion:
     Every `keras.layers.Dropout` becomes a `kerasdrop.layers.Dropout` of the
     same rate, noise shape, seed, name and dtype policy, and so do
     `SpatialDropout1D`, `2D` and `3D`, `AlphaDropout` and `GaussianDropout`,
-    and, if they drop weights, `MultiHeadAttention` and `GroupQueryAttention`:
-    in functional and sequential models and in what they are made of, in
-    layers that are configured with dropout (`TimeDistributed(Dropout(...))`),
-    and in layers and models whose code makes it: the backbones and tasks of
-    KerasHub, and classes of one's own. The drop paths of KerasHub and of
+    and, if they drop anything, `MultiHeadAttention`, `GroupQueryAttention`,
+    `LSTM`, `GRU`, `SimpleRNN`, `ConvLSTM1D`, `2D` and `3D`, and `RNN` around
+    cells of Keras: in functional and sequential models and in what they are
+    made of, in layers that are configured with dropout
+    (`TimeDistributed(Dropout(...))`), and in layers and models whose code
+    makes it: the backbones and tasks of KerasHub, and classes of one's own. The drop paths of KerasHub and of
     `keras.applications.ConvNeXt...` become `kerasdrop.layers.DropPath`.
     Predictions stay the same; in training other units are dropped, as often.
 
@@ -85,11 +86,10 @@ def convert_dropout(model: keras.Model, x: Structure = None) -> Conversion:
         - `model`: the new model;
         - `report`: its `converted` and `skipped` are dicts from a layer's
           path to an explanation; printed, it is a table. What draws and could
-          not be reached is in `skipped`: dropout inside recurrent layers,
-          subclasses of the dropout layers of Keras. Where training changes by
-          more than the units that are dropped, `converted` says so: the drop
-          paths of DINOV2 and DINOV3 in KerasHub never drop. `notes` tells of
-          files: where code makes dropout, a `.keras` file holds stock layers,
+          not be reached is in `skipped`: subclasses of the layers of Keras
+          that drop. Where training changes by more than the units that are
+          dropped, `converted` says so: the drop paths of DINOV2 and DINOV3 in
+          KerasHub never drop. `notes` tells of files: where code makes dropout, a `.keras` file holds stock layers,
           to be converted after loading.
 
     Raises:
@@ -145,13 +145,16 @@ def _report(
     converted = {}
     skipped = {}
     for path, layer in found.items():
-        owner = found.get(path.rpartition("/")[0])
         if id(layer) in is_ours:
             converted[path] = _described(layer)
-        elif id(owner) not in is_ours:
-            reason = counterparts.why_kept(layer, owner)
-            if reason:
-                skipped[path] = reason
+            continue
+        if any(path.startswith(f"{above}/") for above in converted):
+            continue  # a part of what was converted
+        reason = counterparts.why_kept(
+            layer, found.get(path.rpartition("/")[0])
+        )
+        if reason:
+            skipped[path] = reason
     return ConversionReport(converted, skipped, _notes(model, copies, is_ours))
 
 

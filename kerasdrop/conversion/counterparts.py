@@ -29,6 +29,9 @@ def is_convertible(layer: keras.layers.Layer) -> bool:
         return False
     if class_for(type(layer)) is None:
         return False
+    rates = registry.rates_inside(layer)
+    if rates is not None and not any(rate > 0.0 for rate in rates):
+        return False  # it drops nothing
     return not _has_no_scaling_of_ours(layer)
 
 
@@ -48,7 +51,11 @@ def counterpart(
     if class_for(type(layer)) is layers.DropPath:
         return _drop_path(layer)
     # Spatial dropout leaves all but a dtype of its policy out.
-    config = {**layer.get_config(), "dtype": layer.dtype_policy}
+    config = {
+        **layer.get_config(),
+        **registry.left_out_of_config(layer),
+        "dtype": layer.dtype_policy,
+    }
     return class_for(type(layer)).from_config(config)
 
 
@@ -81,7 +88,7 @@ def why_kept(layer: keras.layers.Layer, owner: Given) -> str:
             name: getattr(layer, name, 0.0)
             for name in ("dropout", "recurrent_dropout")
         }
-        if any(rates.values()):
+        if any(rate > 0.0 for rate in rates.values()):
             listed = ", ".join(f"{key}={rates[key]}" for key in rates)
             return f"{name} drops units inside its own call ({listed})"
     return ""
@@ -123,7 +130,7 @@ def _maker(cls: type) -> Function:
             return _drop_path(stock) if is_convertible(stock) else None
         if needs_its_own(owner):
             return None
-        if facts.drops_by_layer and not _asks_for(cls, facts, args, kwargs):
+        if not _asks_for(cls, facts, args, kwargs):
             return None
         return ours.__new__(ours, *args, **kwargs)
 
@@ -143,9 +150,20 @@ def needs_its_own(owner: Given) -> bool:
 
 
 def _asks_for(cls: Given, facts: Given, args: Given, kwargs: Config) -> bool:
-    """Whether the arguments of a layer give it a rate above 0."""
+    """Whether the arguments of a layer give it a rate above 0.
+
+    One that is a dropout layer by its class is asked for at any rate.
+    """
+    if not (facts.inner_rates or cls is keras.layers.RNN):
+        return True
     try:
         given = inspect.signature(cls.__init__).bind(None, *args, **kwargs)
     except TypeError:
         return False  # the class raises it
+    if cls is keras.layers.RNN:
+        cells = registry.cells_in(given.arguments["cell"])
+        # A cell whose rates are taken is to be refused, not to be left.
+        return any(map(layers.RNN.has_taken, cells)) or any(
+            rate > 0.0 for rate in registry.rates_of_cells(cells)
+        )
     return any(given.arguments.get(name) for name in facts.inner_rates)

@@ -63,8 +63,9 @@ def strip_dropout(model: keras.Model, x: Structure = None) -> Stripping:
     - Rates inside attention and recurrent layers become 0. With any other,
       Keras takes the slow path at inference, too: attention without the fused
       kernel, recurrence without cuDNN.
-    - `DropoutRNN`, `MultiHeadAttention` and `GroupQueryAttention` become the
-      layers of Keras that they extend.
+    - `DropoutRNN`, `LSTM` and the other recurrent layers,
+      `MultiHeadAttention` and `GroupQueryAttention` become the layers of Keras
+      that they extend.
 
     So a model that is made of layers of Keras otherwise is made of nothing
     else: it can be loaded and served without kerasdrop. It predicts what
@@ -409,9 +410,8 @@ def _plain(layer: keras.layers.Layer) -> keras.layers.Layer:
     """The layer of Keras that one of ours extends, unbuilt."""
     stock = _extended(type(layer))
     config = _stripped_config(stock.get_config(layer))
-    if "dropout" in config:
-        config["dropout"] = 0.0
-    return stock.from_config(config)
+    zeros = dict.fromkeys(_facts_of(stock).inner_rates, 0.0)
+    return stock.from_config({**config, **zeros})
 
 
 def _without_rates(layer: keras.layers.Layer, config: Config) -> Config:

@@ -18,15 +18,28 @@ from kerasdrop.layers.embedding import EmbeddingDropout
 from kerasdrop.layers.gaussian import GaussianDropout
 from kerasdrop.layers.locked import LockedDropout
 from kerasdrop.layers.recurrent import DropoutRNN
+from kerasdrop.layers.recurrent_drop_ins import GRU
+from kerasdrop.layers.recurrent_drop_ins import LSTM
+from kerasdrop.layers.recurrent_drop_ins import RNN
+from kerasdrop.layers.recurrent_drop_ins import ConvLSTM1D
+from kerasdrop.layers.recurrent_drop_ins import ConvLSTM2D
+from kerasdrop.layers.recurrent_drop_ins import ConvLSTM3D
+from kerasdrop.layers.recurrent_drop_ins import SimpleRNN
 from kerasdrop.layers.spatial import SpatialDropout1D
 from kerasdrop.layers.spatial import SpatialDropout2D
 from kerasdrop.layers.spatial import SpatialDropout3D
 from kerasdrop.layers.stochastic_depth import StochasticDepth
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
     "AlphaDropout",
     "ClassicDropout",
     "ConcreteDropout",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
     "DropBlock1D",
     "DropBlock2D",
     "DropBlock3D",
@@ -42,6 +55,7 @@ __all__ = [
     "MCDropout",
     "MultiHeadAttention",
     "ScheduledDropout",
+    "SimpleRNN",
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",

@@ -117,7 +117,7 @@ class DrawState(keras.layers.Layer):
         self._owner = owner
         self._keeps_key = seed is not None
         if seed is None:
-            seed = _fresh_seed(rate != 0.0)
+            seed = fresh_seed(rate != 0.0)
         with paths.name_scope(layer) as place, keras.name_scope(self.name):
             # Not "key", which a layout map may mean for attention.
             suffix = _suffix()
@@ -159,7 +159,7 @@ class DrawState(keras.layers.Layer):
         In another variable: Keras may do so while it only looks for shapes,
         and would forget what was assigned.
         """
-        value = masks.key_of_seed(_fresh_seed(is_dropping))
+        value = masks.key_of_seed(fresh_seed(is_dropping))
         with paths.name_scope(layer), keras.name_scope(self.name):
             place = self.key.state.place
             new = StateVariable(value, "int32", self.key.name, place)
@@ -252,7 +252,18 @@ class DrawState(keras.layers.Layer):
                 self.write(name, value)
 
 
-def _fresh_seed(is_dropping: bool) -> int:
+def seed_ahead() -> int:
+    """A seed of 63 bits: those that Python's generator would give next.
+
+    Nothing is taken from it. Whoever asks has to take a number afterwards, or
+    to make the code of Keras take one.
+    """
+    ahead = random.Random()
+    ahead.setstate(random.getstate())
+    return ahead.getrandbits(63)
+
+
+def fresh_seed(is_dropping: bool) -> int:
     """A seed of 63 bits for a layer that was given none.
 
     They are those that Python's generator, which `keras.utils.set_random_seed`
@@ -261,9 +272,7 @@ def _fresh_seed(is_dropping: bool) -> int:
     rate is above 0: so the weights of the layers behind are those that they
     have behind the stock layer.
     """
-    ahead = random.Random()
-    ahead.setstate(random.getstate())
-    seed = ahead.getrandbits(63)
+    seed = seed_ahead()
     if is_dropping:
         random.randint(1, 10**9)
         return seed

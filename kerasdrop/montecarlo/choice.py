@@ -21,7 +21,6 @@ from kerasdrop._types import Array
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 from kerasdrop.layers.gaussian import GaussianDropout
-from kerasdrop.layers.recurrent import DropoutRNN
 from kerasdrop.masks import scopes
 
 # At which rate a self-check draws what gets its rate in each call.
@@ -266,9 +265,9 @@ def _places(model: keras.Model) -> Iterator[Place]:
     }
     # The dropout of these is that of the layer around them.
     thinned = {
-        id(layer.cell)
+        id(cell)
         for _, layer in model_tree.walk(model)
-        if isinstance(layer, DropoutRNN)
+        for cell in registry.thinned_cells(layer)
     }
     for layer in survey.of(model).drawable:
         if id(layer) in thinned:

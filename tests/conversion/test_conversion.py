@@ -401,17 +401,24 @@ class Own(stock.Dropout):
     pass
 
 
+class OwnLSTM(stock.LSTM):
+    pass
+
+
+@keras.saving.register_keras_serializable("kerasdrop_tests")
+class OwnCell(stock.GRUCell):
+    pass
+
+
 def test_what_cannot_be_reached_is_in_the_report():
     inputs = keras.Input((4,))
     hidden = stock.Dropout(0.5, name="drop")(inputs)
     hidden = Block(name="block")(hidden)
     hidden = Own(0.5, name="own")(hidden)
     hidden = stock.Reshape((2, 2))(hidden)
-    hidden = stock.LSTM(2, dropout=0.5, return_sequences=True, name="lstm")(
-        hidden
-    )
+    hidden = OwnLSTM(2, dropout=0.5, return_sequences=True, name="lstm")(hidden)
     hidden = stock.RNN(
-        stock.GRUCell(2, recurrent_dropout=0.5, name="cell"),
+        OwnCell(2, recurrent_dropout=0.5, name="cell"),
         return_sequences=True,
         name="rnn",
     )(hidden)

@@ -1,6 +1,7 @@
 """Each mistake has a message: what, expected, received, how to fix."""
 
 import functools
+import inspect
 
 import keras
 import numpy as np
@@ -64,11 +65,18 @@ def test_what_can_be_called_but_is_no_schedule_is_refused(rate):
         Dropout(rate())
 
 
+def name_of_rate(layer_class):
+    parameters = inspect.signature(layer_class).parameters
+    return next(
+        name for name in ("input_rate", "dropout", "rate") if name in parameters
+    )
+
+
 CLASSES = [
-    (getattr(layers, name), "input_rate" if name == "DropoutRNN" else "rate")
+    (getattr(layers, name), name_of_rate(getattr(layers, name)))
     for name in layers.__all__
-    if "Attention" not in name
-] + [(layers.MultiHeadAttention, "dropout")]
+    if name != "GroupQueryAttention"
+]
 
 
 @pytest.mark.parametrize("given", ["p", "drop_prob"])

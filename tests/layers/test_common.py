@@ -256,6 +256,102 @@ def steady(rate, dtype=None, **arguments):
     return RNN(cell, rate, return_sequences=True, dtype=dtype, **arguments)
 
 
+class _Recurrent(_OneInside):
+    @property
+    def inside(self):
+        return self._dropout_layers[0]
+
+
+def _recurrent(name):
+    """A subclass whose state is that of the dropout of its inputs."""
+    # Of the same name, by which Keras finds weights in a file.
+    cls = type(name, (_Recurrent, getattr(layers, name)), {})
+    return keras.saving.register_keras_serializable("kerasdrop_recurrent")(cls)
+
+
+RECURRENT = {
+    name: _recurrent(name)
+    for name in (
+        *("LSTM", "GRU", "SimpleRNN", "RNN"),
+        *("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"),
+    )
+}
+
+
+@keras.saving.register_keras_serializable("kerasdrop_tests")
+class Candidate(keras.initializers.Initializer):
+    """A kernel that hands the inputs to the candidate, and to no gate."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __call__(self, shape, dtype=None):
+        kernel = np.zeros(shape, "float32")
+        kernel[..., self.place * 4 : (self.place + 1) * 4] = np.eye(4)
+        return ops.convert_to_tensor(kernel, dtype)
+
+    def get_config(self):
+        return {"place": self.place}
+
+
+@keras.saving.register_keras_serializable("kerasdrop_tests")
+class Open(keras.initializers.Initializer):
+    """The bias of an LSTM that lets its candidate through, and forgets."""
+
+    def __call__(self, shape, dtype=None):
+        return ops.convert_to_tensor(np.repeat([1, 0, 0, 1], 4), dtype)
+
+
+def thinned(classes, name, *sizes):
+    """A layer that leaves its inputs, but for what it drops: of a rate."""
+    is_lstm = "LSTM" in name
+    place = {"GRU": 2, "SimpleRNN": 0}.get(name, 2)
+    arguments = {
+        "activation": None,
+        "recurrent_initializer": "zeros",
+        "kernel_initializer": Candidate(place),
+    }
+    if name != "SimpleRNN":
+        arguments["recurrent_activation"] = "linear"
+    if is_lstm:
+        arguments |= {"unit_forget_bias": False, "bias_initializer": Open()}
+
+    def make(rate, **others):
+        return classes[name](
+            4,
+            *sizes,
+            dropout=rate,
+            return_sequences=True,
+            unroll=True,  # or each test compiles a loop
+            **arguments,
+            **others,
+        )
+
+    return make
+
+
+def live_cell(rate, dtype=None, **others):
+    cell = stock.SimpleRNNCell(
+        4,
+        activation=None,
+        kernel_initializer="identity",
+        recurrent_initializer="zeros",
+        dtype=dtype,
+    )
+    arguments = {"return_sequences": True, "unroll": True, "dtype": dtype}
+    if rate is None:
+        rate = np.nan  # of RNN, None is the rate of the cell
+    return RECURRENT["RNN"](cell, dropout=rate, **arguments, **others)
+
+
+def by_gate(x, words, rate):
+    """A reference of ConvLSTM: its third mask is that of the candidate."""
+    sizes = [x.shape[0], *x.shape[2:-1], 4 * x.shape[-1]]
+    keep = known_masks.kept_array(words(sizes), rate)
+    keep = np.split(keep, 4, axis=-1)[2]
+    return inverted(x, keep[:, None], rate)
+
+
 @keras.saving.register_keras_serializable("kerasdrop_tests")
 class OneHead(keras.initializers.Initializer):
     """An identity as a kernel of attention with one head."""
@@ -362,6 +458,22 @@ ATTENTION = {
     "stochastic": attended,
     "inference": attended_at_inference,
     "variance": None,  # that of a sum of weights
+}
+OF_RECURRENT = {
+    "seed_inside": lambda seed: masks.derived_seed(seed, 0),
+    "opt_outs": {
+        "unknown sizes": "a kernel has one",
+        "integers": "the cast of Keras gets them first",
+        "None as a rate": "it is no rate: test_recurrent_drop_ins.py",
+        "stock draws": "two layers draw for one of Keras: other masks",
+    },
+}
+OF_CONVOLUTION = {
+    **OF_RECURRENT,
+    "opt_outs": {
+        **OF_RECURRENT["opt_outs"],
+        "padding mask": "that of Keras takes one of whole frames",
+    },
 }
 NO_RATE = "None as a rate"
 FIRST = {"data_format": "channels_first"}
@@ -524,6 +636,30 @@ CASES = {
             NO_RATE: "there is no such dropout then: test_recurrent.py",
         },
     ),
+    **{
+        name: Case(
+            thinned(RECURRENT, name),
+            (3, 4),
+            masked(inverted, STEPS),
+            stock=thinned(vars(stock), name),
+            **OF_RECURRENT,
+        )
+        for name in ("LSTM", "GRU", "SimpleRNN")
+    },
+    "RNN, a cell": Case(
+        live_cell, (3, 4), masked(inverted, STEPS), **OF_RECURRENT
+    ),
+    **{
+        # What takes long is done with the first alone.
+        f"ConvLSTM{rank}D" + ", more axes" * (rank > 1): Case(
+            thinned(RECURRENT, f"ConvLSTM{rank}D", 1),
+            (2, 2, *(1,) * (rank - 1), 4),
+            by_gate,
+            stock=thinned(vars(stock), f"ConvLSTM{rank}D", 1),
+            **OF_CONVOLUTION,
+        )
+        for rank in (1, 2, 3)
+    },
     "MultiHeadAttention": Case(
         functools.partial(attention, SelfAttention, (1, 4)),
         **ATTENTION,
@@ -1029,7 +1165,7 @@ def test_a_monte_carlo_pass_draws_it(name, plan):
     assert same == (plan == "shared")  # of equal rows
 
 
-@with_stock(names=LAYERS)
+@with_stock("stock draws", names=LAYERS)
 def test_a_monte_carlo_pass_draws_what_the_stock_layer_draws(name):
     ours, theirs = (
         samples_of(make, name, "stratified")
