@@ -69,7 +69,10 @@ ALIKE = (
 
 # Attention is below, called with more than one tensor. The loop of Keras over
 # the steps of a sequence is not one graph.
-ELSEWHERE = ("MultiHeadAttention", "GroupQueryAttention", "DropoutRNN")
+ELSEWHERE = (
+    *("MultiHeadAttention", "GroupQueryAttention", "DropoutRNN"),
+    *("LSTM", "GRU", "SimpleRNN", "ConvLSTM1D"),
+)
 
 
 @pytest.mark.parametrize(
