@@ -54,8 +54,9 @@ def convert_dropout(model: keras.Model, x: Structure = None) -> Conversion:
     cells of Keras: in functional and sequential models and in what they are
     made of, in layers that are configured with dropout
     (`TimeDistributed(Dropout(...))`), and in layers and models whose code
-    makes it: the backbones and tasks of KerasHub, and classes of one's own. The drop paths of KerasHub and of
-    `keras.applications.ConvNeXt...` become `kerasdrop.layers.DropPath`.
+    makes it: the backbones and tasks of KerasHub, and classes of one's own.
+    The drop paths of KerasHub and of `keras.applications.ConvNeXt...` become
+    `kerasdrop.layers.DropPath`.
     Predictions stay the same; in training other units are dropped, as often.
 
     What code makes is made anew, by `from_config` of what `get_config`
@@ -89,8 +90,9 @@ def convert_dropout(model: keras.Model, x: Structure = None) -> Conversion:
           not be reached is in `skipped`: subclasses of the layers of Keras
           that drop. Where training changes by more than the units that are
           dropped, `converted` says so: the drop paths of DINOV2 and DINOV3 in
-          KerasHub never drop. `notes` tells of files: where code makes dropout, a `.keras` file holds stock layers,
-          to be converted after loading.
+          KerasHub never drop. `notes` tells of files: where code makes
+          dropout, a `.keras` file holds stock layers, to be converted after
+          loading.
 
     Raises:
         ValueError: If there is nothing to convert; if the model is not built;

@@ -14,6 +14,57 @@ def numpy(tensor):
     return ops.convert_to_numpy(tensor)
 
 
+class Adding(keras.layers.Layer):
+    """A cell of a user, which drops nothing."""
+
+    state_size = output_size = 3
+
+    def call(self, inputs, states):
+        return inputs + states[0], [inputs + states[0]]
+
+
+class Block(keras.layers.Layer):
+    """Makes its recurrent layers itself; its configuration does not tell."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        cell = stock.GRUCell(3, recurrent_dropout=0.25)
+        self.steps = [
+            stock.RNN(Adding(), return_sequences=True, name="own"),
+            stock.RNN(cell, return_sequences=True, name="gru"),
+            stock.LSTM(3, return_sequences=True, name="plain"),
+            stock.LSTM(3, dropout=0.5, name="lstm"),
+        ]
+
+    def build(self, shape):
+        for step in self.steps:
+            step.build(shape)
+
+    def call(self, inputs, training=False):
+        for step in self.steps:
+            inputs = step(inputs, training=training)
+        return inputs
+
+    def compute_output_shape(self, shape):
+        return shape[0], 3
+
+
+class Shared(keras.layers.Layer):
+    """A cell in two layers."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        cell = stock.GRUCell(3, dropout=0.25)
+        self.one = stock.RNN(cell, return_sequences=True)
+        self.other = stock.RNN(cell)
+
+    def call(self, inputs, training=False):
+        return self.other(self.one(inputs, training=training))
+
+    def compute_output_shape(self, shape):
+        return shape[0], 3
+
+
 BOTH = {"dropout": 0.3, "recurrent_dropout": 0.2}
 # A layer, the shape of a row, the rates.
 RECURRENT = {
@@ -85,3 +136,32 @@ def test_recurrent_layers_without_dropout_stay():
     # Which Keras leaves out of a configuration.
     assert converted.layers[3].cell.implementation == 1
     assert converted.layers[3].use_cudnn is False
+
+
+def test_recurrent_layers_that_code_makes_are_reached():
+    x = np.random.default_rng(0).normal(size=(3, 4, 3)).astype("float32")
+    model = keras.Sequential([keras.Input((4, 3)), Block(name="block")])
+    converted, report = convert_dropout(model)
+    assert set(report.converted) == {"block/gru", "block/lstm"}
+    assert not report.skipped
+    assert kerasdrop.get_rates(converted) == {
+        "block/gru/dropout": 0.0,
+        "block/gru/recurrent_dropout": 0.25,
+        "block/lstm/dropout": 0.5,
+        "block/lstm/recurrent_dropout": 0.0,
+    }
+    np.testing.assert_allclose(
+        numpy(converted(x)), numpy(model(x)), rtol=0, atol=2e-7
+    )
+    stripped = kerasdrop.strip_dropout(converted).model
+    np.testing.assert_allclose(
+        numpy(stripped(x)), numpy(model(x)), rtol=0, atol=2e-7
+    )
+    steps = stripped.layers[0].steps
+    assert [type(step) for step in steps] == [stock.RNN] * 2 + [stock.LSTM] * 2
+
+
+def test_a_cell_in_two_layers_is_refused():
+    model = keras.Sequential([keras.Input((4, 3)), Shared()])
+    with pytest.raises(ValueError, match="another layer took the rates"):
+        convert_dropout(model)
