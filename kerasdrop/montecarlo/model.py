@@ -22,8 +22,13 @@ from kerasdrop.layers.state import StateVariable
 from kerasdrop.montecarlo import choice
 from kerasdrop.montecarlo.engine import loop
 from kerasdrop.montecarlo.engine.batches import Batches
+from kerasdrop.montecarlo.engine.batches import Labels
 from kerasdrop.montecarlo.engine.batches import RowsOf
 from kerasdrop.montecarlo.engine.engine import Engine
+from kerasdrop.montecarlo.engine.judged import Judged
+from kerasdrop.montecarlo.engine.receivers import Collected
+from kerasdrop.montecarlo.engine.receivers import PassedOn
+from kerasdrop.montecarlo.engine.receivers import Receiver
 from kerasdrop.montecarlo.export import export
 from kerasdrop.montecarlo.inspection import preconditions
 from kerasdrop.montecarlo.not_trained import NOT_TRAINED
@@ -395,7 +400,8 @@ class MonteCarlo(NotTrained):
         first_row: int = 0,
         rows: Given = None,
         y: Given = None,
-    ) -> Config:
+        collect: bool = True,
+    ) -> Config | None:
         """The statistics for each row of `x`, as numpy arrays.
 
         Args:
@@ -410,8 +416,11 @@ class MonteCarlo(NotTrained):
             steps: Integer, the number of batches to take; None for all.
                 Needed where the batches have no end.
             callbacks: List of `keras.callbacks.Callback`; their `on_predict_*`
-                methods are called. One that sets `model.stop_predicting` ends
-                the prediction behind the batch.
+                methods are called, as Keras calls them:
+                `on_predict_batch_end(batch, logs)` with the statistics of the
+                rows of this batch, the next in the data, in
+                `logs["outputs"]`, a `kerasdrop.Predictive`. One that sets
+                `model.stop_predicting` ends the prediction behind the batch.
             first_row: Integer, place of the first row of `x` in the data: the
                 rows of a part get the masks that they get in the whole.
             rows: Integers `(rows,)`, the place of each row, instead; for data
@@ -419,20 +428,43 @@ class MonteCarlo(NotTrained):
             y: Targets, in the structure of the outputs: integers or one-hot
                 vectors for classes, 0 and 1 for `"binary"`, numbers for the
                 others. With them there is a `log_likelihood`, NaN for what is
-                no class. True takes those that come with the batches of an
-                iterable.
+                no class. Outputs without have None, or no name in a dict.
+                True takes the targets that come with the batches of an
+                iterable, `(x, y)` or `(x, y, sample_weight)`; a weight changes
+                no row's likelihood.
+            collect: Whether the statistics of all rows are returned. False:
+                each batch goes to the callbacks alone, so that memory does
+                not grow with the rows.
 
         Returns:
-            A dict, as a call returns, of numpy arrays.
+            A dict, as a call returns, of numpy arrays; None without `collect`.
 
         Raises:
             ValueError: If `x` has no rows, or not the same number of rows in
-                each array; if outputs cannot be of the kind that they were
-                said to be.
+                each array; if `y` has another structure than the outputs; if
+                outputs cannot be of the kind that they were said to be; if
+                nothing is collected and there are no callbacks.
+
+        Example:
+
+        >>> class Write(keras.callbacks.Callback):
+        ...     means = []
+        ...     def on_predict_batch_end(self, batch, logs=None):
+        ...         self.means.append(logs["outputs"].mean)  # to a file
+        >>> predictive = MonteCarlo(model, seed=0)
+        >>> _ = predictive.predict(
+        ...     x, verbose=0, callbacks=[Write()], collect=False)
+        >>> sum(map(len, Write.means)) == len(x)
+        True
         """
         with blame(self._owner), model_tree.surveyed(self.model):
+            collect = _checks.flag(collect, "collect")
             data = self._batches(x, batch_size, first_row, rows, y, steps)
-            statistics, _ = self._predict(data, verbose, callbacks)
+            receiver: Receiver = Collected(data.num_rows)
+            if not collect:
+                _check_taken(callbacks)
+                receiver = PassedOn()
+            statistics, _ = self._predict(data, receiver, verbose, callbacks)
         return statistics
 
     def predict_on_batch(
@@ -464,12 +496,21 @@ class MonteCarlo(NotTrained):
     ) -> Given:
         """Loss and metrics, as compiled, of the predictive mean.
 
+        Each batch is judged when it is predicted, so that memory does not
+        grow with the rows. The loss is that of all rows at once if it is a
+        mean or a sum over rows; one that sees rows together, `Dice` say, is
+        averaged over batches, as in `keras.Model.evaluate`.
+
         Args:
-            x, batch_size, verbose, steps, callbacks, first_row: As in
-                `predict`.
-            y: Targets, an array or a structure of arrays; None if the
-                batches of `x` bring them along.
-            sample_weight: Array `(rows,)`, or None.
+            x, batch_size, verbose, steps, first_row: As in `predict`.
+            y: Targets, an array or a structure of arrays as of the outputs;
+                None, or True, if the batches of `x` bring them along, as
+                `(x, y)` or `(x, y, sample_weight)`.
+            sample_weight: Array `(rows,)`, or a structure as of the outputs;
+                or None.
+            callbacks: List of `keras.callbacks.Callback`; their `on_test_*`
+                methods are called, with loss and metrics so far as `logs`. One
+                that sets `model.stop_evaluating` ends it behind the batch.
             return_dict: Whether to return a dict rather than a list.
 
         Returns:
@@ -477,7 +518,9 @@ class MonteCarlo(NotTrained):
 
         Raises:
             ValueError: If this model is not compiled; if there are no
-                targets; and as `predict`.
+                targets, or in another structure than that of the outputs; if
+                losses have a `reduction` of `"sum"` and others have not; and
+                as `predict`.
         """
         if not self.compiled:
             raise ValueError(
@@ -485,18 +528,19 @@ class MonteCarlo(NotTrained):
                 'own. Call `compile(loss="...", metrics=[...])` on it first.'
             )
         with blame(self._owner), model_tree.surveyed(self.model):
-            data = self._batches(x, batch_size, first_row, steps=steps)
-            statistics, _ = self._predict(data, verbose, callbacks)
-        mean = statistics["mean"]
-        if y is None:
-            with blame(self._owner):
-                y, sample_weight = data.joined_targets()
-        if y is None:
-            raise ValueError(
-                "MonteCarlo: `evaluate` needs targets: pass `y`, or batches "
-                "`(x, y)`. Received: y=None, and none with the data"
+            return_dict = _checks.flag(return_dict, "return_dict")
+            labels = Labels(y, sample_weight)
+            data = self._batches(
+                x, batch_size, first_row, None, None, steps, labels
             )
-        return self._measured(mean, y, sample_weight, return_dict)
+            result, _ = self._predict(
+                data,
+                Judged(self, return_dict),
+                verbose,
+                callbacks,
+                calls=loop.EVALUATING,
+            )
+        return result
 
     def _batches(
         self,
@@ -506,6 +550,7 @@ class MonteCarlo(NotTrained):
         rows: Given = None,
         y: Given = None,
         steps: int | None = None,
+        labels: Labels | None = None,
     ) -> Batches:
         chosen = choice.of(self.model, *self._asked)
         found = survey.of(self.model)
@@ -524,25 +569,28 @@ class MonteCarlo(NotTrained):
             y,
             steps,
             fills=self.vectorized,
+            labels=labels,
         )
 
     def _predict(
         self,
         data: Batches,
+        receiver: Receiver,
         verbose: int | str,
         callbacks: Given = None,
         on_interrupt: str = "raise",
-        samples_out: Given = None,
-    ) -> tuple[Config, int]:
-        """Statistics as numpy arrays, and of how many samples they are."""
-        return loop.predicted(
+        calls: loop.Calls = loop.PREDICTING,
+    ) -> tuple[Given, int]:
+        """What a receiver makes of all statistics, and of how many samples."""
+        return loop.run(
             self,
             self._engine,
             data,
+            receiver,
             _checks.verbosity(verbose),
             callbacks,
             on_interrupt,
-            samples_out,
+            calls,
         )
 
     def get_config(self) -> Config:
@@ -566,3 +614,15 @@ class MonteCarlo(NotTrained):
             config["model"], custom_objects=custom_objects
         )
         return cls(**{**config, "model": model})
+
+
+def _check_taken(callbacks: Given) -> None:
+    """Raises if nobody gets what is not collected."""
+    if callbacks:
+        return
+    raise Refusal(
+        "with `collect=False` each batch of statistics goes to callbacks "
+        "alone. Pass `callbacks=[...]`, one of which has a method "
+        "`on_predict_batch_end(batch, logs)`, or leave `collect` out. "
+        f"Received: callbacks={callbacks!r}"
+    )

@@ -4,8 +4,6 @@ import keras
 
 from kerasdrop._types import Config
 from kerasdrop._types import Given
-from kerasdrop._types import Structure
-from kerasdrop._types import Tensor
 
 NOT_TRAINED = (
     "MonteCarlo predicts; it is not trained. Train the model that it was made "
@@ -27,6 +25,17 @@ class NotTrained(keras.Model):
             **kwargs: As in `keras.Model.compile`: `metrics`, ...
         """
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
+        given = loss, kwargs.get("metrics"), kwargs.get("weighted_metrics")
+        # The outputs that are named in these.
+        self._compiled_for = sorted(
+            {
+                name
+                for one in given
+                if isinstance(one, dict)
+                for name, value in one.items()
+                if value is not None
+            }
+        )
 
     def compile_from_config(self, config: Config) -> None:
         # Keras would not, since `compile` is ours.
@@ -54,41 +63,6 @@ class NotTrained(keras.Model):
             "MonteCarlo: to evaluate one batch, call "
             "`evaluate(x, y, batch_size=len(x))`."
         )
-
-    def _measured(
-        self,
-        mean: Structure,
-        y: Structure,
-        sample_weight: Tensor,
-        return_dict: bool,
-    ) -> Given:
-        """Loss and metrics, as compiled, of means that were predicted.
-
-        Args:
-            mean: Means for all rows, in the structure of the outputs.
-            y: Targets in that structure.
-            sample_weight: Array `(rows,)`, or None.
-            return_dict: Whether to return a dict.
-
-        Returns:
-            The loss, or a list of the loss and the metrics, or a dict.
-        """
-        self.reset_metrics()
-        logs = self.compute_metrics(
-            x=None, y=y, y_pred=mean, sample_weight=sample_weight
-        )
-        # Of metrics alone the loss is 0, as Keras has it.
-        logs = {"loss": 0.0, **logs}
-        if self.loss is not None:
-            logs["loss"] = self.compute_loss(
-                y=y, y_pred=mean, sample_weight=sample_weight, training=False
-            )
-        logs = {name: float(value) for name, value in logs.items()}
-        if return_dict:
-            return logs
-        names = ["loss", *(name for name in logs if name != "loss")]
-        values = [logs[name] for name in names]
-        return values if len(values) > 1 else values[0]
 
     def compute_output_shape(self, input_shape: Given) -> None:
         raise NotImplementedError(

@@ -12,6 +12,7 @@ from kerasdrop._types import Given
 from kerasdrop._types import Seed
 from kerasdrop._types import Structure
 from kerasdrop.montecarlo import choice
+from kerasdrop.montecarlo.engine.receivers import Collected
 from kerasdrop.montecarlo.inspection import preconditions
 from kerasdrop.montecarlo.model import MonteCarlo
 from kerasdrop.montecarlo.samples_out import SamplesOut
@@ -143,15 +144,14 @@ def mc_predict(
             predictive.verify = verify
             predictive._asked = choice.Asked(chosen.paths, chosen.rates or None)
             data = predictive._batches(x, batch_size, first_row, rows, y, steps)
+            receiver = Collected(data.num_rows)
             if samples_out is not None:
-                samples_out = SamplesOut(
+                written = SamplesOut(
                     samples_out, data.num_rows, predictive.num_samples
                 )
+                receiver = Collected(data.num_rows, written.taken)
             statistics, num_drawn = predictive._predict(
-                data,
-                verbose,
-                on_interrupt=on_interrupt,
-                samples_out=samples_out,
+                data, receiver, verbose, on_interrupt=on_interrupt
             )
             return Predictive(
                 statistics,

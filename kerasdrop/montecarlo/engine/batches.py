@@ -16,6 +16,7 @@ from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
 from kerasdrop._types import Tensor
+from kerasdrop.montecarlo.engine import arrays as arrays_
 
 
 class RowsOf(NamedTuple):
@@ -24,12 +25,38 @@ class RowsOf(NamedTuple):
     Attributes:
         inputs: As the model takes them.
         rows: int32 tensor `(batch,)`.
-        targets: List of a tensor for each output of the model, or None.
+        targets: A structure of tensors as of the model's outputs, or None.
     """
 
     inputs: Given
     rows: Given
     targets: Given = None
+
+
+class Labels(NamedTuple):
+    """What some rows are judged by.
+
+    Attributes:
+        y: A structure of arrays `(rows, ...)`; None where there is none.
+        sample_weight: Array `(rows,)`, or a structure of arrays; or None.
+    """
+
+    y: Given = None
+    sample_weight: Given = None
+
+
+class Batch(NamedTuple):
+    """Some rows of the data.
+
+    Attributes:
+        rows: A `RowsOf`.
+        num_valid: Integer, how many of them are not filling.
+        labels: The `Labels` of these.
+    """
+
+    rows: RowsOf
+    num_valid: int
+    labels: Labels
 
 
 class Batches:
@@ -58,12 +85,12 @@ class Batches:
             that come with the batches of an iterable.
         steps: None, or an integer, the batches to take.
         fills: Whether batches are filled up.
+        labels: None, or the `Labels` by which the rows are judged; of an
+            iterable, whose batches bring them, with None or True as `y`.
 
     Attributes:
         num_batches: Integer, or None where the data do not tell.
         num_rows: Integer, of all batches together; None for an iterable.
-        targets: List of what came with the inputs of an iterable so far,
-            pairs of y and sample_weight.
     """
 
     def __init__(
@@ -76,15 +103,16 @@ class Batches:
         y: Given = None,
         steps: Given = None,
         fills: bool = True,
+        labels: Given = None,
     ) -> None:
         _check_processes()
         self._fills = fills
         self.num_rows = None
-        self.targets: list[Given] = []
         self._first_row = first_row
         self._rows = None if rows is None else _checks.rows(rows)
         self._takes_targets = y is True
-        if is_iterable_of_batches(x):
+        self._takes_labels = labels is not None
+        if arrays_.is_iterable_of_batches(x):
             if self._rows is not None or not (y is None or y is True):
                 raise Refusal(
                     "`rows` and `y` go with `x` as arrays; "
@@ -92,37 +120,43 @@ class Batches:
                     f"Received: x of type {type(x).__name__}, which hands out "
                     "batches"
                 )
+            if labels is not None:
+                _check_none_given(x, labels)
             self.num_batches = _num_batches(x, steps)
             self._parts = self._inputs_of(x, most_rows, steps)
         else:
-            if y is True:
+            if y is True or (labels and labels.y is True):
                 raise Refusal(
                     "`y=True` takes the targets that come with "
                     "batches. Pass the targets themselves. Received: x of "
                     f"type {type(x).__name__}, which has none"
                 )
-            arrays = _arrays(x, "x")
-            y = [] if y is None else tree.flatten(_arrays(y, "y"))
+            parts = (
+                arrays_.of(x, "x"),
+                None if y is None else arrays_.of(y, "y"),
+                Labels() if labels is None else _labels(labels),
+            )
             given = [] if self._rows is None else [self._rows]
-            num_rows = _num_rows([arrays, y, given])
+            num_rows = arrays_.num_rows([parts, given])
             if steps is not None:
                 num_rows = min(num_rows, steps * batch_size)
             size = min(batch_size, num_rows)
-            data = RowsOf(arrays, None, y or None)
+            data = RowsOf(parts[0], None, parts[1])
             size = min(size, most_rows(data, size) or size)
-            self._parts = _slices((arrays, y or None), num_rows, size)
+            self._parts = _slices(parts, num_rows, size)
             self.num_rows = num_rows
             self.num_batches = -(-num_rows // size)
 
     def __iter__(self) -> Iterator[Given]:
-        """Yields a `RowsOf` and how many rows of it are not filling."""
+        """Yields each `Batch`."""
         start, size = 0, None
-        for inputs, targets in self._parts:
-            valid = _num_rows(inputs)
+        for inputs, targets, labels in self._parts:
+            valid = arrays_.num_rows(inputs)
             size = self._size(max(size or 0, valid) if self._fills else valid)
             chosen = np.minimum(np.arange(size), valid - 1)
             places = self._places(start + chosen)
-            yield _chosen(RowsOf(inputs, places, targets), chosen), valid
+            rows = _chosen(RowsOf(inputs, places, targets), chosen)
+            yield Batch(rows, valid, labels)
             start += valid
         if size is None:
             raise Refusal(
@@ -141,18 +175,6 @@ class Batches:
             f"multiple of {divisible(1)} rows. Received: a batch of "
             f"{num_rows}"
         )
-
-    def joined_targets(self) -> Given:
-        """All targets and sample weights so far; None where there are none."""
-        return tuple(
-            None
-            if not parts or parts[0] is None
-            else tree.map_structure(
-                lambda *part: np.concatenate(part),
-                *(_arrays(part, "y") for part in parts),
-            )
-            for parts in zip(*self.targets)
-        ) or (None, None)
 
     def _places(self, positions: Tensor) -> Tensor:
         if self._rows is not None:
@@ -176,18 +198,20 @@ class Batches:
             batches = iter(x)
         # `islice` takes none beyond the last.
         for batch in itertools.islice(batches, steps):
-            inputs, *others = keras.utils.unpack_x_y_sample_weight(batch)
-            self.targets.append(others)
-            arrays = _arrays(inputs, "x")
-            targets = self._targets_of(others[0])
-            num_rows = _num_rows([arrays, targets or []])
-            data = RowsOf(arrays, None, targets)
+            inputs, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+            parts = (
+                arrays_.of(inputs, "x"),
+                self._targets_of(y),
+                _labels(Labels(y, weight)) if self._takes_labels else Labels(),
+            )
+            num_rows = arrays_.num_rows(parts)
+            data = RowsOf(parts[0], None, parts[1])
             size = most_rows(data, num_rows) or num_rows
             if size < num_rows:
                 self.num_batches = None  # each makes several
-            yield from _slices((arrays, targets), num_rows, size)
+            yield from _slices(parts, num_rows, size)
 
-    def _targets_of(self, y: Tensor | None) -> Given:
+    def _targets_of(self, y: Given) -> Given:
         if not self._takes_targets:
             return None
         if y is None:
@@ -196,7 +220,44 @@ class Batches:
                 "targets: `(x, y)` or `(x, y, sample_weight)`. Received: a "
                 "batch without targets"
             )
-        return tree.flatten(_arrays(y, "y"))
+        return arrays_.of(y, "y")
+
+
+def _check_none_given(x: Given, labels: Labels) -> None:
+    if (labels.y is None or labels.y is True) and (
+        labels.sample_weight is None
+    ):
+        return
+    raise Refusal(
+        "`y` and `sample_weight` go with `x` as arrays. Leave them out: the "
+        "batches are to bring them, `(x, y)` or `(x, y, sample_weight)`. "
+        f"Received: x of type {type(x).__name__}, which hands out batches"
+    )
+
+
+def _labels(given: Labels) -> Labels:
+    if given.y is None:
+        raise Refusal(
+            "`evaluate` needs targets: pass `y`, or batches "
+            "`(x, y)`. Received: y=None, and none with the data"
+        )
+    weight = given.sample_weight
+    return Labels(
+        arrays_.of(given.y, "y"),
+        None if weight is None else arrays_.of(weight, "sample_weight"),
+    )
+
+
+def _slices(parts: Structure, num_rows: int, size: int) -> Iterator[Given]:
+    for start in range(0, num_rows, size):
+        yield arrays_.rows_of(parts, slice(start, start + size))
+
+
+def _length(x: Given) -> int | None:
+    try:
+        return len(x)
+    except TypeError:  # a generator, or a dataset without an end in sight
+        return None
 
 
 def _num_batches(x: Given, steps: int | None) -> int | None:
@@ -226,7 +287,7 @@ def first_rows(data: RowsOf, size: int) -> RowsOf:
         data: `RowsOf`; its `rows` may be None.
         size: Integer, the number of rows.
     """
-    data = _mapped(
+    data = arrays_.mapped(
         lambda leaf: (
             ops.convert_to_numpy(leaf) if ops.is_tensor(leaf) else leaf
         ),
@@ -241,12 +302,10 @@ def _chosen(data: RowsOf, chosen: Tensor) -> RowsOf:
     """Some rows of `RowsOf`; all of its own `rows`."""
 
     def filled(part: Tensor) -> Tensor:
-        return _mapped(lambda array: _distributed(_dense(array[chosen])), part)
+        return arrays_.mapped(_distributed, arrays_.rows_of(part, chosen))
 
     return RowsOf(
-        filled(data.inputs),
-        _distributed(data.rows),
-        None if data.targets is None else filled(data.targets),
+        filled(data.inputs), _distributed(data.rows), filled(data.targets)
     )
 
 
@@ -288,109 +347,3 @@ def divisible(num_rows: int) -> int:
     axis = mesh.axis_names.index(distribution.batch_dim_name)
     num_parts = mesh.shape[axis]
     return -(-num_rows // num_parts) * num_parts
-
-
-def is_iterable_of_batches(x: Tensor) -> bool:
-    """Whether `x` hands out batches, rather than being an array of rows."""
-    if isinstance(x, keras.utils.PyDataset):
-        return True
-    is_structure = isinstance(x, (list, tuple, dict))
-    is_array = hasattr(x, "__array__") or ops.is_tensor(x) or _is_sparse(x)
-    return hasattr(x, "__iter__") and not is_structure and not is_array
-
-
-def _length(x: Given) -> Given:
-    try:
-        return len(x)
-    except TypeError:  # a generator, or a dataset without an end in sight
-        return None
-
-
-def _slices(
-    arrays: tuple[Tensor, None], num_rows: int, size: int
-) -> Iterator[Given]:
-    for start in range(0, num_rows, size):
-        yield _part(arrays, slice(start, start + size))
-
-
-def _part(arrays: tuple[Tensor, None], rows: Given) -> tuple[Tensor, None]:
-    return _mapped(lambda array: _dense(array[rows]), arrays)
-
-
-def _mapped(function: Function, arrays: Structure) -> Structure:
-    """`function` of each leaf but None, in the structure of `arrays`."""
-    return tree.map_structure(
-        lambda array: None if array is None else function(array), arrays
-    )
-
-
-def _arrays(x: Tensor, name: str) -> Tensor:
-    """`x` with every leaf an array, which a nested list of numbers is not.
-
-    Sparse matrices of scipy stay sparse: their rows are made dense a batch at
-    a time.
-    """
-    leaves = tree.flatten(x)
-    if any(isinstance(leaf, (int, float, bool, str)) for leaf in leaves):
-        raise Refusal(
-            f"`{name}` must be an array, or a structure of arrays. "
-            f"Received: {type(x).__name__} of numbers. Make it an array, e.g. "
-            f"`numpy.array({name})`."
-        )
-    return _mapped(lambda leaf: _array(leaf, name), x)
-
-
-def _array(x: Tensor, name: str) -> Tensor:
-    if _is_sparse(x):
-        return _of_float_type(x.tocsr())
-    if hasattr(x, "to_numpy"):  # a series or a frame of pandas
-        return _of_float_type(_of_pandas(x, name))
-    return _of_float_type(
-        ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
-    )
-
-
-def _of_float_type(array: Tensor) -> Tensor:
-    if np.issubdtype(array.dtype, np.floating):
-        return array.astype(keras.config.floatx(), copy=False)
-    return array
-
-
-def _of_pandas(x: Given, name: str) -> Tensor:
-    """The numbers of a frame or series, missing ones being NaN."""
-    array = x.to_numpy()
-    if array.dtype != object:
-        return array
-    try:  # columns of several types, or that may lack values
-        return x.to_numpy(dtype=keras.config.floatx(), na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise Refusal(
-            f"`{name}` must have numbers only. Encode or drop the "
-            f"other columns. Received: {type(x).__name__} with the types "
-            f"{dict(x.dtypes) if x.ndim > 1 else x.dtype}"
-        ) from error
-
-
-def _is_sparse(x: Tensor) -> bool:
-    return hasattr(x, "tocsr") and hasattr(x, "toarray")
-
-
-def _dense(array: Tensor) -> Tensor:
-    return array.toarray() if _is_sparse(array) else array
-
-
-def _num_rows(arrays: Structure) -> int:
-    shapes = [
-        tuple(array.shape)
-        for array in tree.flatten(arrays)
-        if array is not None
-    ]
-    sizes = {shape[0] if shape else 0 for shape in shapes}
-    if len(sizes) != 1 or sizes == {0}:
-        raise Refusal(
-            "`x` must be an array of at least one row, or a "
-            "structure of arrays with the same number of rows (and `y` and "
-            "`rows`, if given, have as many). Received: arrays of the shapes "
-            f"{shapes}"
-        )
-    return sizes.pop()

@@ -9,7 +9,6 @@ from keras import ops
 from keras import tree
 
 from kerasdrop import _backend
-from kerasdrop import _refusals
 from kerasdrop._adapters import survey
 from kerasdrop._types import Function
 from kerasdrop._types import Given
@@ -101,13 +100,9 @@ class Drawing:
 
     def summaries_of(self, outputs: Structure, batch: RowsOf) -> Given:
         of_outputs = outputs_.kinds(self.settings.kind, outputs)
-        targets = batch.targets or [None] * len(of_outputs)
-        if len(targets) != len(of_outputs):
-            raise _refusals.Refusal(
-                "there must be targets for each output of the "
-                f"model, in its structure. Received: y of {len(targets)} "
-                f"arrays for {len(of_outputs)} outputs"
-            )
+        targets = [None] * len(of_outputs)
+        if batch.targets is not None:
+            targets = outputs_.targets(batch.targets, outputs)
         return [
             summaries.Summary(kind, self.settings, target)
             for kind, target in zip(of_outputs, targets)

@@ -176,7 +176,7 @@ def inspect(
 def _verification(model: keras.Model, x: Given, chosen: choice.Choice) -> Given:
     with blame("inspect"):
         data = batches.Batches(x, _ROWS, lambda data, rows: None, 0)
-        batch, num_rows = next(iter(data))
+        batch, num_rows, _ = next(iter(data))
     inputs, rows = (
         tree.map_structure(
             lambda leaf: None if leaf is None else ops.convert_to_numpy(leaf),

@@ -100,7 +100,7 @@ class Passes:
             # Of a later pass a part is of no use.
             self._on_interrupt if is_first else "raise",
         )
-        targets = _targets(y, data, swept)
+        targets = _targets(swept)
         if is_first:
             self._targets = targets
             self.is_complete = swept.is_complete
@@ -143,13 +143,10 @@ def _batches(
     )
 
 
-def _targets(y: Given, data: Batches, swept: sweep.Swept) -> Structure:
+def _targets(swept: sweep.Swept) -> Structure:
     """The targets of the rows that were scored, as a score takes them."""
-    if len(swept.targets) == 1:
-        return swept.targets[0]
-    if y is True:
-        y = data.joined_targets()[0]
-    return tree.pack_sequence_as(y, swept.targets)
+    flat = tree.flatten(swept.targets)
+    return flat[0] if len(flat) == 1 else swept.targets
 
 
 def _check_rows(first: Structure, targets: Structure) -> None:

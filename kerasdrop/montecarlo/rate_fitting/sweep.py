@@ -10,10 +10,12 @@ from keras import ops
 from keras import tree
 
 from kerasdrop import _backend
+from kerasdrop._refusals import Refusal
 from kerasdrop._types import Array
 from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
+from kerasdrop._types import Structure
 from kerasdrop.montecarlo.engine.batches import Batches
 from kerasdrop.montecarlo.engine.batches import RowsOf
 from kerasdrop.montecarlo.rate_fitting.scores import Score
@@ -37,7 +39,7 @@ class Swept(NamedTuple):
         plain: Dict of statistics of weight scaling.
         again: List of a dict for each rate, of some rows with another seed.
         rows_again: Integers, which rows these are.
-        targets: List of an array for each output.
+        targets: Arrays, in the structure in which they came.
         is_complete: Whether it is all rows.
     """
 
@@ -45,7 +47,7 @@ class Swept(NamedTuple):
     plain: Config
     again: list[Config]
     rows_again: Array
-    targets: list[Array]
+    targets: Structure
     is_complete: bool
 
 
@@ -81,10 +83,8 @@ def over(
     is_complete = False
     at = functools.partial(_at, engine, vectors=vectors, most=most)
     try:
-        for number, (batch, valid) in enumerate(data):
-            targets = [
-                ops.convert_to_numpy(array)[:valid] for array in batch.targets
-            ]
+        for number, (batch, valid, _) in enumerate(data):
+            targets = _targets(batch.targets, valid)
             if not score.needs_likelihood:
                 batch = batch._replace(targets=None)
             keep = functools.partial(_kept, score.statistics, valid)
@@ -126,9 +126,20 @@ def over(
         _results([plain], num_rows)[0],
         _results(again, len(rows_again)),
         rows_again,
-        [np.concatenate(parts) for parts in zip(*all_targets)],
+        tree.map_structure(lambda *each: np.concatenate(each), *all_targets),
         is_complete,
     )
+
+
+def _targets(y: Structure, valid: int) -> Structure:
+    """The targets of a batch as arrays, without the filling."""
+    if any(one is None for one in tree.flatten(y)):
+        raise Refusal(
+            "rates are scored by the targets of all outputs. To fit them to "
+            "one output, make a model of it: `keras.Model(model.inputs, "
+            "model.outputs[0])`. Received: y with None for an output"
+        )
+    return tree.map_structure(lambda one: ops.convert_to_numpy(one)[:valid], y)
 
 
 def _of_batch(

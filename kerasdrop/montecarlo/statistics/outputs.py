@@ -43,6 +43,73 @@ def _of_each(kind: str, outputs: str, all_kinds: str, all_outputs: str) -> str:
     return each if isinstance(kind, dict) else list(each.values())
 
 
+def targets(y: Structure, outputs: Structure, name: str = "y") -> list[Given]:
+    """The targets of each of the flat outputs; None where there are none.
+
+    Args:
+        y: Targets, in the structure of the outputs; a dict or a list may have
+            None, and a dict may leave names out.
+        outputs: A structure; what its leaves are does not matter.
+        name: String, the argument's.
+
+    Raises:
+        ValueError: If the structures differ. Nothing is paired by its order
+            alone, but what is in a list for outputs in a list.
+    """
+    outputs_only, y_only = tree.flatten(outputs), tree.flatten(y)
+    if len(outputs_only) == len(y_only) == 1 and not (
+        isinstance(y, dict) and isinstance(outputs, dict)
+    ):
+        found = y_only
+    else:
+        found = _aligned_targets(y, outputs)
+    if found is None or all(one is None for one in found):
+        raise _refusals.Refusal(
+            f"`{name}` must have the structure of the model's outputs (and "
+            f"None, or no name, for those without): {shown(outputs)}. "
+            f"Received: {name}={shown(y)}"
+        )
+    return found
+
+
+def shown(structure: Structure) -> Structure:
+    """What an error shows of a structure."""
+    return tree.map_structure(
+        lambda one: None if one is None else "...", structure
+    )
+
+
+def _aligned_targets(y: Given, outputs: Given) -> list[Given] | None:
+    """As `targets`; None if the structures differ."""
+    if y is None:
+        return [None] * len(tree.flatten(outputs))
+    places = _places(outputs)
+    if not places:
+        return None if tree.is_nested(y) else [y]
+    if isinstance(outputs, dict):
+        if not isinstance(y, dict) or not set(y) <= set(outputs):
+            return None
+        y = {place: y.get(place) for place in places}
+    elif not isinstance(y, (list, tuple)) or len(y) != len(outputs):
+        return None
+    found: list[Given] = []
+    for place in places:
+        part = _aligned_targets(y[place], outputs[place])
+        if part is None:
+            return None
+        found += part
+    return found
+
+
+def _places(structure: Structure) -> list[Given]:
+    """The places in a dict or list, in the order of flat leaves."""
+    if isinstance(structure, dict):
+        return sorted(structure)
+    if isinstance(structure, (list, tuple)):
+        return list(range(len(structure)))
+    return []
+
+
 def of_some(structure: Given, values: Given) -> Given:
     """A structure of values, without the places where there is none.
 
@@ -79,11 +146,8 @@ def aligned(some: Given, outputs: Structure) -> Given:
         some: As `of_some` returns it, or None.
         outputs: A structure of the outputs.
     """
-    if isinstance(outputs, dict):
-        places = sorted(outputs)
-    elif isinstance(outputs, (list, tuple)):
-        places = list(range(len(outputs)))
-    else:
+    places = _places(outputs)
+    if not places:
         return [some]
     flat = []
     for place in places:

@@ -1,0 +1,118 @@
+"""Data as arrays, whatever they came as, and rows of them."""
+
+import keras
+import numpy as np
+from keras import ops
+from keras import tree
+
+from kerasdrop._refusals import Refusal
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop._types import Structure
+from kerasdrop._types import Tensor
+
+
+def is_iterable_of_batches(x: Tensor) -> bool:
+    """Whether `x` hands out batches, rather than being an array of rows."""
+    if isinstance(x, keras.utils.PyDataset):
+        return True
+    is_structure = isinstance(x, (list, tuple, dict))
+    is_array = hasattr(x, "__array__") or ops.is_tensor(x) or _is_sparse(x)
+    return hasattr(x, "__iter__") and not is_structure and not is_array
+
+
+def rows_of(arrays: Structure, rows: Given) -> Structure:
+    """Some rows of a structure of arrays: dense, and of Keras' float type.
+
+    Only these are converted, so that memory does not grow with the data.
+
+    Args:
+        arrays: As `of` returns it.
+        rows: A slice, or an array of integers.
+    """
+    return mapped(lambda array: _of_float_type(_dense(array[rows])), arrays)
+
+
+def mapped(function: Function, arrays: Structure) -> Structure:
+    """`function` of each leaf but None, in the structure of `arrays`."""
+    return tree.map_structure(
+        lambda array: None if array is None else function(array), arrays
+    )
+
+
+def of(x: Tensor, name: str) -> Tensor:
+    """`x` with every leaf an array, which a nested list of numbers is not.
+
+    Arrays stay what they are, sparse matrices of scipy among them: see
+    `rows_of`.
+
+    Args:
+        x: A structure; None stands for an input that is left out.
+        name: String, the argument's.
+
+    Raises:
+        ValueError: If leaves are numbers, or frames with other than numbers.
+    """
+    leaves = tree.flatten(x)
+    if any(isinstance(leaf, (int, float, bool, str)) for leaf in leaves):
+        raise Refusal(
+            f"`{name}` must be an array, or a structure of arrays. "
+            f"Received: {type(x).__name__} of numbers. Make it an array, e.g. "
+            f"`numpy.array({name})`."
+        )
+    return mapped(lambda leaf: _array(leaf, name), x)
+
+
+def _array(x: Tensor, name: str) -> Tensor:
+    if _is_sparse(x):
+        return x.tocsr()
+    if hasattr(x, "to_numpy"):  # a series or a frame of pandas
+        return _of_pandas(x, name)
+    return ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
+
+
+def _of_float_type(array: Tensor) -> Tensor:
+    if np.issubdtype(array.dtype, np.floating):
+        return array.astype(keras.config.floatx(), copy=False)
+    return array
+
+
+def _of_pandas(x: Given, name: str) -> Tensor:
+    """The numbers of a frame or series, missing ones being NaN."""
+    array = x.to_numpy()
+    if array.dtype != object:
+        return array
+    try:  # columns of several types, or that may lack values
+        return x.to_numpy(dtype=keras.config.floatx(), na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise Refusal(
+            f"`{name}` must have numbers only. Encode or drop the "
+            f"other columns. Received: {type(x).__name__} with the types "
+            f"{dict(x.dtypes) if x.ndim > 1 else x.dtype}"
+        ) from error
+
+
+def _is_sparse(x: Tensor) -> bool:
+    return hasattr(x, "tocsr") and hasattr(x, "toarray")
+
+
+def _dense(array: Tensor) -> Tensor:
+    return array.toarray() if _is_sparse(array) else array
+
+
+def num_rows(arrays: Structure) -> int:
+    """How many rows all arrays have; raises if it is not the same number."""
+    shapes = [
+        tuple(array.shape)
+        for array in tree.flatten(arrays)
+        if array is not None
+    ]
+    sizes = {shape[0] if shape else 0 for shape in shapes}
+    if len(sizes) != 1 or sizes == {0}:
+        raise Refusal(
+            "`x` must be an array of at least one row, or a "
+            "structure of arrays with the same number of rows (and `y`, "
+            "`sample_weight` and `rows`, if given, have as many). Received: "
+            f"arrays of the shapes {shapes}"
+        )
+    return sizes.pop()

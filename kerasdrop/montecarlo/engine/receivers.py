@@ -1,0 +1,77 @@
+"""What receives the statistics of each batch as they come."""
+
+from typing import Protocol
+
+from keras import tree
+
+from kerasdrop._types import Config
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop.montecarlo.engine.batches import Labels
+from kerasdrop.montecarlo.statistics.joining import Joined
+
+
+class Receiver(Protocol):
+    """Receives the statistics of each batch.
+
+    Attributes:
+        num_rows: Integer, of how many rows there were any.
+    """
+
+    num_rows: int
+
+    def update(self, part: Config, labels: Labels) -> Config | None:
+        """Takes the statistics of the next rows.
+
+        Args:
+            part: A dict of structures of arrays.
+            labels: The `Labels` of these rows.
+
+        Returns:
+            What callbacks get as the logs of the batch; None for the
+            statistics.
+        """
+
+    def result(self) -> Given:
+        """What is returned at the end."""
+
+
+class Collected:
+    """Puts the statistics of all rows together.
+
+    Args:
+        num_rows: Integer, how many rows there will be; None if nobody knows.
+        taken: Function of the statistics of a batch and the place of its
+            first row, which returns those to keep.
+    """
+
+    def __init__(
+        self,
+        num_rows: int | None,
+        taken: Function = lambda part, first: part,
+    ) -> None:
+        self._joined = Joined(num_rows)
+        self._taken = taken
+
+    @property
+    def num_rows(self) -> int:
+        return self._joined.num_rows
+
+    def update(self, part: Config, labels: Labels) -> None:
+        self._joined.update(self._taken(part, self.num_rows))
+
+    def result(self) -> Config:
+        return self._joined.result()
+
+
+class PassedOn:
+    """Keeps nothing: callbacks alone get the statistics."""
+
+    def __init__(self) -> None:
+        self.num_rows = 0
+
+    def update(self, part: Config, labels: Labels) -> None:
+        self.num_rows += len(tree.flatten(part["mean"])[0])
+
+    def result(self) -> None:
+        return None
