@@ -7,8 +7,8 @@ a callback writes mean and standard deviation of each batch into a file, and
 nothing is collected. Then the same rows, in batches of a generator that bring
 targets, go through `evaluate` with the area under the ROC curve. Noted is the
 memory of the process that is no file's (`RssAnon` of Linux), after a tenth of
-the rows and at most from there on. The bar: it grows by at most 8 MiB, where
-the inputs are 76 MiB, and the statistics of all rows (36 bytes each) would be 34.
+the rows and at most from there on. The bar: it grows by at most 8 MiB; the
+inputs are 76 MiB, and the statistics of all rows, 36 bytes each, would be 34.
 
 Writes `benchmarks/results/rows_<backend>.json`. `--show` writes the results of
 all backends into docs/scaling.md instead.

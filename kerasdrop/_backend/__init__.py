@@ -191,6 +191,18 @@ def replica() -> tuple[Tensor, Tensor]:
     return 0, 1
 
 
+def replicas(model: keras.Model) -> list[Function]:
+    """Where a pass of a model can run, several of them at a time.
+
+    Returns:
+        A list of functions that return a context, in which what `compiled`
+        returns runs on one of the devices. It is one device, unless a
+        `tf.distribute` strategy made the model for several. A thread may
+        enter the next context while another one is in the first.
+    """
+    return [contextlib.nullcontext]
+
+
 def read(variable: keras.Variable) -> Given:
     """The value of a `keras.Variable`, as a tensor."""
     return variable.value

@@ -3,10 +3,12 @@
 The names are explained where the answers of most backends stand.
 """
 
+import contextlib
 import functools
 import platform
 import sys
 import threading
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -35,6 +37,7 @@ __all__ = [
     "random_state",
     "read",
     "replica",
+    "replicas",
     "right_shift",
     "trace",
     "values_of",
@@ -163,6 +166,43 @@ def while_loop(
     )
 
 
+class _Place(threading.local):
+    """The device on which this thread runs what `compiled` returns."""
+
+    device: str | None = None
+
+
+_place = _Place()
+# While a pass is traced, layers draw by what stands in for their `call`.
+_tracing = threading.RLock()
+
+
+@contextlib.contextmanager
+def _on(device: str) -> Iterator[None]:
+    outer, _place.device = _place.device, device
+    try:
+        with tf.device(device):
+            yield
+    finally:
+        _place.device = outer
+
+
+def replicas(model: keras.Model) -> list[Function]:
+    strategy = getattr(model, "distribute_strategy", None)
+    if strategy is None or strategy.num_replicas_in_sync == 1:
+        return [contextlib.nullcontext]
+    devices = strategy.extended.worker_devices  # those of this process
+    if len(devices) == 1 or any("TPU" in device for device in devices):
+        return [contextlib.nullcontext]
+    places: list[Function] = [
+        functools.partial(_on, device) for device in devices
+    ]
+    # What is measured before has no other device than by default.
+    if tf.zeros(()).device == devices[0]:
+        places[0] = contextlib.nullcontext
+    return places
+
+
 def compiled(
     function: Function,
     model: keras.Model,
@@ -172,13 +212,15 @@ def compiled(
     def trace_pass(*args: Tensor) -> Given:
         outer, _pass.is_on = _pass.is_on, True
         try:
-            return function(*args)
+            with _tracing, tf.device(_place.device):
+                return function(*args)
         finally:
             _pass.is_on = outer
 
     @functools.cache
-    def of_ranks(ranks: tuple[int, ...]) -> Tensor:
-        # As above: `y` may come with an axis of size 1 and without.
+    def of_ranks(ranks: tuple[int, ...], device: str | None) -> Tensor:
+        # As above: `y` may come with an axis of size 1 and without. And a
+        # trace reads a strategy's variables on one of its devices.
         return tf.function(
             trace_pass,
             autograph=False,  # or it would dress up every error
@@ -188,7 +230,7 @@ def compiled(
     def of(args: tuple[Tensor, ...]) -> Given:
         leaves = tf.nest.flatten(args)
         ranks = (len(getattr(leaf, "shape", ())) for leaf in leaves)
-        return of_ranks(tuple(ranks))
+        return of_ranks(tuple(ranks), _place.device)
 
     def run(*args: Tensor) -> Given:
         return of(args)(*args)

@@ -401,7 +401,7 @@ class MonteCarlo(NotTrained):
         rows: Given = None,
         y: Given = None,
         collect: bool = True,
-    ) -> Config | None:
+    ) -> Given:
         """The statistics for each row of `x`, as numpy arrays.
 
         Args:

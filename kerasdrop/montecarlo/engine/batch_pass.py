@@ -96,6 +96,15 @@ class Pass:
 
     def advance(self) -> None:
         """Makes the next call, and waits for it."""
+        self.call()
+        self.after_call()
+
+    def after_call(self) -> None:
+        """To be called behind `call`, in the thread that made this."""
+        self._after_call()
+
+    def call(self) -> None:
+        """What `advance` does but `after_call`."""
         drawing = passes.drawing()
         if self.num_calls == 1:
             self._result = self._compiled["whole"](
@@ -113,7 +122,6 @@ class Pass:
                 self._state,
                 ops.convert_to_tensor(first, "int32"),
             )
-        self._after_call()
         # JAX returns at once, before it has computed anything.
         made = (self._result, self._state)[self._result is None]
         ops.convert_to_numpy(tree.flatten(made)[-1])

@@ -1,6 +1,8 @@
 """The way through the batches of a prediction, with bar and callbacks."""
 
+import contextlib
 import warnings
+from collections.abc import Generator
 from typing import NamedTuple
 
 import keras
@@ -10,9 +12,13 @@ from keras import tree
 
 from kerasdrop._refusals import Refusal
 from kerasdrop._types import Config
+from kerasdrop._types import Function
 from kerasdrop._types import Given
+from kerasdrop.montecarlo.engine.batch_pass import Pass
+from kerasdrop.montecarlo.engine.batches import Batch
 from kerasdrop.montecarlo.engine.batches import Batches
 from kerasdrop.montecarlo.engine.receivers import Receiver
+from kerasdrop.montecarlo.engine.together import Team
 from kerasdrop.montecarlo.statistics import outputs
 from kerasdrop.montecarlo.statistics import summaries
 from kerasdrop.predictive import Predictive
@@ -72,48 +78,35 @@ def run(
     call = _caller(callbacks, calls.stage)
     setattr(predictive, calls.stop, False)
     call("begin")
-    one, bar, late, logs = None, None, _Unconverged(), None
-    num_samples = predictive.num_samples
+    drawn, late = _Drawn(predictive, engine, data, verbose), _Unconverged()
+    num_samples, logs = predictive.num_samples, None
+
+    def take(batch: Batch, statistics: Config) -> Config:
+        part = _arrays(statistics, batch.num_valid)
+        outputs.check(predictive.kind, part)
+        logs = receiver.update(part, batch.labels)
+        late.update(part)
+        return {"outputs": _record(predictive, part)} if logs is None else logs
+
+    def begin(number: int) -> None:
+        call("batch_begin", number)
+
     try:
-        for number, (batch, valid, labels) in enumerate(data):
-            call("batch_begin", number)
-            one = engine.over(batch)
-            if bar is None:
-                # Unknown by now, if batches had to be cut.
-                total = data.num_batches
-                most = None if total is None else total * one.num_calls
-                bar = keras.utils.Progbar(most, verbose=verbose)
-            is_verified = predictive.verify
-            if is_verified:
-                finish = engine.verified(one, batch, valid)
-            done = number * one.num_calls
-            while not one.is_done:
-                one.advance()
-                bar.update(done + one.num_done)
-            # A batch that has converged is done before all its calls. The
-            # bar prints its last line each time that it is told the end.
-            if one.num_done < one.num_calls:
-                bar.update(done + one.num_calls)
-            part = _arrays(one.statistics(), valid)
-            outputs.check(predictive.kind, part)
-            logs = receiver.update(part, labels)
-            if logs is None:
-                logs = {"outputs": _record(predictive, part)}
-            late.update(part)
-            if is_verified:
+        with contextlib.closing(drawn.batches(begin)) as batches:
+            for number, batch, statistics, finish in batches:
+                logs = take(batch, statistics)
                 finish()
-            call("batch_end", number, logs)
-            if getattr(predictive, calls.stop):
-                break
+                call("batch_end", number, logs)
+                if getattr(predictive, calls.stop):
+                    break
     except KeyboardInterrupt:
-        if on_interrupt == "raise" or one is None:
+        if on_interrupt == "raise" or drawn.current is None:
             raise
         if not receiver.num_rows:
+            batch, one = drawn.current
             if one.num_samples == 0:
                 raise
-            part = _arrays(one.statistics(), valid)
-            receiver.update(part, labels)
-            late.update(part)
+            take(batch, one.statistics())
             num_samples = one.num_samples
         _say_what_is_there(predictive, receiver.num_rows, num_samples)
     engine.after_predict()
@@ -121,6 +114,80 @@ def run(
     call("end", *([logs] if calls.tells_end else []))
     late.warn(predictive)
     return result, num_samples
+
+
+class _Drawn:
+    """Draws the batches of some data, as many at a time as there are replicas.
+
+    Attributes:
+        current: A `Batch` and its `Pass`, the first of those that are drawn
+            just now; None before.
+    """
+
+    def __init__(
+        self,
+        predictive: keras.Model,
+        engine: Given,
+        data: Batches,
+        verbose: int,
+    ) -> None:
+        self._predictive = predictive
+        self._engine = engine
+        self._data = data
+        self._verbose = verbose
+        self._bar: Given = None
+        self.current: tuple[Batch, Pass] | None = None
+
+    def batches(self, begin: Function) -> Generator[Given, None, None]:
+        """Yields for each batch its number, itself, statistics, and a function.
+
+        Args:
+            begin: Function of the number of a batch, which is called before
+                anything is drawn for it.
+
+        Yields:
+            The function is to be called when the statistics are taken.
+        """
+        first = 0
+        with Team(self._predictive.model) as team:
+            for group in team.groups(self._data):
+                for number in range(first, first + len(group)):
+                    begin(number)
+                passes = [self._engine.over(batch.rows) for batch in group]
+                self.current = group[0], passes[0]
+                finishing = [
+                    self._verified(one, batch)
+                    for one, batch in zip(passes, group)
+                ]
+                self._draw(team, passes, first)
+                for batch, statistics, finish in zip(
+                    group, team.statistics(passes), finishing
+                ):
+                    yield first, batch, statistics, finish
+                    first += 1
+
+    def _verified(self, one: Pass, batch: Batch) -> Function:
+        if not self._predictive.verify:
+            return lambda: None
+        return self._engine.verified(one, batch.rows, batch.num_valid)
+
+    def _draw(self, team: Team, passes: list[Pass], first: int) -> None:
+        """Draws all samples of the batches from number `first` on."""
+        of_one = passes[0].num_calls
+        if self._bar is None:
+            # Unknown by now, if batches had to be cut.
+            total = self._data.num_batches
+            most = None if total is None else total * of_one
+            self._bar = keras.utils.Progbar(most, verbose=self._verbose)
+        done = first * of_one
+        while not all(one.is_done for one in passes):
+            team.advance(passes)
+            made = sum(one.num_done for one in passes)
+            self._bar.update(done + made)
+        # A batch that has converged is done before all its calls. The
+        # bar prints its last line each time that it is told the end.
+        if made < of_one * len(passes):
+            self._bar.update(done + of_one * len(passes))
 
 
 def _record(predictive: keras.Model, part: Config) -> Predictive:

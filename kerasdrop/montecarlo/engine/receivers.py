@@ -18,7 +18,8 @@ class Receiver(Protocol):
         num_rows: Integer, of how many rows there were any.
     """
 
-    num_rows: int
+    @property
+    def num_rows(self) -> int: ...
 
     def update(self, part: Config, labels: Labels) -> Config | None:
         """Takes the statistics of the next rows.

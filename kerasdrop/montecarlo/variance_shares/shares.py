@@ -264,7 +264,7 @@ def _summed(
     bar = keras.utils.Progbar(data.num_batches, verbose=verbose)
     is_complete = False
     try:
-        for number, (batch, valid) in enumerate(data):
+        for number, (batch, valid, _) in enumerate(data):
             one = engine.over(batch)
             finish = None
             if predictive.verify:

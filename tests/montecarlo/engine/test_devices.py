@@ -14,12 +14,14 @@ import keras
 import numpy as np
 import kerasdrop
 
-def make():
+def make(normalizes=False):
     keras.utils.set_random_seed(0)
+    between = [keras.layers.BatchNormalization()] if normalizes else []
     return keras.Sequential(
         [
             keras.Input((8,)),
             keras.layers.Dense(16, activation="relu"),
+            *between,
             kerasdrop.layers.Dropout(0.5),
             keras.layers.Dense(3),
         ]
@@ -60,6 +62,63 @@ assert seen == [8] * 3
 """
 )
 
+# More kinds of passes: calls until rows converge, and plain calls; what is
+# judged and not collected; data that stop in the middle of what two draw.
+_SEVERAL = """
+import kerasdrop.montecarlo.engine.batch_pass as batch_pass
+
+places = []
+call = batch_pass.Pass.call
+def watched(self):
+    call(self)
+    made = self._state if self._result is None else self._result
+    places.append(keras.tree.flatten(made)[0].device[-5:])
+batch_pass.Pass.call = watched
+
+class Stop(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.means = []
+
+    def on_predict_batch_end(self, batch, logs=None):
+        self.means.append(logs["outputs"].mean)
+        self.model.stop_predicting = batch == 2
+
+def show_several(model):
+    x = np.random.default_rng(0).normal(size=(22, 8)).astype("float32")
+    model.compile("sgd", "mse")
+    model.fit(x, x[:, :3], epochs=1, verbose=0)  # moves BatchNormalization
+    model.set_weights([np.linspace(0, 1, w.size).reshape(w.shape)
+                       for w in model.get_weights()])
+    before = model.get_weights()
+    for settings in (
+        {"num_samples": 20, "keep_samples": True},
+        {"num_samples": 256, "tolerance": 0.2},
+        {"num_samples": 4, "vectorized": False, "batch_size": 11},
+    ):
+        found = kerasdrop.mc_predict(
+            model, x, seed=1, kind="regression",
+            **{"batch_size": 5, "verbose": 0, **settings},
+        )
+        values = [found[name].ravel() for name in sorted(found)]
+        print("values", " ".join(map(str, np.concatenate(values))))
+    predictive = kerasdrop.MonteCarlo(model, 20, seed=1)
+    predictive.compile(loss="mse", metrics=["mae"])
+    logs = predictive.evaluate(x, x[:, :3], batch_size=5, verbose=0)
+    print("values", *logs)
+    stop = Stop()
+    predictive.predict(
+        x, batch_size=5, verbose=0, callbacks=[stop], collect=False
+    )
+    assert list(map(len, stop.means)) == [5, 5, 5]
+    print("values", " ".join(map(str, np.concatenate(stop.means).ravel())))
+    for one, other in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(one, other)
+    print("places", *sorted(set(places)))
+"""
+
+_SEVERAL_OF_ONE = _MODEL + _SEVERAL + "show_several(make(True))\n"
+
 _MIRRORED = (
     """
 import tensorflow as tf
@@ -69,13 +128,19 @@ tf.config.set_logical_device_configuration(
 )
 """
     + _MODEL
+    + _SEVERAL
     + """
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 with strategy.scope():
-    model = make()
-show(model)
+    model = make(True)
+show_several(model)
 """
 )
+
+
+def lines_of(code, start):
+    lines = helpers.run_python(code, BACKEND).splitlines()
+    return [line for line in lines if line.startswith(start)]
 
 
 def samples_of(code):
@@ -83,12 +148,18 @@ def samples_of(code):
     return np.array(lines[-1].split(), "float64")
 
 
-@pytest.mark.parametrize(
-    ("backend", "code"), [("jax", _MESH), ("tensorflow", _MIRRORED)]
-)
-def test_devices_together_draw_what_one_draws(backend, code):
-    if backend != BACKEND:
-        pytest.skip(f"several devices of {backend}")
+@pytest.mark.skipif(BACKEND != "jax", reason="several devices of JAX")
+def test_devices_together_draw_what_one_draws():
     np.testing.assert_allclose(
-        samples_of(code), samples_of(_ONE), rtol=1e-5, atol=1e-6
+        samples_of(_MESH), samples_of(_ONE), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
+def test_replicas_draw_what_one_draws_to_the_bit():
+    together = lines_of(_MIRRORED, ("values", "places"))
+    alone = lines_of(_SEVERAL_OF_ONE, ("values", "places"))
+    assert len(alone) == 6
+    assert together[:-1] == alone[:-1]
+    assert together[-1] == "places CPU:0 CPU:1"
+    assert alone[-1] == "places CPU:0"
