@@ -1,7 +1,6 @@
 """What every test gets: a fresh Keras, a seed, a header that says on what."""
 
 import gc
-import os
 import platform
 import zlib
 
@@ -28,14 +27,18 @@ def pytest_addoption(parser):
 
 
 def pytest_configure():
-    """Lets JAX read from files what it compiled in a run before."""
+    """Lets JAX read from files what any process compiled before."""
     if keras.backend.backend() == "jax":
         import jax
 
-        worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
-        jax.config.update("jax_compilation_cache_dir", str(COMPILED / worker))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        for name, value in {
+            "jax_compilation_cache_dir": str(COMPILED),
+            "jax_persistent_cache_min_compile_time_secs": 0.0,
+            "jax_persistent_cache_min_entry_size_bytes": -1,
+            # These have the folder's path in the names of the files.
+            "jax_persistent_cache_enable_xla_caches": "none",
+        }.items():
+            jax.config.update(name, value)
 
 
 def pytest_report_header():

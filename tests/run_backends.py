@@ -5,8 +5,8 @@ test at all, or if its tests could not be collected.
 """
 
 import argparse
-import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import platform
@@ -27,10 +27,25 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # same tests took more than three times the time of one thread each.
 _FASTER = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "OMP_NUM_THREADS": "1"}
 
+# XLA's older emitters compile in a third of the time that its new ones take.
+# An unknown flag ends a process, so a first one tries them. It does so on both
+# backends, as the tests of one start processes of the other.
+_XLA_FLAGS = (
+    "--xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1"
+    " --xla_backend_optimization_level=0"
+    " --xla_llvm_disable_expensive_passes=true"
+)
+_TRIAL = """
+import jax, tensorflow as tf
+jax.jit(lambda x: x + 1)(1)
+tf.function(lambda x: x + 1, jit_compile=True)(tf.ones(1))
+"""
 
 # Compiling takes two thirds of the time of the tests on JAX, so what was
-# compiled is kept. A process has a folder of its own in here: JAX does not
-# write a file in one piece, and another process could read a half of it.
+# compiled is kept, for the other processes too. JAX does not write a file in
+# one piece: who reads a half of it finds out, and compiles (pyproject.toml has
+# the warning).
 COMPILED = pathlib.Path(__file__).parents[1] / "output" / "compiled"
 
 
@@ -79,6 +94,29 @@ def totals_of_report(backend, report, seconds, exit_status):
     )
 
 
+@functools.cache
+def faster():
+    """The settings that tests take less time with.
+
+    Returns:
+        A dictionary of environment variables. What the environment has already
+        goes before.
+    """
+    if "XLA_FLAGS" in os.environ:
+        return _FASTER
+    flags = {"XLA_FLAGS": _XLA_FLAGS}
+    trial = subprocess.run(
+        [sys.executable, "-c", _TRIAL],
+        env={**os.environ, **flags},
+        capture_output=True,
+        check=False,
+    )
+    if trial.returncode != 0:
+        print(f"XLA takes no {_XLA_FLAGS}, so compiling takes longer.")
+        return _FASTER
+    return {**_FASTER, **flags}
+
+
 def run_backend(backend, pytest_arguments, shared):
     """Runs pytest on one backend; returns its totals.
 
@@ -100,7 +138,7 @@ def run_backend(backend, pytest_arguments, shared):
                 *pytest_arguments,
             ],
             env={
-                **_FASTER,
+                **faster(),
                 **os.environ,
                 "KERAS_BACKEND": backend,
                 "KERASDROP_ZOO": shared,
@@ -109,20 +147,6 @@ def run_backend(backend, pytest_arguments, shared):
         )
         seconds = time.monotonic() - start
         return totals_of_report(backend, report, seconds, result.returncode)
-
-
-def share_compiled(folder):
-    """Gives each process of the next run what any of this run compiled.
-
-    Args:
-        folder: A `pathlib.Path`, with a folder for each process; it may be
-            missing.
-    """
-    workers = [path for path in folder.glob("*") if path.is_dir()]
-    for path in [path for worker in workers for path in worker.iterdir()]:
-        for worker in workers:
-            with contextlib.suppress(FileExistsError):
-                os.link(path, worker / path.name)
 
 
 def verdict(runs):
@@ -167,7 +191,6 @@ def main(arguments=None):
         for backend in options.backend or BACKENDS:
             print(f"--- {backend}", flush=True)
             runs.append(run_backend(backend, pytest_arguments, shared))
-            share_compiled(COMPILED)
     summary = "\n".join([*(str(run) for run in runs), verdict(runs)])
     if options.record is not None:
         today = time.strftime("%Y-%m-%d")

@@ -70,26 +70,3 @@ def test_a_backend_that_runs_no_test_fails_the_whole(tmp_path, capfd):
     assert status == 1
     assert record.read_text().endswith("FAILED: on jax\n")
     assert "NO TEST RAN" in capfd.readouterr().out
-
-
-def test_what_one_process_compiled_the_others_find(tmp_path):
-    for worker, name in (("gw0", "a"), ("gw1", "b")):
-        (tmp_path / worker).mkdir()
-        (tmp_path / worker / name).write_text(name)
-    (tmp_path / "gw0" / "both").write_text("of gw0")
-    (tmp_path / "gw1" / "both").write_text("of gw1")
-
-    run_backends.share_compiled(tmp_path)
-
-    for worker in ("gw0", "gw1"):
-        found = {
-            path.name: path.read_text()
-            for path in (tmp_path / worker).iterdir()
-        }
-        assert found == {"a": "a", "b": "b", "both": f"of {worker}"}
-
-
-def test_nothing_compiled_is_nothing_to_share(tmp_path):
-    run_backends.share_compiled(tmp_path / "missing")
-
-    assert not (tmp_path / "missing").exists()
