@@ -102,10 +102,12 @@ IN_TURN = (
     "tests/montecarlo/test_padding_masks.py",
     "tests/montecarlo/test_random_models.py",
     "tests/packaging/test_versions.py",
+    "tests/plots/",
     "tests/test_architecture.py",
     "tests/test_docstrings.py",
     "tests/test_examples.py",
     "tests/rate_fit/",
+    "tests/test_run_backends.py",
 )
 BACKENDS = ("jax", "tensorflow", "torch")
 
