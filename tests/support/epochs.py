@@ -142,9 +142,11 @@ def assert_same(result, expected):
 
 def names_of(word, **given):
     """The names after the code of the page, that of the data and another."""
-    names = {"__name__": "page", **given}
-    for code in ("class Part", word):
-        exec(helpers.code_of("distributed.md", code), names)
+    names = {"__name__": "page"}
+    exec(helpers.code_of("distributed.md", "class Part"), names)
+    # The page has small data of its own.
+    names.update(given)
+    exec(helpers.code_of("distributed.md", word), names)
     return names
 
 
