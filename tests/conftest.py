@@ -83,6 +83,7 @@ IN_TURN = (
     "tests/docs/",
     "tests/formulas/",
     "tests/layers/test_embedding.py",
+    "tests/layers/test_lora.py",
     "tests/layers/test_other_backends.py",
     "tests/layers/test_resuming.py",
     "tests/masks/test_mask_statistics.py",

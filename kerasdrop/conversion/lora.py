@@ -36,7 +36,10 @@ def enable_again(pairs: Pairs) -> None:
             )
         if not new.lora_enabled:
             new.enable_lora(old.lora_rank, lora_alpha=old.lora_alpha)
-        new.lora_alpha = old.lora_alpha
+    for old, new in pairs:
+        if getattr(old, "lora_enabled", False):
+            # A Dense that is rebuilt takes the rank for it.
+            new.lora_alpha = old.lora_alpha
 
 
 def _missing(pairs: Pairs) -> Pairs:

@@ -17,6 +17,7 @@ from kerasdrop.layers.dropout import ScheduledDropout
 from kerasdrop.layers.embedding import EmbeddingDropout
 from kerasdrop.layers.gaussian import GaussianDropout
 from kerasdrop.layers.locked import LockedDropout
+from kerasdrop.layers.lora import LoRAInputDropout
 from kerasdrop.layers.recurrent import DropoutRNN
 from kerasdrop.layers.recurrent_drop_ins import GRU
 from kerasdrop.layers.recurrent_drop_ins import LSTM
@@ -51,6 +52,7 @@ __all__ = [
     "FeatureAlphaDropout",
     "GaussianDropout",
     "GroupQueryAttention",
+    "LoRAInputDropout",
     "LockedDropout",
     "MCDropout",
     "MultiHeadAttention",

@@ -250,6 +250,9 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             )
         return _backend.by_rows(lambda x: self.call(x, training), inputs)
 
+    def _check_drawing(self) -> None:
+        """Raises if a call that draws would, before a Monte Carlo pass."""
+
     def _next_training_step(self, inputs: Tensor) -> Tensor:
         def advance() -> Tensor:
             with _backend.after(inputs):

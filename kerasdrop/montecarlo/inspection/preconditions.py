@@ -15,6 +15,7 @@ from kerasdrop._adapters import survey
 from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import received_model
 from kerasdrop._structure import keras_graph
+from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.inspection import listing
 from kerasdrop.montecarlo.settings import Settings
@@ -134,6 +135,8 @@ def check_draws(
             by_keras.check(layer, settings.plan)
         elif registry.is_cell(layer):
             rnn_cells.check(layer, choice.parts_of(layer))
+        elif isinstance(layer, StochasticLayer):
+            layer._check_drawing()
         _check_overrides(layer)
     if drawn:
         return

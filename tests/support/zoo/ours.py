@@ -75,6 +75,22 @@ def embedding_of_ours(rate=0.3):
     return keras.Model(ids, drop(h, reverse=True))
 
 
+@entry()
+def adapters_of_ours(rate=0.3):
+    x = keras.Input((4,))
+    h = ours.LoRAInputDropout(
+        layers.Dense(3, activation="tanh", lora_rank=2), rate
+    )(x)
+    return keras.Model(x, layers.Dense(2)(h))
+
+
+@entry()
+def dropped_logits_of_ours(rate=0.3):
+    x = keras.Input((3, 4))
+    h = ours.MultiHeadAttention(2, 2, dropout=rate, drop="logits")(x, x)
+    return keras.Model(x, layers.GlobalAveragePooling1D()(h))
+
+
 @entry(core=True)
 def attention_of_ours(rate=0.3):
     x = keras.Input((3, 4))
