@@ -51,6 +51,7 @@ def _precise(inputs: Tensor) -> str:
     return "float64" if _dtype(inputs) == "float64" else "float32"
 
 
+@_backend.recomputed
 def dropout(
     inputs: Tensor,
     draw: masks.Draw,
@@ -79,6 +80,7 @@ def dropout(
     return _backend.selected(keep, inputs * scale)
 
 
+@_backend.recomputed
 def classic_dropout(
     inputs: Tensor,
     draw: masks.Draw,
@@ -205,6 +207,7 @@ def drop_path(
     return drop(inputs, draw, rate, by_row(inputs))
 
 
+@_backend.recomputed
 def drop_block(
     inputs: Tensor,
     draw: masks.Draw,
@@ -252,6 +255,7 @@ def drop_block(
     return _backend.selected(keep, inputs * scale)
 
 
+@_backend.recomputed
 def embedding_dropout(
     vectors: Tensor, ids: Tensor, draw: masks.Draw, rate: Tensor
 ) -> Tensor:
@@ -279,6 +283,7 @@ def embedding_dropout(
     return _backend.selected(ops.expand_dims(keep, -1), vectors * scale)
 
 
+@_backend.recomputed
 def alpha_dropout(
     inputs: Tensor,
     draw: masks.Draw,
@@ -320,6 +325,7 @@ def alpha_dropout(
     return a * ops.where(keep, inputs, limit) + b
 
 
+@_backend.recomputed
 def gaussian_dropout(inputs: Tensor, draw: masks.Draw, rate: Tensor) -> Tensor:
     """`inputs * N(1, rate / (1 - rate))` (Srivastava et al. 2014, section 10).
 
@@ -346,6 +352,7 @@ def gaussian_dropout(inputs: Tensor, draw: masks.Draw, rate: Tensor) -> Tensor:
     )
 
 
+@_backend.recomputed
 def gaussian_noise(
     inputs: Tensor, draw: masks.Draw, standard_deviation: Tensor
 ) -> Tensor:
@@ -405,6 +412,7 @@ def normal(draw: masks.Draw, inputs: Tensor) -> Tensor:
     return factor * ops.erfinv(_fused_uniform(inputs, *draw[:5], None))
 
 
+@_backend.recomputed
 def concrete_dropout(
     inputs: Tensor,
     draw: masks.Draw,

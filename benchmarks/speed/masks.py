@@ -239,9 +239,10 @@ def bars(rows):
     for row in rows:
         size = tuple(row["size"])
         if row["mode"] in COMPILED:
-            if size != SIZES[0] or row["direction"] != "forward":
+            if size != SIZES[0]:
                 continue
-            name, limit = "ours / pass", 2.5
+            is_forward = row["direction"] == "forward"
+            name, limit = "ours / pass", 2.5 if is_forward else 3.0
         else:
             name, limit = "ours / seeded", 2.0 if size == SIZES[2] else 1.0
         yield {

@@ -44,6 +44,18 @@ def fused(function: Function) -> Function:
     return function
 
 
+def recomputed(function: Function) -> Function:
+    """A decorator for what a gradient computes again rather than keeps.
+
+    Words are cheaper to make than to read. Of its own accord `torch.compile`
+    keeps the mask of the forward pass in memory, and writes it slowly.
+
+    Args:
+        function: Of tensors; it changes nothing but its result.
+    """
+    return function
+
+
 def table(name: str, function: Function, dtype: str = "int32") -> Function:
     """Makes a tensor of an array that depends on a size alone.
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import torch
 from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
 
 from kerasdrop._backend.context import is_exporting
 from kerasdrop._backend.context import is_in_stateless_scope
@@ -35,6 +36,7 @@ __all__ = [
     "overflows",
     "quickly",
     "random_state",
+    "recomputed",
     "register",
     "replica",
     "seeded",
@@ -136,6 +138,24 @@ def overflows() -> bool:
         and not torch.compiler.is_exporting()
         and not is_exporting()
     )
+
+
+def recomputed(function: Function) -> Function:
+    @functools.wraps(function)
+    def run(*args: Given, **kwargs: Given) -> Given:
+        # Those who read an exported graph know no such block, and `torch.func`
+        # takes none. Private; pinned by tests/backend/test_recomputed.py.
+        if not overflows() or torch._C._are_functorch_transforms_active():
+            return function(*args, **kwargs)
+        return checkpoint(
+            function,
+            *args,
+            use_reentrant=False,
+            preserve_rng_state=False,
+            **kwargs,
+        )
+
+    return run
 
 
 _MANY = 2**14
