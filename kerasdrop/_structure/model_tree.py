@@ -6,6 +6,7 @@ What it reads of Keras' private names is in `_listed` and `CONV_LSTM_CELL`;
 
 import contextlib
 import dataclasses
+import functools
 import sys
 import threading
 from collections.abc import Iterator
@@ -35,6 +36,11 @@ class Survey:
 
     model: keras.layers.Layer
     held: dict[int, tuple[keras.layers.Layer, tuple[keras.layers.Layer, ...]]]
+
+    @functools.cached_property
+    def walked(self) -> tuple[Given, ...]:
+        """What `walk` yields for the model, where this is current."""
+        return tuple(_walk(self.model, "", {id(self.model)}, set()))
 
     def is_final(self) -> bool:
         """Whether no layer can get another one: Keras forbids it once built."""
@@ -105,6 +111,10 @@ def walk(layer: keras.layers.Layer) -> Iterator[Given]:
     `layer` itself. Where two layers would have the same path, the second one
     gets "#2". A layer that is reached in several ways has the first path.
     """
+    found = getattr(_current, "survey", None)
+    if found is not None and found.model is layer:
+        yield from found.walked
+        return
     yield from _walk(layer, "", {id(layer)}, set())
 
 

@@ -257,19 +257,20 @@ def of(model: keras.Model, layers: Given = None, rate: Given = None) -> Choice:
 
 
 def _places(model: keras.Model) -> Iterator[Place]:
-    paths = {id(layer): path for path, layer in model_tree.walk(model)}
+    found = survey.of(model)
+    paths = {id(layer): path for path, layer in found.layers[1:]}
     around = {
         id(layer.cell): path
-        for path, layer in model_tree.walk(model)
+        for path, layer in found.layers[1:]
         if registry.is_around_cell(layer)
     }
     # The dropout of these is that of the layer around them.
     thinned = {
         id(cell)
-        for _, layer in model_tree.walk(model)
+        for _, layer in found.layers[1:]
         for cell in registry.thinned_cells(layer)
     }
-    for layer in survey.of(model).drawable:
+    for layer in found.drawable:
         if id(layer) in thinned:
             continue
         path = paths.get(id(layer), layer.name)
