@@ -68,7 +68,10 @@ def run(
         on_interrupt: `"raise"` or `"return"`.
         calls: `PREDICTING` or `EVALUATING`.
     """
-    if not isinstance(callbacks, keras.callbacks.CallbackList):
+    if callbacks is None:
+        # Not a list of none, for which Keras starts a thread in each call.
+        callbacks = keras.callbacks.Callback()
+    elif not isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks = keras.callbacks.CallbackList(
             _checked(callbacks),
             model=predictive,

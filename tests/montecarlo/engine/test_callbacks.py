@@ -1,5 +1,7 @@
 """Callbacks are called as Keras calls them, and get what is computed."""
 
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -130,6 +132,21 @@ def test_a_function_and_a_list_of_keras_are_callbacks(predictive):
     for callbacks in (one, [one], several):
         predictive.predict(X, verbose=0, callbacks=callbacks, collect=False)
     assert lengths == [10] * 3
+
+
+def test_no_thread_is_started_for_callbacks_that_are_not_there(
+    predictive, monkeypatch
+):
+    predictive.predict(X, verbose=0)
+    started, start = [], threading.Thread.start
+
+    def noted(thread):
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", noted)
+    predictive.predict(X, verbose=0)
+    assert not started
 
 
 def test_rows_that_did_not_converge_are_counted_without_results(model):
