@@ -11,7 +11,8 @@ from tests.support.scripts import module_of
 
 def of_one(name):
     """The results of a benchmark that runs on one backend."""
-    return json.loads((BENCHMARKS / "results" / f"{name}_jax.json").read_text())
+    (file,) = (BENCHMARKS / "results").glob(f"{name}_*.json")
+    return json.loads(file.read_text())
 
 
 def of_all(name):
@@ -24,6 +25,8 @@ def of_all(name):
 TABLES = {
     "co2": ("co2_tables", of_one),
     "concrete": ("concrete", of_one),
+    "fitted_rates": ("fitted_rates_tables", of_one),
+    "fitting": ("fitting", of_all),
     "gal_uci": ("gal_tables", of_one),
     "hub_insertion": ("hub_insertion", of_all),
     "insertion": ("insertion", of_all),
