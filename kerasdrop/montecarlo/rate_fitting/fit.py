@@ -66,7 +66,7 @@ def fit_rates(
     not trained on, and test on others.
 
     The layers before the first dropout run once for all rates: where the
-    dropout is late, all of it takes little longer than one `mc_predict`;
+    dropout is late, all of it takes less than two calls of `mc_predict`;
     where the first layer draws, as long as one for each rate. One batch in
     eight is drawn twice, for the Monte Carlo error. More than 256 samples are
     drawn in several calls, for each of which those layers run again.
