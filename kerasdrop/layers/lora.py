@@ -20,12 +20,6 @@ from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 from kerasdrop.layers.base import StochasticWrapper
 
-_LAYERS = (
-    keras.layers.Dense,
-    keras.layers.EinsumDense,
-    keras.layers.Embedding,
-)
-
 
 @keras.saving.register_keras_serializable("kerasdrop")
 class LoRAInputDropout(StochasticWrapper):
@@ -90,6 +84,11 @@ class LoRAInputDropout(StochasticWrapper):
     """
 
     _is_layer_inside = True
+    _takes = (
+        keras.layers.Dense,
+        keras.layers.EinsumDense,
+        keras.layers.Embedding,
+    )
 
     def __init__(
         self,
@@ -111,7 +110,7 @@ class LoRAInputDropout(StochasticWrapper):
     def _check_layer(self) -> None:
         layer = self.layer
         received = f"layer='{layer.name}' (of type {type(layer).__name__})"
-        if type(layer) not in _LAYERS:
+        if type(layer) not in self._takes:
             raise ValueError(
                 f"{self._label()}: argument `layer` must be a "
                 "`keras.layers.Dense`, `EinsumDense` or `Embedding`, and of no "
