@@ -33,6 +33,7 @@ TABLES = {
     "masks": ("masks", of_all),
     "memory": ("memory", of_all),
     "montecarlo": ("montecarlo", of_all),
+    "rows": ("rows", of_all),
     "shift": ("shift", of_one),
     "srivastava_mnist": ("srivastava_mnist", of_one),
     "training_step": ("training_step", of_all),
