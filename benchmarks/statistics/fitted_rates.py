@@ -219,7 +219,7 @@ class Way:
             self._model,
             held.x,
             held.y,
-            layers=groups,
+            groups=groups,
             noise_variance=noise,
             **self._asked,
         )

@@ -37,6 +37,7 @@ def fit_rates(
     y: Given,
     *,
     layers: Given = None,
+    groups: Given = None,
     rates: Given = None,
     kind: Given = None,
     score: Given = "log_likelihood",
@@ -78,11 +79,13 @@ def fit_rates(
         y: Targets, as for `mc_predict`; True takes those that come with the
             batches of an iterable.
         layers: What is drawn, and gets the rate, as in `mc_predict`; all else
-            draws nothing. None for all that can draw. Or a dict of two or
-            more groups from names to such, each of which gets a rate: they
+            draws nothing. None for all that can draw.
+        groups: Dict from two or more names of yours to layers, each given as
+            `layers`; all else draws nothing. Each group gets a rate: they
             are searched one after another, from the best rate for all, again
             and again until no group is better at another rate. That takes
             the time of some sweeps through all groups, of all rates each.
+            None for one rate.
         rates: The grid: two or more increasing numbers in [0, 1]. None for 12
             from .01 to .9.
         kind: What the outputs are, as in `mc_predict`.
@@ -138,8 +141,8 @@ def fit_rates(
         wanted = scores.check(score, direction)
         grid = _grid(rates)
         preconditions.check_model(model)
-        groups = groups_.of(model, layers, grid)
-        max_sweeps = _max_sweeps(max_sweeps, groups)
+        found = groups_.of(model, layers, groups, grid)
+        max_sweeps = _max_sweeps(max_sweeps, found)
         settings = Settings.checked(
             model,
             _OWNER,
@@ -153,19 +156,19 @@ def fit_rates(
             memory_limit=memory_limit,
             vectorized=vectorized,
         )
-        _check_data(x, y, groups)
+        _check_data(x, y, found)
         if verbose:
-            _announce(groups, grid, settings, max_sweeps)
-        middle = groups.at(groups.common(grid[len(grid) // 2]))
+            _announce(found, grid, settings, max_sweeps)
+        middle = found.at(found.common(grid[len(grid) // 2]))
         predictive, lock = prediction.compiled_for(model, settings, middle)
         with lock:
             predictive.verify = verify
             predictive.seed = seed
             made = passes.Passes(
-                predictive, groups, wanted, len(grid), verbose, on_interrupt
+                predictive, found, wanted, len(grid), verbose, on_interrupt
             )
             where = search.found(
-                groups,
+                found,
                 grid,
                 made.judge,
                 functools.partial(made.evaluate, middle, x, y, batch_size),
@@ -197,7 +200,7 @@ def _max_sweeps(given: int | None, groups: groups_.Groups) -> int:
     if groups.names is None:
         raise Refusal(
             "argument `max_sweeps` is for groups of layers, of which there "
-            "are none. Leave it out, or pass groups as `layers`. Received: "
+            "are none. Leave it out, or pass `groups`. Received: "
             f"max_sweeps={given!r}"
         )
     return _checks.positive_integer(given, "max_sweeps")

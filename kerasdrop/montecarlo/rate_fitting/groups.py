@@ -1,4 +1,4 @@
-"""Groups of layers, each with a rate of its own: the argument `layers`."""
+"""Groups of layers, each with a rate of its own: the argument `groups`."""
 
 import dataclasses
 from typing import NamedTuple
@@ -51,28 +51,42 @@ class Groups(NamedTuple):
         return tuple(places[i].path for i in sorted(self.numbers[group]))
 
 
-def of(model: keras.Model, layers: Given, grid: list[float]) -> Groups:
-    """The `Groups` that are meant by the argument `layers`.
+def of(
+    model: keras.Model, layers: Given, groups: Given, grid: list[float]
+) -> Groups:
+    """The `Groups` that are meant by the arguments `layers` and `groups`.
 
     Args:
         model: A built model.
-        layers: As in `mc_predict`, or a dict from names to such.
+        layers: As in `mc_predict`.
+        groups: None, or a dict from names to such.
         grid: The rates that are to be tried, all of which must be possible.
 
     Raises:
         Refusal: If groups overlap or are empty, or a rate cannot be given.
+        TypeRefusal: If `groups` is no dict.
     """
-    if not isinstance(layers, dict):
+    if groups is None:
         chosen = _chosen(model, layers, grid)
         return Groups(None, (chosen.selected,), chosen)
-    if len(layers) < 2:
+    if not isinstance(groups, dict):
+        raise TypeRefusal(
+            "argument `groups` must be None or a dict from a name to layers. "
+            f"Received: {groups!r} (of type {type(groups).__name__})"
+        )
+    if len(groups) < 2:
         raise Refusal(
-            "argument `layers` as a dict must have two or more groups; for "
-            f"one rate, pass what is drawn itself. Received: layers={layers!r}"
+            "argument `groups` must have two or more groups; for one rate, "
+            f"pass what is drawn as `layers`. Received: groups={groups!r}"
+        )
+    if layers is not None:
+        raise Refusal(
+            "argument `groups` says what is drawn. Leave `layers` out. "
+            f"Received: layers={layers!r}"
         )
     numbers = {
         name: _of_group(model, name, selector)
-        for name, selector in layers.items()
+        for name, selector in groups.items()
     }
     _check_apart(choice.whole(model), numbers)
     places = choice.whole(model).places
@@ -95,12 +109,13 @@ def _of_group(
 ) -> frozenset[int]:
     if not isinstance(name, str) or not name:
         raise TypeRefusal(
-            "the keys of argument `layers` must be names of groups, strings. "
+            "the keys of argument `groups` must be strings, names of your "
+            "choice. "
             f"Received: {name!r} (of type {type(name).__name__})"
         )
     if selector is None:
         raise Refusal(
-            f"group '{name}' of argument `layers` must say which layers it "
+            f"group '{name}' of argument `groups` must say which layers it "
             "has: a path, a name, a pattern, a layer, a function of a layer, "
             "or a list of these. Received: None"
         )

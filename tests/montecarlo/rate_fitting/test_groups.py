@@ -67,7 +67,7 @@ def fit_of_residuals(best, **settings):
         model,
         list(x),
         y,
-        layers={"first": "drop_a", "second": ["drop_b"]},
+        groups={"first": "drop_a", "second": ["drop_b"]},
         score=normal_loss,
         direction="lowest",
         kind="regression",
@@ -120,7 +120,7 @@ def searched():
             verify=False,
         )
         scores[pair] = result.log_likelihood
-    found = fit(model, X4, Y4, layers=TWO, num_samples=16)
+    found = fit(model, X4, Y4, groups=TWO, num_samples=16)
     return scores, found, model
 
 
@@ -201,7 +201,7 @@ class TestTheSearch:
             rows = np.arange(len(y))
             return np.log(result.mean[rows, y]).mean()
 
-        settings = {"layers": TWO, "num_samples": 16}
+        settings = {"groups": TWO, "num_samples": 16}
         by_function = fit(
             model, X4, Y4, score=mean, direction="highest", **settings
         )
@@ -222,7 +222,7 @@ def test_the_cost_is_said_before_it_runs(capsys):
             two_layers(),
             X4,
             Y4,
-            layers=TWO,
+            groups=TWO,
             score=stopped,
             direction="lowest",
             num_samples=16,
@@ -237,7 +237,7 @@ def test_the_cost_is_said_before_it_runs(capsys):
 @pytest.mark.parametrize("calls_done", [1, 4, 6])
 def test_after_ctrl_c_the_fit_is_of_what_was_tried(monkeypatch, calls_done):
     model = two_layers()
-    settings = {"layers": TWO, "num_samples": 16, "batch_size": 8}
+    settings = {"groups": TWO, "num_samples": 16, "batch_size": 8}
     fit(model, X4, Y4, **settings)
     before = untouched.state_of(model)
     at_several = batch_pass.Pass.at_several
@@ -297,25 +297,25 @@ class TestBatches:
 
     def test_that_come_again_are_as_arrays(self):
         model = two_layers()
-        settings = {"layers": TWO, "num_samples": 16, "batch_size": 10}
+        settings = {"groups": TWO, "num_samples": 16, "batch_size": 10}
         found = fit(model, self.Data([np.arange(20)]), True, **settings)
         assert found == fit(model, X4, Y4, **settings)
 
     def test_that_come_once_are_refused(self):
         batches = ((X4, Y4) for _ in range(1))
         with pytest.raises(ValueError, match=r"hands it out once.*generator"):
-            fit(two_layers(), batches, True, layers=TWO)
+            fit(two_layers(), batches, True, groups=TWO)
 
     def test_in_another_order_are_refused(self):
         data = self.Data([np.arange(20), np.arange(20)[::-1]])
         with pytest.raises(ValueError, match="Turn shuffling off"):
-            fit(two_layers(), data, True, layers=TWO, num_samples=16)
+            fit(two_layers(), data, True, groups=TWO, num_samples=16)
 
 
 @pytest.mark.parametrize(
     ("groups", "message"),
     [
-        ({}, r"two or more groups.*layers=\{\}"),
+        ({}, r"two or more groups.*groups=\{\}"),
         ({"all": ["early", "late"]}, "two or more groups"),
         (
             {"a": "early", "b": ["late", "early"]},
@@ -327,25 +327,26 @@ class TestBatches:
             {"a": "early", "b": "nowhere"},
             "in group 'b', no layer that can draw.*'nowhere'",
         ),
-        ({"a": "early", 2: "late"}, r"names of groups.*2 \(of type int\)"),
-        ({"a": "early", "": "late"}, "names of groups.*''"),
+        ({"a": "early", 2: "late"}, r"names of your choice.*2 \(of type int\)"),
+        ({"a": "early", "": "late"}, "names of your choice.*''"),
         ({"a": "early", "b": 5}, "in group 'b', .*5 .of type int"),
-        ([["early"], ["late"]], r"`layers` must be.*\['early'\]"),
+        ([["early"], ["late"]], r"`groups` must be.*\['early'\]"),
     ],
 )
 def test_bad_groups_are_refused(groups, message):
     with pytest.raises(
         (ValueError, TypeError), match=f"(?s)^fit_rates: .*{message}"
     ):
-        fit(two_layers(), X4, Y4, layers=groups)
+        fit(two_layers(), X4, Y4, groups=groups)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"groups": TWO, "layers": "early"}, "Leave `layers` out.*'early'"),
         ({"max_sweeps": 2}, "for groups of layers.*max_sweeps=2"),
-        ({"max_sweeps": 0, "layers": TWO}, "max_sweeps.*0"),
-        ({"rates": {"one": GRID}, "layers": TWO}, "`rates` must be a"),
+        ({"max_sweeps": 0, "groups": TWO}, "max_sweeps.*0"),
+        ({"rates": {"one": GRID}, "groups": TWO}, "`rates` must be a"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
