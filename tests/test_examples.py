@@ -1,5 +1,6 @@
 """The examples run, and the same seed gives the same numbers."""
 
+import importlib.util
 import os
 import pathlib
 import runpy
@@ -161,3 +162,12 @@ def test_labels_are_asked_for(copies):
     assert lines[2][-3:] == ["+0.00", "±", "0.00"]
     for line in lines[2:]:
         assert all(0.0 < float(error) < 100.0 for error in line[-5:-3])
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("keras_hub") is not None,
+    reason="KerasHub is installed",
+)
+def test_the_bert_example_says_what_it_needs():
+    with pytest.raises(AssertionError, match="pip install keras-hub"):
+        run_example("bert_annealing.py", "--quick")

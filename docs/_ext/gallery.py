@@ -8,6 +8,7 @@ EXAMPLES = ROOT / "examples"
 
 # Shown as they are, and why they are not run.
 NOT_RUN = {
+    "bert_annealing": "it needs KerasHub",
     "distributed_mc": "it needs Ray, and starts workers",
     "mc_any_model": "it needs KerasHub, and compiles for minutes",
 }

@@ -6,6 +6,8 @@ carry the same facts as class attributes, and are asked in the same way.
 """
 
 import dataclasses
+import sys
+from collections.abc import Iterator
 
 import keras
 
@@ -283,8 +285,17 @@ def facts_of(cls: type) -> Facts | None:
 
 
 def classes_with_counterpart() -> list[type]:
-    """The classes of Keras whose place a layer of ours can take."""
-    return [cls for cls, facts in _TABLE.items() if facts.counterpart]
+    """The classes of others whose place a layer of ours can take."""
+    return [cls for cls, facts in _loaded() if facts.counterpart]
+
+
+def _loaded() -> Iterator[tuple[type, Facts]]:
+    """All records, without those of classes that have not been imported."""
+    yield from _TABLE.items()
+    for name, facts in _BY_NAME.items():
+        module, _, cls = name.rpartition(".")
+        if hasattr(sys.modules.get(module), cls):
+            yield getattr(sys.modules[module], cls), facts
 
 
 def inner_rates() -> dict[type, tuple[str, ...]]:
@@ -297,10 +308,10 @@ def inner_rates() -> dict[type, tuple[str, ...]]:
 
 
 def removable_classes() -> list[type]:
-    """The classes of Keras that draw in training, and are an identity else."""
+    """The classes of others that draw in training, and are an identity else."""
     return [
         cls
-        for cls, facts in _TABLE.items()
+        for cls, facts in _loaded()
         if facts.is_identity and facts.adapter is not None
     ]
 

@@ -133,7 +133,7 @@ def _keeping_ours(model: keras.Model) -> dict[type, Function]:
         if adapters.is_foreign(layer) and not is_graph(layer):
             held = keras_graph.all_layers(layer)
             if any(isinstance(one, StochasticLayer) for one in held):
-                return counterparts.makers(model)
+                return counterparts.makers()
     return {}
 
 

@@ -59,14 +59,9 @@ def counterpart(
     return class_for(type(layer)).from_config(config)
 
 
-def makers(model: keras.layers.Layer) -> dict[type, Function]:
-    """What code makes in the place of what drops, for `made_otherwise`.
-
-    The classes of Keras; others, if they are in the model.
-    """
-    found = {type(layer) for _, layer in model_tree.walk(model)}
-    classes = found | set(registry.classes_with_counterpart())
-    return {cls: _maker(cls) for cls in classes if class_for(cls) is not None}
+def makers() -> dict[type, Function]:
+    """What code makes in the place of what drops, for `made_otherwise`."""
+    return {cls: _maker(cls) for cls in registry.classes_with_counterpart()}
 
 
 def why_kept(layer: keras.layers.Layer, owner: Given) -> str:

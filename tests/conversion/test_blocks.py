@@ -330,3 +330,26 @@ def test_a_path_of_another_scaling_is_left():
     outputs = stock.Dropout(0.5)(path(inputs))
     report = convert_dropout(keras.Model(inputs, outputs)).report
     assert "scale_by_keep=False" in report.skipped["path"]
+
+
+class Residual(keras.Model):
+    """Its code makes a drop path whose class is private."""
+
+    def __init__(self):
+        super().__init__()
+        self.drops = drop_path(RATE, name="path")
+        self.top = stock.Dense(4)
+
+    def call(self, inputs, training=None):
+        return inputs + self.drops(self.top(inputs), training=training)
+
+
+def test_a_path_that_code_makes_is_converted_and_stripped():
+    model = blocks.called(Residual(), VECTORS)
+    new, report = convert_dropout(model)
+    assert report.converted["path"].endswith("-> kerasdrop.layers.DropPath")
+    assert_same(new, model, VECTORS)
+    for one in (model, new):
+        plain = strip_dropout(one).model
+        assert type(plain.drops) is stock.Identity
+        assert_same(plain, model, VECTORS)

@@ -1,5 +1,7 @@
 """Monte Carlo prediction of the models of KerasHub, built small."""
 
+import runpy
+
 import keras
 import numpy as np
 import pytest
@@ -286,3 +288,55 @@ def test_dropout_on_windows_of_an_image_is_refused(keras_hub):
     model = _swin(keras_hub.models, attention_dropout=0.2)
     with pytest.raises(ValueError, match="is not the batch"):
         kerasdrop.mc_predict(model, inputs_of(model), verbose=0)
+
+
+def test_a_backbone_with_adapters_is_converted_in_one_call(keras_hub, tmp_path):
+    model = _gemma(keras_hub.models)
+    backbone = model.backbone
+    backbone.enable_lora(2)
+    generator = np.random.default_rng(0)
+    for weight in backbone.trainable_weights:
+        weight.assign(generator.normal(size=weight.shape).astype("float32"))
+    new, report = kerasdrop.convert_dropout(model)
+    assert report.skipped == {}
+    x = inputs_of(model)
+    np.testing.assert_allclose(
+        *(one.predict(x, verbose=0) for one in (new, model)), 1e-5, 1e-5
+    )
+    assert [w.shape for w in new.trainable_weights] == [
+        w.shape for w in model.trainable_weights
+    ]
+    # The copy knows which of its layers have adapters.
+    new.backbone.save_lora_weights(tmp_path / "new.lora.h5")
+    before = backbone.get_weights()
+    backbone.load_lora_weights(tmp_path / "new.lora.h5")
+    for one, other in zip(backbone.get_weights(), before):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_report_says_which_paths_never_dropped(keras_hub):
+    backbone = keras_hub.models.DINOV2Backbone(
+        patch_size=8,
+        intermediate_dim=32,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=16,
+        image_shape=(32, 32, 3),
+        position_embedding_shape=(32, 32, 3),
+        drop_path_rate=RATE,
+    )
+    report = kerasdrop.convert_dropout(backbone).report
+    said = [text for text in report.converted.values() if "DropPath" in text]
+    assert said
+    assert all("it never dropped a row in training" in text for text in said)
+
+
+def test_the_example_with_a_small_bert_runs(keras_hub, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["bert_annealing.py", "--quick"])
+    runpy.run_path(
+        str(ROOT / "examples" / "bert_annealing.py"), run_name="__main__"
+    )
+    output = capsys.readouterr().out
+    assert "converted  bert_backbone/embeddings_dropout" in output
+    assert "stays" in output
+    assert "falls" in output
