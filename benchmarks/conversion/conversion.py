@@ -59,6 +59,10 @@ REASONS = (
         "of their own; `vectorized=False` does not help where it is compiled.",
     ),
     (
+        "the rate of each layer that can draw is 0",
+        "Its class has no rate, and its dropout layers have one of 0.",
+    ),
+    (
         "made with dropout=0",
         "Its code makes attention with `dropout=0`, which never drops.",
     ),
@@ -151,7 +155,10 @@ def stripped(new, x, before):
 
 def measured(name):
     """All figures of one model."""
-    model, x = built(name)
+    try:
+        model, x = built(name)
+    except ValueError as error:  # NASNet on PyTorch
+        return {"refused": hub_insertion.in_short(error)}
     before = hub_insertion.predicted(model, x)
     try:
         new, report = kerasdrop.convert_dropout(model)

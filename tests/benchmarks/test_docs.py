@@ -25,12 +25,9 @@ def of_all(name):
 TABLES = {
     "co2": ("co2_tables", of_one),
     "concrete": ("concrete", of_one),
-<<<<<<< HEAD
+    "conversion": ("conversion", of_all),
     "fitted_rates": ("fitted_rates_tables", of_one),
     "fitting": ("fitting", of_all),
-=======
-    "conversion": ("conversion", of_all),
->>>>>>> 25e3f21 (Drop paths that code makes are reached in converted models, too; a table of conversions of KerasHub and keras.applications; a BERT that is fine-tuned with a falling rate)
     "gal_uci": ("gal_tables", of_one),
     "hub_insertion": ("hub_insertion", of_all),
     "insertion": ("insertion", of_all),
