@@ -551,8 +551,10 @@ class MonteCarlo(NotTrained):
         y: Given = None,
         steps: int | None = None,
         labels: Labels | None = None,
+        chosen: choice.Choice | None = None,
     ) -> Batches:
-        chosen = choice.of(self.model, *self._asked)
+        if chosen is None:
+            chosen = choice.of(self.model, *self._asked)
         found = survey.of(self.model)
         preconditions.check_draws(found, self._settings, chosen)
         self._choose(chosen)

@@ -143,7 +143,9 @@ def mc_predict(
             predictive.seed = seed
             predictive.verify = verify
             predictive._asked = choice.Asked(chosen.paths, chosen.rates or None)
-            data = predictive._batches(x, batch_size, first_row, rows, y, steps)
+            data = predictive._batches(
+                x, batch_size, first_row, rows, y, steps, chosen=chosen
+            )
             receiver = Collected(data.num_rows)
             if samples_out is not None:
                 written = SamplesOut(

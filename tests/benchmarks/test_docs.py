@@ -23,6 +23,7 @@ def of_all(name):
 
 # The module that makes a script's tables, and what it makes them of.
 TABLES = {
+    "call_cost": ("call_cost", of_all),
     "co2": ("co2_tables", of_one),
     "concrete": ("concrete", of_one),
     "conversion": ("conversion", of_all),
