@@ -62,14 +62,18 @@ def strip_dropout(model: keras.Model, x: Structure = None) -> Stripping:
       passes it on; `ConcreteDropout` and `DropConnect` become the layer.
     - Rates inside attention and recurrent layers become 0. With any other,
       Keras takes the slow path at inference, too: attention without the fused
-      kernel, recurrence without cuDNN.
+      kernel, recurrence without cuDNN. A query that may attend to no key, as
+      that of a padded step, gets the mean of all values from the fused kernel
+      and nothing from the slow path. So outputs at padded steps change, which
+      layers that heed the mask do not see. Compare, if yours reads them.
     - `DropoutRNN`, `LSTM` and the other recurrent layers,
       `MultiHeadAttention` and `GroupQueryAttention` become the layers of Keras
       that they extend.
 
     So a model that is made of layers of Keras otherwise is made of nothing
     else: it can be loaded and served without kerasdrop. It predicts what
-    `model` does, to rounding. A rate is the one that `layer.rate` reads now.
+    `model` does, to rounding, apart from those padded steps. A rate is the one
+    that `layer.rate` reads now.
 
     Layers and models whose code makes dropout (KerasHub's, one's own) are
     made anew by `from_config`, and compared, as by `convert_dropout`. Then

@@ -3,13 +3,16 @@
 The one place that uses what Keras keeps private about its attention layers:
 `_dropout_layer`, which drops the weights; `_dropout`, or `dropout` of grouped
 heads, which keeps the layer off the fused path where it is above 0;
-`_masked_softmax`, which makes the weights, and the axes of its `_softmax`.
+`_masked_softmax`, which makes the weights, and the axes of its `_softmax`;
+`_compute_attention`, which returns no weights where it took the fused path,
+and which the class must show for a causal kernel.
 tests/contracts/test_attention.py pins it.
 """
 
 import contextlib
 import functools
 import threading
+import types
 from collections.abc import Iterator
 
 import keras
@@ -24,6 +27,7 @@ from kerasdrop._types import Rate
 from kerasdrop._types import Seed
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
+from kerasdrop.layers import attention_masks
 from kerasdrop.layers.arguments import CheckedArguments
 from kerasdrop.layers.dropout import Dropout
 from kerasdrop.layers.paths import name_scope
@@ -43,6 +47,23 @@ def _code_of_keras(draws: bool, training: bool | None = None) -> Iterator[None]:
         yield
     finally:
         _current.draws, _current.training = outer
+
+
+class _OnLayers:
+    """A method that layers have, while their class shows that of Keras.
+
+    Keras takes its kernel for causal masks only where the class of the layer
+    has no `_compute_attention` of its own.
+    """
+
+    def __init__(self, method: Function) -> None:
+        self._method = method
+
+    def __get__(self, layer: Given, cls: type) -> Function:
+        if layer is None:
+            name = self._method.__name__
+            return getattr(super(_LiveAttention, cls), name)
+        return types.MethodType(self._method, layer)
 
 
 class _LiveAttention(CheckedArguments):
@@ -120,6 +141,25 @@ class _LiveAttention(CheckedArguments):
                 *args, training=training, **kwargs
             )
 
+    @_OnLayers
+    def _compute_attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None = None,
+        *args: Given,
+        **kwargs: Given,
+    ) -> tuple[Tensor, Tensor | None]:
+        outputs, weights = super()._compute_attention(  # type: ignore[misc]
+            query, key, value, attention_mask, *args, **kwargs
+        )
+        if weights is None and attention_mask is not None:
+            # The slow path has weights of 0 where no key is allowed; the
+            # fused kernel, weights that are all the same.
+            outputs = attention_masks.zero_without_keys(outputs, attention_mask)
+        return outputs, weights
+
     def _masked_softmax(
         self, scores: Tensor, attention_mask: Tensor | None = None
     ) -> Tensor:
@@ -129,25 +169,15 @@ class _LiveAttention(CheckedArguments):
                 ops.ones_like(scores), training=_current.training
             )
             scores = scores + noise * 0.0
-            attention_mask = self._kept_keys(noise > 0.0, attention_mask)
+            attention_mask = attention_masks.kept_keys(
+                noise > 0.0,
+                attention_mask,
+                self._softmax.axis,  # type: ignore[attr-defined]
+            )
             _current.draws = False  # the weights are not dropped as well
         return super()._masked_softmax(  # type: ignore[misc]
             scores, attention_mask
         )
-
-    def _kept_keys(self, keep: Tensor, allowed: Tensor | None) -> Tensor:
-        """Which keys each query meets: all of them, if none were kept."""
-        axes: Given = self._softmax.axis  # type: ignore[attr-defined]
-        axes = axes if isinstance(axes, tuple) else (axes,)
-        if allowed is not None:
-            allowed = ops.cast(allowed, "bool")
-            # To `(rows, heads, queries, keys)`, as Keras does.
-            while len(allowed.shape) < len(keep.shape):
-                allowed = ops.expand_dims(allowed, -2 * len(axes) - 1)
-            keep = ops.logical_and(keep, allowed)
-        none_kept = ops.logical_not(ops.any(keep, axis=axes, keepdims=True))
-        keep = ops.logical_or(keep, none_kept)
-        return keep if allowed is None else ops.logical_and(keep, allowed)
 
     def get_config(self) -> Config:
         ours = self._dropout_layer.get_config()
@@ -170,7 +200,10 @@ class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
 
     Training: `softmax(q k / sqrt(key_dim)) * keep / (1 - dropout)`, each weight
     being kept with the probability `1 - dropout`, meets the values.
-    Inference: nothing is dropped.
+    Inference: nothing is dropped. A query that may attend to no key, as that of
+    a padded step, attends to 0 on both paths, as in the layer of Keras with
+    `dropout > 0`. (Without dropout its fused kernel takes the mean of all
+    values there.)
 
     With `drop="logits"` keys are dropped before the softmax (DropKey), so that
     the weights of those that are left add up to 1:

@@ -122,3 +122,25 @@ def test_one_method_makes_weights_of_scores_before_the_rate_is_asked(kind):
     assert seen == [((3, 4, 4, 4), (3, 4, 4))]
     assert not dropped.called
     assert layer._softmax.axis in (-1, (3,))
+
+
+@kinds
+@pytest.mark.parametrize(("rate", "has_weights"), [(0.0, False), (0.5, True)])
+def test_one_method_tells_by_its_weights_which_path_it_took(
+    kind, rate, has_weights
+):
+    make, attribute = KINDS[kind]
+    layer = make(0.5)
+    layer.build(INPUTS.shape, INPUTS.shape)
+    setattr(layer, attribute, rate)
+    plain, seen = layer._compute_attention, []
+
+    def attention(*args, attention_mask=None, **kwargs):
+        *tensors, mask = [*args, attention_mask][:4]
+        found = plain(*tensors, mask, *args[4:], **kwargs)
+        seen.append((mask.shape, found[1] is not None))
+        return found
+
+    with mock.patch.object(layer, "_compute_attention", attention):
+        layer(INPUTS, INPUTS, attention_mask=np.ones((3, 4, 4), bool))
+    assert seen == [((3, 4, 4), has_weights)]

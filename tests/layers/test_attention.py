@@ -160,14 +160,76 @@ def test_predictions_are_those_of_keras_without_dropout(kind):
 def test_a_padding_mask_of_the_inputs_counts_and_is_passed_on():
     tokens = np.array([[3, 1, 0, 0], [2, 2, 1, 0], [1, 1, 1, 1]])
     embedding = stock.Embedding(4, FEATURES, mask_zero=True)
-    layer, plain = multi_head(layers, dropout=0.5), multi_head(stock)
+    layer = multi_head(layers, dropout=0.5)
+    plain, dropping = multi_head(stock), multi_head(stock, dropout=0.5)
     weights_of(plain)
-    layer.build(INPUTS.shape, INPUTS.shape)
-    layer.set_weights(plain.get_weights())
+    for one in (layer, dropping):
+        one.build(INPUTS.shape, INPUTS.shape)
+        one.set_weights(plain.get_weights())
     # A tensor loses its mask to the layer.
-    ours, theirs = (one(*[embedding(tokens)] * 2) for one in (layer, plain))
+    ours, theirs, without_dropout = (
+        one(*[embedding(tokens)] * 2) for one in (layer, dropping, plain)
+    )
     assert_close(numpy(ours), numpy(theirs))
-    np.testing.assert_array_equal(numpy(ours._keras_mask), tokens != 0)
+    there = tokens != 0
+    assert_close(numpy(ours)[there], numpy(without_dropout)[there])
+    np.testing.assert_array_equal(numpy(ours._keras_mask), there)
+
+
+# Of what a query meets nothing: a row of queries, a head, what is causal.
+NOTHING_ALLOWED = {
+    "steps": (np.array([[[1], [0], [1], [0]]] * ROWS, bool), False),
+    "heads": (
+        np.random.default_rng(4).random((ROWS, HEADS, STEPS, STEPS)) < 0.2,
+        False,
+    ),
+    "causal": (np.array([[[0, 0, 1, 1]] * STEPS] * ROWS, bool), True),
+    "integers": (np.array([[[1], [0], [1], [0]]] * ROWS, "int32"), False),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING_ALLOWED)
+@pytest.mark.parametrize(
+    ("kind", "drop"), [(multi_head, "weights"), (grouped, "logits")]
+)
+def test_a_query_without_any_key_attends_to_nothing_on_both_paths(
+    kind, drop, name
+):
+    """As in the layer of Keras that was made with dropout."""
+    mask, causal = NOTHING_ALLOWED[name]
+    mask = np.broadcast_to(mask, (*mask.shape[:-1], STEPS))
+    layer, plain = kind(layers, dropout=1e-9, drop=drop), kind(stock, dropout=1)
+    plain.build(INPUTS.shape, INPUTS.shape)
+    plain.set_weights(weights_of(layer))
+    expected = numpy(
+        plain(INPUTS, INPUTS, attention_mask=mask, use_causal_mask=causal)
+    )
+    for training in (False, True):
+        found = layer(
+            INPUTS,
+            INPUTS,
+            attention_mask=mask,
+            use_causal_mask=causal,
+            training=training,
+        )
+        assert_close(numpy(found), expected)
+
+
+@pytest.mark.parametrize("drop", ["weights", "logits"])
+def test_padded_steps_are_the_same_in_predictions_and_samples(drop):
+    """For what reads them, and for what does not."""
+    inputs = keras.Input((STEPS,), dtype="int32")
+    hidden = stock.Embedding(4, FEATURES, mask_zero=True)(inputs)
+    hidden = multi_head(layers, dropout=1e-9, drop=drop)(hidden, hidden)
+    outputs = [stock.GlobalAveragePooling1D()(hidden), ops.sum(hidden, axis=1)]
+    model = keras.Model(inputs, ops.concatenate(outputs, axis=-1))
+    tokens = np.array([[3, 1, 0, 0], [2, 2, 1, 0], [1, 1, 1, 1]])
+    sampled = kerasdrop.mc_predict(
+        model, tokens, 2, plan="independent", keep_samples=True, verbose=0
+    )
+    expected = model.predict(tokens, verbose=0)
+    for sample in range(2):
+        assert_close(sampled.samples[:, sample], expected)
 
 
 # The path.

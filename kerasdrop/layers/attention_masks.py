@@ -1,0 +1,45 @@
+"""Which keys each query of attention meets."""
+
+from keras import ops
+
+from kerasdrop._types import Given
+from kerasdrop._types import Tensor
+
+
+def kept_keys(keep: Tensor, allowed: Tensor | None, axes: Given) -> Tensor:
+    """The keys that are left: all that are allowed, if none were kept.
+
+    Args:
+        keep: Boolean tensor of the shape of the scores.
+        allowed: Tensor of what may be attended to, without the axis of heads
+            or with it; None is everything.
+        axes: Integer or tuple of integers, the axes of keys in the scores.
+    """
+    axes = axes if isinstance(axes, tuple) else (axes,)
+    if allowed is not None:
+        allowed = _with_heads(allowed, len(keep.shape), len(axes))
+        keep = ops.logical_and(keep, allowed)
+    none_kept = ops.logical_not(ops.any(keep, axis=axes, keepdims=True))
+    keep = ops.logical_or(keep, none_kept)
+    return keep if allowed is None else ops.logical_and(keep, allowed)
+
+
+def zero_without_keys(outputs: Tensor, allowed: Tensor) -> Tensor:
+    """What a fused kernel returns, 0 for each query without any key.
+
+    Args:
+        outputs: Float tensor `(rows, queries, heads, size)`.
+        allowed: Tensor of what may be attended to, as of `kept_keys`.
+    """
+    allowed = _with_heads(allowed, 4, 1)
+    has_key = ops.any(allowed, axis=-1, keepdims=True)
+    has_key = ops.transpose(has_key, (0, 2, 1, 3))
+    return ops.where(has_key, outputs, ops.zeros_like(outputs))
+
+
+def _with_heads(allowed: Tensor, num_axes: int, num_key_axes: int) -> Tensor:
+    """With an axis for heads where there is none, as Keras does it."""
+    allowed = ops.cast(allowed, "bool")
+    while len(allowed.shape) < num_axes:
+        allowed = ops.expand_dims(allowed, -2 * num_key_axes - 1)
+    return allowed
