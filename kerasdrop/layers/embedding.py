@@ -141,11 +141,14 @@ class EmbeddingDropout(StochasticWrapper):
     def compute_mask(
         self, inputs: Tensor, previous_mask: Tensor | None = None
     ) -> Tensor | None:
-        # Not of the layer, which may put it on its outputs by itself. What is
-        # called in reverse has none there, either; ids are integers.
-        if not self.layer.mask_zero or _is_float(inputs):
+        if _is_float(inputs):  # in reverse
             return None
-        return ops.not_equal(inputs, 0)
+        if isinstance(self.layer, keras.layers.ReversibleEmbedding):
+            # It has no mask to tell: its `call` puts it on what it returns.
+            return keras.layers.Embedding.compute_mask(self.layer, inputs)
+        if not self.layer.supports_masking:
+            return None
+        return self.layer.compute_mask(inputs, previous_mask)
 
     def compute_output_spec(
         self,

@@ -165,16 +165,20 @@ class LoRAInputDropout(StochasticWrapper):
         return layer.lora_kernel_a, layer.lora_kernel_b
 
     def _check_drawing(self) -> None:
-        a, _ = self._adapter()
-        self._check_unmerged(bool(ops.convert_to_numpy(a).any()))
+        self._check_unmerged(
+            any(ops.convert_to_numpy(one).any() for one in self._adapter())
+        )
 
-    def _scale(self, a: Tensor) -> Tensor:
+    def _scale(self, a: Tensor, b: Tensor) -> Tensor:
         """`lora_alpha / lora_rank`; NaN of a merged adapter, if not an error.
 
-        What Keras has merged is 0, A too, which no training makes it.
+        What Keras has merged is 0, A and B. A new adapter has one of them at
+        0, by the initializers usually B, and from both at 0 none trains away.
         """
         scale = self.layer.lora_alpha / self.layer.lora_rank
-        is_there = ops.any(ops.not_equal(a, 0.0))
+        is_there = ops.logical_or(
+            ops.any(ops.not_equal(a, 0.0)), ops.any(ops.not_equal(b, 0.0))
+        )
         known = _backend.at_hand(is_there)
         if known is None and _backend.TRACES and not _backend.is_tracing():
             known = (ops.convert_to_numpy(is_there),)
@@ -200,7 +204,7 @@ class LoRAInputDropout(StochasticWrapper):
         self, inputs: Tensor, draw: masks.Draw, rate: Tensor
     ) -> Tensor:
         a, b = self._adapter()
-        scale = self._scale(ops.convert_to_tensor(a))
+        scale = self._scale(*map(ops.convert_to_tensor, (a, b)))
         a, b = (ops.cast(one, self.compute_dtype) for one in (a, b))
         if self._is_embedding:
             ids = ops.cast(inputs, "int32")

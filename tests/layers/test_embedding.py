@@ -140,6 +140,31 @@ def test_the_padding_mask_is_that_of_the_embedding(cls, training):
     )
 
 
+class PaddedBySeven(stock.Embedding):
+    """Tells a padding mask by an id of its own."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.supports_masking = True
+
+    def compute_mask(self, inputs, mask=None):
+        return ops.not_equal(inputs, 7)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"mask_zero": True}])
+def test_the_padding_mask_of_a_subclass_is_its_own(arguments):
+    ids = np.array([[1, 0, 7, 7], [3, 7, 2, 0]])
+    rnn = stock.SimpleRNN(2)
+    inputs = keras.Input((4,), dtype="int32")
+    inner = embedding(PaddedBySeven, **arguments)
+    model = keras.Model(inputs, rnn(EmbeddingDropout(inner, 1e-9)(inputs)))
+    expected = numpy(rnn(VECTORS[ids], mask=ids != 7))
+    for training in (False, True):
+        np.testing.assert_allclose(
+            numpy(model(ids, training=training)), expected, rtol=1e-5, atol=1e-6
+        )
+
+
 def language_model(rate=RATE):
     """An output whose weights are those of the embedding."""
     inputs = keras.Input((None,), dtype="int32")

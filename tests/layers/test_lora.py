@@ -187,6 +187,20 @@ def test_a_new_adapter_is_none_that_was_merged():
     layer(np.ones((2, 4), "float32"), training=True)
 
 
+def test_a_new_adapter_may_have_its_zeros_in_a():
+    inner = stock.Dense(3)
+    inner.build((None, 4))
+    zero_first = {"a_initializer": "zeros", "b_initializer": "he_uniform"}
+    inner.enable_lora(RANK, **zero_first)
+    layer = LoRAInputDropout(inner, RATE)
+    x = np.ones((2, 4), "float32")
+    assert_close(numpy(layer(x, training=True)), numpy(inner(x)))
+    model = keras.Sequential([keras.Input((4,)), layer])
+    model.compile("sgd", "mse")
+    model.fit(x, np.ones((2, 3)), verbose=0)
+    assert numpy(inner.lora_kernel_a).any()
+
+
 def test_a_config_keeps_the_strength_of_the_adapter():
     inner = stock.Dense(3, lora_rank=RANK, lora_alpha=ALPHA)
     layer = LoRAInputDropout(inner, RATE)
