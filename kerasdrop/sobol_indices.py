@@ -9,27 +9,28 @@ __all__ = ["SobolIndices"]
 class SobolIndices:
     """Shares of the predictive variance, for each group of dropout layers.
 
-    A first-order share is what the masks of a group explain on their own; a
-    total share is what would be gone without them, with all that they do in
-    combination with other groups. If groups act one by one, both are the same
-    and add up to 1. The variance is that over the masks, added up over all
-    elements of an output and over the rows.
+    A first-order share is the part of the variance that the masks of a group
+    explain on their own. A total share is the part that would disappear if
+    these masks were fixed; it includes interactions with other groups. If the
+    effects of the groups simply add, both are equal and sum to 1. The variance
+    is the variance over masks, summed over all elements of an output and over
+    the rows.
 
     Attributes:
-        names: Tuple of strings, of the groups.
+        names: Tuple of strings, the names of the groups.
         first_order: Tuple of floats, the first-order share of each group.
-            Being an estimate, it may be a little below 0. NaN if nothing
+            As an estimate, it may be slightly below 0. NaN if nothing
             varies.
-        first_order_errors: Tuple of floats, standard errors, which are due to
-            the finite number of samples.
+        first_order_errors: Tuple of floats, the standard errors due to the
+            finite number of samples.
         total: Tuple of floats, at least 0, the total share of each group.
         total_errors: Tuple of floats, their standard errors.
-        variance: Float, the variance of the outputs of a row, added up over
-            their elements; the mean over the rows.
-        num_rows: Integer, how many rows there were.
-        num_samples: Integer, pairs of samples per row.
-        seed: Integer, of the samples.
-        is_complete: Whether it is all rows: not after Ctrl-C.
+        variance: Float, the variance of the outputs of a row, summed over
+            their elements and averaged over the rows.
+        num_rows: Integer, the number of rows.
+        num_samples: Integer, the number of pairs of samples per row.
+        seed: Integer, the seed of the samples.
+        is_complete: Boolean, whether all rows were used; False after Ctrl-C.
 
     Example:
 

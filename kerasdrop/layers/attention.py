@@ -1,4 +1,4 @@
-"""Attention with a live rate, fused wherever nothing is drawn.
+"""Attention with a live rate, on the fused path wherever nothing is drawn.
 
 The one place that uses what Keras keeps private about its attention layers:
 `_dropout_layer`, which drops the weights; `_dropout`, or `dropout` of grouped
@@ -194,36 +194,37 @@ class _LiveAttention(CheckedArguments):
 class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
     """`keras.layers.MultiHeadAttention` that keeps its fused path.
 
-    The layer of Keras leaves the fused kernel for good, in predictions too,
-    when it is made with `dropout > 0`. This one takes it in each call that
-    draws nothing; with `flash_attention` and dropout, too.
+    A Keras layer that is made with `dropout > 0` never uses the fused kernel,
+    not even in predictions. This layer uses it in each call that draws
+    nothing, also with `flash_attention`.
 
-    Training: `softmax(q k / sqrt(key_dim)) * keep / (1 - dropout)`, each weight
-    being kept with the probability `1 - dropout`, meets the values.
-    Inference: nothing is dropped. A query that may attend to no key, as that of
-    a padded step, attends to 0 on both paths, as in the layer of Keras with
-    `dropout > 0`. (Without dropout its fused kernel takes the mean of all
-    values there.)
+    Training: the values are weighted with `softmax(q k / sqrt(key_dim)) * keep
+    / (1 - dropout)`; each weight is kept with probability `1 - dropout`.
+    Inference: nothing is dropped. A query that may attend to no key, such as
+    that of a padded step, attends to 0 on both paths, like the Keras layer
+    with `dropout > 0`. (The fused kernel of Keras returns the mean of all
+    values for it.)
 
-    With `drop="logits"` keys are dropped before the softmax (DropKey), so that
-    the weights of those that are left add up to 1:
-    `softmax(q k / sqrt(key_dim) - c * (1 - keep))` with a large `c`. Where a
-    query would lose all keys that it may attend to, nothing is dropped from
-    it: what all keys have in common, here `c`, changes no softmax. So at
-    `dropout=1` the layer does what it does at inference. Scores that are
-    returned are those after the drop. Expectations are not those of inference.
-    The paper lets the rate fall over depth: `rates = linear_depth_rates(...)`,
-    reversed.
+    With `drop="logits"`, keys are dropped before the softmax (DropKey), and
+    the weights of the remaining keys add up to 1: `softmax(q k / sqrt(key_dim)
+    - c * (1 - keep))` with a large `c`. If a query would lose all keys that it
+    may attend to, none of them is dropped, because subtracting the same `c`
+    from all logits does not change a softmax. At `dropout=1` the layer
+    therefore behaves as at inference. Returned attention scores are those
+    after dropout. The expected output differs from that at inference. The
+    paper decreases the rate over depth: reverse the list from
+    `linear_depth_rates`.
 
-    The rate is live (`layer.dropout = 0.2`). It is that of the layer inside,
-    which `get_rates(model)` finds as `"attention/dropout"`.
+    The rate can be changed at any time (`layer.dropout = 0.2`). It belongs to
+    a dropout layer inside, which `get_rates(model)` lists as
+    `"attention/dropout"`.
 
     Args:
         num_heads, key_dim, value_dim: As in Keras.
         dropout: Float in [0, 1], the probability of dropping an attention
             weight; or a schedule, as in `kerasdrop.layers.Dropout`.
-        drop: `"weights"`, or `"logits"`: what is dropped, weights behind the
-            softmax or logits before it.
+        drop: `"weights"` to drop attention weights after the softmax, or
+            `"logits"` to drop keys before it.
         seed: Integer or None, as in `kerasdrop.layers.Dropout`.
         stochastic_inference: Boolean; whether to draw when `training` is
             False, too.
@@ -243,9 +244,9 @@ class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
     True
 
     Reference: [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762). Its
-    section 5.4 has dropout elsewhere, on the outputs of sublayers; on the
-    weights it came with the authors' code. Of logits: [Li et al., 2022](
-    https://arxiv.org/abs/2208.02646), section 3; a comparison of both is in
+    section 5.4 describes dropout of the outputs of sublayers; dropout of the
+    weights comes from the authors' code. For logits: [Li et al., 2022](
+    https://arxiv.org/abs/2208.02646), section 3. For a comparison of both:
     [2403.00812](https://arxiv.org/abs/2403.00812).
     """
 
@@ -276,16 +277,19 @@ class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
 class GroupQueryAttention(_LiveAttention, keras.layers.GroupQueryAttention):
     """`keras.layers.GroupQueryAttention` that keeps its fused path.
 
-    As `MultiHeadAttention`, with fewer heads for keys and values than for
+    This is `MultiHeadAttention` with fewer heads for keys and values than for
     queries.
 
     Args:
         head_dim, num_query_heads, num_key_value_heads: As in Keras.
-        dropout, drop, seed, stochastic_inference: As of `MultiHeadAttention`.
+        dropout, drop, seed, stochastic_inference: As in `MultiHeadAttention`.
         **kwargs: All other arguments of `keras.layers.GroupQueryAttention`,
             by name.
 
-    Call arguments, output shape, raises: As of `MultiHeadAttention`.
+    Call arguments, output shape: As in Keras.
+
+    Raises:
+        ValueError: If the rate is out of its range; or as in Keras.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Dropout of the words of a vocabulary."""
+"""Dropout of words."""
 
 import inspect
 
@@ -22,31 +22,32 @@ from kerasdrop.layers.base import StochasticWrapper
 class EmbeddingDropout(StochasticWrapper):
     """Drops words: all occurrences of an id in a row, or none of them.
 
-    Of "the dog and the cat", with ids for words, it may leave "- dog and -
-    cat" or "the - and the cat", but never "- dog and the cat": a model that
-    rests on single words cannot look for a dropped one elsewhere in the row.
+    From "the dog and the cat", with ids for words, it may leave "- dog and -
+    cat" or "the - and the cat", but never "- dog and the cat". A model
+    therefore cannot find a dropped word elsewhere in the row.
 
     Training: `y = layer(ids) * keep / (1 - rate)`, with one entry of `keep`
-    for each row and id, 1 with probability `1 - rate` and else 0, drawn anew
-    in each call. Inference: `y = layer(ids)`.
+    for each row and id, which is 1 with probability `1 - rate` and 0
+    otherwise, and is drawn anew in each call. Inference: `y = layer(ids)`.
 
-    It is the mask over the rows of the embedding matrix of the paper, another
-    one for each sequence. No such mask is made: whether an id is dropped is a
-    hash of row and id, so that the size of the vocabulary costs nothing.
-    AWD-LSTM (`embedded_dropout`; in fastai, a layer of this name) draws one
-    mask for all sequences of a batch, else it does the same; here a row does
-    not depend on its neighbours.
+    This equals a mask over the rows of the embedding matrix, as in the paper,
+    with another mask for each sequence. No such mask is stored: a hash of row
+    and id decides whether an id is dropped, and the cost does not depend on
+    the size of the vocabulary. AWD-LSTM (`embedded_dropout`; in fastai, a
+    layer of this name) does the same with one mask for all sequences of a
+    batch; here a row does not depend on the other rows.
 
-    Tied weights of the output are not dropped, as in AWD-LSTM: around a
-    `keras.layers.ReversibleEmbedding` the layer is called with `reverse=True`
-    as that is. (The embedding itself is not to be called beside it: Keras does
-    not load a saved model in which a layer is both by itself and in a wrapper.)
+    As in AWD-LSTM, tied output weights are not dropped: around a
+    `keras.layers.ReversibleEmbedding`, call this layer with `reverse=True` as
+    you would call the embedding. (Do not call the embedding itself as well:
+    Keras cannot load a saved model that contains a layer both by itself and in
+    a wrapper.)
 
     Args:
         layer: A `keras.layers.Embedding`, or a layer of a subclass such as
             `keras.layers.ReversibleEmbedding`.
         rate: Float in [0, 1], the probability of dropping an id; or a
-            schedule, as in `kerasdrop.layers.Dropout`. AWD-LSTM has 0.1.
+            schedule, as in `kerasdrop.layers.Dropout`. AWD-LSTM uses 0.1.
         seed: Integer or None, as in `kerasdrop.layers.Dropout`.
         stochastic_inference: Boolean; whether to draw when `training` is
             False, too.
@@ -59,13 +60,14 @@ class EmbeddingDropout(StochasticWrapper):
         reverse: Boolean; whether to project back to the vocabulary.
 
     Output shape: `(batch, ..., output_dim)`, with the padding mask of the
-        embedding (`mask_zero=True`). An id that means padding is dropped as
-        any other is. With `reverse=True`, `(batch, ..., input_dim)`.
+        embedding (`mask_zero=True`). The padding id is dropped like any other.
+        With `reverse=True`, `(batch, ..., input_dim)`.
 
     Raises:
-        ValueError: If an argument is out of its range, if `layer` is no
-            embedding, or none that can be reversed and shall be, if the
-            schedule leaves [0, 1], if ids are no integers.
+        ValueError: If an argument is out of its range; if `layer` is not an
+            embedding; if the layer is called with `reverse=True` but the
+            embedding cannot be reversed; if the schedule leaves [0, 1]; or if
+            ids are not integers.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Dropout on the way through an adapter, and not on the way beside it."""
+"""Dropout of the inputs of LoRA adapters."""
 
 import inspect
 import types
@@ -23,53 +23,54 @@ from kerasdrop.layers.base import StochasticWrapper
 
 @keras.saving.register_keras_serializable("kerasdrop")
 class LoRAInputDropout(StochasticWrapper):
-    """Drops the inputs of a LoRA adapter, and not those of its layer.
+    """Drops the inputs of a LoRA adapter, but not those of its layer.
 
     Training, with `s = lora_alpha / lora_rank` and `drop` as in `Dropout`:
     `y = activation(x W + b + s * drop(x) A B)`, computed as
     `layer(x) + s * (drop(x) - x) A B` before the activation, so that the
-    weights of the layer may be quantized (int8, int4). It is `lora_dropout` of
-    PEFT, which Keras does not have, since it adds `s A B` to the kernel.
-    Inference: `y = layer(x)`, to the bit.
+    weights of the layer may be quantized (int8, int4). This is `lora_dropout`
+    of PEFT. Keras has no equivalent, because it adds `s A B` to the kernel.
+    Inference: `y = layer(x)`, bit for bit.
 
-    Around an `Embedding`, whose input is one of many ids, ids are dropped: the
-    adapter's part of a vector, as a whole, at all places where its id is in a
-    row. (PEFT drops nothing there.)
+    Around an `Embedding`, ids are dropped: for a dropped id, the adapter adds
+    nothing to the vector, wherever the id occurs in the row. (PEFT drops
+    nothing in this case.)
 
-    Keras merges an adapter when it saves a layer, in `.keras` and
-    `.weights.h5`: in what is loaded A and B are 0, predictions are the same,
-    and nothing is left to be trained or dropped. A call that would draw is an
-    error then; where it is compiled, and cannot raise one, its outputs are
-    NaN. Keep the adapters apart, by `save_lora_weights` and
-    `load_lora_weights` of KerasHub, or copy A and B yourself.
+    When Keras saves a layer in `.keras` or `.weights.h5` format, it merges the
+    adapter: in the loaded layer A and B are 0, predictions are the same, and
+    nothing is left to be trained or dropped. A call that would draw is then an
+    error; a compiled call, which cannot raise an error, returns NaN. To keep
+    the adapters separate, use `save_lora_weights` and `load_lora_weights` of
+    KerasHub, or copy A and B yourself.
 
-    Monte Carlo prediction through the adapters alone, with other dropout left
-    out, tells how uncertain the fine-tuning is: `mc_predict(model, x,
-    layers=lambda layer: isinstance(layer, LoRAInputDropout))`.
+    A Monte Carlo prediction in which only the adapters draw tells how
+    uncertain the fine-tuning is: `mc_predict(model, x, layers=lambda layer:
+    isinstance(layer, LoRAInputDropout))`.
 
     Args:
         layer: A `keras.layers.Dense`, `EinsumDense` or `Embedding`, made with
-            `lora_rank` or with `enable_lora` called before it first draws.
+            `lora_rank`, or with `enable_lora` called before this layer first
+            draws.
         rate: Float in [0, 1], the probability of dropping an input; or a
             schedule, as in `kerasdrop.layers.Dropout`.
         seed: Integer or None, as in `kerasdrop.layers.Dropout`.
         stochastic_inference: Boolean; whether to draw when `training` is
             False, too.
-        **kwargs: As in `keras.layers.Layer`: `name`, `dtype`, by default that
-            in which `layer` computes.
+        **kwargs: As in `keras.layers.Layer`: `name`, and `dtype`, whose
+            default is the dtype in which `layer` computes.
 
     Call arguments:
-        inputs: As of `layer`.
+        inputs: The inputs of `layer`.
         training: Boolean; whether to draw.
 
-    Output shape: As of `layer`.
+    Output shape: That of `layer`.
 
     Raises:
         ValueError: If an argument is out of its range; if `layer` is of
             another class, computes in another dtype or has an
-            `activity_regularizer`; if the schedule leaves [0, 1]; on drawing,
-            if LoRA is not enabled or was merged, or if the layer is quantized
-            otherwise than by int8 or int4.
+            `activity_regularizer`; if the schedule leaves [0, 1]. When it
+            draws: if LoRA is not enabled or was merged, or if the layer is
+            quantized in another mode than int8 or int4.
 
     Example:
 
@@ -79,7 +80,7 @@ class LoRAInputDropout(StochasticWrapper):
     True
 
     Reference: [Hu et al., 2021](https://arxiv.org/abs/2106.09685), section
-    4.1, for adapters; drawn in predictions: [BayesLoRA, 2025](
+    4.1, for adapters. For dropout in predictions: [BayesLoRA, 2025](
     https://arxiv.org/abs/2506.22809).
     """
 

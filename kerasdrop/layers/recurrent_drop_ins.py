@@ -1,4 +1,4 @@
-"""LSTM, GRU, SimpleRNN, ConvLSTM and RNN of Keras, with live rates."""
+"""Drop-ins for the recurrent layers of Keras, with live rates."""
 
 import weakref
 
@@ -19,27 +19,28 @@ from kerasdrop.layers.state import fresh_seed
 class LSTM(OneCell, keras.layers.LSTM):
     """`keras.layers.LSTM` whose two rates are live.
 
-    In training each row of a batch has masks of its own, which are the same at
-    all steps of its sequence. They are those of the layer of Keras: where
-    `recurrent_dropout` is above 0, one of the inputs and one of the state for
-    each gate; where it is 0, one of the inputs for all gates
-    (`implementation=1` has one for each gate at any rates). With `g` a gate,
+    In training, each row of a batch has its own masks, which are the same at
+    all steps of its sequence. They follow the Keras layer: if
+    `recurrent_dropout` is above 0, there is one mask of the inputs and one of
+    the state for each gate; if it is 0, one mask of the inputs serves all
+    gates (with `implementation=1`, there is one for each gate at any rate).
+    The kernels of gate `g` multiply
 
         x_g[t] = x[t] * keep_x_g / (1 - dropout)
         h_g[t] = h[t] * keep_h_g / (1 - recurrent_dropout)
 
-    meet its kernels. The state is carried on undropped. At inference nothing
-    is dropped, and the layer takes the kernels that Keras has for layers
-    without dropout, cuDNN included; the layer of Keras does so only without
-    `recurrent_dropout`. In training it takes them if made with
-    `recurrent_dropout=None`, and on PyTorch, eagerly on a CPU, at a
-    `recurrent_dropout` of 0; else it runs the loop of Keras, since that rate
-    may be raised at any time.
+    The state itself is carried on without dropout. At inference nothing is
+    dropped, and the layer uses the fast kernels that Keras has for layers
+    without dropout, cuDNN included; the Keras layer uses them only without
+    `recurrent_dropout`. In training the layer uses them if it was made with
+    `recurrent_dropout=None`, and, on PyTorch in eager mode on a CPU, while
+    `recurrent_dropout` is 0. Otherwise it runs the loop of Keras, because this
+    rate may be raised at any time.
 
-    The rates (`layer.dropout = 0.2`) are those of two layers inside, which
-    `get_rates(model)` finds as `"lstm/dropout"` and `"lstm/recurrent_dropout"`.
-    `set_rates(model, 0.2)` sets both; a dict, or `layers="*/dropout"`, sets
-    one of them.
+    The rates (`layer.dropout = 0.2`) belong to two dropout layers inside,
+    which `get_rates(model)` lists as `"lstm/dropout"` and
+    `"lstm/recurrent_dropout"`. `set_rates(model, 0.2)` sets both; a dict, or
+    `layers="*/dropout"`, sets one of them.
 
     Args:
         units, activation, recurrent_activation, use_bias, kernel_initializer,
@@ -50,8 +51,8 @@ class LSTM(OneCell, keras.layers.LSTM):
             stateful, unroll, use_cudnn: As in Keras, and in its order.
         dropout, recurrent_dropout: Float in [0, 1], the probability of
             dropping a unit of the inputs, or of the state; or a schedule, as
-            in `kerasdrop.layers.Dropout`; or None, for no such dropout: a rate
-            that cannot be raised later.
+            in `kerasdrop.layers.Dropout`; or None, for no such dropout. None
+            cannot be changed to a rate later.
         seed: Integer or None, as in `kerasdrop.layers.Dropout`.
         stochastic_inference: Boolean; whether to draw when `training` is
             False, too.
@@ -61,8 +62,8 @@ class LSTM(OneCell, keras.layers.LSTM):
 
     Raises:
         ValueError: If a rate is out of its range; if both are None; if
-            `use_cudnn=True` and a call needs masks that cuDNN has not; or as
-            in Keras.
+            `use_cudnn=True` and a call needs masks that cuDNN does not
+            support; or as in Keras.
 
     Example:
 
@@ -72,7 +73,7 @@ class LSTM(OneCell, keras.layers.LSTM):
     True
 
     Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1512.05287),
-    section 4, with untied weights: a mask for each gate.
+    section 4, in the variant with untied weights: a mask for each gate.
     """
 
     _extends = keras.layers.LSTM
@@ -83,8 +84,8 @@ class LSTM(OneCell, keras.layers.LSTM):
 class GRU(OneCell, keras.layers.GRU):
     """`keras.layers.GRU` whose two rates are live.
 
-    As `LSTM`, with three gates. What the update gate lets through is not
-    dropped.
+    It is like `LSTM`, with three gates. The part of the state that the update
+    gate passes on is not dropped.
 
     Args:
         units, activation, recurrent_activation, use_bias, kernel_initializer,
@@ -104,7 +105,7 @@ class GRU(OneCell, keras.layers.GRU):
     Call arguments, output shape: As in Keras.
 
     Raises:
-        ValueError: As `LSTM`.
+        ValueError: In the same cases as `LSTM`.
 
     Example:
 
@@ -123,7 +124,7 @@ class GRU(OneCell, keras.layers.GRU):
 class SimpleRNN(OneCell, keras.layers.SimpleRNN):
     """`keras.layers.SimpleRNN` whose two rates are live.
 
-    As `LSTM`, with one mask of the inputs and one of the state.
+    It is like `LSTM`, with one mask of the inputs and one of the state.
 
     Args:
         units, activation, use_bias, kernel_initializer, recurrent_initializer,
@@ -143,7 +144,7 @@ class SimpleRNN(OneCell, keras.layers.SimpleRNN):
     Call arguments, output shape: As in Keras.
 
     Raises:
-        ValueError: As `LSTM`.
+        ValueError: In the same cases as `LSTM`.
 
     Example:
 
@@ -162,8 +163,8 @@ class SimpleRNN(OneCell, keras.layers.SimpleRNN):
 class ConvLSTM1D(OneCell, keras.layers.ConvLSTM1D):
     """`keras.layers.ConvLSTM1D` whose two rates are live.
 
-    As `LSTM`, with a mask of the inputs and one of the state for each gate,
-    whatever the rates. Each pixel of each channel is dropped for itself.
+    It is like `LSTM`, with a mask of the inputs and one of the state for each
+    gate at any rate. Each pixel of each channel is dropped independently.
 
     Args:
         filters, kernel_size, strides, padding, data_format, dilation_rate,
@@ -184,7 +185,7 @@ class ConvLSTM1D(OneCell, keras.layers.ConvLSTM1D):
     Call arguments, output shape: As in Keras.
 
     Raises:
-        ValueError: As `LSTM`.
+        ValueError: In the same cases as `LSTM`.
 
     Example:
 
@@ -203,7 +204,7 @@ class ConvLSTM1D(OneCell, keras.layers.ConvLSTM1D):
 class ConvLSTM2D(OneCell, keras.layers.ConvLSTM2D):
     """`keras.layers.ConvLSTM2D` whose two rates are live.
 
-    As `ConvLSTM1D`, on images.
+    It is like `ConvLSTM1D`, for images.
 
     Args:
         filters, kernel_size, strides, padding, data_format, dilation_rate,
@@ -224,7 +225,7 @@ class ConvLSTM2D(OneCell, keras.layers.ConvLSTM2D):
     Call arguments, output shape: As in Keras.
 
     Raises:
-        ValueError: As `LSTM`.
+        ValueError: In the same cases as `LSTM`.
 
     Example:
 
@@ -243,7 +244,7 @@ class ConvLSTM2D(OneCell, keras.layers.ConvLSTM2D):
 class ConvLSTM3D(OneCell, keras.layers.ConvLSTM3D):
     """`keras.layers.ConvLSTM3D` whose two rates are live.
 
-    As `ConvLSTM1D`, on volumes.
+    It is like `ConvLSTM1D`, for volumes.
 
     Args:
         filters, kernel_size, strides, padding, data_format, dilation_rate,
@@ -264,7 +265,7 @@ class ConvLSTM3D(OneCell, keras.layers.ConvLSTM3D):
     Call arguments, output shape: As in Keras.
 
     Raises:
-        ValueError: As `LSTM`.
+        ValueError: In the same cases as `LSTM`.
 
     Example:
 
@@ -287,11 +288,11 @@ _taken: weakref.WeakSet[Given] = weakref.WeakSet()
 class RNN(LiveRecurrent, keras.layers.RNN):
     """`keras.layers.RNN` around cells of Keras, with live rates.
 
-    The masks are those of Keras, as `LSTM` describes them. The rates are
-    taken over from the cells, which drop nothing themselves from then on.
-    They are those of layers inside: `get_rates(model)` finds `"rnn/dropout"`
-    and `"rnn/recurrent_dropout"`, and of a stack of cells
-    `"rnn/lstm_cell_dropout"`, with the name of each cell.
+    The masks are those of Keras, as described in `LSTM`. The layer takes the
+    rates over from the cells, which drop nothing themselves from then on. The
+    rates belong to dropout layers inside: `get_rates(model)` lists
+    `"rnn/dropout"` and `"rnn/recurrent_dropout"`. For a stack of cells the
+    names contain those of the cells, as in `"rnn/lstm_cell_dropout"`.
 
     Args:
         cell: A `keras.layers.LSTMCell`, `GRUCell` or `SimpleRNNCell`; or
@@ -300,8 +301,8 @@ class RNN(LiveRecurrent, keras.layers.RNN):
             zero_output_for_mask: As in Keras.
         dropout, recurrent_dropout: None, for the rates of the cells; or a
             float in [0, 1] or a schedule, as in `kerasdrop.layers.Dropout`,
-            for all cells; or a list of these, one for each cell.
-        seed: Integer, or None for those of the cells.
+            for all cells; or a list with one of these for each cell.
+        seed: Integer, or None to use the seeds of the cells.
         stochastic_inference: Boolean; whether to draw when `training` is
             False, too.
         **kwargs: As in `keras.layers.Layer`: `name`, `dtype`.
@@ -310,7 +311,8 @@ class RNN(LiveRecurrent, keras.layers.RNN):
 
     Raises:
         ValueError: If a rate is out of its range; if a cell is of another
-            class; if another layer took the rates of a cell over.
+            class; or if another layer has already taken over the rates of a
+            cell.
 
     Example:
 

@@ -10,15 +10,15 @@ ERRORS = 2.0
 class RateCurve:
     """The scores at each rate of a group of layers.
 
-    The other groups have their best rates. Scores are means over the rows.
-    What is not known, or not finite, is None.
+    Meanwhile the other groups have their best rates. Scores are means over the
+    rows. Values that are unknown or not finite are None.
 
     Attributes:
         layers: Tuple of the paths of the layers.
         grid: Tuple of the rates, increasing.
         scores: Tuple, the score at each of them.
-        monte_carlo_errors: Tuple, the standard error of each score that is
-            due to the finite number of samples.
+        monte_carlo_errors: Tuple, the standard error of each score due to the
+            finite number of samples.
         shortfalls: Tuple, how much worse each score is than the best, at
             least 0.
         shortfall_errors: Tuple, the standard errors of the shortfalls, paired
@@ -36,7 +36,7 @@ class RateCurve:
     ...     ]
     ... )
     >>> groups = {"inputs": "first", "head": "last"}
-    >>> fit = fit_rates(two, x, y, layers=groups, rates=[0.1, 0.4], verbose=0)
+    >>> fit = fit_rates(two, x, y, groups=groups, rates=[0.1, 0.4], verbose=0)
     >>> curve = fit.groups["head"]
     >>> curve.rate in curve.equivalent, curve.layers, list(fit.rates)
     (True, ('last',), ['first', 'last'])
@@ -61,12 +61,12 @@ class RateCurve:
 
     @property
     def monte_carlo_error(self) -> float | None:
-        """The standard error of the best score that is due to the samples."""
+        """The standard error of the best score due to the samples."""
         return self.monte_carlo_errors[self.shortfalls.index(0.0)]
 
     @property
     def equivalent(self) -> tuple[float, ...]:
-        """The rates that cannot be told from the best one, with it.
+        """The best rate, and the rates that are indistinguishable from it.
 
         Their shortfalls are at most 2 standard errors.
         """

@@ -17,19 +17,20 @@ from kerasdrop.rate_fit.curve import RateCurve
 class RateFit:
     """The inference rates that score best on validation data.
 
-    Scores are means over the rows. What is not known, or not finite, is None.
+    Scores are means over the rows. Values that are unknown or not finite are
+    None.
 
     Attributes:
         rates: Dict from the path of each fitted layer to its best rate, for
-            `mc_predict(model, x, rate=fit.rates)`. Layers that were not
-            fitted draw at rates of their own there; to leave them out, as
-            the fit did, pass `layers=list(fit.rates)` as well.
+            `mc_predict(model, x, rate=fit.rates)`. Layers that were not fitted
+            draw at their own rates in such a call; to leave them out, as the
+            fit did, pass `layers=list(fit.rates)` as well.
         grid: Tuple of the rates that were tried, increasing.
-        scores: Tuple, the score at each of them, which all fitted layers have.
-        monte_carlo_errors: Tuple, the standard error of each score that is
-            due to the finite number of samples: draws with another seed
-            would move it by about as much. It is measured on a part of the
-            rows, and None for scores that are no mean over rows.
+        scores: Tuple, the score if all fitted layers have that rate.
+        monte_carlo_errors: Tuple, the standard error of each score due to the
+            finite number of samples: with another seed, the score would
+            change by about this much. It is estimated on a part of the rows,
+            and is None for scores that are not a mean over rows.
         shortfalls: Tuple, how much worse each score is than the best, at
             least 0.
         shortfall_errors: Tuple, the standard errors of the shortfalls, paired
@@ -39,19 +40,20 @@ class RateFit:
             below 0 if it is worse.
         gain_error: The standard error of the gain, paired over the rows.
         score: String, the name of the score.
-        direction: `"highest"` or `"lowest"`, which scores are best.
-        num_rows: Integer, the rows that were scored.
-        num_samples: Integer, samples per row.
-        seed: Integer, of the samples.
-        is_complete: Whether all rows were scored: not after Ctrl-C.
+        direction: `"highest"` or `"lowest"`: which scores are best.
+        num_rows: Integer, the number of rows that were scored.
+        num_samples: Integer, the number of samples per row.
+        seed: Integer, the seed of the samples.
+        is_complete: Boolean, whether all rows were scored; False after Ctrl-C.
         groups: Dict from the name of each group of layers to its `RateCurve`,
-            in which the others have their best rates. Empty where all layers
-            have one rate. With groups the best is that of all rates that were
-            tried, and `scores` and `shortfalls` tell what one rate for all
-            would do.
+            along which the other groups have their best rates. It is empty if
+            all layers have one rate. With groups, `scores` and `shortfalls`
+            are those of one common rate, compared with the best rates of the
+            groups.
         num_sweeps: Integer, how often the search went through the groups.
-        has_converged: Whether it ended since no other rate of one group alone
-            is better; not after Ctrl-C, or after the most sweeps.
+        has_converged: Boolean, whether the search ended because no other rate
+            of a single group is better; False if Ctrl-C or `max_sweeps` ended
+            it.
 
     Example:
 
@@ -84,7 +86,7 @@ class RateFit:
         """The best rate.
 
         Raises:
-            ValueError: If groups of layers have a rate each.
+            ValueError: If each group of layers has its own rate.
         """
         if self.groups:
             with blame("RateFit.rate"):
@@ -101,12 +103,12 @@ class RateFit:
 
     @property
     def equivalent(self) -> tuple[float, ...]:
-        """The rates that cannot be told from the best one, with it.
+        """The best rate, and the rates that are indistinguishable from it.
 
-        Their shortfalls are at most 2 standard errors. With groups: which
-        rates for all cannot be told from the best rates of the groups; it may
-        be none. What cannot be told from the best rate of a group, its curve
-        says.
+        Their shortfalls are at most 2 standard errors. With groups, these are
+        the common rates that are indistinguishable from the best rates of the
+        groups; there may be none. The curve of each group has the rates that
+        are indistinguishable from the best rate of that group.
         """
         return curve.equivalent(
             self.grid, self.shortfalls, self.shortfall_errors
@@ -122,7 +124,8 @@ class RateFit:
     def helps(self) -> bool | None:
         """Whether sampling scores better than `model.predict`.
 
-        By more than 2 standard errors; None if that is not known.
+        It must be better by more than 2 standard errors. None if this is not
+        known.
         """
         if self.gain is None or self.gain_error is None:
             return None
@@ -146,16 +149,16 @@ class RateFit:
         """Sets the rates of the layers of a model, as `set_rates` does.
 
         Args:
-            model: A model whose layers are of kerasdrop.
+            model: A model with kerasdrop layers.
 
         Raises:
-            ValueError: If a layer is not there, or its rate cannot be set.
+            ValueError: If a layer is missing, or its rate cannot be set.
         """
         with blame("RateFit.apply"):
             rates_.assign(rates_.assignments(model, self.rates))
 
     def to_json(self) -> str:
-        """All of it as JSON of finite numbers, which `from_json` reads."""
+        """The fit as JSON with finite numbers, which `from_json` reads."""
         content = reading.enveloped(dataclasses.asdict(self))
         return json.dumps(content, allow_nan=False, indent=1)
 
@@ -164,11 +167,11 @@ class RateFit:
         """The fit that `to_json` wrote, of this version or an earlier one.
 
         Args:
-            text: String.
+            text: String that `to_json` returned.
 
         Raises:
-            ValueError: If the text is not of `to_json`, is of a later version,
-                or holds numbers that are not finite.
+            ValueError: If the text is not from `to_json`, is from a later
+                version, or contains numbers that are not finite.
         """
         with blame("RateFit.from_json"):
             names = [field.name for field in dataclasses.fields(cls)]

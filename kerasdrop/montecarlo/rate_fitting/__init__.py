@@ -1,1 +1,1 @@
-"""The rates that data choose: `fit_rates`."""
+"""Fitting inference rates to validation data: `fit_rates`."""

@@ -55,52 +55,58 @@ def fit_rates(
 ) -> RateFit:
     """The inference rate, or rates, that score best on validation data.
 
-    The rate that a model was trained with need not be the one at which its
-    samples tell the uncertainty best, and a model that was trained without
-    dropout has none. Rates of a grid are tried, without training: all rates
-    have the masks of one seed, so that they are compared far more exactly than
-    each of them is known.
+    The rate with which a model was trained need not be the rate at which its
+    samples describe the uncertainty best, and a model that was trained without
+    dropout has no rate at all. This function tries the rates of a grid,
+    without any training. All rates use the masks of one seed (common random
+    numbers), so that the differences between them are far more precise than
+    the scores.
 
-    A grid, and no search between its points: the score of a finite number of
-    samples is no smooth function of the rate. Look at `equivalent`, the rates
-    that these data cannot tell from the best. Score on rows that the model was
-    not trained on, and test on others.
+    There is no search between the points of the grid, because the score of a
+    finite number of samples is not a smooth function of the rate. Look at
+    `equivalent`, the rates that these data cannot distinguish from the best.
+    Use rows on which the model was not trained, and evaluate the result on yet
+    other rows.
 
-    The layers before the first dropout run once for all rates: where the
-    dropout is late, all of it takes less than two calls of `mc_predict`;
-    where the first layer draws, as long as one for each rate. One batch in
-    eight is drawn twice, for the Monte Carlo error. More than 256 samples are
-    drawn in several calls, for each of which those layers run again.
+    The layers before the first dropout layer run once for all rates. If
+    dropout comes late in the model, the fit takes less time than two calls of
+    `mc_predict`; if the first layer draws, it takes as long as one call for
+    each rate. One batch in eight is sampled twice, to estimate the Monte Carlo
+    error. More than 256 samples are drawn in several calls, and these layers
+    run again in each.
 
     Args:
         model: A built Keras model with layers that can draw. It is the same
             afterwards.
-        x: Inputs, as for `mc_predict`.
-        y: Targets, as for `mc_predict`; True takes those that come with the
-            batches of an iterable.
-        layers: What is drawn, and gets the rate, as in `mc_predict`; all else
-            draws nothing. None for all that can draw.
-        groups: Dict from two or more names of yours to layers, each given as
-            `layers`; all else draws nothing. Each group gets a rate: they
-            are searched one after another, from the best rate for all, again
-            and again until no group is better at another rate. That takes
-            the time of some sweeps through all groups, of all rates each.
-            None for one rate.
+        x: Inputs, as in `mc_predict`.
+        y: Targets, as in `mc_predict`; True takes the targets that come with
+            the batches of an iterable.
+        layers: The layers that draw and get the rate, as in `mc_predict`; all
+            others draw nothing. None for all layers that can draw.
+        groups: Dict that maps two or more names of your choice to layers, each
+            given as for `layers`; all other layers draw nothing. Each group
+            gets its own rate. Starting from the best common rate, the groups
+            are optimized one after another, in repeated sweeps, until no
+            single group is better at another rate. Each sweep tries all rates
+            for each group. None for one common rate.
         rates: The grid: two or more increasing numbers in [0, 1]. None for 12
-            from .01 to .9.
-        kind: What the outputs are, as in `mc_predict`.
-        score: `"log_likelihood"` of the mixture of the samples (highest);
-            `"crps"` of numbers, of a normal with the predictive mean and
-            (total) variance, or `"brier"` of classes (lowest);
-            `"calibration_error"` of classes (lowest, and no proper score: a
-            warning says so); or a function of (y, result), with a
-            `Predictive`, that returns one number. It is called some thousand
-            times, with rows drawn anew, for its errors.
-        direction: `"highest"` or `"lowest"`, which is best of a function.
-        num_samples: Integer, samples per row; None for 48. Few samples score
-            worse than many, the more so the higher the rate: choose the number
-            that predictions will have.
-        seed: Integer; None draws a fresh one. The result tells which.
+            rates from 0.01 to 0.9.
+        kind: The kind of the outputs, as in `mc_predict`.
+        score: One of the following, with the best value in brackets:
+            `"log_likelihood"` of the mixture of the samples (highest);
+            `"crps"` for numeric targets, of a normal distribution with the
+            predictive mean and total variance (lowest); `"brier"` for classes
+            (lowest); `"calibration_error"` for classes (lowest), which is not
+            a proper score, as a warning says; or a function of `(y, result)`,
+            where `result` is a `Predictive`, that returns one number. The
+            function is called about a thousand times, on bootstrapped rows,
+            to estimate its errors.
+        direction: `"highest"` or `"lowest"`: which value of a function as
+            `score` is best.
+        num_samples: Integer, samples per row; None for 48. Scores get worse
+            with fewer samples, especially at high rates: choose the number
+            that you will use for predictions.
+        seed: Integer; None draws a fresh one, which the result contains.
         batch_size: Integer, rows at a time.
         verbose: `"auto"` or 1 for a progress bar over batches; 2 for a line,
             0 for nothing.
@@ -108,20 +114,21 @@ def fit_rates(
             `kerasdrop.MonteCarlo`. A log-likelihood of kind `"regression"`
             needs the noise variance. The statistics of all rates of a batch
             come on top of the memory limit.
-        on_interrupt: What Ctrl-C does: `"return"` the fit of the batches that
-            were done, or of the groups, with a warning, or `"raise"`.
-        max_sweeps: Integer, the most sweeps through the groups; None for 4.
-            Where they end before the search has converged, the result and a
-            warning say so. Leave it out without groups.
+        on_interrupt: What Ctrl-C does: `"return"` returns the fit of the
+            batches or groups that were finished, with a warning; `"raise"`
+            raises the interrupt.
+        max_sweeps: Integer, the maximum number of sweeps through the groups;
+            None for 4. If the search has not converged by then, the result
+            and a warning say so. It needs `groups`.
 
     Returns:
-        A `RateFit`: the best rates, the curve of each group with its errors,
-        whether dropout helps. `print` says it in sentences.
+        A `RateFit` with the best rates, the curve of each group with its
+        errors, and whether dropout helps. `print` it for a summary.
 
     Raises:
-        ValueError: As `mc_predict`; if the score does not fit the outputs, is
-            NaN, or is finite at no rate.
-        TypeError: If a function as `score` returns no number.
+        ValueError: In the same cases as `mc_predict`; if the score does not
+            fit the outputs, is NaN, or is not finite at any rate.
+        TypeError: If a function as `score` does not return a number.
 
     Example:
 
