@@ -196,6 +196,17 @@ def positive_integer(value: Given, name: str) -> int:
     return int(value)
 
 
+def memory_limit(value: Given) -> int:
+    try:
+        return positive_integer(value, "memory_limit")
+    except Refusal as error:
+        raise Refusal(
+            "argument `memory_limit` must be a positive integer, a number of "
+            "bytes: `2**30` is one GiB. Received: "
+            f"memory_limit={value!r}"
+        ) from error
+
+
 def step(value: Given, name: str) -> int:
     """Returns `value` as an integer of at least 0, or raises."""
     is_integer = isinstance(value, numbers.Integral)

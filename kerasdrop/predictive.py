@@ -12,6 +12,14 @@ from kerasdrop._types import Structure
 
 __all__ = ["Predictive"]
 
+# Statistics that each kind has, if they are asked for.
+_ASKED_FOR = {
+    "samples": "keep_samples=True",
+    "quantiles": "quantiles=(0.05, 0.95)",
+    "quantiles_standard_error": "quantiles=(0.05, 0.95)",
+    "log_likelihood": "y=targets",
+}
+
 
 class Predictive(Mapping[str, Structure]):
     """Statistics of a predictive distribution: a read-only mapping.
@@ -98,10 +106,22 @@ class Predictive(Mapping[str, Structure]):
     def __getattr__(self, name: str) -> Structure:
         if name in self.__dict__.get("_statistics", ()):
             return self._statistics[name]
+        fix = ""
+        if name in _ASKED_FOR:
+            fix = f"`mc_predict(..., {_ASKED_FOR[name]})` adds `{name}`. "
         raise AttributeError(
-            f"Of kind '{self.__dict__.get('kind')}' there are "
+            f"A prediction of kind {self.__dict__.get('kind')!r} has "
             f"{', '.join(self.__dict__.get('_statistics', ()))}. "
-            f"Received: {name!r}"
+            f"{fix}Received: {name!r}"
+        )
+
+    def __array__(self, dtype: Given = None, copy: Given = None) -> Array:
+        # Without this NumPy makes an array of the names.
+        raise TypeError(
+            "A prediction is no array. Pass one of its statistics, e.g. "
+            "`result.mean`, or the `result.samples` of "
+            "`mc_predict(..., keep_samples=True)`. Received: a prediction with "
+            f"{', '.join(self._statistics)}"
         )
 
     def __setattr__(self, name: str, value: Given) -> None:

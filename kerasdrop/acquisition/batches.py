@@ -109,7 +109,7 @@ def batch_bald(
             f"rows. Received: {batch_size} of {samples.shape[0]} rows"
         )
     _checks.positive_integer(num_configurations, "num_configurations")
-    _checks.positive_integer(memory_limit, "memory_limit")
+    _checks.memory_limit(memory_limit)
     seed = _checks.step(seed, "seed")
     _checks.choice(on_interrupt, ("raise", "return"), "on_interrupt")
     verbose = _checks.verbosity(verbose)

@@ -164,7 +164,7 @@ def epig(
     Reference: [Bickford Smith et al., 2023](https://arxiv.org/abs/2304.08151),
     equation 5.
     """
-    limit = _checks.positive_integer(memory_limit, "memory_limit")
+    limit = _checks.memory_limit(memory_limit)
     pool, targets = pools.of_array(samples), pools.of_array(target_samples)
     pools.check_joint(pool)
     pools.check_joint(targets, "target_samples")

@@ -67,9 +67,7 @@ class Settings:
             if given[name] is not None:
                 of[name] = _checks.positive_number(given[name], name)
         if given["memory_limit"] is not None:
-            of["memory_limit"] = _checks.positive_integer(
-                given["memory_limit"], "memory_limit"
-            )
+            of["memory_limit"] = _checks.memory_limit(given["memory_limit"])
         of["num_samples"] = plans.num_samples(
             given["num_samples"], given["tolerance"]
         )

@@ -67,6 +67,7 @@ def predictive_intervals(
         )
     if not np.isfinite(x).all():
         raise Refusal(f"argument `x` must hold finite numbers. Received: {x}")
+    _check_levels(levels)
     _checks.choice(style, ("auto", "band", "points"), "style")
     order = np.argsort(x, kind="stable")
     x, mean, variance = x[order], mean[order], variance[order]
@@ -81,6 +82,20 @@ def predictive_intervals(
         _draw_points(ax, x, mean, bands)
     ax.set(xlabel="x", ylabel="y")
     return ax
+
+
+def _check_levels(levels: Given) -> None:
+    is_legal = isinstance(levels, (tuple, list)) and all(
+        _checks.is_number(level) and 0.0 < level < 1.0 for level in levels
+    )
+    if not is_legal:
+        raise Refusal(
+            "argument `levels` must be probabilities between 0 and 1, e.g. "
+            "(0.5, 0.9): the intervals are those of normals with `variance`. "
+            "Intervals that you have, as conformal ones, are drawn by "
+            "`ax.vlines(x, lower, upper)` of matplotlib. Received: "
+            f"levels={levels!r}"
+        )
 
 
 def _is_grid(x: Array) -> bool:

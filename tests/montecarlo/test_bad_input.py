@@ -1,5 +1,7 @@
 """What cannot be predicted is refused at once, with the way out."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -181,8 +183,32 @@ def test_a_result_is_read_only(model):
 
 def test_a_statistic_that_the_kind_has_not(model):
     result = kerasdrop.mc_predict(model, X, kind="regression", verbose=0)
-    with pytest.raises(AttributeError, match="Of kind 'regression' there are"):
+    with pytest.raises(AttributeError, match="of kind 'regression' has mean, "):
         _ = result.mutual_information
+    for name, given in [
+        ("samples", "keep_samples=True"),
+        ("quantiles", "quantiles=(0.05, 0.95)"),
+        ("log_likelihood", "y="),
+    ]:
+        with pytest.raises(AttributeError, match=re.escape(given)):
+            getattr(result, name)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        np.asarray,
+        keras.ops.convert_to_tensor,
+        kerasdrop.measures.predictive_entropy,
+        lambda result: kerasdrop.acquisition.top_k(result, 2),
+        lambda result: kerasdrop.calibration.brier_score(X[:, 0] > 0, result),
+        lambda result: kerasdrop.calibration.ood_detection(result, result),
+    ],
+)
+def test_a_result_is_no_array(model, function):
+    result = kerasdrop.mc_predict(model, X, verbose=0)
+    with pytest.raises(TypeError, match="Pass one of its statistics"):
+        function(result)
 
 
 def test_a_stateful_layer():

@@ -240,3 +240,9 @@ def test_what_cannot_be_drawn(ax):
         plots.predictive_intervals([1, np.nan], [1.0, 1], [1.0, 1], ax=ax)
     with pytest.raises(ValueError, match='"points". Received: style=None'):
         plots.predictive_intervals([1, 2], [1, 2], [1, 1], ax=ax, style=None)
+
+
+@pytest.mark.parametrize("levels", [0.9, (0.5, 1.0), np.zeros((2, 1)), ("a",)])
+def test_intervals_in_the_place_of_levels(ax, levels):
+    with pytest.raises(ValueError, match=r"^predictive_intervals: .*`levels`"):
+        plots.predictive_intervals([1, 2], [1, 2], [1, 1], levels, ax)
