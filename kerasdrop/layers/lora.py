@@ -100,7 +100,10 @@ class LoRAInputDropout(StochasticWrapper):
         **kwargs: Given,
     ) -> None:
         if kwargs.get("dtype") is None and hasattr(layer, "compute_dtype"):
-            kwargs["dtype"] = layer.compute_dtype
+            # A mixed policy must stay one: without, Keras casts no weights.
+            mixed = layer.compute_dtype != layer.variable_dtype
+            prefix = "mixed_" if mixed else ""
+            kwargs["dtype"] = prefix + layer.compute_dtype
         keras.layers.Wrapper.__init__(self, layer, **kwargs)
         self._check_layer()
         self._is_embedding = type(layer) is keras.layers.Embedding
@@ -222,7 +225,8 @@ class LoRAInputDropout(StochasticWrapper):
         activation = self.layer.activation
         if activation in (None, keras.activations.linear):
             return self._outputs(inputs) + change
-        return activation(_without_activation(self.layer, inputs) + change)
+        linear = _without_activation(self.layer, inputs)
+        return activation(ops.cast(linear, self.compute_dtype) + change)
 
     def deterministic(self, inputs: Tensor, rate: Tensor) -> Tensor:
         return self._outputs(inputs)

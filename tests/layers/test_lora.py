@@ -125,6 +125,29 @@ def test_an_embedding_drops_the_ids_of_its_adapter(mode):
         layer(ids.astype("float32"))
 
 
+@pytest.mark.parametrize("dtype", [None, "compute"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["dense", "btd,ndh->btnh"])
+def test_mixed_precision(name, policy, dtype):
+    """By default the same numbers as Keras, also before the activation."""
+    make, shape, _ = LAYERS[name]
+    inner = make("tanh")
+    inner.dtype_policy = policy
+    with_adapter(inner, (None, *shape))
+    arguments = {"dtype": inner.compute_dtype} if dtype else {}
+    layer = LoRAInputDropout(inner, 1e-9, seed=SEED, **arguments)
+    x = RNG.normal(size=(3, *shape)).astype("float32")
+    expected, drawn = inner(x), layer(x, training=True)
+    for one in (drawn, layer(x)):
+        assert keras.backend.standardize_dtype(one.dtype) == layer.compute_dtype
+    expected, drawn = (numpy(ops.cast(y, "float32")) for y in (expected, drawn))
+    # With another policy the weights are not rounded before they are added.
+    assert_close(drawn, expected, 0.1 if dtype else 1e-6)
+    model = keras.Sequential([keras.Input(shape), layer])
+    model.compile("sgd", "mse")
+    model.fit(x, np.zeros_like(expected), verbose=0)
+
+
 def test_an_adapter_trains_and_its_layer_does_not():
     inner = with_adapter(stock.Dense(3, "tanh"), (None, 4))
     model = keras.Sequential([keras.Input((4,)), LoRAInputDropout(inner, 0.5)])
