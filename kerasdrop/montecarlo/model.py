@@ -499,7 +499,8 @@ class MonteCarlo(NotTrained):
         Each batch is judged when it is predicted, so that memory does not
         grow with the rows. The loss is that of all rows at once if it is a
         mean or a sum over rows; one that sees rows together, `Dice` say, is
-        averaged over batches, as in `keras.Model.evaluate`.
+        averaged over batches, as in `keras.Model.evaluate`. Steps of padding
+        that the model masks are left out, as there.
 
         Args:
             x, batch_size, verbose, steps, first_row: As in `predict`.
@@ -519,6 +520,8 @@ class MonteCarlo(NotTrained):
         Raises:
             ValueError: If this model is not compiled; if there are no
                 targets, or in another structure than that of the outputs; if
+                a loss or metric takes for logits what is of kind `"logits"`,
+                whose mean is one of probabilities; if
                 losses have a `reduction` of `"sum"` and others have not; and
                 as `predict`.
         """
@@ -535,7 +538,7 @@ class MonteCarlo(NotTrained):
             )
             result, _ = self._predict(
                 data,
-                Judged(self, return_dict),
+                Judged(self, self._engine.output_masks, return_dict),
                 verbose,
                 callbacks,
                 calls=loop.EVALUATING,

@@ -4,6 +4,7 @@ import keras
 
 from kerasdrop._types import Config
 from kerasdrop._types import Given
+from kerasdrop.montecarlo import compiled_with
 
 NOT_TRAINED = (
     "MonteCarlo predicts; it is not trained. Train the model that it was made "
@@ -24,18 +25,23 @@ class NotTrained(keras.Model):
             loss: Loss of the predictive mean, or None.
             **kwargs: As in `keras.Model.compile`: `metrics`, ...
         """
+        names = compiled_with.output_names(self.model)
+        if names is not None:
+            # By these Keras tells apart what is for outputs in a list.
+            self.output_names = names
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
-        given = loss, kwargs.get("metrics"), kwargs.get("weighted_metrics")
-        # The outputs that are named in these.
-        self._compiled_for = sorted(
-            {
-                name
-                for one in given
-                if isinstance(one, dict)
-                for name, value in one.items()
-                if value is not None
-            }
-        )
+        given = [loss, kwargs.get("metrics"), kwargs.get("weighted_metrics")]
+        self._compiled_with = compiled_with.CompiledWith(given, names)
+
+    @property
+    def metrics(self) -> list[keras.Metric]:
+        """The loss and the metrics of `compile`.
+
+        Those that layers of the model have are its own: they are no results,
+        and nothing resets them.
+        """
+        inside = {id(one) for one in self.model.metrics}
+        return [one for one in super().metrics if id(one) not in inside]
 
     def compile_from_config(self, config: Config) -> None:
         # Keras would not, since `compile` is ours.

@@ -192,6 +192,12 @@ class Pass:
         self._after_call()
         return tree.map_structure(ops.convert_to_numpy, found)
 
+    def output_masks(self) -> list[Given]:
+        """The masks of padding of the flat outputs."""
+        found = self._compiled["output_masks"](self._batch)
+        self._after_call()
+        return found
+
     def kept(self) -> Given:
         """The statistics where all is kept, by the functions of this pass."""
         keep_all = ops.convert_to_tensor(True)

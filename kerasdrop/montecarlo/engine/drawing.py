@@ -223,6 +223,18 @@ class Drawing:
         with self._sampler(batch, rates, chunks) as draw:
             return self._plain(draw, batch)
 
+    def output_masks(self, batch: RowsOf) -> list[Given]:
+        """The masks of padding of the flat outputs; None for those without."""
+        return passes.output_masks(
+            self.model,
+            ops.convert_to_tensor(self.key()),
+            self.settings.plan,
+            batch.inputs,
+            batch.rows,
+            self.settings.vectorized,
+            self.choice,
+        )
+
     def _plain(self, draw: Function, batch: RowsOf) -> Given:
         # Two equal samples: of a single one there is no variance.
         outputs = draw(plans.range_of(0, 2), at_inference=True)

@@ -198,6 +198,17 @@ class Engine:
         )
         return one.over(part).kept()
 
+    def output_masks(self, batch: RowsOf) -> list[Given]:
+        """The masks of padding of the flat outputs, of a plain prediction.
+
+        Returns:
+            A list of arrays `(batch, ...)`; None for an output without one.
+        """
+        found = self.over(batch).output_masks()
+        return [
+            None if one is None else ops.convert_to_numpy(one) for one in found
+        ]
+
     def _functions(self, chunks: chunks_.Chunks) -> dict[str, Function]:
         """The functions that a pass calls, compiled, by name."""
         draw = self._drawing
@@ -243,6 +254,7 @@ class Engine:
             "sweep": sweep,
             "plain": plain,
             "redrawn": redrawn,
+            "output_masks": draw.output_masks,
         }
         # In plain calls of the model no size is left open, nor where the number
         # of steps decides how Keras runs them.

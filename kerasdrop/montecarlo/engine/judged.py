@@ -6,11 +6,20 @@ from keras import ops
 from keras import tree
 
 from kerasdrop._refusals import Refusal
+from kerasdrop._structure import padding
+from kerasdrop._types import Array
 from kerasdrop._types import Config
+from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
-from kerasdrop.montecarlo.engine.batches import Labels
+from kerasdrop.montecarlo.engine.batches import Batch
 from kerasdrop.montecarlo.statistics import outputs
+
+
+# The reduction of a function as a loss.
+_BY_DEFAULT = "sum_over_batch_size"
+# Means over what is not masked.
+_OF_VALID = {_BY_DEFAULT, "mean"}
 
 
 class Judged:
@@ -20,11 +29,17 @@ class Judged:
 
     Args:
         model: A compiled model, whose metrics are reset.
+        masks_of: Function of a `RowsOf` that returns the mask of padding of
+            each flat output, or None.
         return_dict: Whether the result is a dict.
     """
 
-    def __init__(self, model: keras.Model, return_dict: bool) -> None:
+    def __init__(
+        self, model: keras.Model, masks_of: Function, return_dict: bool
+    ) -> None:
         self._model = model
+        self._masks_of = masks_of
+        self._has_masks = True
         self._return_dict = return_dict
         # Of metrics alone the loss is 0, as Keras has it.
         self._loss = None if model.loss is None else _StreamedLoss(model)
@@ -32,38 +47,83 @@ class Judged:
         self.num_rows = 0
         model.reset_metrics()
 
-    def update(self, part: Config, labels: Labels) -> Config:
-        mean, weight = part["mean"], labels.sample_weight
-        y = _like(mean, labels.y, "y")
+    def update(self, part: Config, batch: Batch) -> Config:
+        mean, weight = part["mean"], batch.labels.sample_weight
+        y = _like(mean, batch.labels.y, "y")
         if tree.is_nested(weight):
             weight = _like(mean, weight, "sample_weight")
-        if isinstance(mean, dict):  # what has no targets is not judged
-            self._check_compiled_for(
-                [name for name in mean if y[name] is not None]
-            )
+        self._check_compiled(mean, y)
+        flat = tree.flatten(mean)
+        masks = self._masks(batch, len(flat))
+        self.num_rows += len(flat[0])
+        mean = tree.pack_sequence_as(
+            mean, list(map(padding.masked, flat, masks))
+        )
         if self._loss is not None:
-            self._loss.update(y, mean, weight)
+            self._loss.update(y, mean, weight, masks)
         logs = self._model.compute_metrics(None, y, mean, weight)
-        self.num_rows += len(tree.flatten(mean)[0])
         logs = {"loss": 0.0, **logs}
         if self._loss is not None:
             logs["loss"] = self._loss.result()
         self._logs = {name: _plain(value) for name, value in logs.items()}
         return dict(self._logs)
 
-    def _check_compiled_for(self, judged: list[str]) -> None:
+    def _masks(self, batch: Batch, count: int) -> list[Array | None]:
+        """The mask of padding of each flat output, as Keras judges by it."""
+        if not self._has_masks:
+            return [None] * count
+        masks = self._masks_of(batch.rows)
+        # A model that makes none is asked once.
+        self._has_masks = any(one is not None for one in masks)
+        return [
+            None if one is None else one[: batch.num_valid] for one in masks
+        ]
+
+    def _check_compiled(self, mean: Structure, y: Structure) -> None:
+        """Raises if what was compiled does not fit the outputs."""
+        names = self._model._compiled_with.names_of(mean)
+        judged = [
+            name
+            for name, one in zip(names, tree.flatten(y))
+            if one is not None
+        ]
+        if len(names) > 1:  # what has no targets is not judged
+            self._check_compiled_for(names, judged)
+        kinds = outputs.kinds(self._model.kind, mean)
+        for place, kind in enumerate(kinds):
+            if kind == "logits":
+                self._check_takes_probabilities(names, place)
+
+    def _check_compiled_for(
+        self, names: list[Given], judged: list[Given]
+    ) -> None:
         """Raises if there are losses or metrics for other outputs.
 
         Keras may take one that is for another output for the only one.
         """
-        others = set(self._model._compiled_for) - set(judged)
+        named = self._model._compiled_with.named(names)
+        others = [name for name in named if name not in judged]
         if not others:
             return
         raise Refusal(
             "losses and metrics must be for outputs that the model has and "
             f"that have targets: {judged}. Compile those alone, or pass the "
-            f"targets of the others. Received: some for {sorted(others)}"
+            f"targets of the others. Received: some for {others}"
         )
+
+    def _check_takes_probabilities(
+        self, names: list[Given], place: int
+    ) -> None:
+        """Raises if a loss or metric would take a mean for logits."""
+        found = self._model._compiled_with.take_logits(names, place)
+        if found:
+            raise Refusal(
+                "the predictive mean of an output of kind 'logits' is one of "
+                "probabilities, so a loss or metric with `from_logits=True` "
+                "would judge something else. Compile this `MonteCarlo` with "
+                f"`from_logits=False`. Received: {found[0]} with "
+                "from_logits=True"
+            )
 
     def result(self) -> Given:
         """The loss, a list of it and the metrics, or a dict."""
@@ -83,7 +143,7 @@ class _StreamedLoss:
     def __init__(self, model: keras.Model) -> None:
         self._model = model
         self._reductions = {
-            getattr(keras.losses.get(loss), "reduction", None)
+            getattr(keras.losses.get(loss), "reduction", _BY_DEFAULT)
             for loss in tree.flatten(model.loss)
             if loss is not None
         }
@@ -92,7 +152,13 @@ class _StreamedLoss:
             self._refuse()
         self._total = self._weight = self._added = 0.0
 
-    def update(self, y: Structure, mean: Structure, weight: Given) -> None:
+    def update(
+        self,
+        y: Structure,
+        mean: Structure,
+        weight: Given,
+        masks: list[Array | None],
+    ) -> None:
         model = self._model
         loss = _number(
             model.compute_loss(
@@ -104,14 +170,25 @@ class _StreamedLoss:
             self._added = sum(_number(ops.sum(one)) for one in model.losses)
             self._total += loss - self._added
             return
-        share = float(len(tree.flatten(mean)[0]))
-        if "mean_with_sample_weight" in self._reductions and weight is not None:
-            if len(self._reductions) > 1 or tree.is_nested(weight):
-                self._refuse()
-            share = float(np.sum(weight, dtype="float64"))
+        share = self._share(len(tree.flatten(mean)[0]), weight, masks)
         if share:
             self._total += share * loss
             self._weight += share
+
+    def _share(
+        self, num_rows: int, weight: Given, masks: list[Array | None]
+    ) -> float:
+        """By what the loss of a batch is weighted in the mean."""
+        mask = masks[0] if len(masks) == 1 else None
+        if "mean_with_sample_weight" in self._reductions:
+            if weight is None and mask is None:
+                return float(num_rows)
+            if len(self._reductions) > 1 or tree.is_nested(weight):
+                self._refuse()
+            return _sum(weight, mask)
+        if self._reductions <= _OF_VALID and mask is not None:
+            return _sum(None, mask)
+        return float(num_rows)
 
     def _refuse(self) -> None:
         raise Refusal(
@@ -125,6 +202,18 @@ class _StreamedLoss:
         if self._is_sum:
             return self._total + self._added
         return self._total / self._weight if self._weight else 0.0
+
+
+def _sum(weight: Given, mask: Array | None) -> float:
+    """The sum of weights of rows, or of their steps, that are not masked."""
+    if mask is None:
+        return float(np.sum(weight, dtype="float64"))
+    valid = np.asarray(mask, "float64")
+    if weight is None:
+        return float(valid.sum())
+    weight = np.asarray(weight, "float64")
+    steps = valid.ndim - weight.ndim
+    return float((weight.reshape(*weight.shape, *[1] * steps) * valid).sum())
 
 
 def _plain(value: Given) -> Given:

@@ -87,7 +87,7 @@ def run(
     def take(batch: Batch, statistics: Config) -> Config:
         part = _arrays(statistics, batch.num_valid)
         outputs.check(predictive.kind, part)
-        logs = receiver.update(part, batch.labels)
+        logs = receiver.update(part, batch)
         late.update(part)
         return {"outputs": _record(predictive, part)} if logs is None else logs
 

@@ -7,7 +7,7 @@ from keras import tree
 from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
-from kerasdrop.montecarlo.engine.batches import Labels
+from kerasdrop.montecarlo.engine.batches import Batch
 from kerasdrop.montecarlo.statistics.joining import Joined
 
 
@@ -21,12 +21,12 @@ class Receiver(Protocol):
     @property
     def num_rows(self) -> int: ...
 
-    def update(self, part: Config, labels: Labels) -> Config | None:
+    def update(self, part: Config, batch: Batch) -> Config | None:
         """Takes the statistics of the next rows.
 
         Args:
             part: A dict of structures of arrays.
-            labels: The `Labels` of these rows.
+            batch: The `Batch` of these rows.
 
         Returns:
             What callbacks get as the logs of the batch; None for the
@@ -58,7 +58,7 @@ class Collected:
     def num_rows(self) -> int:
         return self._joined.num_rows
 
-    def update(self, part: Config, labels: Labels) -> None:
+    def update(self, part: Config, batch: Batch) -> None:
         self._joined.update(self._taken(part, self.num_rows))
 
     def result(self) -> Config:
@@ -71,7 +71,7 @@ class PassedOn:
     def __init__(self) -> None:
         self.num_rows = 0
 
-    def update(self, part: Config, labels: Labels) -> None:
+    def update(self, part: Config, batch: Batch) -> None:
         self.num_rows += len(tree.flatten(part["mean"])[0])
 
     def result(self) -> None:

@@ -14,6 +14,7 @@ from kerasdrop import masks
 from kerasdrop._adapters import asking
 from kerasdrop._adapters import survey
 from kerasdrop._structure import model_tree
+from kerasdrop._structure import padding
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Shape
@@ -262,6 +263,29 @@ def inference(
         asked.entered(scope, model, asked.randomness_of(model)),
     ):
         yield scope
+
+
+def output_masks(
+    model: keras.Model,
+    key: Tensor,
+    plan: str,
+    inputs: Structure,
+    rows: Tensor,
+    vectorized: bool,
+    choice: choices.Choice,
+) -> list[Given]:
+    """The masks of padding of a plain prediction, of each of the flat outputs.
+
+    Args:
+        model, key, plan, inputs, rows, vectorized, choice: As in `sampler`.
+
+    Returns:
+        A list of tensors `(batch, ...)`; None for an output without one.
+    """
+    one = plans.range_of(0, 1)
+    with inference(model, key, plan, rows, one, vectorized, choice):
+        outputs = model(inputs, training=False)
+    return [padding.mask_of(output) for output in tree.flatten(outputs)]
 
 
 def _draws(

@@ -1,0 +1,48 @@
+"""The masks of padding that Keras keeps with tensors.
+
+Keras hands them to layers, and to nobody else; so these are layers.
+"""
+
+import keras
+
+from kerasdrop._types import Tensor
+
+
+class _Reader(keras.layers.Layer):
+    """Tells the mask of what it is called on."""
+
+    def __init__(self) -> None:
+        super().__init__(autocast=False, name="mask_of")
+        self.supports_masking = True
+        self.found: Tensor | None = None
+
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        self.found = mask
+        return inputs
+
+
+class _Writer(keras.layers.Layer):
+    """Gives its outputs a mask."""
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__(autocast=False, name="masked")
+        self.supports_masking = True
+        self._given = mask
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return keras.ops.copy(inputs)
+
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor) -> Tensor:
+        return self._given
+
+
+def mask_of(tensor: Tensor) -> Tensor | None:
+    """The mask that a tensor carries, or None."""
+    reader = _Reader()
+    reader(tensor)
+    return reader.found
+
+
+def masked(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    """A tensor that carries this mask."""
+    return tensor if mask is None else _Writer(mask)(tensor)
