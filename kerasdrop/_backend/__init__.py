@@ -215,6 +215,15 @@ def replicas(model: keras.Model) -> list[Function]:
     return [contextlib.nullcontext]
 
 
+def for_one_replica(function: Function) -> Given:
+    """What a function returns where no strategy is in scope.
+
+    In the scope of a `tf.distribute` strategy Keras divides losses by the
+    number of replicas, whose parts it would add up.
+    """
+    return function()
+
+
 def read(variable: keras.Variable) -> Given:
     """The value of a `keras.Variable`, as a tensor."""
     return variable.value

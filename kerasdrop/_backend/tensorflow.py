@@ -3,6 +3,7 @@
 The names are explained where the answers of most backends stand.
 """
 
+import concurrent.futures
 import contextlib
 import functools
 import platform
@@ -24,6 +25,7 @@ __all__ = [
     "by_rows",
     "checkpointed",
     "compiled",
+    "for_one_replica",
     "fori_loop",
     "fused",
     "generators",
@@ -331,6 +333,14 @@ def replica() -> tuple[Tensor, Tensor]:
     if context is None:
         return 0, 1
     return context.replica_id_in_sync_group, context.num_replicas_in_sync
+
+
+def for_one_replica(function: Function) -> Given:
+    if not tf.distribute.has_strategy():
+        return function()
+    # A scope is one of the thread that entered it, and cannot be left in it.
+    with concurrent.futures.ThreadPoolExecutor(1) as other_thread:
+        return other_thread.submit(function).result()
 
 
 def read(variable: keras.Variable) -> Tensor:

@@ -1,10 +1,13 @@
 """Loss and metrics of a predictive mean, batch by batch."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
 from keras import tree
 
+from kerasdrop import _backend
 from kerasdrop._refusals import Refusal
 from kerasdrop._structure import padding
 from kerasdrop._types import Array
@@ -14,7 +17,6 @@ from kerasdrop._types import Given
 from kerasdrop._types import Structure
 from kerasdrop.montecarlo.engine.batches import Batch
 from kerasdrop.montecarlo.statistics import outputs
-
 
 # The reduction of a function as a loss.
 _BY_DEFAULT = "sum_over_batch_size"
@@ -83,9 +85,7 @@ class Judged:
         """Raises if what was compiled does not fit the outputs."""
         names = self._model._compiled_with.names_of(mean)
         judged = [
-            name
-            for name, one in zip(names, tree.flatten(y))
-            if one is not None
+            name for name, one in zip(names, tree.flatten(y)) if one is not None
         ]
         if len(names) > 1:  # what has no targets is not judged
             self._check_compiled_for(names, judged)
@@ -161,8 +161,14 @@ class _StreamedLoss:
     ) -> None:
         model = self._model
         loss = _number(
-            model.compute_loss(
-                y=y, y_pred=mean, sample_weight=weight, training=False
+            _backend.for_one_replica(
+                functools.partial(
+                    model.compute_loss,
+                    y=y,
+                    y_pred=mean,
+                    sample_weight=weight,
+                    training=False,
+                )
             )
         )
         if self._is_sum:

@@ -93,7 +93,7 @@ def mc_sobol_indices(
 
     Raises:
         ValueError: As `mc_predict`; if groups overlap, or name no layer that
-            is drawn.
+            is drawn; if an output is no finite number.
         TypeError: If `groups` is no dict.
 
     Example:
@@ -223,9 +223,12 @@ def _ids(
 ) -> set[int]:
     """The ids of the layers of one group."""
     candidates = [(place.path, place.layer) for place in drawn.values()]
-    found = selection.selected(
-        model, candidates, selector, f"layer that draws (for group {name!r})"
-    )
+    try:
+        found = selection.selected(
+            model, candidates, selector, "layer that draws"
+        )
+    except (Refusal, TypeRefusal) as refusal:
+        raise type(refusal)(f"in group {name!r}, {refusal}") from refusal
     paths = {path for path, _ in found}
     ids = {id(layer) for _, layer in found}
     for path, layer in candidates:
@@ -272,6 +275,9 @@ def _summed(
             skeleton, of_outputs = one.redrawn(members, num_samples)
             if finish is not None:
                 finish()
+            first_row = sums[0].num_rows if sums else 0
+            for variances, *_ in of_outputs:
+                _check_finite(variances[:valid], first_row)
             # From here on nothing takes time: a batch is there as a whole.
             sums = sums or [Sums() for _ in of_outputs]
             for of_output, (variance, first, total) in zip(sums, of_outputs):
@@ -293,6 +299,20 @@ def _summed(
     if not sums:
         raise Refusal("there are no rows to predict. Received: x without rows")
     return skeleton, sums, is_complete
+
+
+def _check_finite(variances: Array, first_row: int) -> None:
+    """Raises if a row has no variance, since then all shares would be NaN."""
+    is_finite = np.isfinite(variances).all(-1)
+    if not is_finite.all():
+        row = first_row + int(np.argmin(is_finite))
+        raise Refusal(
+            "outputs that are no finite numbers, or too large for float32, "
+            "have no variance to be shared. Leave out the rows that make them "
+            "(is there a NaN in `x`?). Received: such outputs in "
+            f"{np.sum(~is_finite)} of {len(is_finite)} rows of a batch, first "
+            f"in row {row}"
+        )
 
 
 def _indices(

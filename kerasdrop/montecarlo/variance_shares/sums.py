@@ -9,9 +9,11 @@ class Sums:
     """Streams halves of products of differences into shares, in float64.
 
     With `v` the mean of whose halves is the variance, and `f` those of a share,
-    a share is the sum of `f` over that of `v`. Rows and samples are
-    independent, so that the variance of this quotient is to first order that
-    of `f - share * v`.
+    a share is the sum of `f` over that of `v`. The variance of this quotient is
+    to first order that of `f - share * v`. Samples are independent. Rows are,
+    too, if each has masks of its own: then all rows tell that variance. If they
+    share masks, by a `noise_shape` say, only the sums over rows do, one of each
+    sample. The error is the larger of both.
 
     Attributes:
         num_rows: Integer, of how many rows they are.
@@ -25,6 +27,9 @@ class Sums:
         self._shares: Array = np.zeros(())
         self._covariance_of_mean: Array = np.zeros(())
         self._variances_of_mean: Array = np.zeros(())
+        # Sums over rows: `(samples,)` and `(2, groups, samples)`.
+        self._whole_by_sample: Array = np.zeros(())
+        self._parts_by_sample: Array = np.zeros(())
 
     def update(self, variance: Array, first: Array, total: Array) -> None:
         """Adds rows.
@@ -50,6 +55,8 @@ class Sums:
         self._variances_of_mean = (
             self._variances_of_mean + (of_parts**2).sum((-2, -1)) / per_mean
         )
+        self._whole_by_sample = self._whole_by_sample + whole.sum(0)
+        self._parts_by_sample = self._parts_by_sample + parts.sum(-2)
 
     @property
     def variance(self) -> float:
@@ -65,6 +72,11 @@ class Sums:
                 - 2.0 * shares * self._covariance_of_mean
                 + shares**2 * self._variance_of_mean
             )
-            # By rounding a variance of 0 may be a little below.
-            errors = np.sqrt(np.maximum(squared, 0.0)) / self._variance
+            rest = (
+                self._parts_by_sample
+                - shares[..., None] * self._whole_by_sample
+            )
+            by_sample = rest.var(-1, ddof=1) / rest.shape[-1]
+            # Not below 0, where rounding may bring it.
+            errors = np.sqrt(np.maximum(squared, by_sample)) / self._variance
         return shares, errors

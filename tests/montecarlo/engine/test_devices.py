@@ -137,6 +137,21 @@ show_several(model)
 """
 )
 
+_EVALUATED_IN_A_SCOPE = (
+    _MIRRORED
+    + """
+predictive = kerasdrop.MonteCarlo(model, 16, seed=0)
+predictive.compile(loss="mse")
+x = np.ones((6, *model.input_shape[1:]), "float32")
+y = np.zeros((6, *model.output_shape[1:]), "float32")
+settings = {"batch_size": 2, "verbose": 0}
+with strategy.scope():
+    found = predictive.evaluate(x, y, **settings)
+mean = predictive.predict(x, **settings)["mean"]
+print("loss", found, np.square(mean).mean())
+"""
+)
+
 
 def lines_of(code, start):
     lines = helpers.run_python(code, BACKEND).splitlines()
@@ -163,3 +178,10 @@ def test_replicas_draw_what_one_draws_to_the_bit():
     assert together[:-1] == alone[:-1]
     assert together[-1] == "places CPU:0 CPU:1"
     assert alone[-1] == "places CPU:0"
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="a strategy of TensorFlow")
+def test_the_scope_of_a_strategy_divides_no_loss():
+    (line,) = lines_of(_EVALUATED_IN_A_SCOPE, "loss")
+    found, expected = map(float, line.split()[1:])
+    assert found == pytest.approx(expected, rel=1e-5)

@@ -288,6 +288,32 @@ def test_the_error_is_the_spread_over_seeds():
         assert np.all((ratio > 0.55) & (ratio < 1.45)), (name, ratio)
 
 
+def test_the_error_is_the_spread_where_rows_share_masks():
+    inputs = keras.Input((4,))
+    shared = {"noise_shape": (1, 4)}
+    left = layers.Dropout(0.5, **shared, name="left")(inputs)
+    right = layers.Dropout(0.2, **shared, name="right")(inputs)
+    parts = [fixed(np.ones((4, 1)))(one) for one in (left, right)]
+    model = keras.Model(inputs, layers.Add()(parts))
+
+    runs = [shares_of(model, seed=seed, verify=False) for seed in range(60)]
+
+    for name in ("first_order", "total"):
+        values = np.array([getattr(run, name) for run in runs])
+        claimed = np.array([getattr(run, f"{name}_errors") for run in runs])
+        ratio = values.std(0, ddof=1) / np.sqrt((claimed**2).mean(0))
+        assert np.all((ratio > 0.55) & (ratio < 1.45)), (name, ratio)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_an_output_that_is_no_number(number):
+    x = X.copy()
+    x[41] = number
+    message = "mc_sobol_indices: .*no finite numbers.*in row 41"
+    with pytest.raises(ValueError, match=message):
+        shares_of(branches(layers.Add()), x)
+
+
 class TestTheModelIsAsItWas:
     @pytest.fixture
     def model(self):
@@ -331,9 +357,9 @@ class TestTheModelIsAsItWas:
     ("settings", "message"),
     [
         ({"groups": {}}, "empty dict"),
-        ({"groups": {"a": "none"}}, "for group 'a'.*layers='none'"),
+        ({"groups": {"a": "none"}}, "in group 'a'.*layers='none'"),
         ({"groups": {"a": "left", "b": "*"}}, "in the groups 'a' and 'b'"),
-        ({"groups": {"a": "right"}, "layers": "left"}, "for group 'a'"),
+        ({"groups": {"a": "right"}, "layers": "left"}, "in group 'a'"),
         ({"num_samples": 1}, "two at least.*num_samples=1"),
         ({"num_samples": 0}, "num_samples"),
         ({"on_interrupt": "go"}, "`on_interrupt` must be.*'go'"),
