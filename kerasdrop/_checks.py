@@ -467,6 +467,7 @@ def integer_inputs(inputs: Tensor) -> None:
         raise Refusal(
             "inputs must be ids, one tensor of integers. Received: "
             f"{received}. Make the input of the model one of integers, "
-            "`keras.Input(shape, dtype='int32')`, or cast them, by "
-            "`keras.ops.cast(inputs, 'int32')`."
+            "`keras.Input(shape, dtype='int32')`, also as the first entry of "
+            "a `Sequential`, which makes an input of floats otherwise; or "
+            "cast them, by `keras.ops.cast(inputs, 'int32')`."
         )

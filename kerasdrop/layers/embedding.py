@@ -54,8 +54,10 @@ class EmbeddingDropout(StochasticWrapper):
         **kwargs: As in `keras.layers.Layer`: `name`, `dtype`.
 
     Call arguments:
-        inputs: Tensor of ids `(batch, ...)`, integers from 0 on. With
-            `reverse=True`, a floating-point tensor `(batch, ..., output_dim)`.
+        inputs: Tensor of ids `(batch, ...)`, integers from 0 on. A
+            `Sequential` needs `keras.Input(shape, dtype="int32")` before it:
+            without, it casts ids to floats. With `reverse=True`, a
+            floating-point tensor `(batch, ..., output_dim)`.
         training: Boolean; whether to draw.
         reverse: Boolean; whether to project back to the vocabulary.
 

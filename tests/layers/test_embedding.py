@@ -112,6 +112,15 @@ def test_ids_that_come_as_floats_are_refused():
         layer(keras.Input((3,)))
 
 
+def test_a_sequential_is_told_to_begin_with_an_input_of_integers():
+    first = keras.Input((8,), dtype="int32")
+    assert keras.Sequential([first, EmbeddingDropout(embedding(), RATE)])(
+        IDS
+    ).shape == (6, 8, FEATURES)
+    with pytest.raises(ValueError, match="first entry of a `Sequential`"):
+        keras.Sequential([EmbeddingDropout(embedding(), RATE)])(IDS)
+
+
 def test_a_plain_embedding_is_not_reversed():
     with pytest.raises(ValueError, match="only a `keras.layers.Reversible"):
         EmbeddingDropout(embedding(), RATE)(np.ones((2, 3)), reverse=True)
