@@ -62,8 +62,10 @@ def convert_dropout(model: keras.Model, x: Structure = None) -> Conversion:
     What code makes is made anew, by `from_config` of what `get_config`
     returns, while the classes of Keras make our layers for it, in this
     thread alone. Adapters that were enabled (LoRA) are enabled again. Weights
-    are compared, array by array, and so are rates and dtypes; predictions
-    are compared on two rows of made-up inputs, or on `x`.
+    are compared, array by array, and so are rates, dtypes and the arguments
+    of the layers of Keras that code makes; numbers that were changed
+    afterwards, as a momentum, are given to the copy. Predictions are compared
+    on two rows of made-up inputs, or on `x`.
 
     The new model has its own layers and a copy of all weights. It shares
     nothing with `model`, which stays as it is. Layers of kerasdrop that are
@@ -97,8 +99,9 @@ def convert_dropout(model: keras.Model, x: Structure = None) -> Conversion:
     Raises:
         ValueError: If there is nothing to convert; if the model is not built;
             if one of its layers cannot be rebuilt from its configuration, or
-            is another one then: with other weights, rates, dtypes or
-            predictions; if two layers use one variable.
+            is another one then: with other weights, arguments, rates, dtypes
+            or predictions, or with layers or variables of `model` itself; if
+            two layers use one variable.
         TypeError: If `model` is not a `keras.Model`.
 
     Example:

@@ -29,6 +29,7 @@ from kerasdrop._types import Given
 from kerasdrop._types import Structure
 from kerasdrop.conversion import counterparts
 from kerasdrop.conversion import grafting
+from kerasdrop.conversion import likeness
 from kerasdrop.conversion import lora
 from kerasdrop.conversion import rebuilding
 from kerasdrop.conversion.trying import Trial
@@ -117,6 +118,7 @@ def copy_model(
 
     with code or making.made_otherwise(_keeping_ours(model)):
         duplicate = copy(model)
+        likeness.check_nothing_is_shared(model, duplicate)
         if any(itertools.starmap(_is_not_whole, copies.values())):
             (trial or Trial(model)).call_once(duplicate)
     pairs = []
@@ -124,6 +126,7 @@ def copy_model(
     for original, its_copy in reversed(copies.values()):
         pairs.extend(_copy_state(original, its_copy))
     _check_weights_are_not_tied(model, duplicate, _left_out(copies.values()))
+    likeness.carry_arguments(pairs)
     return duplicate, pairs
 
 

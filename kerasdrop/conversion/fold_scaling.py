@@ -10,11 +10,14 @@ from keras import ops
 
 from kerasdrop import layers
 from kerasdrop._adapters import registry
+from kerasdrop._refusals import blame
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
+from kerasdrop.conversion import comparing
 from kerasdrop.conversion import copying
+from kerasdrop.conversion import trying
 from kerasdrop.conversion.reports import FoldingReport
 from kerasdrop.layers import stand_ins
 
@@ -44,7 +47,7 @@ class Folding(NamedTuple):
     report: FoldingReport
 
 
-def fold_classic_scaling(model: keras.Model) -> Folding:
+def fold_classic_scaling(model: keras.Model, x: Structure = None) -> Folding:
     """A copy of a model whose kernels contain the scaling of classic dropout.
 
     At inference a `ClassicDropout` multiplies by `1 - rate`. Where its
@@ -67,6 +70,9 @@ def fold_classic_scaling(model: keras.Model) -> Folding:
 
     Args:
         model: A built functional or sequential model.
+        x: Inputs of a few rows, as of `convert_dropout`; needed only if there
+            are layers of other classes than those of Keras, whose copies are
+            compared, and they take none of the inputs that are made up.
 
     Returns:
         A `Folding`, a named tuple of
@@ -81,8 +87,8 @@ def fold_classic_scaling(model: keras.Model) -> Folding:
     Raises:
         ValueError: If there is no `ClassicDropout`, if none can be folded, if
             the model is not built or is a subclassed model, if one of its
-            layers cannot be rebuilt from its configuration, or if two of
-            them use one variable.
+            layers cannot be rebuilt from its configuration, or is another
+            one then, or if two of them use one variable.
         TypeError: If `model` is not a `keras.Model`.
 
     Example:
@@ -110,13 +116,17 @@ def fold_classic_scaling(model: keras.Model) -> Folding:
     if not found:
         raise _nothing_to_fold(model, skipped)
     folded = {id(layer) for layer, _ in found.values()}
-    new_model, pairs = copying.copy_model(
-        model,
-        lambda layer, _: (
-            stand_ins.identity(layer) if id(layer) in folded else None
-        ),
-    )
-    multiply_kernels(found, pairs)
+    trial = trying.Trial(model, x)
+    with blame("fold_classic_scaling"):
+        new_model, pairs = copying.copy_model(
+            model,
+            lambda layer, _: (
+                stand_ins.identity(layer) if id(layer) in folded else None
+            ),
+            trial=trial,
+        )
+        multiply_kernels(found, pairs)
+        comparing.predictions(trial, new_model, pairs)
     described = {path: describe(*target) for path, target in found.items()}
     return Folding(new_model, FoldingReport(described, skipped))
 

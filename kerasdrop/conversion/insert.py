@@ -12,7 +12,9 @@ from kerasdrop._refusals import blame
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Given
+from kerasdrop._types import Structure
 from kerasdrop.conversion import branches
+from kerasdrop.conversion import comparing
 from kerasdrop.conversion import copying
 from kerasdrop.conversion import fitting
 from kerasdrop.conversion import grafting
@@ -20,6 +22,7 @@ from kerasdrop.conversion import graphs
 from kerasdrop.conversion import named
 from kerasdrop.conversion import places
 from kerasdrop.conversion import stages
+from kerasdrop.conversion import trying
 from kerasdrop.conversion import weight_files
 from kerasdrop.conversion.places import Place
 from kerasdrop.conversion.reports import InsertionReport
@@ -54,6 +57,7 @@ def insert_dropout(
     rate: float | None = None,
     where: Given = "head",
     layer: Given = None,
+    x: Structure = None,
 ) -> Insertion:
     """A copy of a trained model with dropout in it, for Monte Carlo passes.
 
@@ -101,6 +105,9 @@ def insert_dropout(
             (`SpatialDropout2D`, `3D`). Else a class, which is called with
             `rate`, `name` and `dtype`; or a function of the layer that it
             stands behind, which returns a class or a new layer.
+        x: Inputs of a few rows, as of `convert_dropout`; needed only if there
+            are layers of other classes than those of Keras, whose copies are
+            compared, and they take none of the inputs that are made up.
 
     Returns:
         An `Insertion`, a named tuple of
@@ -115,7 +122,8 @@ def insert_dropout(
             there are), if nothing can be dropped there (integers), if `layer`
             would change predictions or does not draw, if the rate is not in
             [0, 1], if the model is not built, has no graph or has a layer
-            that cannot be rebuilt from its configuration.
+            that cannot be rebuilt from its configuration, or predicts
+            something else then.
         TypeError: If `model` is not a `keras.Model`, or `where` none of the
             above.
 
@@ -146,7 +154,11 @@ def insert_dropout(
         rate = _rate_of(rate, where)
         found = _places(model, where)
         planned, inserted = _plan(model, found, rate, layer)
-        new_model, pairs = copying.copy_model(model, lambda *_: None, planned)
+        trial = trying.Trial(model, x)
+        new_model, pairs = copying.copy_model(
+            model, lambda *_: None, planned, trial=trial
+        )
+        comparing.predictions(trial, new_model, pairs)
     report = InsertionReport(
         inserted={p: text for p, text, place in inserted if text},
         identities={

@@ -13,7 +13,7 @@ from kerasdrop._types import Given
 
 # What a `get_config` raises that reads what the layer does not have, and a
 # `from_config` of a configuration that is not all of it.
-_NOT_REBUILT = (AttributeError, KeyError, NotImplementedError, TypeError)
+NOT_REBUILT = (AttributeError, KeyError, NotImplementedError, TypeError)
 
 
 def by_its_code(
@@ -47,7 +47,7 @@ def rebuild(
             if _taken_by(cls, config) == config:
                 raise
             return cls.from_config(_taken_by(cls, config))
-    except _NOT_REBUILT as error:
+    except NOT_REBUILT as error:
         raise ValueError(
             f"Layer '{operation.name}' ({type(operation).__name__}) cannot be "
             "copied, because it cannot be rebuilt from its configuration: "

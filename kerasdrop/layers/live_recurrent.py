@@ -112,6 +112,8 @@ class LiveRecurrent(CheckedArguments):
         self._dropout_layers = tuple(dropouts)
 
     def _label(self) -> str:
+        if not hasattr(self, "name"):  # the layer of Keras is not made yet
+            return type(self).__name__
         return f"Layer '{self.name}' ({type(self).__name__})"
 
     def _cells(self) -> list[keras.layers.Layer]:

@@ -1,6 +1,7 @@
 """Dropout that code makes: converted and stripped by building anew."""
 
 import sys
+import typing
 
 import keras
 import numpy as np
@@ -353,3 +354,136 @@ def test_a_path_that_code_makes_is_converted_and_stripped():
         plain = strip_dropout(one).model
         assert type(plain.drops) is stock.Identity
         assert_same(plain, model, VECTORS)
+
+
+class Attributes(keras.Model):
+    """Its code makes the same layers whatever was done to them later."""
+
+    def __init__(self):
+        super().__init__()
+        self.normalize = stock.BatchNormalization()
+        self.noise = stock.GaussianNoise(0.1)
+        self.dense = stock.Dense(2)
+        self.drop = layers.Dropout(RATE)
+        self.stock_drop = stock.Dropout(RATE)
+
+    def call(self, inputs, training=None):
+        x = self.normalize(inputs, training=training)
+        x = self.dense(self.noise(x, training=training))
+        x = self.drop(x, training=training)
+        return self.stock_drop(x, training=training)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kernel_regularizer", keras.regularizers.L2(0.1)),
+        ("kernel_constraint", keras.constraints.MaxNorm(1.0)),
+    ],
+    ids=["regularizer", "constraint"],
+)
+def test_an_argument_that_only_training_shows_is_not_lost(name, value):
+    model = blocks.called(Attributes(), VECTORS)
+    for function in (convert_dropout, strip_dropout):
+        assert function(model).model.dense is not model.dense
+    setattr(model.dense, name, value)
+    for function in (convert_dropout, strip_dropout):
+        with pytest.raises(ValueError, match=f"be copied: it has {name}="):
+            function(model)
+
+
+def test_a_number_that_is_read_at_each_call_is_carried():
+    model = blocks.called(Attributes(), VECTORS)
+    model.normalize.momentum = 0.5
+    model.noise.stddev = 0.7
+    copy = convert_dropout(model).model
+    assert copy.normalize.momentum == 0.5
+    assert copy.noise.stddev == 0.7
+    assert strip_dropout(model).model.normalize.momentum == 0.5
+
+
+class HandedOn(stock.Layer):
+    """Its configuration has the layer itself, not what would make another."""
+
+    def __init__(self, layer, **kwargs):
+        super().__init__(**kwargs)
+        self.layer = layer
+        self.drop = stock.Dropout(RATE)
+
+    def build(self, shape):
+        if not self.layer.built:
+            self.layer.build(shape)
+
+    def call(self, inputs, training=None):
+        return self.drop(self.layer(inputs), training=training)
+
+    def get_config(self):
+        return {**super().get_config(), "layer": self.layer}
+
+
+class Shares(HandedOn):
+    """What is shared is a variable."""
+
+    weights_made: typing.ClassVar[list[keras.Variable]] = []
+
+    def __init__(self, **kwargs):
+        super().__init__(stock.Identity(), **kwargs)
+        if not self.weights_made:
+            self.weights_made.append(keras.Variable(2.0, name="one"))
+        self.weight = self.weights_made[0]
+
+    def call(self, inputs, training=None):
+        return super().call(inputs * self.weight, training=training)
+
+    def get_config(self):
+        return stock.Layer.get_config(self)
+
+
+@pytest.mark.parametrize(
+    ("make", "fault"),
+    [
+        (lambda: HandedOn(stock.Dense(4, name="own")), "holds layer .*/own' "),
+        (Shares, "has variable 'one' "),
+    ],
+    ids=["layer", "variable"],
+)
+def test_a_copy_that_shares_a_layer_or_a_variable_is_refused(make, fault):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, stock.Dense(1)(make()(inputs)))
+    before = fingerprint(model)
+    for function in (convert_dropout, strip_dropout, kerasdrop.insert_dropout):
+        with pytest.raises(ValueError, match=f"it {fault}"):
+            function(model)
+    assert fingerprint(model) == before
+
+
+class Scales(stock.Layer):
+    """Its configuration lacks the factor."""
+
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, inputs):
+        return self.factor * inputs
+
+    def get_config(self):
+        return stock.Layer.get_config(self)
+
+
+@pytest.mark.parametrize(
+    "function", [kerasdrop.insert_dropout, kerasdrop.fold_classic_scaling]
+)
+def test_insertion_and_folding_compare_blocks_too(function):
+    def make(factor):
+        inputs = keras.Input((4,))
+        x = layers.ClassicDropout(RATE)(Scales(factor)(inputs))
+        x = stock.Dense(3)(x)
+        return keras.Model(inputs, stock.Dense(1)(x))
+
+    assert function(make(1.0)).model
+    for arguments in ({}, {"x": VECTORS}):
+        with pytest.raises(
+            ValueError, match=f"{function.__name__}: .*not predict the same"
+        ):
+            function(make(3.0), **arguments)

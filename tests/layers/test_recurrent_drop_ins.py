@@ -308,6 +308,14 @@ def test_none_is_no_rate():
         layer_of("LSTM", None, None)
 
 
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN", "ConvLSTM1D"])
+def test_a_wrong_seed_is_told_before_there_is_a_layer(name):
+    cls = getattr(layers, name)
+    sizes = (2, 3) if name == "ConvLSTM1D" else (2,)
+    with pytest.raises(ValueError, match=f"{name}: argument `seed` must be"):
+        cls(*sizes, dropout=0.1, seed="a")
+
+
 def test_cudnn_is_not_promised_where_it_has_no_masks():
     layer = layer_of("LSTM", 0.3, 0.2, use_cudnn=True, unroll=False)
     with pytest.raises(ValueError, match="cuDNN knows no mask for each gate"):
