@@ -192,7 +192,7 @@ def drop_path(
 
     Args:
         inputs: Float tensor, axis 0 being the row.
-        draw, rate: As of `dropout`.
+        draw, rate: As in `dropout`.
         scaling: `"inverted"` or `"classic"`.
 
     Example:
@@ -225,7 +225,7 @@ def drop_block(
     Args:
         inputs: Float tensor `(batch, ..., channels)`, or with
             `"channels_first"` `(batch, channels, ...)`.
-        draw, rate: As of `dropout`.
+        draw, rate: As in `dropout`.
         block_size: Tuple of integers, one for each axis between.
         data_format: `"channels_last"` or `"channels_first"`.
 
@@ -264,7 +264,7 @@ def embedding_dropout(
     Args:
         vectors: Float tensor `(batch, ..., features)`.
         ids: int32 tensor `(batch, ...)`: the id that each vector is of.
-        draw, rate: As of `dropout`.
+        draw, rate: As in `dropout`.
 
     Returns:
         A tensor of the shape and dtype of `vectors`.
@@ -459,7 +459,7 @@ def drop_connect(
     Args:
         inputs: Float tensor `(batch, ..., features)`.
         kernel: Float tensor `(features, units)`, of the dtype of `inputs`.
-        draw, rate: As of `dropout`.
+        draw, rate: As in `dropout`.
 
     Returns:
         A float tensor `(batch, ..., units)`.

@@ -130,7 +130,7 @@ def expected_entropy(samples: ArrayLike, axis: int = 1) -> Tensor:
         `(rows, ...)`, in nats.
 
     Raises:
-        ValueError: As `predictive_entropy`.
+        ValueError: In the same cases as `predictive_entropy`.
 
     Example:
 
@@ -164,7 +164,7 @@ def mutual_information(samples: ArrayLike, axis: int = 1) -> Tensor:
         `(rows, ...)`, in nats.
 
     Raises:
-        ValueError: As `predictive_entropy`.
+        ValueError: In the same cases as `predictive_entropy`.
 
     Example:
 
@@ -191,7 +191,7 @@ def votes(samples: ArrayLike, axis: int = 1) -> Tensor:
         `(rows, ..., classes)`, whole numbers as floats.
 
     Raises:
-        ValueError: As `predictive_entropy`.
+        ValueError: In the same cases as `predictive_entropy`.
 
     Example:
 
@@ -215,7 +215,7 @@ def variation_ratio(samples: ArrayLike, axis: int = 1) -> Tensor:
         `(rows, ...)`, in `[0, 1 - 1 / classes]`.
 
     Raises:
-        ValueError: As `predictive_entropy`.
+        ValueError: In the same cases as `predictive_entropy`.
 
     Example:
 
@@ -242,7 +242,7 @@ def probability_variation_ratio(samples: ArrayLike, axis: int = 1) -> Tensor:
         `(rows, ...)`, in `[0, 1 - 1 / classes]`.
 
     Raises:
-        ValueError: As `predictive_entropy`.
+        ValueError: In the same cases as `predictive_entropy`.
 
     Example:
 

@@ -175,7 +175,7 @@ def gaussian_crps(
         A number, or `(rows, ...)`.
 
     Raises:
-        ValueError: As `gaussian_negative_log_likelihood`.
+        ValueError: In the same cases as `gaussian_negative_log_likelihood`.
 
     Example:
 

@@ -102,7 +102,7 @@ def area_under_risk_coverage(
         A number; the mean error, if the uncertainty knows nothing.
 
     Raises:
-        ValueError: As `risk_coverage`.
+        ValueError: In the same cases as `risk_coverage`.
 
     Example:
 

@@ -80,8 +80,8 @@ class DropoutRateControl(keras.callbacks.Callback):
             layers: Which layers, as in `kerasdrop.set_rates`.
 
         Raises:
-            ValueError: As `kerasdrop.set_rates`.
-            TypeError: As `kerasdrop.set_rates`.
+            ValueError: In the same cases as `kerasdrop.set_rates`.
+            TypeError: In the same cases as `kerasdrop.set_rates`.
             RuntimeError: On JAX, if Keras trains, evaluates or predicts with
                 the model in another thread without this callback.
         """

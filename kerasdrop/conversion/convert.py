@@ -1,4 +1,4 @@
-"""Makes the stock dropout layers of a model ours."""
+"""Replaces the stock dropout layers of a model by ours."""
 
 from typing import NamedTuple
 
@@ -44,64 +44,66 @@ class Conversion(NamedTuple):
 
 
 def convert_dropout(model: keras.Model, x: Structure = None) -> Conversion:
-    """A copy of a model in which stock dropout layers are ours.
+    """A copy of a model with our layers in place of stock dropout layers.
 
-    Every `keras.layers.Dropout` becomes a `kerasdrop.layers.Dropout` of the
-    same rate, noise shape, seed, name and dtype policy, and so do
+    Every `keras.layers.Dropout` becomes a `kerasdrop.layers.Dropout` with the
+    same rate, noise shape, seed, name and dtype policy. The same holds for
     `SpatialDropout1D`, `2D` and `3D`, `AlphaDropout` and `GaussianDropout`,
-    and, if they drop anything, `MultiHeadAttention`, `GroupQueryAttention`,
+    and, if they have dropout, for `MultiHeadAttention`, `GroupQueryAttention`,
     `LSTM`, `GRU`, `SimpleRNN`, `ConvLSTM1D`, `2D` and `3D`, and `RNN` around
-    cells of Keras: in functional and sequential models and in what they are
-    made of, in layers that are configured with dropout
+    cells of Keras. Layers are converted in functional and sequential models
+    and in the models nested in them, in wrappers
     (`TimeDistributed(Dropout(...))`), and in layers and models whose code
-    makes it: the backbones and tasks of KerasHub, and classes of one's own.
+    creates them: the backbones and tasks of KerasHub, and your own classes.
     The drop paths of KerasHub and of `keras.applications.ConvNeXt...` become
     `kerasdrop.layers.DropPath`.
-    Predictions stay the same; in training other units are dropped, as often.
+    Predictions stay the same. Training drops the same share of units, but
+    with other masks.
 
-    What code makes is made anew, by `from_config` of what `get_config`
-    returns, while the classes of Keras make our layers for it, in this
-    thread alone. Adapters that were enabled (LoRA) are enabled again. Weights
-    are compared, array by array, and so are rates, dtypes and the arguments
-    of the layers of Keras that code makes; numbers that were changed
-    afterwards, as a momentum, are given to the copy. Predictions are compared
-    on two rows of made-up inputs, or on `x`.
+    Objects whose code creates dropout are rebuilt by `get_config` and
+    `from_config`; meanwhile the dropout classes of Keras create our layers,
+    in this thread only. Enabled adapters (LoRA) are enabled again. Numbers
+    that were changed after the objects were made, such as a momentum, are
+    copied. The function then compares all weights, rates, dtypes and the
+    arguments of the created Keras layers with the original, and predictions
+    on two rows of generated inputs, or on `x`.
 
     The new model has its own layers and a copy of all weights. It shares
-    nothing with `model`, which stays as it is. Layers of kerasdrop that are
-    already there keep their rate, step and masks; the seed generators of
-    other layers and the states of stateful recurrent layers start anew. The
-    new model is not compiled, but by a class that compiles what it makes, as
-    the tasks of KerasHub do: call `compile` again, with a new optimizer. As
-    always when a model is built, layers without a name are numbered on, and
-    initializers and layers without a seed draw from Python's `random`, which
+    nothing with `model`, which stays as it is. Existing kerasdrop layers keep
+    their rate, step and masks. The seed generators of other layers and the
+    states of stateful recurrent layers are reset. The new model is not
+    compiled, unless its class compiles itself, as the tasks of KerasHub do:
+    call `compile` again, with a new optimizer. As always when Keras builds a
+    model, the numbering of layers without a name continues, and initializers
+    and layers without a seed take numbers from Python's `random`, which
     `keras.utils.set_random_seed` sets.
 
     Args:
         model: A built model.
-        x: Inputs of a few rows, as a call of the model takes them; needed
-            only if its code takes none of those that are made up (numbers
-            from 0 to 2, sizes of 8, 32, 128 or 224 where they are open).
+        x: Inputs of a few rows, as for a call of the model. They are needed
+            only if the code of the model accepts none of the generated inputs
+            (numbers from 0 to 2, with sizes of 8, 32, 128 or 224 for open
+            axes).
 
     Returns:
         A `Conversion`, a named tuple of
 
         - `model`: the new model;
         - `report`: its `converted` and `skipped` are dicts from a layer's
-          path to an explanation; printed, it is a table. What draws and could
-          not be reached is in `skipped`: subclasses of the layers of Keras
-          that drop. Where training changes by more than the units that are
-          dropped, `converted` says so: the drop paths of DINOV2 and DINOV3 in
-          KerasHub never drop. `notes` tells of files: where code makes
-          dropout, a `.keras` file holds stock layers, to be converted after
-          loading.
+          path to an explanation; printed, it is a table. Layers that draw but
+          could not be converted, such as subclasses of Keras' dropout layers,
+          are in `skipped`. If training changes by more than the masks,
+          `converted` says so: the drop paths of DINOV2 and DINOV3 in KerasHub
+          never drop. `notes` explains how files behave: if code creates the
+          dropout, a `.keras` file contains stock layers, and the loaded model
+          must be converted again.
 
     Raises:
         ValueError: If there is nothing to convert; if the model is not built;
             if one of its layers cannot be rebuilt from its configuration, or
-            is another one then: with other weights, arguments, rates, dtypes
-            or predictions, or with layers or variables of `model` itself; if
-            two layers use one variable.
+            differs after that in weights, arguments, rates, dtypes or
+            predictions, or shares layers or variables with `model`; if two
+            layers share a variable.
         TypeError: If `model` is not a `keras.Model`.
 
     Example:

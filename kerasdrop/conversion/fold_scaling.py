@@ -50,23 +50,23 @@ class Folding(NamedTuple):
 def fold_classic_scaling(model: keras.Model, x: Structure = None) -> Folding:
     """A copy of a model whose kernels contain the scaling of classic dropout.
 
-    At inference a `ClassicDropout` multiplies by `1 - rate`. Where its
-    outputs only go into layers that are linear in a kernel (dense and
-    convolution layers), the same is had by multiplying the kernel, as in the
-    2014 paper; biases stay. So the layer costs nothing more: an identity of
-    the same name takes its place. In between there may be layers f with
-    `f(c * x) = c * f(x)` for `c >= 0`: dropout and noise layers that leave
-    their inputs as they are at inference; reshaping, padding, cropping,
-    upsampling, pooling; `PReLU`, `LeakyReLU`, `ReLU` without `max_value` and
-    `threshold`, `Activation` of one of these functions.
+    At inference a `ClassicDropout` multiplies by `1 - rate`. If its outputs go
+    only into layers that are linear in a kernel (dense and convolution
+    layers), multiplying the kernel has the same effect, as in the 2014 paper;
+    biases stay. The dropout layer is replaced by an identity of the same name
+    and costs nothing more. Between the two there may be layers f with `f(c *
+    x) = c * f(x)` for `c >= 0`: dropout and noise layers that do nothing at
+    inference; reshaping, padding, cropping, upsampling and pooling; `PReLU`,
+    `LeakyReLU`, `ReLU` without `max_value` and `threshold`, or an `Activation`
+    with one of these functions.
 
-    The rate is the one that `layer.rate` reads now; under a schedule, that of
-    the next training call.
+    The rate is the current value of `layer.rate`; with a schedule, it is the
+    rate of the next training call.
 
-    The new model is for inference. It predicts what `model` does, to
-    rounding. Training it would train without the dropout that was folded;
-    penalties on the kernels are those of the smaller kernels. It has its own
-    layers and weights; `model` stays as it is. It is not compiled.
+    The new model is for inference. Its predictions are those of `model`, up to
+    rounding. If you train it, it trains without the folded dropout, and weight
+    penalties apply to the smaller kernels. It has its own layers and weights;
+    `model` stays as it is. It is not compiled.
 
     Args:
         model: A built functional or sequential model.
@@ -79,16 +79,17 @@ def fold_classic_scaling(model: keras.Model, x: Structure = None) -> Folding:
 
         - `model`: the new model;
         - `report`: its `folded` and `skipped` are dicts from a layer's path
-          to an explanation; printed, it is a table. Not folded is what feeds
-          another activation, a sum, an output, a recurrent layer, a layer
-          that is shared, quantized or has LoRA weights; what is called more
-          than once; what draws at inference; what is inside a layer.
+          to an explanation; printed, it is a table. A dropout layer is
+          skipped if it feeds another activation, a sum, an output, a recurrent
+          layer, or a layer that is shared, quantized or has LoRA weights; if
+          it is called more than once; if it draws at inference; or if it is
+          inside a layer.
 
     Raises:
-        ValueError: If there is no `ClassicDropout`, if none can be folded, if
-            the model is not built or is a subclassed model, if one of its
-            layers cannot be rebuilt from its configuration, or is another
-            one then, or if two of them use one variable.
+        ValueError: If there is no `ClassicDropout`; if none can be folded; if
+            the model is not built or is a subclassed model; if one of its
+            layers cannot be rebuilt from its configuration, or differs after
+            that; or if two of them share a variable.
         TypeError: If `model` is not a `keras.Model`.
 
     Example:

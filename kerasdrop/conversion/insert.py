@@ -61,71 +61,71 @@ def insert_dropout(
 ) -> Insertion:
     """A copy of a trained model with dropout in it, for Monte Carlo passes.
 
-    Predictions stay the same, bit for bit where Keras runs eagerly: dropout
-    leaves what goes through it as it is until something draws. `mc_predict`
-    then tells how much the predictions depend on single units. A model that
-    was trained without dropout was not made to do without them: start at a
-    small rate, and judge the uncertainty on rows with labels.
+    Predictions stay the same, bit for bit in eager mode, because dropout
+    passes its inputs on unchanged until something draws. `mc_predict` then
+    shows how much the predictions depend on single units. A model that was
+    trained without dropout did not learn to work without some of its units:
+    start with a small rate, and evaluate the uncertainty on labelled rows.
 
-    The new model has its own layers and a copy of all weights; the old layers
-    keep their names and paths, and shared layers stay shared. `model` stays
-    as it is. Dropout that is already there stays, and draws as well: the
-    report lists it. `strip_dropout` takes all of it out again. The new model
-    is not compiled.
+    The new model has its own layers and a copy of all weights. The old layers
+    keep their names and paths, shared layers stay shared, and `model` stays
+    as it is. Existing dropout is kept and draws as well; the report lists it.
+    `strip_dropout` removes all dropout again. The new model is not compiled.
 
     Args:
-        model: A built functional or sequential model. One of a subclass that
-            only builds a graph in its `__init__`, as those of KerasHub, is
-            copied as a plain `keras.Model`, without what else the class does.
-        rate: Float in [0, 1], the probability of dropping a unit. If it is
-            None, 0.2 for `"head"` and 0.02 for `"blocks"` and `"stages"`,
-            where whole channels fall in many places.
+        model: A built functional or sequential model. A subclass that only
+            builds a graph in its `__init__`, as in KerasHub, is copied as a
+            plain `keras.Model`, without the other methods of its class.
+        rate: Float in [0, 1], the probability of dropping a unit. None stands
+            for 0.2 with `"head"`, and for 0.02 with `"blocks"` and
+            `"stages"`, where whole channels are dropped in many places.
         where: Which places:
 
-            - `"head"`: before the last layer with a kernel that an output
-              depends on, which costs about one prediction for any number of
-              samples. A model without a top (features) has it behind the
-              output. Each output has its own.
+            - `"head"`: before the last layer with a kernel on which an output
+              depends. Any number of samples then costs about one prediction.
+              In a model without a top (features), it is after the output.
+              Each output has its own dropout layer.
             - `"blocks"`: on the branches of residual blocks, before each sum
-              that every path through the graph goes through; before
-              concatenations, on what is new. In nested models, too.
-            - `"stages"`: at the end of each stage, before the size of images
-              or sequences falls, behind an activation, a sum or a
-              concatenation. In nested models, too.
+              that lies on every path through the graph; before concatenations,
+              on the new features. Nested models are included.
+            - `"stages"`: at the end of each stage, where the size of images or
+              sequences decreases next, after an activation, a sum or a
+              concatenation. Nested models are included.
 
             - A path, a name or a pattern, a layer, a function of a layer, or
-              a list of these, as `layers` of `set_rates`: behind the outputs
+              a list of these, as for `layers` of `set_rates`: after the outputs
               of these layers, at each of their calls. Layers that are not in
-              a graph, inside a layer or a subclassed model, cannot be named.
+              a graph, but inside a layer or a subclassed model, cannot be
+              named.
 
-            Where a dropout layer stands already, none is added.
-        layer: Which layer. If it is None, what fits the tensor: units behind
-            vectors (`Dropout`), units at all steps behind sequences
-            (`LockedDropout`), channels behind images and volumes
-            (`SpatialDropout2D`, `3D`). Else a class, which is called with
-            `rate`, `name` and `dtype`; or a function of the layer that it
-            stands behind, which returns a class or a new layer.
-        x: Inputs of a few rows, as of `convert_dropout`; needed only if there
-            are layers of other classes than those of Keras, whose copies are
-            compared, and they take none of the inputs that are made up.
+            No layer is added where a dropout layer already exists.
+        layer: The dropout layer to insert. None chooses it by the tensor:
+            `Dropout` for vectors, `LockedDropout` for sequences, and
+            `SpatialDropout2D` or `3D` for images and volumes. Otherwise a
+            class, which is called with `rate`, `name` and `dtype`; or a
+            function of the preceding layer that returns a class or a new
+            layer.
+        x: Inputs of a few rows, as in `convert_dropout`. They are needed only
+            if there are layers of classes from outside Keras, whose copies
+            are compared, and these accept none of the generated inputs.
 
     Returns:
         An `Insertion`, a named tuple of
 
         - `model`: the new model;
-        - `report`: an `InsertionReport`, which tells what was inserted, what
-          was there, and whether the new model reads the `.weights.h5` of the
-          old one. Printed, it is a table.
+        - `report`: an `InsertionReport`, which tells what was inserted, which
+          dropout existed before, and whether the new model can load the
+          `.weights.h5` file of the old one. Printed, it is a table.
 
     Raises:
-        ValueError: If no place is found (the message lists the layers that
-            there are), if nothing can be dropped there (integers), if `layer`
-            would change predictions or does not draw, if the rate is not in
-            [0, 1], if the model is not built, has no graph or has a layer
-            that cannot be rebuilt from its configuration, or predicts
-            something else then.
-        TypeError: If `model` is not a `keras.Model`, or `where` none of the
-            above.
+        ValueError: If no place is found (the message lists the layers of the
+            model); if nothing can be dropped there (integers); if `layer`
+            would change predictions or does not draw; if the rate is not in
+            [0, 1]; or if the model is not built, has no graph, or has a layer
+            that cannot be rebuilt from its configuration or has other
+            predictions after that.
+        TypeError: If `model` is not a `keras.Model`, or `where` is none of
+            the above.
 
     Example:
 

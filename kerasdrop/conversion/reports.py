@@ -1,4 +1,4 @@
-"""What functions that return a new model tell about it."""
+"""Reports of the functions that return a new model."""
 
 import dataclasses
 
@@ -11,10 +11,10 @@ class ConversionReport:
 
     Attributes:
         converted: Dict from a layer's path to what it has become.
-        skipped: Dict from a layer's path to why it is what it was.
-        notes: Dict of what else is to be known, if blocks were built anew by
-            the code of their classes: `"predictions"`, how the new model's
-            compare; `"files"`, if the code makes dropout.
+        skipped: Dict from a layer's path to why it was not converted.
+        notes: Dict of further facts, if the code of classes rebuilt blocks:
+            `"predictions"`, how the predictions of both models compare;
+            `"files"`, how files behave if the code creates dropout.
     """
 
     converted: dict[Given, Given]
@@ -52,7 +52,7 @@ class StrippingReport:
     Attributes:
         stripped: Dict from a layer's path to what it has become.
         skipped: Dict from a layer's path to why it still draws.
-        notes: As of `ConversionReport`.
+        notes: Dict, as in `ConversionReport`.
     """
 
     stripped: dict[Given, Given]
@@ -73,13 +73,14 @@ class InsertionReport:
 
     Attributes:
         inserted: Dict from the path of a new dropout layer to what it is and
-            where it stands.
-        identities: Dict from the path of a new `Identity` to where it stands.
-            They keep the order of the layers, by which files tell them apart.
-        kept: Dict from the path of a dropout layer that was there to what it
-            is; it draws as well.
-        why_not_loaded: String, why the new model does not read the
-            `.weights.h5` of the old one; "" if it does.
+            where it is.
+        identities: Dict from the path of a new `Identity` to where it is.
+            Identities preserve the order of the layers, by which a file finds
+            them.
+        kept: Dict from the path of each dropout layer that existed before to
+            what it is; it draws as well.
+        why_not_loaded: String, why the new model cannot load the
+            `.weights.h5` file of the old one; "" if it can.
     """
 
     inserted: dict[str, str]
@@ -89,7 +90,7 @@ class InsertionReport:
 
     @property
     def loads_weights(self) -> bool:
-        """Whether the new model reads the `.weights.h5` of the old one."""
+        """Whether the new model loads the `.weights.h5` of the old one."""
         return not self.why_not_loaded
 
     def __str__(self) -> str:

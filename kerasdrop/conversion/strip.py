@@ -1,4 +1,4 @@
-"""Takes dropout out of a trained model: the form to deploy."""
+"""Removes dropout from a trained model, to deploy it."""
 
 import contextlib
 import functools
@@ -33,7 +33,7 @@ _NAME = "strip_dropout"
 
 
 class Stripping(NamedTuple):
-    """A new model without dropout, and the report of what became of it.
+    """A new model without dropout, and the report of what was removed.
 
     Attributes:
         model: The new `keras.Model`.
@@ -51,57 +51,61 @@ class Stripping(NamedTuple):
 
 
 def strip_dropout(model: keras.Model, x: Structure = None) -> Stripping:
-    """A copy of a model, for inference, in which nothing is dropped.
+    """A copy of a model for inference, in which nothing is dropped.
 
-    - Dropout and noise layers, ours and those of Keras, become
+    - Dropout and noise layers, ours and those of Keras, become a
       `keras.layers.Identity` of the same name, so that weights and paths stay.
-    - The scaling of `ClassicDropout` goes into the kernels behind it, as by
-      `fold_classic_scaling`, or becomes a `keras.layers.Rescaling`; so does
-      that of a classic `DropPath`. `StochasticDepth` becomes the layer, its
-      factor and a sum, behind which a padding mask is only known if the layer
-      passes it on; `ConcreteDropout` and `DropConnect` become the layer.
-    - Rates inside attention and recurrent layers become 0. With any other,
-      Keras takes the slow path at inference, too: attention without the fused
-      kernel, recurrence without cuDNN. A query that may attend to no key, as
-      that of a padded step, gets the mean of all values from the fused kernel
-      and nothing from the slow path. So outputs at padded steps change, which
-      layers that heed the mask do not see. Compare, if yours reads them.
+    - The scaling of `ClassicDropout` and of a classic `DropPath` is moved into
+      the following kernels, as by `fold_classic_scaling`, or becomes a
+      `keras.layers.Rescaling`. `StochasticDepth` becomes its inner layer, a
+      factor and a sum; the sum has a padding mask only if the inner layer
+      passes one on. `ConcreteDropout` and `DropConnect` become their inner
+      layer.
+    - Rates inside attention and recurrent layers become 0, because with other
+      rates Keras uses the slow path at inference too: attention without the
+      fused kernel, recurrence without cuDNN. For a query that may attend to no
+      key, such as that of a padded step, the fused kernel returns the mean of
+      all values, and the slow path returns 0. Outputs at padded steps may
+      therefore change; layers that respect the mask do not see them. If your
+      model reads these outputs, compare.
     - `DropoutRNN`, `LSTM` and the other recurrent layers,
-      `MultiHeadAttention` and `GroupQueryAttention` become the layers of Keras
+      `MultiHeadAttention` and `GroupQueryAttention` become the Keras layers
       that they extend.
 
-    So a model that is made of layers of Keras otherwise is made of nothing
-    else: it can be loaded and served without kerasdrop. It predicts what
-    `model` does, to rounding, apart from those padded steps. A rate is the one
-    that `layer.rate` reads now.
+    If the other layers of the model are from Keras, the new model contains
+    Keras layers only, and can be loaded and served without kerasdrop. Its
+    predictions are those of `model`, up to rounding, apart from such padded
+    steps. Rates are the current values of `layer.rate`.
 
-    Layers and models whose code makes dropout (KerasHub's, one's own) are
-    made anew by `from_config`, and compared, as by `convert_dropout`. Then
-    the new model has none, but a `.keras` file of it is loaded by that code,
-    which makes dropout again: its predictions are the same.
+    Layers and models whose code creates dropout (those of KerasHub, or your
+    own classes) are rebuilt by `from_config` and compared, as by
+    `convert_dropout`. The new model then has no dropout. A model loaded from
+    its `.keras` file has dropout again, because the code of the class creates
+    it; its predictions are the same.
 
     The new model has its own layers and weights; `model` stays as it is. It
-    is not compiled, but by a class that compiles what it makes.
+    is not compiled, unless its class compiles itself.
 
     Args:
         model: A built model.
-        x: As of `convert_dropout`.
+        x: Inputs of a few rows, as in `convert_dropout`.
 
     Returns:
         A `Stripping`, a named tuple of
 
         - `model`: the new model;
         - `report`: its `stripped` and `skipped` are dicts from a layer's path
-          to an explanation; printed, it is a table. Skipped is what draws in
-          predictions (`MCDropout`, a call with `training=True`), which no
-          model without it predicts; and subclasses of dropout layers. `notes`
-          has how predictions compare, if code made the model anew.
+          to an explanation; printed, it is a table. Layers that draw in
+          predictions (`MCDropout`, a call with `training=True`) are skipped,
+          because no model without them has the same predictions; so are
+          subclasses of dropout layers. If code rebuilt the model, `notes`
+          tells how the predictions compare.
 
     Raises:
         ValueError: If there is nothing to strip; if the model is not built;
             if one of its layers cannot be rebuilt from its configuration, or
-            is another one then; if code calls dropout with `training=True`;
-            if two layers use one variable.
+            differs after that; if code calls dropout with `training=True`; if
+            two layers share a variable.
         TypeError: If `model` is not a `keras.Model`.
 
     Example:

@@ -71,9 +71,18 @@ class _DropBlock(StochasticLayer):
 class DropBlock1D(_DropBlock):
     """Drops blocks of successive steps of each channel in training.
 
-    `DropBlock2D`, for sequences.
+    This is `DropBlock2D` for sequences.
 
-    Args, raises: As `DropBlock2D`; a tuple `block_size` has one number.
+    Args:
+        rate: Float in [0, 1], about the probability that a unit is dropped; or
+            a schedule, as in `kerasdrop.layers.Dropout`.
+        block_size: Integer, or a tuple of one integer.
+        data_format: `"channels_last"` or `"channels_first"`; None is
+            `keras.config.image_data_format()`.
+        seed: Integer or None, as in `kerasdrop.layers.Dropout`.
+        stochastic_inference: Boolean; whether to draw when `training` is
+            False, too.
+        **kwargs: As in `keras.layers.Layer`: `name`, `dtype`.
 
     Call arguments:
         inputs: Floating-point tensor `(batch, steps, channels)`, or with
@@ -81,6 +90,11 @@ class DropBlock1D(_DropBlock):
         training: Boolean; whether to draw.
 
     Output shape: As the inputs. A padding mask is passed through.
+
+    Raises:
+        ValueError: If an argument is out of its range, if the schedule leaves
+            [0, 1], if the inputs are integers, of another rank or smaller
+            than a block.
 
     Example:
 
@@ -100,32 +114,33 @@ class DropBlock1D(_DropBlock):
 class DropBlock2D(_DropBlock):
     """Drops blocks of neighbouring pixels of each channel in training.
 
-    For convolutional networks, where a dropped pixel can be told from those
-    around it, and a dropped block cannot.
+    It is for convolutional networks, in which a single dropped pixel can be
+    inferred from its neighbours, but a dropped block cannot.
 
-    Training: a block begins at each place where it fits, of each channel of a
-    row, with the probability
+    Training: in each channel of a row, a block begins at each place where it
+    fits with the probability
     `gamma = rate / (b1 * b2) * h * w / ((h - b1 + 1) * (w - b2 + 1))`
-    for maps of height `h` and width `w` and blocks of `b1` by `b2`. What is
-    in a block becomes 0; the rest of the row is divided by the share that is
-    kept of it (algorithm 1 of the paper, which does so for the batch). A row
-    of which nothing is kept is all 0.
+    for maps of height `h` and width `w` and blocks of `b1` by `b2`. Units in a
+    block become 0, and the rest of the row is divided by the share of it that
+    is kept (algorithm 1 of the paper does so for the batch). A row of which
+    nothing is kept is all 0.
     Inference: `y = x`.
 
-    **The share that falls is below `rate`**, for blocks overlap; so it is in
-    the paper, and in its figures. At rate 0.1, blocks of 7 and maps of 14 by
-    14 it is 0.093, at 0.5 0.36; near the border less, in the middle more. With
-    blocks of 1, which is `Dropout`, and blocks as large as the map, which is
-    `SpatialDropout2D`, it is `rate`.
+    **The share of dropped units is below `rate`**, because blocks overlap; the
+    same holds for the paper and its figures. At rate 0.1, with blocks of 7 and
+    maps of 14 by 14, it is 0.093, and at rate 0.5 it is 0.36; it is smaller
+    near the border and larger in the middle. It equals `rate` for blocks of 1,
+    as in `Dropout`, and for blocks as large as the map, as in
+    `SpatialDropout2D`.
 
-    In the paper the rate rises from 0 in the course of training, to 0.1 on
-    ImageNet: `DropBlock2D(Linear(0.0, 0.1, num_steps=...), 7)`.
+    In the paper the rate rises from 0 during training, to 0.1 on ImageNet:
+    `DropBlock2D(Linear(0.0, 0.1, num_steps=...), 7)`.
 
     Args:
-        rate: Float in [0, 1], about the probability that a unit falls; or a
-            schedule, as in `kerasdrop.layers.Dropout`.
-        block_size: Integer, or a tuple of an integer for each dimension. The
-            paper has 7 for maps of 14 and more.
+        rate: Float in [0, 1], about the probability that a unit is dropped; or
+            a schedule, as in `kerasdrop.layers.Dropout`.
+        block_size: Integer, or a tuple with an integer for each dimension. The
+            paper uses 7 for maps of 14 and more.
         data_format: `"channels_last"` or `"channels_first"`; None is
             `keras.config.image_data_format()`.
         seed: Integer or None, as in `kerasdrop.layers.Dropout`.
@@ -163,9 +178,18 @@ class DropBlock2D(_DropBlock):
 class DropBlock3D(_DropBlock):
     """Drops blocks of neighbouring voxels of each channel in training.
 
-    `DropBlock2D`, for volumes and videos.
+    This is `DropBlock2D` for volumes and videos.
 
-    Args, raises: As `DropBlock2D`; a tuple `block_size` has three numbers.
+    Args:
+        rate: Float in [0, 1], about the probability that a unit is dropped; or
+            a schedule, as in `kerasdrop.layers.Dropout`.
+        block_size: Integer, or a tuple of three integers.
+        data_format: `"channels_last"` or `"channels_first"`; None is
+            `keras.config.image_data_format()`.
+        seed: Integer or None, as in `kerasdrop.layers.Dropout`.
+        stochastic_inference: Boolean; whether to draw when `training` is
+            False, too.
+        **kwargs: As in `keras.layers.Layer`: `name`, `dtype`.
 
     Call arguments:
         inputs: Floating-point tensor `(batch, depth, height, width,
@@ -174,6 +198,11 @@ class DropBlock3D(_DropBlock):
         training: Boolean; whether to draw.
 
     Output shape: As the inputs. A padding mask is passed through.
+
+    Raises:
+        ValueError: If an argument is out of its range, if the schedule leaves
+            [0, 1], if the inputs are integers, of another rank or smaller
+            than a block.
 
     Example:
 

@@ -25,16 +25,16 @@ class DropPath(StochasticLayer):
     and else 0:
 
     - `"inverted"`: `y = x * keep / (1 - rate)` in training, `y = x` at
-      inference. So has it timm, and vision transformers.
+      inference. timm and most vision transformers use this form.
     - `"classic"`: `y = x * keep` in training, `y = x * (1 - rate)` at
-      inference. So has it the paper (its equations 2 and 5).
+      inference. This is the form of the paper (its equations 2 and 5).
 
     timm's `scale_by_keep=False` is neither: it does not scale at inference,
-    where the branch is then too large in the mean.
+    where the branch is then too large on average.
 
     Usually the rate grows over the depth of the network:
     `kerasdrop.schedules.linear_depth_rates(num_blocks, 0.2)` is the paper's
-    rule, a list of a rate for each block.
+    rule, a list with a rate for each block.
 
     Args:
         rate: Float in [0, 1], the probability of dropping the branch of a
@@ -62,8 +62,8 @@ class DropPath(StochasticLayer):
     [0.125, 0.25, 0.375, 0.5]
 
     Reference: [Huang et al., 2016](https://arxiv.org/abs/1603.09382),
-    section 3, there by the batch; by the row in [Larsson et al., 2017](
-    https://arxiv.org/abs/1605.07648) and after.
+    section 3, where a whole batch is dropped; [Larsson et al., 2017](
+    https://arxiv.org/abs/1605.07648) and later papers drop single rows.
     """
 
     _is_rescaled = True

@@ -85,21 +85,38 @@ class Dropout(NoiseShapeLayer, keras.layers.Dropout):
 
 @keras.saving.register_keras_serializable("kerasdrop")
 class ClassicDropout(NoiseShapeLayer, keras.layers.Dropout):
-    """Drops units in training as they are; scales by `1 - rate` at inference.
+    """Drops units without scaling in training; scales at inference.
 
-    Dropout as the 2014 paper defines it. In the expectation it is the same
-    model as `Dropout` up to the size of the weights that follow; its learning
-    rates, initial weights and max-norm bounds are those of the paper.
+    This is dropout as the 2014 paper defines it. In expectation it is the same
+    model as `Dropout`, up to the size of the weights that follow. Use it with
+    the learning rates, initial weights and max-norm bounds of the paper.
     `kerasdrop.fold_classic_scaling` moves the scaling into the weights.
 
     Training: `y = x * keep`, `P(keep = 1) = 1 - rate`.
-    Inference: `y = x * (1 - rate)`, with the rate that `layer.rate` reads at
-    that moment: the last one set or, under a schedule, the one that the next
-    training call would use.
+    Inference: `y = x * (1 - rate)`, with the current value of `layer.rate`:
+    the last one set or, with a schedule, the one of the next training call.
+    When it draws at inference (`stochastic_inference`, Monte Carlo),
+    `y = x * keep`.
 
-    Drawn at inference (`stochastic_inference`, Monte Carlo), `y = x * keep`.
+    Args:
+        rate: Float in [0, 1], the probability of dropping a unit; or a
+            schedule, as in `Dropout`.
+        noise_shape: Tuple of integers and None, the shape of the mask, as in
+            `Dropout`.
+        seed: Integer or None, as in `Dropout`.
+        stochastic_inference: Boolean; whether to draw when `training` is
+            False, too.
+        **kwargs: As in `keras.layers.Layer`: `name`, `dtype`.
 
-    Args, call arguments, output shape, raises: As `Dropout`.
+    Call arguments:
+        inputs: Floating-point tensor of any rank, `(batch, ...)`.
+        training: Boolean; whether to draw.
+
+    Output shape: As the inputs. A padding mask is passed through.
+
+    Raises:
+        ValueError: If an argument is out of its range, if the schedule leaves
+            [0, 1], if the inputs are integers.
 
     Example:
 
@@ -131,17 +148,34 @@ class ClassicDropout(NoiseShapeLayer, keras.layers.Dropout):
 class MCDropout(Dropout):
     """`Dropout` that draws at inference, too: each prediction is a sample.
 
-    For a model that is to be stochastic wherever it runs. To ask an ordinary
-    model for its uncertainty now and then, leave it as it is and use
-    `kerasdrop.mc_predict`, which draws many samples at once.
+    Use it for a model that shall be stochastic wherever it runs. To get the
+    uncertainty of an ordinary model now and then, leave the model as it is and
+    use `kerasdrop.mc_predict`, which draws many samples at once.
 
-    Args, call arguments, output shape, raises: As `Dropout`, with
-        `stochastic_inference=True`.
+    Args:
+        rate: Float in [0, 1], the probability of dropping a unit; or a
+            schedule, as in `Dropout`.
+        noise_shape: Tuple of integers and None, the shape of the mask, as in
+            `Dropout`.
+        seed: Integer or None, as in `Dropout`.
+        stochastic_inference: Boolean; whether to draw when `training` is
+            False, too; True by default.
+        **kwargs: As in `keras.layers.Layer`: `name`, `dtype`.
+
+    Call arguments:
+        inputs: Floating-point tensor of any rank, `(batch, ...)`.
+        training: Boolean; whether to draw.
+
+    Output shape: As the inputs. A padding mask is passed through.
+
+    Raises:
+        ValueError: If an argument is out of its range, if the schedule leaves
+            [0, 1], if the inputs are integers.
 
     Example:
 
     >>> layer = MCDropout(0.5)
-    >>> y = layer(np.ones((4, 8)))  # in an inference too
+    >>> y = layer(np.ones((4, 8)))  # at inference too
     >>> y = keras.ops.convert_to_numpy(y)
     >>> sorted(set(y.ravel().tolist()))
     [0.0, 2.0]
@@ -175,8 +209,23 @@ class ScheduledDropout(Dropout):
 
     Args:
         rate: A schedule with values in [0, 1], as in `Dropout`.
+        noise_shape: Tuple of integers and None, the shape of the mask, as in
+            `Dropout`.
+        seed: Integer or None, as in `Dropout`.
+        stochastic_inference: Boolean; whether to draw when `training` is
+            False, too.
+        **kwargs: As in `keras.layers.Layer`: `name`, `dtype`.
 
-    Other arguments, call arguments, output shape, raises: As `Dropout`.
+    Call arguments:
+        inputs: Floating-point tensor of any rank, `(batch, ...)`.
+        training: Boolean; whether to draw.
+
+    Output shape: As the inputs. A padding mask is passed through.
+
+    Raises:
+        ValueError: If an argument is out of its range, if the schedule leaves
+            [0, 1], if `rate` is a number, if the inputs are
+            integers.
 
     Example:
 

@@ -1,21 +1,20 @@
 """The functions of `measures` and `calibration` as streaming `keras.metrics`.
 
-For `model.compile(metrics=[...])`, `weighted_metrics`, a loop of your own
-and `MonteCarlo.compile`, which judges the predictive mean. What is streamed
-over batches is what the function gives for all rows at once, to rounding.
+Use them in `model.compile(metrics=[...])`, `weighted_metrics`, your own loop,
+and `MonteCarlo.compile`, which evaluates the predictive mean. Streamed over
+batches, they give the value of the function for all rows, up to rounding.
 
-The adaptive calibration error and the risk-coverage curve are missing here:
-both sort all rows, and no sum over batches replaces that. Measures of several
-samples (mutual information, votes) are in what `mc_predict` returns.
+The adaptive calibration error and the risk-coverage curve are missing here,
+because both sort all rows. Measures of several samples (mutual information,
+votes) are in the result of `mc_predict`.
 
-In a compiled step values cannot be checked: a metric of what is no probability,
-no class or no variance is NaN from then on, whatever its weight; so give
-padding a class and a weight of 0. So is one of no rows, or of weights that are
-all 0. For logits pass `from_logits=True`.
+A compiled step cannot check values: an illegal probability, class or variance
+makes the metric NaN, whatever its weight. Give padding a class and a weight of
+0. The metric of no rows, or of weights that are all 0, is NaN as well. For
+logits pass `from_logits=True`.
 
-A plain metric of a model in training sees one network without dropout, in
-validation too: these numbers are those of the model as it stands, not of its
-Monte Carlo prediction.
+In `model.compile`, a metric evaluates a single network, in validation without
+dropout. It describes the model as it is, not its Monte Carlo prediction.
 """
 
 from kerasdrop.metrics.classes import BrierScore

@@ -48,141 +48,146 @@ class MonteCarlo(NotTrained):
     """The predictive distribution of a model with dropout, as a model.
 
     Each prediction draws `num_samples` thinned networks and returns statistics
-    over their outputs. The model itself is used as it is and left as it was:
-    its layers that draw do so inside this model's calls only, everything else
-    (batch normalization above all) is in inference.
+    over their outputs. The wrapped model is not changed. Its stochastic layers
+    draw only inside calls of this object; everything else, such as batch
+    normalization, runs in inference mode.
 
-    Sample `t` of row `i` depends on the seed, `t` and `i` alone: not on
+    Sample `t` of row `i` depends only on the seed, `t` and `i`, not on
     `num_samples`, the batch size, the order of the batches or the backend.
 
     Args:
         model: A built Keras model with layers that can draw: those of
             `kerasdrop.layers`; the stock dropout and noise layers; the
             dropout inside recurrent cells and attention; the drop paths of
-            `keras.applications` and KerasHub; what was given to
+            `keras.applications` and KerasHub; and classes passed to
             `kerasdrop.register_stochastic`. Augmentation layers stay off.
-        num_samples: Integer, samples per row; with a `tolerance` the most. None
-            for 48, and with a `tolerance` for 1024.
-        seed: Integer; None draws one. Readable afterwards as `seed`, and
-            settable without a retrace.
-        plan: `"independent"`: each row of each sample has masks of its own.
-            `"stratified"`: these, balanced over each 16 samples, in which a
-            unit is dropped as nearly as possible `16 * rate` times: more
-            exact means from fewer samples (Latin hypercube sampling, McKay,
-            Beckman & Conover 1979). `"shared"`: all rows of a sample share
-            their masks, so that each sample is one function.
-        kind: What the outputs are: `"probabilities"` or `"logits"` of classes
-            (over the last axis), `"binary"` (each element the probability of
-            yes), `"regression"`, `"mean_and_variance"` or
-            `"mean_and_log_variance"` (means in the first half of the last
-            axis, variances or their logarithms in the second). None reads it
-            off the last activation: softmax makes probabilities, sigmoid
-            binary, anything else regression, also behind reshapes, casts,
-            averages and inner models. A structure of kinds, a dict by name or
-            a list, says what each of several outputs is.
-        keep_samples: Whether the result has the `samples` themselves.
-        quantiles: Probabilities between 0 and 1, e.g. `(0.05, 0.5, 0.95)`,
-            whose quantiles are wanted; None for none.
+        num_samples: Integer, samples per row; with a `tolerance`, the maximum.
+            None for 48, and with a `tolerance` for 1024.
+        seed: Integer; None draws one. It can be read as `seed`, and set
+            without a retrace.
+        plan: `"independent"`: each row of each sample has its own masks.
+            `"stratified"`: the same, but balanced over each set of 16 samples,
+            in which a unit is dropped as close to `16 * rate` times as
+            possible. Means are then more exact with fewer samples (Latin
+            hypercube sampling, McKay, Beckman & Conover 1979). `"shared"`:
+            all rows of a sample share their masks, so that each sample is one
+            function.
+        kind: The kind of the outputs: `"probabilities"` or `"logits"` of
+            classes (over the last axis), `"binary"` (each element is the
+            probability of the positive class), `"regression"`,
+            `"mean_and_variance"` or `"mean_and_log_variance"` (means in the
+            first half of the last axis, variances or their logarithms in the
+            second). None reads the kind off the last activation, through
+            reshapes, casts, averages and inner models: softmax means
+            probabilities, sigmoid means binary, anything else regression. With
+            several outputs, a dict by name or a list gives the kind of each.
+        keep_samples: Boolean; whether the result has the `samples`.
+        quantiles: Probabilities between 0 and 1, such as `(0.05, 0.5, 0.95)`,
+            of the quantiles to compute; None for no quantiles.
         noise_variance: For `"regression"`, the variance of the targets around
             the output, in their squared unit (the inverse of the paper's
-            tau): a number above 0, or None if it is not known. With it the
-            output is treated as that of a two-part model.
-        tolerance: How exact the mean has to be: a standard error above 0, in
-            the unit of `mean`. A row takes no further samples from the set of
-            16 on at which all its outputs have reached it, whatever its
-            neighbours do; the first look is at 128 samples. Where all samples
-            so far are equal, it goes on for 10 / (the smallest chance of a
-            unit to be dropped, or kept) samples. Then the root mean squared
-            error is about the tolerance; a unit whose rate is below .03 or
-            above .97 may not have been dropped, or kept, yet when a row stops.
+            tau): a number above 0, or None if it is unknown. With it, the
+            output is treated as that of a mean-variance model.
+        tolerance: The wanted precision of the mean: a standard error above 0,
+            in the unit of `mean`. A row stops after the set of 16 samples at
+            which all its outputs have reached it, independently of other
+            rows, but not before 128 samples. While all samples are equal, a
+            row continues for 10 / (the smallest probability of a unit to be
+            dropped, or kept) samples. The root mean squared error is then
+            about the tolerance. A unit with a rate below 0.03 or above 0.97
+            may not have been dropped, or kept, yet when its row stops.
             `num_samples` must be a multiple of 16 and at least 128; a warning
-            tells how many rows did not get there. None draws
-            all samples for all rows.
-        memory_limit: Bytes that a prediction may take besides its results,
-            the data as they were passed and the model's variables. From it
-            follows how many rows (`batch_size` at most) and samples are drawn
-            at a time, down to one sample of one row, never what they are. What
-            is needed is measured when data of new shapes come, for any model:
-            on TensorFlow and JAX from the program that is compiled, on PyTorch
-            by a trial with one row. Not counted is what a kernel needs for
-            itself, which for one row is no more than a plain prediction needs.
-            None stands for 256 MiB, or what one sample of one row takes, if
-            that is more.
-        vectorized: Whether samples are run side by side, as rows of one
-            batch. False runs one sample at a time by plain calls of the
-            model: slower, and exact for any model, also for one in which
-            rows see each other. Results then belong to the batches as they
-            are: none is filled up or cut, there is no `memory_limit`, and
-            another `batch_size` may make another result. The first axis of
-            each output must be the batch.
-        layers: What is drawn, None for all that can: a path, name or pattern,
-            a layer (with all inside it), a function of a layer, or a list of
-            these, as in `kerasdrop.set_rates`. `kerasdrop.inspect(model)` lists
-            the paths; the rates of a recurrent layer are `"lstm/dropout"` and
-            `"lstm/recurrent_dropout"`, `"lstm"` means both. All else draws
-            nothing, `MCDropout` included; what is selected draws the masks
-            that it draws in the whole. A saved model has the paths.
-        rate: A number in [0, 1] at which all that is selected is drawn, or a
-            dict from path, name or pattern to number, beside which the other
-            layers have rates of their own; None for those that the layers
-            have. It is the probability of dropping a unit, of `GaussianNoise`
-            the standard deviation, and also given to learned and scheduled
-            rates. The layers keep theirs. Settable as `rate` without a retrace.
-        verify: Whether `predict` first checks itself, once for each kind of
-            inputs: on a few rows, with nothing dropped, each layer must make
-            what it makes in a plain call; see docs/uncertainty.md.
+            tells how many rows did not reach the tolerance. None draws all
+            samples for all rows.
+        memory_limit: Bytes that a prediction may use in addition to its
+            results, the data as passed and the model's variables. The limit
+            determines how many rows (at most `batch_size`) and samples are
+            drawn at a time, down to one sample of one row; it does not change
+            the results. For data of new shapes the needed memory is measured,
+            for any model: on TensorFlow and JAX from the compiled program, on
+            PyTorch by a trial with one row. The internal memory of kernels is
+            not counted; for one row it does not exceed that of a plain
+            prediction. None stands for 256 MiB, or for the memory of one
+            sample of one row if that is more.
+        vectorized: Boolean; whether samples run side by side, as rows of one
+            batch. False runs one sample at a time by plain calls of the model.
+            This is slower, but exact for any model, even if rows affect each
+            other. Batches are then neither padded nor cut, there is no
+            `memory_limit`, and another `batch_size` may give another result.
+            The first axis of each output must be the batch.
+        layers: The layers that draw; None for all that can: a path, name or
+            pattern, a layer (with everything inside it), a function of a
+            layer, or a list of these, as in `kerasdrop.set_rates`.
+            `kerasdrop.inspect(model)` lists the paths. A recurrent layer has
+            `"lstm/dropout"` and `"lstm/recurrent_dropout"`; `"lstm"` means
+            both. All other layers draw nothing, `MCDropout` included. A
+            selected layer draws the same masks as without a selection. A saved
+            model has the paths.
+        rate: A number in [0, 1], the rate of all selected layers; or a dict
+            from paths, names or patterns to numbers, which leaves the other
+            layers at their own rates; None for the layers' own rates. It is
+            the probability of dropping a unit, or for `GaussianNoise` the
+            standard deviation, and also applies to learned and scheduled
+            rates. The layers keep their own rates. It can be set as `rate`
+            without a retrace.
+        verify: Boolean; whether `predict` checks itself first, once for each
+            kind of inputs: on a few rows, with nothing dropped, each layer
+            must have the same output as in a plain call. See
+            docs/uncertainty.md.
         **kwargs: As in `keras.Model`: `name`, `dtype`.
 
     Call arguments:
-        inputs: As the model's.
+        inputs: The inputs of the model.
 
     Returns (of a call and of `predict`):
         A dict; each value has the structure of the model's outputs. A
-        statistic that only some outputs have is a dict of these, by name or,
-        in a list, by place.
+        statistic that only some outputs have is a dict of these outputs, by
+        name or, for a list, by position.
 
-        - `mean`: `(batch, ...)`, of probabilities if the outputs are logits.
-        - `variance`: `(batch, ...)`, of one sample, NaN of a single one; as
-          it is from infinitely many. Of independent samples the sum of the
-          squared deviations over `num_samples - 1`. Stratified ones differ
-          from each other more than independent ones do; that is taken into
-          account: it is unbiased from 32 samples on, and below between
-          3.7 % too low and 3.3 % too high, by how units act together.
-        - `std`: its square root.
-        - `standard_error`: `(batch, ...)`, of the mean: `mean` plus or minus
-          twice that covers 95 % of the time what infinitely many samples
-          would have as their mean, if outputs are near normal. Of independent
-          samples it is the root of `variance / num_samples`. Of stratified
-          ones it comes from the spread of whole sets of 16, and from how few
-          these are: with 32 to 64 samples it is mostly 1.4 to 2.4 times the
-          error to be expected. The rounding of the mean to its dtype is in
-          it, so that it is 0 for a mean of 0 alone.
-        - for classes `predictive_entropy` (of the mean), `expected_entropy`
-          (mean over samples) and `mutual_information` (their difference, as
-          the mean divergence of the samples from their mean, at least 0),
-          `(batch, ...)` without the last axis, in nats; `votes`,
-          `(batch, ..., classes)`, the samples that find each class the most
-          probable; `variation_ratio`, the part of the samples that does not
-          vote with the majority. For `"binary"` the same element by element,
-          `votes` being those for yes.
-        - for two-part outputs `aleatoric_variance` (mean of the variances),
-          `epistemic_variance` (variance of the means) and `total_variance`
-          (their sum).
-        - with `quantiles` the `quantiles`, `(batch, len(quantiles), ...)`: of
-          the samples of the output; of two-part outputs of the mixture of
-          normals, so that the noise is in them. `quantiles_standard_error` is
-          that of independent samples, for the stratified plan mostly too
-          large, and NaN where the samples are too few to tell. Of more than
-          1024 samples the first 1024 count, so that memory stays bounded
-          (all, with `keep_samples`).
-        - with a `tolerance` `num_drawn`, `(batch,)`, the samples of each row,
-          and `converged`, whether it has reached the tolerance.
-        - with `keep_samples` the `samples`, `(batch, num_samples, ...)`, of
-          what `mean` is the mean of.
+        - `mean`: `(batch, ...)`; the mean probabilities if the outputs are
+          logits.
+        - `variance`: `(batch, ...)`, an estimate of the variance of one
+          sample; NaN for a single sample. For independent samples it is the
+          sum of the squared deviations over `num_samples - 1`. The estimate
+          for stratified samples takes into account that these differ from
+          each other more than independent ones: it is unbiased from 32
+          samples on; with fewer samples it is between 3.7 % too low and 3.3 %
+          too high, depending on how units interact.
+        - `std`: the square root of `variance`.
+        - `standard_error`: `(batch, ...)`, the standard error of the mean.
+          `mean` plus or minus twice this value covers the mean of infinitely
+          many samples 95 % of the time, if outputs are nearly normal. For
+          independent samples it is the root of `variance / num_samples`. For
+          stratified samples it comes from the spread of whole sets of 16, and
+          allows for the small number of sets: with 32 to 64 samples it is
+          usually 1.4 to 2.4 times the expected error. It includes the rounding
+          of the mean to its dtype, and is 0 only if the mean is 0.
+        - For classes: `predictive_entropy` (of the mean), `expected_entropy`
+          (mean over samples) and `mutual_information` (their difference,
+          computed as the mean divergence of the samples from their mean, at
+          least 0), `(batch, ...)` without the last axis, in nats; `votes`,
+          `(batch, ..., classes)`, the number of samples in which each class is
+          the most probable; `variation_ratio`, the share of the samples that
+          do not vote with the majority. For `"binary"` these are computed
+          element by element, and `votes` counts the positive class.
+        - For mean-variance outputs: `aleatoric_variance` (mean of the
+          variances), `epistemic_variance` (variance of the means) and
+          `total_variance` (their sum).
+        - With `quantiles`: `quantiles`, `(batch, len(quantiles), ...)`, of the
+          samples of the output; for mean-variance outputs, of the mixture of
+          normals, which includes the noise. `quantiles_standard_error` is that
+          of independent samples; it is usually too large for the stratified
+          plan, and NaN if there are too few samples to estimate it. To bound
+          memory, only the first 1024 samples are used (all of them with
+          `keep_samples`).
+        - With a `tolerance`: `num_drawn`, `(batch,)`, the number of samples of
+          each row, and `converged`, whether the row reached the tolerance.
+        - With `keep_samples`: `samples`, `(batch, num_samples, ...)`, whose
+          mean is `mean`.
 
     Raises:
-        ValueError: If an argument is out of its range, the model is not
-            built, no layer of it can draw, or all their rates are 0.
+        ValueError: If an argument is out of its range; if the model is not
+            built; if none of its layers can draw; or if all their rates are 0.
 
     Example:
 
@@ -287,11 +292,11 @@ class MonteCarlo(NotTrained):
 
     @property
     def rate(self) -> Given:
-        """The rate that is given for what is drawn, as the argument `rate`.
+        """The rate at which the selected layers draw, as the argument `rate`.
 
-        Setting another number traces nothing anew. None stands for the rates
-        that the layers have themselves; from there to a number and back, or
-        to a dict for other layers, what `predict` compiles is another function.
+        Another number needs no retrace. None stands for the layers' own rates;
+        `predict` compiles another function if None is replaced by a number or
+        the reverse, or by a dict for other layers.
         """
         return self._asked.rate_given()
 
@@ -335,45 +340,45 @@ class MonteCarlo(NotTrained):
         example: Given = None,
         **kwargs: Given,
     ) -> None:
-        """Writes this model for other software, with all of its samples.
+        """Exports this model for other software, with the same samples.
 
-        What is written draws the samples that `predict` draws, and returns
-        the same statistics, to rounding: a flat dict, or outputs of these
-        names (`mean.a` for output `a` of several). It is run before it is
-        called written, in a temporary folder, on a few rows, and compared
-        with this model. docs/exports.md tells which format can be had on
-        which backend.
+        The exported file draws the same samples as `predict`, and returns the
+        same statistics, up to rounding: a flat dict, or outputs with these
+        names (`mean.a` for output `a` of several). Before it is moved to its
+        place, the file is run on a few rows and compared with this model.
+        docs/exports.md lists the formats of each backend.
 
         Args:
-            filepath: Path of the file; of a folder for `"tf_saved_model"`.
+            filepath: Path of the file, or of a folder for `"tf_saved_model"`.
             format: `"tf_saved_model"`, `"onnx"`, `"openvino"` (ending in
                 `.xml`; for the same samples and outputs as here, run it with
                 `INFERENCE_PRECISION_HINT` `"f32"`) or `"litert"` (`.tflite`).
-            verbose: Whether to print what was written; None for yes.
+            verbose: Boolean; whether to print what was written; None for
+                True.
             input_signature: As in `keras.Model.export`; needed if the model
-                is no graph of layers.
-            seed: None: the seed of this model is written into the file.
-                `"input"`: there is an int32 scalar input `seed`, which makes
-                the samples that a `MonteCarlo` of that seed has.
-            rows: None: the rows of a batch are numbered from 0 on, so each
-                batch gets the same masks. `"input"`: there is an int32 input
-                `rows`, `(batch,)`, the place of each row in the data, from 0
-                on, as in `predict`.
-            rate: None: the rates of this model are written into the file.
-                `"input"`: there is a float32 scalar input `rate`, in the place
-                of all rates that are given, or, if none is, of all that is
-                drawn. Outside [0, 1] it makes statistics that are NaN.
+                is not a graph of layers.
+            seed: None writes the seed of this model into the file. `"input"`
+                adds an int32 scalar input `seed`, for the samples of a
+                `MonteCarlo` with that seed.
+            rows: None numbers the rows of each batch from 0 on, so that each
+                batch gets the same masks. `"input"` adds an int32 input
+                `rows`, `(batch,)`, the position of each row in the data, from
+                0 on, as in `predict`.
+            rate: None writes the rates of this model into the file. `"input"`
+                adds a float32 scalar input `rate`, which replaces the rates
+                given as `rate` or, if none is given, those of all layers that
+                draw. A value outside [0, 1] makes the statistics NaN.
             example: Inputs of a few rows to compare with; None for numbers
                 between 0 and 1 (0 or 1 where the inputs are integers).
             **kwargs: For Keras' exporter, as in `keras.Model.export`.
 
         Raises:
-            ValueError: If the model or the format cannot be exported so that
-                the samples stay the same; before anything is written.
-            ImportError: If what writes or runs the file is not installed.
-            RuntimeError: If the exporter fails, or what it wrote does not
-                agree with this model. Then there is no new file, and one
-                that was there before is as it was.
+            ValueError: If the model cannot be exported to this format with
+                the same samples. Nothing is written in this case.
+            ImportError: If a package that writes or runs the file is missing.
+            RuntimeError: If the exporter fails, or if the file does not agree
+                with this model. Then no new file is left, and an existing
+                file is unchanged.
         """
         with model_tree.surveyed(self.model):
             export.export(
@@ -405,45 +410,47 @@ class MonteCarlo(NotTrained):
         """The statistics for each row of `x`, as numpy arrays.
 
         Args:
-            x: Array, structure of arrays as the model takes it (None for an
-                optional input, a pandas frame, a sparse matrix of scipy), or
-                an iterable of batches (`tf.data.Dataset`, PyTorch
-                `DataLoader`, `keras.utils.PyDataset`, generator); targets in
-                it are ignored unless `y=True`.
+            x: An array, or a structure of arrays as the model takes it (None
+                for an optional input; pandas frames and sparse matrices of
+                scipy are accepted); or an iterable of batches
+                (`tf.data.Dataset`, PyTorch `DataLoader`,
+                `keras.utils.PyDataset`, generator), whose targets are ignored
+                unless `y=True`.
             batch_size: Integer, rows at a time.
-            verbose: `"auto"` or 1 for a progress bar over batches and, where
-                there are many, samples; 2 for a line, 0 for nothing.
-            steps: Integer, the number of batches to take; None for all.
-                Needed where the batches have no end.
-            callbacks: List of `keras.callbacks.Callback`; their `on_predict_*`
-                methods are called, as Keras calls them:
-                `on_predict_batch_end(batch, logs)` with the statistics of the
-                rows of this batch, the next in the data, in
-                `logs["outputs"]`, a `kerasdrop.Predictive`. One that sets
-                `model.stop_predicting` ends the prediction behind the batch.
-            first_row: Integer, place of the first row of `x` in the data: the
-                rows of a part get the masks that they get in the whole.
-            rows: Integers `(rows,)`, the place of each row, instead; for data
-                that were shuffled or filtered.
+            verbose: `"auto"` or 1 for a progress bar over batches and, if
+                there are many, samples; 2 for a line; 0 for nothing.
+            steps: Integer, the number of batches to use; None for all. It is
+                needed if the iterable is infinite.
+            callbacks: List of `keras.callbacks.Callback`, whose `on_predict_*`
+                methods are called as in Keras. In
+                `on_predict_batch_end(batch, logs)`, `logs["outputs"]` is a
+                `kerasdrop.Predictive` with the statistics of this batch, which
+                holds the next rows of the data. A callback that sets
+                `model.stop_predicting` ends the prediction after the batch.
+            first_row: Integer, the position of the first row of `x` in the
+                data. The rows of a part get the same masks as in the whole.
+            rows: Integers `(rows,)`, the position of each row; use it instead
+                of `first_row` for data that were shuffled or filtered.
             y: Targets, in the structure of the outputs: integers or one-hot
-                vectors for classes, 0 and 1 for `"binary"`, numbers for the
-                others. With them there is a `log_likelihood`, NaN for what is
-                no class. Outputs without have None, or no name in a dict.
-                True takes the targets that come with the batches of an
-                iterable, `(x, y)` or `(x, y, sample_weight)`; a weight changes
-                no row's likelihood.
-            collect: Whether the statistics of all rows are returned. False:
-                each batch goes to the callbacks alone, so that memory does
-                not grow with the rows.
+                vectors for classes, 0 and 1 for `"binary"`, numbers for other
+                kinds. With targets, the result has a `log_likelihood`, which
+                is NaN for a target that is not a class. An output without
+                targets gets None, or is left out of the dict. True uses the
+                targets that come with the batches of an iterable, `(x, y)` or
+                `(x, y, sample_weight)`; weights do not change a likelihood.
+            collect: Boolean; whether to return the statistics of all rows.
+                With False, only the callbacks receive each batch, so that
+                memory does not grow with the rows.
 
         Returns:
-            A dict, as a call returns, of numpy arrays; None without `collect`.
+            A dict of numpy arrays, as returned by a call; None if `collect`
+            is False.
 
         Raises:
-            ValueError: If `x` has no rows, or not the same number of rows in
-                each array; if `y` has another structure than the outputs; if
-                outputs cannot be of the kind that they were said to be; if
-                nothing is collected and there are no callbacks.
+            ValueError: If `x` has no rows, or arrays with different numbers of
+                rows; if `y` has another structure than the outputs; if
+                outputs do not fit their `kind`; or if `collect` is False and
+                there are no callbacks.
 
         Example:
 
@@ -473,11 +480,11 @@ class MonteCarlo(NotTrained):
         """The statistics of one batch, without a progress bar.
 
         Args:
-            x: Array, or structure of arrays as the model takes it.
+            x: An array, or a structure of arrays as the model takes it.
             first_row, rows: As in `predict`.
 
         Returns:
-            A dict, as a call returns, of numpy arrays.
+            A dict of numpy arrays, as returned by a call.
         """
         size = len(tree.flatten(x)[0])
         return self.predict(x, size, 0, first_row=first_row, rows=rows)
@@ -496,34 +503,35 @@ class MonteCarlo(NotTrained):
     ) -> Given:
         """Loss and metrics, as compiled, of the predictive mean.
 
-        Each batch is judged when it is predicted, so that memory does not
-        grow with the rows. The loss is that of all rows at once if it is a
-        mean or a sum over rows; one that sees rows together, `Dice` say, is
-        averaged over batches, as in `keras.Model.evaluate`. Steps of padding
-        that the model masks are left out, as there.
+        Each batch is evaluated as soon as it is predicted, so that memory does
+        not grow with the rows. The loss equals that of all rows at once if it
+        is a mean or a sum over rows. A loss that combines rows, such as
+        `Dice`, is averaged over batches. Padded steps that the model masks are
+        left out. Both are as in `keras.Model.evaluate`.
 
         Args:
             x, batch_size, verbose, steps, first_row: As in `predict`.
-            y: Targets, an array or a structure of arrays as of the outputs;
-                None, or True, if the batches of `x` bring them along, as
-                `(x, y)` or `(x, y, sample_weight)`.
-            sample_weight: Array `(rows,)`, or a structure as of the outputs;
-                or None.
-            callbacks: List of `keras.callbacks.Callback`; their `on_test_*`
-                methods are called, with loss and metrics so far as `logs`. One
-                that sets `model.stop_evaluating` ends it behind the batch.
-            return_dict: Whether to return a dict rather than a list.
+            y: Targets, an array or a structure of arrays like the outputs;
+                None or True if the batches of `x` contain them, as `(x, y)` or
+                `(x, y, sample_weight)`.
+            sample_weight: Array `(rows,)`, or a structure of arrays like the
+                outputs; or None.
+            callbacks: List of `keras.callbacks.Callback`, whose `on_test_*`
+                methods are called with the current loss and metrics as `logs`.
+                A callback that sets `model.stop_evaluating` ends the
+                evaluation after the batch.
+            return_dict: Boolean; whether to return a dict instead of a list.
 
         Returns:
             The loss, or a list of the loss and the metrics, or a dict.
 
         Raises:
             ValueError: If this model is not compiled; if there are no
-                targets, or in another structure than that of the outputs; if
-                a loss or metric takes for logits what is of kind `"logits"`,
-                whose mean is one of probabilities; if
-                losses have a `reduction` of `"sum"` and others have not; and
-                as `predict`.
+                targets, or if they have another structure than the outputs;
+                if a loss or metric expects logits of an output of kind
+                `"logits"`, whose mean is a mean of probabilities; if some
+                losses have the `reduction` `"sum"` and others do not; and in
+                the same cases as `predict`.
         """
         if not self.compiled:
             raise ValueError(

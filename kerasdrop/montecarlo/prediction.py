@@ -51,56 +51,57 @@ def mc_predict(
     """The predictive distribution of `model` for the rows of `x`.
 
     Draws `num_samples` thinned networks for each row and summarises their
-    outputs. The model needs no change for it, and is the same afterwards.
-    What is compiled in the first call serves the next ones with the same
-    settings.
+    outputs. The model needs no change, and is the same afterwards. Later calls
+    with the same settings reuse what the first call compiled.
 
     Args:
         model: A built Keras model with layers that can draw.
-        x: Array, structure of arrays as the model takes it (None for an
-            optional input, a pandas frame, a sparse matrix of scipy), or an
-            iterable of batches (`tf.data.Dataset`, PyTorch `DataLoader`,
-            `keras.utils.PyDataset`, generator); targets in it are ignored
-            unless `y=True`.
-        num_samples: Integer, samples per row; with a `tolerance` the most. None
-            for 48, and with a `tolerance` for 1024.
-        seed: Integer; None draws a fresh one. The result tells which.
+        x: An array, or a structure of arrays as the model takes it (None for
+            an optional input; pandas frames and sparse matrices of scipy are
+            accepted); or an iterable of batches (`tf.data.Dataset`, PyTorch
+            `DataLoader`, `keras.utils.PyDataset`, generator), whose targets
+            are ignored unless `y=True`.
+        num_samples: Integer, samples per row; with a `tolerance`, the maximum.
+            None for 48, and with a `tolerance` for 1024.
+        seed: Integer; None draws a fresh one, which the result contains.
         plan: `"stratified"`, `"independent"` or `"shared"`, as in
             `kerasdrop.MonteCarlo`.
-        kind: What the outputs are, as in `kerasdrop.MonteCarlo`. If it is
-            read off the last activation and `verbose` is not 0, a line says
-            what was read.
-        keep_samples: Whether the result has the `samples` themselves.
+        kind: The kind of the outputs, as in `kerasdrop.MonteCarlo`. If it is
+            read off the last activation and `verbose` is not 0, a line
+            reports it.
+        keep_samples: Boolean; whether the result has the `samples`.
         batch_size: Integer, rows at a time.
-        verbose: `"auto"` or 1 for a progress bar over batches and, where
-            there are many, samples; 2 for a line, 0 for nothing.
+        verbose: `"auto"` or 1 for a progress bar over batches and, if there
+            are many, samples; 2 for a line; 0 for nothing.
         quantiles, noise_variance, tolerance, memory_limit, vectorized, verify:
             As in `kerasdrop.MonteCarlo`.
-        layers: What is drawn in this call, as in `kerasdrop.MonteCarlo`: a
-            path, name or pattern, a layer, a function of a layer, or a list of
-            these; None for all that can draw.
-        rate: The rate at which it is drawn in this call, a number or a dict
-            from path, name or pattern to number, as in `kerasdrop.MonteCarlo`;
-            None for the rates that the layers have. A new number compiles
-            nothing anew, of stock layers either.
+        layers: The layers that draw in this call, as in
+            `kerasdrop.MonteCarlo`: a path, name or pattern, a layer, a
+            function of a layer, or a list of these; None for all that can
+            draw.
+        rate: The rate of these layers in this call, a number or a dict from
+            paths, names or patterns to numbers, as in `kerasdrop.MonteCarlo`;
+            None for the layers' own rates. Another number needs no new
+            compilation, for stock layers either.
         y, first_row, rows, steps: As in `kerasdrop.MonteCarlo.predict`.
-        on_interrupt: What Ctrl-C does: `"raise"`, or `"return"` what there
-            is, with a warning that says what: the rows of the batches that
-            were done or, if it was not even one, the first batch from the
-            samples drawn so far.
+        on_interrupt: What Ctrl-C does: `"raise"` raises the interrupt;
+            `"return"` returns the rows of the finished batches or, before the
+            first batch is finished, its statistics from the samples so far. A
+            warning says which.
         samples_out: Array `(rows, num_samples, ...)` of a floating-point dtype
-            that takes slices, e.g. `numpy.memmap` or one of h5py, or a
-            structure of them as the outputs: the samples are written there, a
-            batch at a time, and the result does not have them. So they may be
-            more than the memory holds. Leave `keep_samples` out with it.
+            that supports slice assignment, such as a `numpy.memmap` or an h5py
+            dataset; or a structure of such arrays, as the outputs. The samples
+            are written there batch by batch, and the result does not contain
+            them, so that they may exceed the memory. Leave out `keep_samples`.
 
     Returns:
-        A `Predictive`: a read-only mapping whose items are attributes as
-        well, with `mean`, `variance`, `std`, `standard_error` and what
-        belongs to the kind, as listed in `kerasdrop.MonteCarlo`.
+        A `Predictive`: a read-only mapping whose items are also attributes:
+        `mean`, `variance`, `std`, `standard_error`, and the statistics for
+        the kind, as listed in `kerasdrop.MonteCarlo`.
 
     Raises:
-        ValueError: As `kerasdrop.MonteCarlo`, and if `x` has no rows.
+        ValueError: In the same cases as `kerasdrop.MonteCarlo`, and if `x` has
+            no rows.
 
     Example:
 

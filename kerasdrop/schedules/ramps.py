@@ -52,7 +52,7 @@ class Polynomial(_Ramp):
         initial_rate: Float in [0, 1], the rate until `begin_step`.
         final_rate: Float in [0, 1], the rate from step
             `begin_step + num_steps` on.
-        num_steps: Integer of at least 1, the length of the way in steps.
+        num_steps: Integer of at least 1, the duration in steps.
         power: Float above 0. 1 is a straight line; above 1 most of the way is
             done early, below 1 late.
         begin_step: Integer of at least 0.
@@ -99,7 +99,7 @@ class Linear(_Ramp):
         initial_rate: Float in [0, 1], the rate until `begin_step`.
         final_rate: Float in [0, 1], the rate from step
             `begin_step + num_steps` on.
-        num_steps: Integer of at least 1, the length of the way in steps.
+        num_steps: Integer of at least 1, the duration in steps.
         begin_step: Integer of at least 0.
 
     Raises:
@@ -124,11 +124,19 @@ class Linear(_Ramp):
 class Cosine(_Ramp):
     """From one rate to another along half a period of a cosine.
 
-    With `x` the part of the way done the rate is
+    With `x` the progress from 0 to 1, the rate is
     `final_rate + (initial_rate - final_rate) * (1 + cos(pi * x)) / 2`: slow
     at both ends.
 
-    Args, raises: As `Linear`.
+    Args:
+        initial_rate: Float in [0, 1], the rate until `begin_step`.
+        final_rate: Float in [0, 1], the rate from step
+            `begin_step + num_steps` on.
+        num_steps: Integer of at least 1, the duration in steps.
+        begin_step: Integer of at least 0.
+
+    Raises:
+        ValueError: If an argument is out of its range.
 
     Example:
 
@@ -146,14 +154,14 @@ class Cosine(_Ramp):
 class Exponential(_Ramp):
     """From one rate to another by the same factor at each step.
 
-    With `x` the part of the way done the rate is
+    With `x` the progress from 0 to 1, the rate is
     `initial_rate * (final_rate / initial_rate) ** x`.
 
     Args:
         initial_rate: Float in (0, 1], the rate until `begin_step`.
         final_rate: Float in (0, 1], the rate from step
             `begin_step + num_steps` on.
-        num_steps: Integer of at least 1, the length of the way in steps.
+        num_steps: Integer of at least 1, the duration in steps.
         begin_step: Integer of at least 0.
 
     Raises:
@@ -194,16 +202,24 @@ class Exponential(_Ramp):
 
 @keras.saving.register_keras_serializable("kerasdrop")
 class Accelerating(_Ramp):
-    """From one rate to another, by steps that double on the way.
+    """From one rate to another, in steps that grow by a factor of two.
 
-    With `x` the part of the way done the rate is
+    With `x` the progress from 0 to 1, the rate is
     `initial_rate + (final_rate - initial_rate) * (2**x - 1)`.
 
     Rising from 0 it is the curriculum over time of LayerSkip, whose training
     of `T` steps ends at the final rate in its last one: `num_steps=T - 1`.
     `exponential_depth_rates` is its profile over depth.
 
-    Args, raises: As `Linear`.
+    Args:
+        initial_rate: Float in [0, 1], the rate until `begin_step`.
+        final_rate: Float in [0, 1], the rate from step
+            `begin_step + num_steps` on.
+        num_steps: Integer of at least 1, the duration in steps.
+        begin_step: Integer of at least 0.
+
+    Raises:
+        ValueError: If an argument is out of its range.
 
     Example:
 

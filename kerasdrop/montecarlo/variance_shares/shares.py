@@ -50,7 +50,7 @@ def mc_sobol_indices(
     verify: bool = True,
     on_interrupt: str = "return",
 ) -> Structure:
-    r"""The share of the predictive variance that each dropout layer brings.
+    r"""The share of the predictive variance due to each dropout layer.
 
     The prediction is a function $f$ of independent masks. Samples come in pairs
     $a, b$ that share no mask. For each group $g$ a third sample $a_b^g$ has
@@ -59,42 +59,45 @@ def mc_sobol_indices(
 
     $$S_g = E[(f(a) - f(a_b^g)) (f(a) + f(a_b^g) - 2 f(b))] / (2 V)$$
 
-    and its total share $T_g = E[(f(a) - f(a_b^g))^2] / (2 V)$: estimators of
-    Saltelli et al. (2010) and Jansen (1999), here with differences alone, so
-    that no mean has to be known. The variance is that of the predicted
-    quantity over the masks: of probabilities for classes, of means for
-    numbers. It is added up over the elements of an output and over rows.
+    and its total share is $T_g = E[(f(a) - f(a_b^g))^2] / (2 V)$. These are
+    the estimators of Saltelli et al. (2010) and Jansen (1999), written with
+    differences only, so that no mean must be known. $V$ is the variance of the
+    predicted quantity over masks: of probabilities in a classification, and of
+    means in a regression. It is summed over the elements of an output and over
+    rows.
 
-    It takes `num_samples * (groups + 2)` samples of each row. The layers
-    before the first dropout run once for up to 1024 of these.
+    The function needs `num_samples * (groups + 2)` samples of each row. The
+    layers before the first dropout layer run once for up to 1024 of these.
 
     Args:
         model: A built model with layers that can draw. It is the same
             afterwards.
-        x: Inputs, as for `mc_predict`; an iterable of batches must end.
-        groups: Dict from a name of yours to layers, each given as the
-            `layers` of `mc_predict`. What is in no group is drawn, too, and
-            has its part in the variance. None for a group of each layer.
-        layers, rate: What is drawn, and at which rates, as in `mc_predict`.
+        x: Inputs, as in `mc_predict`; an iterable of batches must be finite.
+        groups: Dict that maps names of your choice to layers, each given as
+            for `layers` of `mc_predict`. Layers in no group draw too, and
+            contribute to the variance. None makes each layer a group.
+        layers, rate: Which layers draw, and at which rates, as in
+            `mc_predict`.
         num_samples: Integer, pairs of samples per row, at least 2. Errors are
-            averaged over rows: 32 are enough for some hundred rows.
-        kind: What the outputs are, as in `mc_predict`.
-        seed: Integer; None draws a fresh one. The result tells which.
+            averaged over rows: 32 pairs are enough for some hundred rows.
+        kind: The kind of the outputs, as in `mc_predict`.
+        seed: Integer; None draws a fresh one, which the result contains.
         batch_size: Integer, rows at a time.
         verbose: `"auto"` or 1 for a progress bar over batches; 2 for a line,
             0 for nothing.
         memory_limit, vectorized, verify: As in `kerasdrop.MonteCarlo`.
-        on_interrupt: What Ctrl-C does: `"return"` the shares of the batches
-            that were done, with a warning, or `"raise"`.
+        on_interrupt: What Ctrl-C does: `"return"` returns the shares of the
+            batches that were finished, with a warning; `"raise"` raises the
+            interrupt.
 
     Returns:
-        `SobolIndices`, or one of each output in the structure of the outputs.
-        `print` shows a table.
+        A `SobolIndices`; with several outputs, one for each output, in the
+        structure of the outputs. `print` shows a table.
 
     Raises:
-        ValueError: As `mc_predict`; if groups overlap, or name no layer that
-            is drawn; if an output is no finite number.
-        TypeError: If `groups` is no dict.
+        ValueError: In the same cases as `mc_predict`; if groups overlap; if a
+            group contains no layer that draws; or if an output is not finite.
+        TypeError: If `groups` is not a dict.
 
     Example:
 
