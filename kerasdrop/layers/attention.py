@@ -198,22 +198,23 @@ class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
     not even in predictions. This layer uses it in each call that draws
     nothing, also with `flash_attention`.
 
-    Training: the values are weighted with `softmax(q k / sqrt(key_dim)) * keep
-    / (1 - dropout)`; each weight is kept with probability `1 - dropout`.
+    Training: the values are weighted with
+    `softmax(q k / sqrt(key_dim)) * keep / (1 - dropout)`; each weight is kept
+    with probability `1 - dropout`.
     Inference: nothing is dropped. A query that may attend to no key, such as
     that of a padded step, attends to 0 on both paths, like the Keras layer
     with `dropout > 0`. (The fused kernel of Keras returns the mean of all
     values for it.)
 
     With `drop="logits"`, keys are dropped before the softmax (DropKey), and
-    the weights of the remaining keys add up to 1: `softmax(q k / sqrt(key_dim)
-    - c * (1 - keep))` with a large `c`. If a query would lose all keys that it
-    may attend to, none of them is dropped, because subtracting the same `c`
-    from all logits does not change a softmax. At `dropout=1` the layer
-    therefore behaves as at inference. Returned attention scores are those
-    after dropout. The expected output differs from that at inference. The
-    paper decreases the rate over depth: reverse the list from
-    `linear_depth_rates`.
+    the weights of the remaining keys add up to 1:
+    `softmax(q k / sqrt(key_dim) - c * (1 - keep))` with a large `c`. If a
+    query would lose all keys that it may attend to, none of them is dropped,
+    because subtracting the same `c` from all logits does not change a softmax.
+    At `dropout=1` the layer therefore behaves as at inference. Returned
+    attention scores are those after dropout. The expected output differs from
+    that at inference. The paper decreases the rate over depth: reverse the
+    list from `linear_depth_rates`.
 
     The rate can be changed at any time (`layer.dropout = 0.2`). It belongs to
     a dropout layer inside, which `get_rates(model)` lists as
