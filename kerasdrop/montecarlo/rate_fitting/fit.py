@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import warnings
 from collections.abc import Iterator
 
 import keras
@@ -12,12 +13,14 @@ from kerasdrop._refusals import blame
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Given
 from kerasdrop._types import Seed
+from kerasdrop.montecarlo import choice
 from kerasdrop.montecarlo import prediction
 from kerasdrop.montecarlo.inspection import preconditions
 from kerasdrop.montecarlo.rate_fitting import groups as groups_
 from kerasdrop.montecarlo.rate_fitting import passes
 from kerasdrop.montecarlo.rate_fitting import scores
 from kerasdrop.montecarlo.rate_fitting import search
+from kerasdrop.montecarlo.sampling import passes as passes_
 from kerasdrop.montecarlo.settings import Settings
 from kerasdrop.rate_fit import RateCurve
 from kerasdrop.rate_fit import RateFit
@@ -168,6 +171,7 @@ def fit_rates(
             _announce(found, grid, settings, max_sweeps)
         middle = found.at(found.common(grid[len(grid) // 2]))
         predictive, lock = prediction.compiled_for(model, settings, middle)
+        _warn_of_shared_masks(model, middle)
         with lock:
             predictive.verify = verify
             predictive.seed = seed
@@ -249,6 +253,22 @@ def _announce(
         f"{max_sweeps} sweeps. All of it takes at most "
         f"{1 + count * max_sweeps} times as long as the first pass."
     )
+
+
+def _warn_of_shared_masks(model: keras.Model, chosen: choice.Choice) -> None:
+    """Warns if rows are not independent, as the errors take them to be."""
+    names = [
+        f"'{layer.name}'"
+        for layer in passes_.drawn_layers(model, chosen)
+        if (getattr(layer, "noise_shape", None) or (None,))[0] == 1
+    ]
+    if names:
+        warnings.warn(
+            "fit_rates: by their `noise_shape`, all rows share the masks of "
+            f"{', '.join(names)}. All errors take rows to be independent, so "
+            "they are too small: compare fits of several seeds.",
+            stacklevel=3,
+        )
 
 
 def _fitted(

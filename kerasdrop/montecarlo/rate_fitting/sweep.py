@@ -11,6 +11,7 @@ from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop._refusals import Refusal
+from kerasdrop._structure import model_tree
 from kerasdrop._types import Array
 from kerasdrop._types import Config
 from kerasdrop._types import Function
@@ -89,6 +90,8 @@ def over(
                 batch = batch._replace(targets=None)
             keep = functools.partial(_kept, score.statistics, valid)
             at_batch = functools.partial(at, batch, keep=keep)
+            if number == 0:
+                _warn_of_padding(predictive, batch, score)
             found, of_plain = _of_batch(
                 predictive, engine, batch, valid, at_batch
             )
@@ -129,6 +132,28 @@ def over(
         tree.map_structure(lambda *each: np.concatenate(each), *all_targets),
         is_complete,
     )
+
+
+def _warn_of_padding(
+    predictive: keras.Model, batch: RowsOf, score: Score
+) -> None:
+    """Warns if a score by name takes steps of padding for others."""
+    makes_masks = any(
+        isinstance(layer, keras.layers.Masking)
+        or getattr(layer, "mask_zero", False)
+        for _, layer in model_tree.walk(predictive.model)
+    )
+    if score.statistics is None or not makes_masks:
+        return
+    masks = predictive._engine.output_masks(batch)
+    if any(one is not None for one in masks):
+        warnings.warn(
+            f"fit_rates: the model masks padding, but the score '{score.name}' "
+            "is a mean over all steps, with those of padding. To leave them "
+            "out, pass a function of (y, result) as `score`, and its "
+            "`direction`.",
+            stacklevel=_STACKLEVEL + 1,
+        )
 
 
 def _targets(y: Structure, valid: int) -> Structure:
