@@ -1,6 +1,8 @@
 """Each public name has an example in its docstring, and it runs."""
 
 import doctest
+import inspect
+import re
 
 import pytest
 
@@ -22,6 +24,18 @@ def test_the_example_runs(name, tmp_path, monkeypatch):
     assert test is not None, f"{name} has no example. Add a section `Example:`."
     failures = public_names.failures_of(test)
     assert not failures, failures
+
+
+# Sphinx takes the second line of such a list for a description.
+LIST_OF_ARGUMENTS_THAT_GOES_ON = re.compile(
+    r"^    (\w+, )+\w*,?$", re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("name", sorted(FIRST_NAMES.values()))
+def test_arguments_are_named_on_one_line(name):
+    _, _, arguments = inspect.getdoc(OBJECTS[name]).partition("\nArgs:\n")
+    assert not LIST_OF_ARGUMENTS_THAT_GOES_ON.search(arguments)
 
 
 @pytest.mark.parametrize("module", ["kerasdrop", *public_names.NAMESPACES])

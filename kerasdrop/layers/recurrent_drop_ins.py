@@ -43,12 +43,13 @@ class LSTM(OneCell, keras.layers.LSTM):
     `layers="*/dropout"`, sets one of them.
 
     Args:
-        units, activation, recurrent_activation, use_bias, kernel_initializer,
-            recurrent_initializer, bias_initializer, unit_forget_bias,
-            kernel_regularizer, recurrent_regularizer, bias_regularizer,
-            activity_regularizer, kernel_constraint, recurrent_constraint,
-            bias_constraint, return_sequences, return_state, go_backwards,
-            stateful, unroll, use_cudnn: As in Keras, and in its order.
+        units, activation, recurrent_activation: As in Keras, and in its order.
+        use_bias, kernel_initializer, recurrent_initializer: As in Keras.
+        bias_initializer, unit_forget_bias, kernel_regularizer: As in Keras.
+        recurrent_regularizer, bias_regularizer: As in Keras.
+        activity_regularizer, kernel_constraint: As in Keras.
+        recurrent_constraint, bias_constraint, return_sequences: As in Keras.
+        return_state, go_backwards, stateful, unroll, use_cudnn: As in Keras.
         dropout, recurrent_dropout: Float in [0, 1], the probability of
             dropping a unit of the inputs, or of the state; or a schedule, as
             in `kerasdrop.layers.Dropout`; or None, for no such dropout. None
@@ -88,12 +89,14 @@ class GRU(OneCell, keras.layers.GRU):
     gate passes on is not dropped.
 
     Args:
-        units, activation, recurrent_activation, use_bias, kernel_initializer,
-            recurrent_initializer, bias_initializer, kernel_regularizer,
-            recurrent_regularizer, bias_regularizer, activity_regularizer,
-            kernel_constraint, recurrent_constraint, bias_constraint,
-            return_sequences, return_state, go_backwards, stateful, unroll,
-            reset_after, use_cudnn: As in Keras, and in its order.
+        units, activation, recurrent_activation: As in Keras, and in its order.
+        use_bias, kernel_initializer, recurrent_initializer: As in Keras.
+        bias_initializer, kernel_regularizer: As in Keras.
+        recurrent_regularizer, bias_regularizer: As in Keras.
+        activity_regularizer, kernel_constraint: As in Keras.
+        recurrent_constraint, bias_constraint, return_sequences: As in Keras.
+        return_state, go_backwards, stateful, unroll, reset_after: As in Keras.
+        use_cudnn: As in Keras.
         dropout, recurrent_dropout: Float in [0, 1], the probability of
             dropping a unit of the inputs, or of the state; or a schedule; or
             None, see `LSTM`.
@@ -127,12 +130,13 @@ class SimpleRNN(OneCell, keras.layers.SimpleRNN):
     It is like `LSTM`, with one mask of the inputs and one of the state.
 
     Args:
-        units, activation, use_bias, kernel_initializer, recurrent_initializer,
-            bias_initializer, kernel_regularizer, recurrent_regularizer,
-            bias_regularizer, activity_regularizer, kernel_constraint,
-            recurrent_constraint, bias_constraint, return_sequences,
-            return_state, go_backwards, stateful, unroll: As in Keras, and in
-            its order.
+        units, activation, use_bias: As in Keras, and in its order.
+        kernel_initializer, recurrent_initializer: As in Keras.
+        bias_initializer, kernel_regularizer: As in Keras.
+        recurrent_regularizer, bias_regularizer: As in Keras.
+        activity_regularizer, kernel_constraint: As in Keras.
+        recurrent_constraint, bias_constraint, return_sequences: As in Keras.
+        return_state, go_backwards, stateful, unroll: As in Keras.
         dropout, recurrent_dropout: Float in [0, 1], the probability of
             dropping a unit of the inputs, or of the state; or a schedule; or
             None, see `LSTM`.
@@ -167,13 +171,14 @@ class ConvLSTM1D(OneCell, keras.layers.ConvLSTM1D):
     gate at any rate. Each pixel of each channel is dropped independently.
 
     Args:
-        filters, kernel_size, strides, padding, data_format, dilation_rate,
-            activation, recurrent_activation, use_bias, kernel_initializer,
-            recurrent_initializer, bias_initializer, unit_forget_bias,
-            kernel_regularizer, recurrent_regularizer, bias_regularizer,
-            activity_regularizer, kernel_constraint, recurrent_constraint,
-            bias_constraint, return_sequences, return_state, go_backwards,
-            stateful: As in Keras, and in its order.
+        filters, kernel_size, strides, padding: As in Keras, and in its order.
+        data_format, dilation_rate, activation: As in Keras.
+        recurrent_activation, use_bias, kernel_initializer: As in Keras.
+        recurrent_initializer, bias_initializer, unit_forget_bias: As in Keras.
+        kernel_regularizer, recurrent_regularizer: As in Keras.
+        bias_regularizer, activity_regularizer, kernel_constraint: As in Keras.
+        recurrent_constraint, bias_constraint, return_sequences: As in Keras.
+        return_state, go_backwards, stateful: As in Keras.
         dropout, recurrent_dropout: Float in [0, 1], the probability of
             dropping a unit of the inputs, or of the state; or a schedule; or
             None, see `LSTM`.
@@ -207,13 +212,14 @@ class ConvLSTM2D(OneCell, keras.layers.ConvLSTM2D):
     It is like `ConvLSTM1D`, for images.
 
     Args:
-        filters, kernel_size, strides, padding, data_format, dilation_rate,
-            activation, recurrent_activation, use_bias, kernel_initializer,
-            recurrent_initializer, bias_initializer, unit_forget_bias,
-            kernel_regularizer, recurrent_regularizer, bias_regularizer,
-            activity_regularizer, kernel_constraint, recurrent_constraint,
-            bias_constraint, return_sequences, return_state, go_backwards,
-            stateful: As in Keras, and in its order.
+        filters, kernel_size, strides, padding: As in Keras, and in its order.
+        data_format, dilation_rate, activation: As in Keras.
+        recurrent_activation, use_bias, kernel_initializer: As in Keras.
+        recurrent_initializer, bias_initializer, unit_forget_bias: As in Keras.
+        kernel_regularizer, recurrent_regularizer: As in Keras.
+        bias_regularizer, activity_regularizer, kernel_constraint: As in Keras.
+        recurrent_constraint, bias_constraint, return_sequences: As in Keras.
+        return_state, go_backwards, stateful: As in Keras.
         dropout, recurrent_dropout: Float in [0, 1], the probability of
             dropping a unit of the inputs, or of the state; or a schedule; or
             None, see `LSTM`.
@@ -247,13 +253,14 @@ class ConvLSTM3D(OneCell, keras.layers.ConvLSTM3D):
     It is like `ConvLSTM1D`, for volumes.
 
     Args:
-        filters, kernel_size, strides, padding, data_format, dilation_rate,
-            activation, recurrent_activation, use_bias, kernel_initializer,
-            recurrent_initializer, bias_initializer, unit_forget_bias,
-            kernel_regularizer, recurrent_regularizer, bias_regularizer,
-            activity_regularizer, kernel_constraint, recurrent_constraint,
-            bias_constraint, return_sequences, return_state, go_backwards,
-            stateful: As in Keras, and in its order.
+        filters, kernel_size, strides, padding: As in Keras, and in its order.
+        data_format, dilation_rate, activation: As in Keras.
+        recurrent_activation, use_bias, kernel_initializer: As in Keras.
+        recurrent_initializer, bias_initializer, unit_forget_bias: As in Keras.
+        kernel_regularizer, recurrent_regularizer: As in Keras.
+        bias_regularizer, activity_regularizer, kernel_constraint: As in Keras.
+        recurrent_constraint, bias_constraint, return_sequences: As in Keras.
+        return_state, go_backwards, stateful: As in Keras.
         dropout, recurrent_dropout: Float in [0, 1], the probability of
             dropping a unit of the inputs, or of the state; or a schedule; or
             None, see `LSTM`.
@@ -297,8 +304,8 @@ class RNN(LiveRecurrent, keras.layers.RNN):
     Args:
         cell: A `keras.layers.LSTMCell`, `GRUCell` or `SimpleRNNCell`; or
             several cells, as a list or a `keras.layers.StackedRNNCells`.
-        return_sequences, return_state, go_backwards, stateful, unroll,
-            zero_output_for_mask: As in Keras.
+        return_sequences, return_state, go_backwards, stateful: As in Keras.
+        unroll, zero_output_for_mask: As in Keras.
         dropout, recurrent_dropout: None, for the rates of the cells; or a
             float in [0, 1] or a schedule, as in `kerasdrop.layers.Dropout`,
             for all cells; or a list with one of these for each cell.
