@@ -63,8 +63,8 @@ def mc_sobol_indices(
     the estimators of Saltelli et al. (2010) and Jansen (1999), written with
     differences only, so that no mean must be known. $V$ is the variance of the
     predicted quantity over masks: of probabilities in a classification, and of
-    means in a regression. It is summed over the elements of an output and over
-    rows.
+    means in a regression. It is summed over the elements of an output, with
+    those of steps of padding, and over rows.
 
     The function needs `num_samples * (groups + 2)` samples of each row. The
     layers before the first dropout layer run once for up to 1024 of these.
