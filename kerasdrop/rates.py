@@ -73,8 +73,8 @@ def set_rates(
               keep their rates, a warning tells.
             - A string: a path, as in `get_rates`; else a layer's name,
               wherever it is; else a pattern (`*`, `?`, `[...]`) for the path
-              or the name. `*` matches `/` as well: `"encoder/*"`. That of a
-              layer which contains others stands for all of them: `"encoder"`.
+              or the name. `*` matches `/` as well: `"encoder/*"`. The name of
+              a layer that contains others stands for all of them: `"encoder"`.
             - A layer of the model; again, with all that it contains.
             - A function of a layer that returns whether to select it. It is
               asked about dropout layers only.

@@ -1,10 +1,10 @@
-"""How well stated uncertainty and what came true agree: labels needed.
+"""How well predicted uncertainty agrees with labels, and its correction.
 
-Targets come first, as in `keras.metrics`. Of classes they are integers
-`(rows, ...)` or one-hot vectors `(rows, ..., classes)`; probabilities are
-`(rows, ..., classes)`, e.g. `result.mean`, or `(rows, ..., 1)`, that of yes.
+Targets come first, as in `keras.metrics`. Classes are integers `(rows, ...)`
+or one-hot vectors `(rows, ..., classes)`. Probabilities are `(rows, ...,
+classes)`, such as `result.mean`, or `(rows, ..., 1)` for the positive class.
 Each function returns one number; `reduction=None` gives the score of each row
-where there is one, for a standard error, say.
+where there is one, for example to compute a standard error.
 
 NumPy arrays and lists give NumPy numbers, of float64, and are checked: what is
 no probability, no class, no variance raises. Tensors give tensors, also in a

@@ -49,8 +49,8 @@ def expected_calibration_error(
 ) -> Tensor:
     """Mean distance of confidence and accuracy over bins of equal width (ECE).
 
-    Of the most probable class alone. It depends on the number of bins, and is
-    too high by chance where a bin has few rows.
+    Only the most probable class counts. The value depends on the number of
+    bins, and is too high by chance where a bin has few rows.
 
     Args:
         targets: Integers `(rows, ...)`, or one-hot `(rows, ..., classes)`.
@@ -89,10 +89,10 @@ def adaptive_calibration_error(
     num_bins: int = 15,
     sample_weight: ArrayLike | None = None,
 ) -> Tensor:
-    """As `expected_calibration_error`, over bins of equally many rows (ACE).
+    """`expected_calibration_error` over bins of equally many rows (ACE).
 
-    Of rows with the same confidence at the edge of two bins, the earlier ones
-    are in the lower. Nguyen & O'Connor (2015) proposed such bins; the error
+    If rows have the same confidence at the edge of two bins, the earlier rows
+    are in the lower bin. Nguyen & O'Connor (2015) proposed such bins; the error
     that Nixon et al. (2019) call adaptive is besides a mean over classes.
 
     Args:

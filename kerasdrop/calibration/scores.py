@@ -112,8 +112,9 @@ def gaussian_negative_log_likelihood(
 ) -> Tensor:
     """Minus the log-density of a normal, for each number predicted, in nats.
 
-    Of one normal with these moments. `result.log_likelihood` is that of the
-    mixture of all samples, and joint over several outputs of a row.
+    It is that of a single normal with these moments. `result.log_likelihood` is
+    that of the mixture of all samples, and joint over several outputs of a
+    row.
 
     Args:
         targets: `(rows, ...)`.
@@ -208,10 +209,10 @@ def sample_crps(
 ) -> Tensor:
     """The continuous ranked probability score (CRPS) of samples.
 
-    Of the distribution that has just these samples, which few of them make
-    worse than the one they are from. Samples of a network without its noise
-    are too narrow a prediction: add noise, or use `gaussian_crps` with
-    `result.total_variance`.
+    It scores the empirical distribution of the samples. With few samples this
+    is worse than the distribution they come from. Samples of a network without
+    the noise of the targets are too narrow a prediction: add noise, or use
+    `gaussian_crps` with `result.total_variance`.
 
     Args:
         targets: `(rows, ...)`.

@@ -69,10 +69,10 @@ def fit_variance_scale(
 ) -> VarianceScaling:
     """The factor of the variance that makes the targets likeliest.
 
-    Of normals it is the mean of the squared residuals over their variances,
-    in closed form. Fit it on rows that the model was not trained on. It moves
-    all intervals by one factor: their order stays, and so does the error of a
-    mean that is off.
+    For normals it has a closed form, the mean of the squared residuals divided
+    by their variances. Fit it on rows that the model was not trained on. It
+    scales all intervals by one factor: their order stays, and so does the
+    error of a biased mean.
 
     Args:
         targets: `(rows, ...)`.

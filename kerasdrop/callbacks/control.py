@@ -71,9 +71,9 @@ class DropoutRateControl(keras.callbacks.Callback):
     ) -> None:
         """Sets the rate of some or all layers, as `kerasdrop.set_rates` does.
 
-        Of several rates for a layer that wait for the same batch, the last
-        one is set. An argument that is wrong raises here, in the thread that
-        calls, and `fit` goes on.
+        If several rates for a layer wait for the same batch, the last one is
+        set. A wrong argument raises an error here, in the calling thread, and
+        `fit` continues.
 
         Args:
             rate: Float in [0, 1], or a dict, as in `kerasdrop.set_rates`.

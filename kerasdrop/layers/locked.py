@@ -26,7 +26,7 @@ class LockedDropout(StochasticLayer):
     Inference: `y = x`.
 
     On sequences of vectors it does what `SpatialDropout1D` does, and draws
-    the same masks. Of a sequence of images it drops single units, where
+    the same masks. In a sequence of images it drops single units, where
     `SpatialDropout3D` drops a channel. A call is a sequence: where one is cut
     into several calls (`stateful=True`), each part has a mask of its own.
 

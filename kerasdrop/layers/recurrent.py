@@ -46,9 +46,9 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
 
     Args:
         cell: A `keras.layers.LSTMCell`, `GRUCell` or `SimpleRNNCell` without
-            dropout of its own; or a cell of yours. Of the latter, the first
-            state is dropped where it enters, which is right only if the cell
-            does not carry it on but by a kernel.
+            dropout of its own; or a cell of yours. For your own cell, dropout
+            is applied to the first state at the cell's input; this is right
+            only if the cell passes that state on through a kernel alone.
         input_rate, recurrent_rate, output_rate: Float in [0, 1], the
             probability of dropping a unit; or a schedule, as in
             `kerasdrop.layers.Dropout`. None: no such dropout, at no cost, but

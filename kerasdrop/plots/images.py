@@ -90,8 +90,8 @@ def least_certain(
 ) -> Given:
     """The images of the highest uncertainty, the highest first.
 
-    The title of each has its class and its uncertainty. Of rows that are
-    equally uncertain the earlier one is first.
+    The title of each image has its class and its uncertainty. If rows are
+    equally uncertain, the earlier one comes first.
 
     Args:
         images: As for `uncertainty_map`.
