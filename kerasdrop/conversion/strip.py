@@ -31,6 +31,11 @@ from kerasdrop.layers.base import StochasticWrapper
 
 _NAME = "strip_dropout"
 
+_PADDED_STEPS = (
+    "attention of Keras returns the mean of all values, and not 0, for a query "
+    "that may attend to no key"
+)
+
 
 class Stripping(NamedTuple):
     """A new model without dropout, and the report of what was removed.
@@ -98,8 +103,9 @@ def strip_dropout(model: keras.Model, x: Structure = None) -> Stripping:
           to an explanation; printed, it is a table. Layers that draw in
           predictions (`MCDropout`, a call with `training=True`) are skipped,
           because no model without them has the same predictions; so are
-          subclasses of dropout layers. If code rebuilt the model, `notes`
-          tells how the predictions compare.
+          subclasses of dropout layers. `notes` says so if attention
+          was stripped (padded steps), and, if code rebuilt the model, how
+          the predictions compare.
 
     Raises:
         ValueError: If there is nothing to strip; if the model is not built;
@@ -306,7 +312,13 @@ class _Stripper:
                 skipped[path] = self._why_skipped(layer)
             elif _drops(layer) or _is_removable(layer):
                 stripped[path] = self._describe(layer, new)
-        return StrippingReport(stripped, skipped)
+        made = [copies[id(found[path])] for path in stripped]
+        notes = {}
+        if any(
+            registry.nearest_facts(type(new)).drops_by_layer for new in made
+        ):
+            notes["padded steps"] = _PADDED_STEPS
+        return StrippingReport(stripped, skipped, notes)
 
     def _why_skipped(self, layer: keras.layers.Layer) -> str:
         name = model_tree.class_name(layer)

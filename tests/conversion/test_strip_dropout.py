@@ -244,6 +244,7 @@ def test_our_attention_becomes_that_of_keras():
     stripped, report = assert_stripped(keras.Model(inputs, hidden))
     assert set(report.stripped) == {"mha", "gqa"}
     assert report.stripped["mha"] == "keras.layers.MultiHeadAttention"
+    assert "no key" in report.notes["padded steps"]
     assert type(stripped.get_layer("mha")) is stock.MultiHeadAttention
     for name in ("mha", "gqa"):
         assert stripped.get_layer(name).get_config()["dropout"] == 0.0
@@ -303,6 +304,7 @@ def test_attention_gets_its_fused_path():
     model = keras.Model(inputs, attention(inputs, inputs))
     stripped, report = assert_stripped(model)
     assert report.stripped == {"attention": "dropout=0.5 -> 0"}
+    assert "no key" in report.notes["padded steps"]
     assert stripped.get_layer("attention").get_config()["dropout"] == 0.0
 
 
