@@ -74,7 +74,7 @@ class TestMemory:
 
         class Drawn(keras.callbacks.Callback):
             def on_predict_batch_end(self, batch, logs=None):
-                sizes.append(len(logs["mean"]))
+                sizes.append(len(logs["outputs"].mean))
 
         for data in (X, [X[:7], X[7:]]):
             sizes.clear()
