@@ -12,8 +12,12 @@ import kerasdrop
 from tests.support import saved
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "support" / "fixtures"
-# Of plain models the first has all there are.
-WITH_MODELS = [FIXTURES / "0.1.0-first.zip"]
+LATER = ("recurrent", "maps_in_time", "words", "accelerating")
+ARCHIVES = {
+    name: FIXTURES
+    / ("0.1.0-recurrent.zip" if name in LATER else "0.1.0-first.zip")
+    for name in saved.MODELS
+}
 MONTE_CARLO = [
     (FIXTURES / "0.1.0-first.zip", "monte_carlo"),
     *((FIXTURES / "0.1.0-monte-carlo.zip", name) for name in saved.MONTE_CARLO),
@@ -33,9 +37,9 @@ def unpacked(tmp_path_factory):
     return unpacked
 
 
-@pytest.fixture(params=WITH_MODELS, ids=lambda path: path.stem)
-def folder(request, unpacked):
-    return unpacked(request.param)
+@pytest.fixture
+def folder(name, unpacked):
+    return unpacked(ARCHIVES[name])
 
 
 def expected(folder, name):
@@ -124,12 +128,12 @@ def test_the_weights_of_a_monte_carlo_model_load(unpacked, archive, name):
 
 
 def test_every_archive_is_loaded():
-    loaded = {*WITH_MODELS, *(archive for archive, _ in MONTE_CARLO)}
+    loaded = {*ARCHIVES.values(), *(archive for archive, _ in MONTE_CARLO)}
     assert loaded == set(FIXTURES.glob("*.zip"))
 
 
-def test_every_layer_of_a_release_is_saved(folder):
-    # One that was made after the archive is to be in the next.
+def test_every_layer_of_a_release_is_saved():
+    # One that was made after the archives is to be in the next.
     classes = {
         type(layer)
         for name in saved.MODELS
@@ -137,11 +141,12 @@ def test_every_layer_of_a_release_is_saved(folder):
     }
     public = {getattr(kerasdrop.layers, n) for n in kerasdrop.layers.__all__}
     assert classes <= public
-    assert len(classes) >= 21
+    assert len(classes) >= 27
 
 
-def test_every_schedule_is_saved(folder):
-    rates = [layer.schedule for layer in saved.ours(saved.scheduled())]
+def test_every_schedule_is_saved():
+    models = saved.scheduled(), saved.accelerating()
+    rates = [layer.schedule for one in models for layer in saved.ours(one)]
     public = [getattr(kerasdrop.schedules, n) for n in _classes()]
     assert {type(rate) for rate in rates} >= set(public)
 

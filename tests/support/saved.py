@@ -9,6 +9,8 @@ these alone. tests/support/fixtures/ has what earlier versions wrote:
   models the first alone.
 - 0.1.0-monte-carlo.zip: the Monte Carlo models, as of 28 November 2026, Keras
   3.15.1, PyTorch 2.13.0.
+- 0.1.0-recurrent.zip: layers and a schedule that came later on that day, with
+  the same versions.
 """
 
 import pathlib
@@ -141,6 +143,39 @@ def scheduled_classic():
     )
 
 
+def recurrent():
+    rates = {"dropout": 0.3, "recurrent_dropout": 0.2}
+    inner = (
+        layers.LSTM(4, **rates, return_sequences=True, name="lstm"),
+        layers.GRU(4, **rates, return_sequences=True, name="gru"),
+        layers.SimpleRNN(4, **rates, return_sequences=True, name="simple"),
+        layers.RNN(keras.layers.GRUCell(3, **rates), name="cell"),
+    )
+    return sequential((5, 6), *inner, dense(2))
+
+
+def maps_in_time():
+    rates = {"dropout": 0.3, "recurrent_dropout": 0.2}
+    recurrent = layers.ConvLSTM1D(3, 2, **rates, name="recurrent")
+    inner = (recurrent, keras.layers.Flatten(), dense(2))
+    return sequential((3, 4, 2), *inner)
+
+
+def words():
+    embedding = keras.layers.Embedding(WORDS, 4)
+    inputs = keras.Input((5,), dtype="int32")
+    x = layers.EmbeddingDropout(embedding, 0.3, name="words")(inputs)
+    x = layers.MultiHeadAttention(
+        2, 3, dropout=0.3, drop="logits", name="keys"
+    )(x, x)
+    return keras.Model(inputs, dense(2)(keras.layers.Flatten()(x)))
+
+
+def accelerating():
+    rate = schedules.Accelerating(0.0, 0.5, 8)
+    return sequential((6,), layers.Dropout(rate, name="dropout"), dense(2))
+
+
 MODELS = {
     make.__name__: make
     for make in (
@@ -151,17 +186,25 @@ MODELS = {
         drawn_at_inference,
         scheduled,
         scheduled_classic,
+        recurrent,
+        maps_in_time,
+        words,
+        accelerating,
     )
 }
 
+WORDS = 7
 
-def inputs(shape, rows=4):
+
+def inputs(shape, dtype="float32", rows=4):
     random = np.random.default_rng(0)
+    if dtype == "int32":
+        return random.integers(WORDS, size=(rows, *shape)).astype(dtype)
     return random.normal(size=(rows, *shape)).astype("float32")
 
 
 def inputs_of(model):
-    return inputs(model.input_shape[1:])
+    return inputs(model.input_shape[1:], model.inputs[0].dtype)
 
 
 def with_a_past(model):
@@ -173,7 +216,7 @@ def with_a_past(model):
         else:
             model(x, training=True)
     for layer in ours(model):
-        if layer.name in ("spatial", "dropout"):
+        if layer.name in ("spatial", "dropout") and layer.schedule is None:
             layer.rate = 0.4
     return model
 
@@ -196,7 +239,8 @@ def draws(model):
 
 
 def _drawn(layer):
-    x = inputs(keras.tree.flatten(layer.input)[0].shape[1:])
+    first = keras.tree.flatten(layer.input)[0]
+    x = inputs(first.shape[1:], first.dtype)
     attention = (layers.MultiHeadAttention, layers.GroupQueryAttention)
     if isinstance(layer, attention):
         return layer(x, x, training=True)
