@@ -5,7 +5,8 @@ which sample t of every row is of the same thinned network:
 `mc_predict(model, pool, plan="shared", keep_samples=True).samples`. What looks
 at one row at a time (`bald`, `max_entropy`, `variation_ratio`, `mean_std`)
 takes samples of any plan; `epig` and `batch_bald` compare rows with each other,
-and of samples that are not joint they make nothing but noise.
+and of samples that are not joint they make nothing but noise. Pass them the
+result itself, which knows its plan: they refuse another one.
 
 Samples may be a NumPy array, or any array on disk that takes slices, such as
 `numpy.memmap`: it is read a block of rows at a time. A last axis of size 1

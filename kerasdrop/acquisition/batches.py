@@ -47,7 +47,7 @@ class Batch(NamedTuple):
 
 @blame("batch_bald")
 def batch_bald(
-    samples: ArrayLike,
+    samples: Given,
     batch_size: int,
     num_configurations: int = 10_000,
     memory_limit: int = 2**28,
@@ -68,10 +68,11 @@ def batch_bald(
     nothing: what a row adds never exceeds it.
 
     Args:
-        samples: Joint probabilities `(rows, samples, classes)`, see
-            `kerasdrop.acquisition`. T samples tell no more than `log(T)` nats
-            in all: of a batch that comes near, the later rows are chosen by
-            next to nothing.
+        samples: A `Predictive` of `mc_predict(plan="shared",
+            keep_samples=True)`; or joint probabilities `(rows, samples,
+            classes)`, see `kerasdrop.acquisition`. T samples tell no more
+            than `log(T)` nats in all: of a batch that comes near, the later
+            rows are chosen by next to nothing.
         batch_size: Integer, not above the number of rows.
         num_configurations: Integer, configurations of labels at the most.
         memory_limit: Integer, about the bytes that are worked in, besides the
@@ -86,22 +87,22 @@ def batch_bald(
         A `Batch`.
 
     Raises:
-        ValueError: If the array does not hold joint probabilities, has fewer
-            rows than the batch, or the memory does not suffice for one row.
+        ValueError: If the samples are not joint probabilities, if they have
+            fewer rows than the batch, or if the memory does not suffice for
+            one row.
 
     Example:
 
     >>> result = mc_predict(
     ...     model, x, plan="shared", keep_samples=True, verbose=0
     ... )
-    >>> batch = batch_bald(result.samples, batch_size=3, verbose=0)
+    >>> batch = batch_bald(result, batch_size=3, verbose=0)
     >>> to_label = x[batch.rows]
 
     Reference: [Kirsch, van Amersfoort & Gal, 2019](
     https://arxiv.org/abs/1906.08158), section 3.
     """
-    samples = pools.of_array(samples)
-    pools.check_joint(samples)
+    samples = pools.joint(samples)
     _checks.positive_integer(batch_size, "batch_size")
     if batch_size > samples.shape[0]:
         raise Refusal(

@@ -9,6 +9,8 @@ from kerasdrop._refusals import Refusal
 from kerasdrop._types import Array
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Function
+from kerasdrop._types import Given
+from kerasdrop.predictive import Predictive
 
 # Of the float64 copy of a block of rows. A formula holds a few more of them.
 _BLOCK = 2**24
@@ -23,8 +25,30 @@ def of_array(samples: ArrayLike) -> Array:
     return np.asarray(samples, "float64")
 
 
-def check_joint(samples: ArrayLike, name: str = "samples") -> None:
-    """Raises unless samples are `(rows, samples, classes)`, none of them 0."""
+def joint(samples: Given, name: str = "samples") -> Array:
+    """Joint samples as an array, or a refusal.
+
+    Args:
+        samples: Probabilities `(rows, samples, classes)`, no size 0; or a
+            `Predictive` that has such, and that tells whether they are joint.
+        name: Of the argument.
+    """
+    if isinstance(samples, Predictive):
+        if samples.plan != "shared":
+            raise Refusal(
+                f"argument `{name}` must have joint samples, in which sample "
+                "s of all rows is of one network: only those of "
+                '`mc_predict(..., plan="shared", keep_samples=True)` are. '
+                f"Received: a prediction with plan={samples.plan!r}"
+            )
+        if "samples" not in samples:
+            raise Refusal(
+                f"argument `{name}` must have the samples themselves: "
+                "`mc_predict(..., keep_samples=True)`. Received: a prediction "
+                f"with {', '.join(samples)}"
+            )
+        samples = samples.samples
+    samples = of_array(samples)
     shape = tuple(samples.shape)
     if len(shape) != 3 or 0 in shape:
         raise Refusal(
@@ -33,6 +57,7 @@ def check_joint(samples: ArrayLike, name: str = "samples") -> None:
             "makes them of the probabilities of the positive class. Received: "
             f"{name} of shape {shape}"
         )
+    return samples
 
 
 def blocks(samples: ArrayLike) -> list[slice]:

@@ -13,6 +13,7 @@ from kerasdrop._types import ArrayLike
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 from kerasdrop.acquisition import pools
+from kerasdrop.predictive import Predictive
 
 
 def bald(samples: ArrayLike) -> Array:
@@ -130,7 +131,7 @@ def _mean_std(samples: ArrayLike) -> Tensor:
 
 @blame("epig")
 def epig(
-    samples: ArrayLike, target_samples: ArrayLike, memory_limit: int = 2**28
+    samples: Given, target_samples: Given, memory_limit: int = 2**28
 ) -> Array:
     """Expected predictive information gain: what a label tells about targets.
 
@@ -139,11 +140,11 @@ def epig(
     teach about the network what no prediction depends on.
 
     Args:
-        samples: Joint probabilities `(rows, samples, classes)` of the pool.
-        target_samples: Joint probabilities `(target rows, samples, classes)` of
-            rows like those to be predicted, **of the same networks**: both by
-            `mc_predict(plan="shared", keep_samples=True)` with the same seed
-            and number of samples.
+        samples: Joint probabilities `(rows, samples, classes)` of the pool; or
+            the `Predictive` that has them.
+        target_samples: The same of rows like those to be predicted, **of the
+            same networks**: both by `mc_predict(plan="shared",
+            keep_samples=True)` with the same seed and number of samples.
         memory_limit: Integer, about the bytes that are worked in.
 
     Returns:
@@ -165,9 +166,18 @@ def epig(
     equation 5.
     """
     limit = _checks.memory_limit(memory_limit)
-    pool, targets = pools.of_array(samples), pools.of_array(target_samples)
-    pools.check_joint(pool)
-    pools.check_joint(targets, "target_samples")
+    pool = pools.joint(samples)
+    targets = pools.joint(target_samples, "target_samples")
+    seeds = {
+        each.seed
+        for each in (samples, target_samples)
+        if isinstance(each, Predictive)
+    }
+    if len(seeds) > 1:
+        raise Refusal(
+            "samples and target samples must be of the same networks: "
+            f"predict both with one seed. Received: seeds {sorted(seeds)}"
+        )
     if pool.shape[1] != targets.shape[1]:
         raise Refusal(
             f"samples and target samples must be of the same "

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import kerasdrop
 from kerasdrop import acquisition
 from kerasdrop.acquisition import batches
 from tests.acquisition.test_scores import Slices
@@ -257,3 +258,38 @@ def test_draws_that_are_refused():
         acquisition.top_k([1.0, math.nan], 1)
     with pytest.raises(ValueError, match=r"scores of shape \(1, 2\)"):
         acquisition.top_k([[1.0, 2.0]], 1)
+
+
+def prediction(plan="shared", seed=0, **statistics):
+    return kerasdrop.Predictive(statistics, 5, seed, plan, "probabilities")
+
+
+def test_a_prediction_stands_for_its_joint_samples():
+    found = acquisition.batch_bald(prediction(samples=POOL), 3, verbose=0)
+    expected = acquisition.batch_bald(POOL, 3, verbose=0)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    both = prediction(samples=POOL), prediction(samples=POOL[:4])
+    np.testing.assert_array_equal(
+        acquisition.epig(*both), acquisition.epig(POOL, POOL[:4])
+    )
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (prediction("stratified", samples=POOL), "plan='stratified'"),
+        (prediction("independent", samples=POOL), "plan='independent'"),
+        (prediction(mean=POOL[:, 0]), "keep_samples=True.*with mean"),
+    ],
+)
+def test_a_prediction_without_joint_samples_is_refused(result, message):
+    with pytest.raises(ValueError, match=f"batch_bald: .*{message}"):
+        acquisition.batch_bald(result, 3, verbose=0)
+    with pytest.raises(ValueError, match=f"epig: .*target_samples.*{message}"):
+        acquisition.epig(POOL, result)
+
+
+def test_predictions_of_other_networks_are_refused():
+    one, other = prediction(samples=POOL), prediction(seed=1, samples=POOL)
+    with pytest.raises(ValueError, match=r"one seed.*seeds \[0, 1\]"):
+        acquisition.epig(one, other)
