@@ -12,7 +12,6 @@ tests/contracts/test_attention.py pins it.
 import contextlib
 import functools
 import threading
-import types
 from collections.abc import Iterator
 
 import keras
@@ -63,7 +62,8 @@ class _OnLayers:
         if layer is None:
             name = self._method.__name__
             return getattr(super(_LiveAttention, cls), name)
-        return types.MethodType(self._method, layer)
+        # No `types.MethodType`, which torch.compile cannot trace.
+        return functools.partial(self._method, layer)
 
 
 class _LiveAttention(CheckedArguments):

@@ -1,7 +1,7 @@
 """Dropout of the inputs of LoRA adapters."""
 
+import functools
 import inspect
-import types
 
 import keras
 from keras import ops
@@ -291,7 +291,8 @@ class _Linear:
         # of its own, which would call the layer, with its activation.
         value = getattr(type(self._layer), name, None)
         if inspect.isfunction(value):
-            return types.MethodType(value, self)
+            # No `types.MethodType`, which torch.compile cannot trace.
+            return functools.partial(value, self)
         return getattr(self._layer, name)
 
 

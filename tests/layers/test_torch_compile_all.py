@@ -113,6 +113,17 @@ def test_attention_is_one_graph_for_all_sizes(make):
     assert_compiled_as_eager(make, x, x)
 
 
+def test_an_adapter_before_an_activation_is_one_graph():
+    def make():
+        inner = keras.layers.Dense(
+            3, activation="relu", kernel_initializer="ones", lora_rank=2
+        )
+        return layers.LoRAInputDropout(inner, 0.4, seed=3)
+
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
+    assert_compiled_as_eager(make, x)
+
+
 @pytest.mark.parametrize("dynamic", [None, True])
 def test_a_layer_may_be_made_inside_where_graphs_may_break(dynamic):
     made = []
