@@ -7,7 +7,7 @@ from typing import TypeAlias
 import keras
 
 from kerasdrop._refusals import Refusal
-from kerasdrop._refusals import TypeRefusal
+from kerasdrop._structure import groups as named
 from kerasdrop._types import Given
 from kerasdrop.montecarlo import choice
 
@@ -69,11 +69,7 @@ def of(
     if groups is None:
         chosen = _chosen(model, layers, grid)
         return Groups(None, (chosen.selected,), chosen)
-    if not isinstance(groups, dict):
-        raise TypeRefusal(
-            "argument `groups` must be None or a dict from a name to layers. "
-            f"Received: {groups!r} (of type {type(groups).__name__})"
-        )
+    named.check(groups)
     if len(groups) < 2:
         raise Refusal(
             "argument `groups` must have two or more groups; for one rate, "
@@ -84,12 +80,12 @@ def of(
             "argument `groups` says what is drawn. Leave `layers` out. "
             f"Received: layers={layers!r}"
         )
-    numbers = {
-        name: _of_group(model, name, selector)
-        for name, selector in groups.items()
-    }
-    _check_apart(choice.whole(model), numbers)
     places = choice.whole(model).places
+    numbers = named.numbers(
+        groups,
+        lambda selector: choice.of(model, selector).selected,
+        [place.path for place in places],
+    )
     drawn = [places[i].path for one in numbers.values() for i in sorted(one)]
     chosen = _chosen(model, drawn, grid)
     return Groups(tuple(numbers), tuple(numbers.values()), chosen)
@@ -102,40 +98,3 @@ def _chosen(
     for rate in grid:
         chosen = choice.of(model, layers, rate)
     return chosen
-
-
-def _of_group(
-    model: keras.Model, name: Given, selector: Given
-) -> frozenset[int]:
-    if not isinstance(name, str) or not name:
-        raise TypeRefusal(
-            "the keys of argument `groups` must be strings, names of your "
-            "choice. "
-            f"Received: {name!r} (of type {type(name).__name__})"
-        )
-    if selector is None:
-        raise Refusal(
-            f"group '{name}' of argument `groups` must say which layers it "
-            "has: a path, a name, a pattern, a layer, a function of a layer, "
-            "or a list of these. Received: None"
-        )
-    try:
-        return choice.of(model, selector).selected
-    except (Refusal, TypeRefusal) as refusal:
-        raise type(refusal)(f"in group '{name}', {refusal}") from refusal
-
-
-def _check_apart(
-    found: choice.Choice, numbers: dict[str, frozenset[int]]
-) -> None:
-    group_of: dict[int, str] = {}
-    for name, of_group in numbers.items():
-        for number in sorted(of_group):
-            if number in group_of:
-                raise Refusal(
-                    "a layer has one rate, so groups must not overlap. "
-                    f"Narrow one of them. Received: '{group_of[number]}' and "
-                    f"'{name}', which both have "
-                    f"'{found.places[number].path}'"
-                )
-            group_of[number] = name

@@ -9,8 +9,8 @@ from keras import tree
 from kerasdrop import _checks
 from kerasdrop._adapters import survey
 from kerasdrop._refusals import Refusal
-from kerasdrop._refusals import TypeRefusal
 from kerasdrop._refusals import blame
+from kerasdrop._structure import groups as named
 from kerasdrop._structure import model_tree
 from kerasdrop._structure import selection
 from kerasdrop._types import Array
@@ -188,50 +188,29 @@ def _groups(
                 path = path.removesuffix(f"/{place.part}")
             found.setdefault(path, set()).add(id(place.layer))
         return found
-    if not isinstance(groups, dict):
-        raise TypeRefusal(
-            "argument `groups` must be None or a dict from a name to layers. "
-            f"Received: {groups!r} (of type {type(groups).__name__})"
-        )
+    named.check(groups)
     if not groups:
         raise Refusal(
             "argument `groups` is an empty dict; leave it out for a group of "
             "each layer. Received: groups={}"
         )
-    found = {}
-    taken: dict[int, str] = {}
-    for name, selector in groups.items():
-        if not isinstance(name, str):
-            raise TypeRefusal(
-                "the keys of argument `groups` must be strings, names of your "
-                f"choice. Received: {name!r} (of type {type(name).__name__})"
-            )
-        ids = _ids(model, drawn, name, selector)
-        for one in ids:
-            if one in taken:
-                raise Refusal(
-                    f"a layer is in the groups {taken[one]!r} and {name!r}. "
-                    f"Narrow one of them. Received: groups={groups!r}"
-                )
-            taken[one] = name
-        found[name] = ids
-    return found
+    numbers = named.numbers(
+        groups,
+        lambda selector: _of_group(model, drawn, selector),
+        [place.path for place in chosen.places],
+    )
+    return {
+        name: {id(drawn[number].layer) for number in of_group}
+        for name, of_group in numbers.items()
+    }
 
 
-def _ids(
-    model: keras.Model,
-    drawn: dict[int, choice.Place],
-    name: str,
-    selector: Given,
-) -> set[int]:
-    """The ids of the layers of one group."""
+def _of_group(
+    model: keras.Model, drawn: dict[int, choice.Place], selector: Given
+) -> frozenset[int]:
+    """The numbers of the places of one group."""
     candidates = [(place.path, place.layer) for place in drawn.values()]
-    try:
-        found = selection.selected(
-            model, candidates, selector, "layer that draws"
-        )
-    except (Refusal, TypeRefusal) as refusal:
-        raise type(refusal)(f"in group {name!r}, {refusal}") from refusal
+    found = selection.selected(model, candidates, selector, "layer that draws")
     paths = {path for path, _ in found}
     ids = {id(layer) for _, layer in found}
     for path, layer in candidates:
@@ -239,10 +218,11 @@ def _ids(
             raise Refusal(
                 "the masks of a recurrent layer are redrawn together, and not "
                 "those of its inputs or its states alone. Put both into a "
-                f"group. Received: {selector!r} for group {name!r}, without "
-                f"'{path}'"
+                f"group. Received: {selector!r}, without '{path}'"
             )
-    return ids
+    return frozenset(
+        number for number, place in drawn.items() if place.path in paths
+    )
 
 
 def _members(

@@ -357,6 +357,7 @@ class TestTheModelIsAsItWas:
     ("settings", "message"),
     [
         ({"groups": {}}, "empty dict"),
+        ({"groups": {"a": None}}, "group 'a' .* must say which layers"),
         ({"groups": {"a": "none"}}, "in group 'a'.*layers='none'"),
         ({"groups": {"a": "left", "b": "*"}}, "in the groups 'a' and 'b'"),
         ({"groups": {"a": "right"}, "layers": "left"}, "in group 'a'"),
