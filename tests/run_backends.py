@@ -9,6 +9,7 @@ import dataclasses
 import os
 import pathlib
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -121,16 +122,42 @@ def verdict(runs):
     return f"FAILED: on {names}"
 
 
-def versions():
-    """The versions that a recorded result holds for."""
-    names = ("keras", "tensorflow-cpu", "tensorflow", "jax", "torch", "numpy")
+def versions(backend):
+    """The versions that a recorded result of a backend holds for."""
+    names = {
+        "tensorflow": ("tensorflow", "tensorflow-cpu"),
+        "jax": ("jax",),
+        "torch": ("torch",),
+    }
     found = [f"python {platform.python_version()}"]
-    for name in names:
+    for name in ("keras", *names[backend], "numpy"):
         try:
             found.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             continue
     return ", ".join(found)
+
+
+def record(path, run, pytest_arguments):
+    """Writes a backend's line; keeps the lines of the other backends.
+
+    Args:
+        path: Path of the record, which may be missing.
+        run: Its `Totals`.
+        pytest_arguments: List of strings: what was chosen from the tests.
+    """
+    lines = {}
+    if path.exists():
+        for line in path.read_text().splitlines():
+            lines[line.partition(":")[0]] = line
+    what = shlex.join(["pytest", *pytest_arguments])
+    lines[run.backend] = (
+        f"{run}; {'PASSED' if run.good else 'FAILED'} on "
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, "
+        f"{versions(run.backend)}; {what}"
+    )
+    kept = [lines[name] for name in BACKENDS if name in lines]
+    path.write_text("\n".join(kept) + "\n")
 
 
 def main(arguments=None):
@@ -145,18 +172,20 @@ def main(arguments=None):
     parser.add_argument(
         "--record",
         type=pathlib.Path,
-        help="a text file that the versions and totals are written to",
+        help="a text file with a line for each backend: that of each backend "
+        "that runs is replaced",
     )
     options, pytest_arguments = parser.parse_known_args(arguments)
     runs = []
     with tempfile.TemporaryDirectory() as shared:
         for backend in options.backend or BACKENDS:
             print(f"--- {backend}", flush=True)
-            runs.append(run_backend(backend, pytest_arguments, shared))
+            run = run_backend(backend, pytest_arguments, shared)
+            runs.append(run)
+            # At once: the next one may take an hour, or be stopped.
+            if options.record is not None:
+                record(options.record, run, pytest_arguments)
     summary = "\n".join([*(str(run) for run in runs), verdict(runs)])
-    if options.record is not None:
-        today = time.strftime("%Y-%m-%d")
-        options.record.write_text(f"{today}: {versions()}\n{summary}\n")
     print(f"--- totals\n{summary}", flush=True)
     return 0 if all(run.good for run in runs) else 1
 

@@ -1,5 +1,8 @@
 """The script behind `make test` counts what ran, and cannot pass in silence."""
 
+from importlib import metadata
+
+import keras
 import pytest
 
 from tests import run_backends
@@ -68,5 +71,25 @@ def test_a_backend_that_runs_no_test_fails_the_whole(tmp_path, capfd):
     status = run_backends.main([*arguments, str(empty)])
 
     assert status == 1
-    assert record.read_text().endswith("FAILED: on jax\n")
+    assert "NO TEST RAN; FAILED on " in record.read_text()
     assert "NO TEST RAN" in capfd.readouterr().out
+
+
+def test_a_record_keeps_what_the_other_backends_came_to(tmp_path):
+    path = tmp_path / "record.txt"
+    torch = run_backends.Totals("torch", 3, 1, 0, 2.0, 1)
+
+    for run in (torch, _totals(passed=1), _totals(passed=5)):
+        run_backends.record(path, run, ["-m", "slow or not slow"])
+
+    lines = path.read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines] == [
+        "jax: 5 passed",
+        "torch: 3 passed",
+    ]
+    assert "; PASSED on 20" in lines[0]
+    assert "FAILED (exit status 1); FAILED on 20" in lines[1]
+    for line, backend in zip(lines, ("jax", "torch")):
+        assert f"{backend} {metadata.version(backend)}" in line
+        assert f"keras {keras.__version__}" in line
+        assert line.endswith("; pytest -m 'slow or not slow'")
