@@ -7,6 +7,7 @@ carry the same facts as class attributes, and are asked in the same way.
 
 import dataclasses
 import sys
+from collections.abc import Iterable
 from collections.abc import Iterator
 
 import keras
@@ -397,12 +398,15 @@ def rates_of_cells(cells: list[keras.layers.Layer]) -> list[float]:
     return [getattr(cell, name) for cell in cells for name in _RATES]
 
 
-def thinned_cells(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The cells in a recurrent layer of ours, for which it drops; or none."""
-    is_recurrent = isinstance(layer, keras.layers.RNN)
-    if not (is_recurrent and nearest_facts(type(layer)).extends):
-        return []
-    return cells_of(layer)
+def thinned_cells(layers: Iterable[keras.layers.Layer]) -> set[int]:
+    """The ids of the cells whose masks the layer around them makes."""
+    return {
+        id(cell)
+        for layer in layers
+        if isinstance(layer, keras.layers.RNN)
+        and nearest_facts(type(layer)).extends
+        for cell in cells_of(layer)
+    }
 
 
 def rates_inside(layer: keras.layers.Layer) -> list[float] | None:

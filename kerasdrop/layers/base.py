@@ -53,12 +53,12 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
     def _start(
         self, rate: Rate, seed: Seed, stochastic_inference: bool
     ) -> None:
-        rate = _checks.plain(rate)
-        if _checks.is_number(rate):
-            rate = self.checked_rate(rate)
-        else:
-            self._schedule = _schedule(rate)
+        rate = rate_or_schedule(rate)
+        if _checks.is_schedule(rate):
+            self._schedule = rate
             rate = None
+        else:
+            rate = self.checked_rate(rate)
         self._exact_rate: float | None = rate
         self._start_drawing(rate, seed, stochastic_inference)
 
@@ -392,12 +392,13 @@ class StochasticWrapper(StochasticLayer, keras.layers.Wrapper):
         }
 
 
-def _schedule(rate: Given) -> Given:
-    """The schedule that a `rate` which is no number stands for."""
+def rate_or_schedule(rate: Given, name: str = "rate") -> Given:
+    """A number in [0, 1] or the schedule that `rate` stands for; or raises."""
+    rate = _checks.plain(rate, name)
     # A layer can be called, but not with a step.
     is_function = callable(rate) and not isinstance(
         rate, (type, keras.layers.Layer)
     )
     if not (is_function or isinstance(rate, dict)):
-        _checks.rate(rate)  # raises
-    return as_schedule(rate, "rate")
+        return _checks.rate(rate, name)
+    return as_schedule(rate, name)

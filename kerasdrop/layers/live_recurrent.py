@@ -15,6 +15,7 @@ import keras
 
 from kerasdrop import _checks
 from kerasdrop import masks
+from kerasdrop._refusals import blame
 from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
@@ -23,6 +24,7 @@ from kerasdrop._types import Seed
 from kerasdrop._types import Structure
 from kerasdrop._types import Tensor
 from kerasdrop.layers.arguments import CheckedArguments
+from kerasdrop.layers.base import rate_or_schedule
 from kerasdrop.layers.dropout import Dropout
 from kerasdrop.layers.paths import name_scope
 from kerasdrop.layers.recurrent import WithCell
@@ -91,6 +93,7 @@ class LiveRecurrent(CheckedArguments):
             if rate is None:
                 dropouts.append(None)
                 continue
+            rate = rate_or_schedule(rate, _NAMES[number % 2])
             with name_scope(self):
                 made = Dropout(
                     rate,
@@ -224,6 +227,9 @@ def _rate(number: int, what: str) -> property:
                 "such rate. Make it with a number, or a schedule. Received: "
                 f"{name}={value!r}"
             )
+        if not _checks.is_schedule(value):
+            with blame(self._label()):
+                _checks.rate(value, name, takes_schedule=False)  # raises
         dropout.rate = value
 
     return property(read, write, doc=f"The rate of {what}, as `Dropout.rate`.")

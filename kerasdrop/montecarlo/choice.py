@@ -265,11 +265,7 @@ def _places(model: keras.Model) -> Iterator[Place]:
         if registry.is_around_cell(layer)
     }
     # The dropout of these is that of the layer around them.
-    thinned = {
-        id(cell)
-        for _, layer in found.layers[1:]
-        for cell in registry.thinned_cells(layer)
-    }
+    thinned = registry.thinned_cells(layer for _, layer in found.layers[1:])
     for layer in found.drawable:
         if id(layer) in thinned:
             continue

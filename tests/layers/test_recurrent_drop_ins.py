@@ -308,6 +308,26 @@ def test_none_is_no_rate():
         layer_of("LSTM", None, None)
 
 
+@pytest.mark.parametrize("rate", ["dropout", "recurrent_dropout"])
+def test_a_wrong_rate_is_told_by_the_layer_that_got_it(rate):
+    told = rf"Layer 'words' \(LSTM\): argument `{rate}` .*{rate}=1.5"
+    with pytest.raises(ValueError, match=told):
+        layers.LSTM(2, name="words", **{rate: 1.5})
+    layer = layers.LSTM(2, name="words", **{rate: 0.5})
+    with pytest.raises(ValueError, match=told):
+        setattr(layer, rate, 1.5)
+    assert getattr(layer, rate) == 0.5
+
+
+def test_the_dropout_inside_is_listed_and_not_its_cell():
+    model = keras.Sequential([keras.Input((3, 2)), layers.GRU(2, name="gru")])
+    found = [(one.path, one.why) for one in kerasdrop.inspect(model).layers]
+    assert found == [
+        (f"gru/{name}", "no: its rate is 0")
+        for name in ("dropout", "recurrent_dropout")
+    ]
+
+
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN", "ConvLSTM1D"])
 def test_a_wrong_seed_is_told_before_there_is_a_layer(name):
     cls = getattr(layers, name)

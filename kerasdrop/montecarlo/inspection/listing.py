@@ -6,6 +6,7 @@ import keras
 
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import by_keras
+from kerasdrop._adapters import registry
 from kerasdrop._adapters.survey import Survey
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Given
@@ -44,12 +45,17 @@ def random_layers(
         choice: The `choice.Choice` of what would be drawn.
     """
     unknown = {id(layer) for layer in found.unknown}
+    # Cells whose masks come from dropout layers beside them, which are listed.
+    thinned = registry.thinned_cells(layer for _, layer in found.layers)
     return [
         _inspected(path, layer, id(layer) in unknown, choice)
         for path, layer in found.layers[1:]
-        if adapters.can_draw(layer)
-        or id(layer) in unknown
-        or by_keras.is_augmentation(layer)
+        if id(layer) not in thinned
+        and (
+            adapters.can_draw(layer)
+            or id(layer) in unknown
+            or by_keras.is_augmentation(layer)
+        )
     ]
 
 
