@@ -15,6 +15,7 @@ from kerasdrop._types import Structure
 from kerasdrop.conversion import comparing
 from kerasdrop.conversion import copying
 from kerasdrop.conversion import counterparts
+from kerasdrop.conversion import graphs
 from kerasdrop.conversion import trying
 from kerasdrop.conversion.reports import ConversionReport
 from kerasdrop.layers.base import StochasticLayer
@@ -179,7 +180,7 @@ def _notes(
     classes = []
     inside: set[int] = set()
     for layer in keras_graph.all_layers(model):
-        if copying.is_graph(layer) or not adapters.is_foreign(layer):
+        if graphs.is_graph(layer) or not adapters.is_foreign(layer):
             continue
         held = {id(inner) for _, inner in model_tree.walk(layer)}
         if id(layer) not in inside and held & is_ours:

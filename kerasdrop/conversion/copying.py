@@ -8,33 +8,28 @@ what the inputs say beyond shape and dtype.
 
 import contextlib
 import itertools
-import tempfile
-from collections.abc import Iterator
 
 import keras
-import numpy as np
 from keras import tree
 
 from kerasdrop import _refusals
 from kerasdrop import layers
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import making
-from kerasdrop._adapters import registry
 from kerasdrop._structure import keras_graph
-from kerasdrop._structure import model_tree
-from kerasdrop._types import Array
 from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
+from kerasdrop.conversion import copied_state
 from kerasdrop.conversion import counterparts
 from kerasdrop.conversion import grafting
+from kerasdrop.conversion import graphs
 from kerasdrop.conversion import likeness
 from kerasdrop.conversion import lora
 from kerasdrop.conversion import rebuilding
 from kerasdrop.conversion.trying import Trial
 from kerasdrop.layers.base import StochasticLayer
-from kerasdrop.layers.base import StochasticWrapper
 
 
 def check_copyable(
@@ -62,7 +57,7 @@ def check_copyable(
             "`model.build(input_shape)`, or call it once on data. Received: "
             f"an unbuilt {type(model).__name__}"
         )
-    if fix and not (is_copyable or is_graph)(model):
+    if fix and not (is_copyable or graphs.is_graph)(model):
         raise ValueError(
             f"{caller}: model '{model.name}' is not a functional or "
             "sequential model with a graph: what it does is written in Python "
@@ -105,7 +100,7 @@ def copy_model(
 
     def copy(operation: keras.Operation) -> keras.Operation:
         if id(operation) not in copies:
-            if id(operation) in grafts or is_graph(operation):
+            if id(operation) in grafts or graphs.is_graph(operation):
                 inserted = grafts.get(id(operation), ())
                 duplicate = _copy_graph(operation, copy, inserted)
             else:
@@ -124,8 +119,10 @@ def copy_model(
     pairs = []
     # A model comes after what it holds; `trainable` must be set before.
     for original, its_copy in reversed(copies.values()):
-        pairs.extend(_copy_state(original, its_copy))
-    _check_weights_are_not_tied(model, duplicate, _left_out(copies.values()))
+        pairs.extend(copied_state.copy(original, its_copy))
+    copied_state.check_weights_are_not_tied(
+        model, duplicate, copied_state.left_out(copies.values())
+    )
     likeness.carry_arguments(pairs)
     return duplicate, pairs
 
@@ -133,7 +130,7 @@ def copy_model(
 def _keeping_ours(model: keras.Model) -> dict[type, Function]:
     """What code makes, so that converted blocks stay what they are."""
     for layer in keras_graph.all_layers(model):
-        if adapters.is_foreign(layer) and not is_graph(layer):
+        if adapters.is_foreign(layer) and not graphs.is_graph(layer):
             held = keras_graph.all_layers(layer)
             if any(isinstance(one, StochasticLayer) for one in held):
                 return counterparts.makers()
@@ -144,7 +141,7 @@ def _is_not_whole(
     original: keras.Operation, duplicate: keras.Operation
 ) -> bool:
     """Whether the code of a block makes more than is made by now."""
-    if type(original) is not type(duplicate) or is_graph(original):
+    if type(original) is not type(duplicate) or graphs.is_graph(original):
         return False
     if not isinstance(original, keras.layers.Layer):
         return False
@@ -176,15 +173,6 @@ def serialized_class(config: Config) -> type | None:
     return None
 
 
-def is_graph(operation: keras.layers.Layer) -> bool:
-    """Whether all that a model does is in its graph, and it can be remade."""
-    if not isinstance(operation, keras.Model):
-        return False
-    if keras_graph.graph_of(operation) is None:
-        return False
-    return type(operation).__init__.__module__.startswith("keras.")
-
-
 def _copy_graph(
     model: keras.Model, copy: Function, inserted: Given
 ) -> keras.Model:
@@ -202,7 +190,7 @@ def _copy_graph(
 
 def _class_of_copy(model: keras.Model) -> type:
     """The class of a model, or where it is not made of a graph, Keras' own."""
-    if is_graph(model):
+    if graphs.is_graph(model):
         return type(model)
     is_list = isinstance(model, keras.Sequential)
     return keras.Sequential if is_list else keras.Model
@@ -215,192 +203,3 @@ def _copy_inputs(graph: keras.Model) -> Structure:
         if isinstance(layer, keras.layers.InputLayer)
     }
     return tree.map_structure(lambda tensor: copies[id(tensor)], graph.input)
-
-
-def _copy_state(
-    original: keras.Operation, duplicate: keras.Operation
-) -> list[tuple[keras.layers.Layer, keras.layers.Layer]]:
-    """Copies what a configuration does not hold; returns the pairs."""
-    if not isinstance(original, keras.layers.Layer):
-        return []  # an operation of `keras.ops`
-    if is_graph(original):
-        _copy_trainable(original, duplicate)
-        duplicate.dtype_policy = original.dtype_policy
-        return [(original, duplicate)]
-    if is_graph(duplicate):  # of layers that are copies themselves
-        _copy_trainable(original, duplicate)
-        return [(original, duplicate)]
-    # NumPy arrays in between: two models must not share a JAX buffer, which
-    # training gives back.
-    left_out = _weights_of_released(original, duplicate)
-    pairs = _paired(original, duplicate)
-    lora.enable_again(pairs)
-    weights = [
-        keras.ops.convert_to_numpy(weight)
-        for weight in original.weights
-        if id(weight) not in left_out
-    ]
-    try:
-        duplicate.set_weights(weights)
-    except ValueError as error:
-        raise ValueError(
-            f"Layer '{original.name}' ({type(original).__name__}) cannot be "
-            "copied: rebuilt from its configuration it has other weights: "
-            f"{error} Let its `get_config` return all arguments of its "
-            "`__init__`."
-        ) from error
-    _check_weights_are_equal(original, duplicate, weights)
-    for old, new in pairs:
-        _copy_trainable(old, new)
-        if isinstance(old, StochasticLayer) and type(old) is type(new):
-            _copy_draw_state(old, new)
-        if isinstance(old, keras.layers.Normalization):
-            new.finalize_state()
-        if hasattr(old, "save_assets"):
-            _copy_assets(old, new)
-    if not left_out:
-        lora.trainable_as_before(original, duplicate)
-    return pairs
-
-
-def _check_weights_are_equal(
-    original: keras.layers.Layer,
-    duplicate: keras.layers.Layer,
-    weights: list[Array],
-) -> None:
-    """Raises if a weight does not hold what it was given: another dtype."""
-    for weight, value in zip(duplicate.weights, weights):
-        now = keras.ops.convert_to_numpy(weight)
-        if now.dtype != value.dtype or not np.array_equal(
-            now, value, equal_nan=value.dtype.kind == "f"
-        ):
-            raise ValueError(
-                f"Layer '{original.name}' ({type(original).__name__}) cannot "
-                "be copied: rebuilt from its configuration, its weight "
-                f"'{weight.path}' is {now.dtype}, and was {value.dtype}. Let "
-                "its `get_config` return its `dtype`."
-            )
-
-
-def _paired(
-    original: keras.layers.Layer, duplicate: keras.layers.Layer
-) -> list[tuple[keras.layers.Layer, keras.layers.Layer]]:
-    """A layer and all inside it, each with its copy."""
-    return list(_pairs(original, duplicate, set(), []))
-
-
-def _pairs(
-    original: keras.layers.Layer,
-    duplicate: keras.layers.Layer,
-    seen: set[Given],
-    released: list[Given],
-) -> Iterator[Given]:
-    """As `_paired`; wrappers whose copy is the layer in them go to a list."""
-    if id(original) in seen:
-        return
-    seen.add(id(original))
-    yield original, duplicate
-    if _is_released(original, duplicate):
-        released.append(original)
-        yield from _pairs(original.layer, duplicate, seen, released)
-        return
-    old, new = map(model_tree.sublayers, (original, duplicate))
-    if type(original) is not type(duplicate):
-        # A layer of Keras and ours, or the reverse: its dropout is another.
-        old, new = map(_without_dropout, (old, new))
-    if len(old) != len(new):
-        raise ValueError(
-            f"Layer '{original.name}' ({type(original).__name__}) cannot be "
-            f"copied: it holds {len(old)} layers, but {len(new)} when "
-            "rebuilt from its configuration. Let its `get_config` return all "
-            "that decides which layers it makes."
-        )
-    for one, other in zip(old, new):
-        yield from _pairs(one, other, seen, released)
-
-
-def _is_released(
-    original: keras.layers.Layer, duplicate: keras.layers.Layer
-) -> bool:
-    """Whether the copy of a wrapper is the copy of the layer in it alone."""
-    is_wrapper = isinstance(original, StochasticWrapper)
-    return is_wrapper and type(duplicate) is type(original.layer)
-
-
-def _weights_of_released(
-    original: keras.layers.Layer, duplicate: keras.layers.Layer
-) -> set[Given]:
-    """Ids of the weights of wrappers inside a layer that its copy lacks."""
-    released: list[Given] = []
-    list(_pairs(original, duplicate, set(), released))
-    left_out = set()
-    for wrapper in released:
-        kept = {id(weight) for weight in wrapper.layer.weights}
-        left_out |= {id(weight) for weight in wrapper.weights} - kept
-    return left_out
-
-
-def _without_dropout(held: list[Given]) -> list[Given]:
-    return [
-        layer
-        for layer in held
-        if not (
-            isinstance(layer, StochasticLayer)
-            or registry.is_stock_dropout(layer)
-        )
-    ]
-
-
-def _copy_draw_state(
-    original: keras.layers.Layer, duplicate: keras.layers.Layer
-) -> None:
-    store: dict[Given, Given] = {}
-    original._state.save_own_variables(store)
-    duplicate._state.load_own_variables(store)
-
-
-def _left_out(pairs: Given) -> set[int]:
-    """Ids of the weights of layers that became models of what is in them."""
-    left_out = set()
-    for original, duplicate in pairs:
-        if is_graph(duplicate) and not is_graph(original):
-            inside = model_tree.sublayers(original)
-            kept = {id(weight) for layer in inside for weight in layer.weights}
-            left_out |= {id(weight) for weight in original.weights} - kept
-        elif isinstance(original, keras.layers.Layer) and not is_graph(
-            duplicate
-        ):
-            left_out |= _weights_of_released(original, duplicate)
-    return left_out
-
-
-def _check_weights_are_not_tied(
-    model: keras.Model, duplicate: keras.Model, left_out: set[int]
-) -> None:
-    """Raises if layers shared a variable, which their copies cannot."""
-    count = len({id(weight) for weight in model.weights} - left_out)
-    copied = len({id(weight) for weight in duplicate.weights})
-    if count != copied:
-        raise ValueError(
-            f"Model '{model.name}' cannot be copied layer by layer: two of "
-            "its layers use the same variable, and their copies would not "
-            "(the copy would have "
-            f"{copied} variables instead of {count}). Share a layer instead "
-            "of a variable, or build the model with the layers of kerasdrop."
-        )
-
-
-def _copy_assets(
-    original: keras.layers.Layer, duplicate: keras.layers.Layer
-) -> None:
-    """Copies what is kept in files only, as a vocabulary that was learned."""
-    with tempfile.TemporaryDirectory() as folder:
-        original.save_assets(folder)
-        duplicate.load_assets(folder)
-
-
-def _copy_trainable(
-    original: keras.layers.Layer, duplicate: keras.layers.Layer
-) -> None:
-    if duplicate.trainable != original.trainable:
-        duplicate.trainable = original.trainable

@@ -185,3 +185,12 @@ def is_float(tensor: Tensor) -> bool:
     """Whether a symbolic tensor is of a floating-point dtype."""
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     return keras.backend.is_float_dtype(dtype)
+
+
+def is_graph(operation: keras.layers.Layer) -> bool:
+    """Whether all that a model does is in its graph, and it can be remade."""
+    if not isinstance(operation, keras.Model):
+        return False
+    if keras_graph.graph_of(operation) is None:
+        return False
+    return type(operation).__init__.__module__.startswith("keras.")
