@@ -13,9 +13,9 @@ import kerasdrop
 from tests.support import architecture
 from tests.support import helpers
 
-# A module imports only from its own room and from rooms in rows above: so no
-# room depends on one that depends on it, and what is pure stays pure. A new
-# module stands in a room that has its row.
+# A module imports only from its own component and from components in rows
+# above. So no component depends on one that depends on it, and pure functions
+# stay pure. A new module is in a component that has its row.
 ROWS = (
     ("kerasdrop._keras_version", "kerasdrop._types"),
     ("kerasdrop._refusals",),
@@ -141,11 +141,11 @@ def explanation(function):
     return text
 
 
-def test_rooms_import_only_from_rows_above_their_own():
+def test_components_import_only_from_rows_above_their_own():
     assert not architecture.row_violations(IMPORTS, MODULES, ROWS)
 
 
-def test_every_room_is_there():
+def test_every_component_is_there():
     named = [name for row in ROWS for name in row]
 
     assert sorted(set(named) - set(MODULES)) == []
@@ -171,7 +171,7 @@ def test_what_has_no_underscore_is_public():
         assert has_all != name.split(".")[1].startswith("_"), name
 
 
-def test_no_room_is_crowded():
+def test_no_component_is_crowded():
     files = {name: 0 for name in MODULES}
     for name, path in MODULES.items():
         is_file = path.name != "__init__.py"
@@ -272,7 +272,7 @@ def test_an_import_from_a_later_row_would_be_noticed(package, source):
     assert "imports house.roof" in violations[0]
 
 
-def test_an_import_from_another_room_of_the_row_would_be_noticed(package):
+def test_an_import_from_another_component_of_the_row_would_be_noticed(package):
     modules, imports = package(wall="from house import roof", roof="")
     rows = (("house.wall", "house.roof"), ("house",))
 
@@ -288,7 +288,7 @@ def test_an_import_from_an_earlier_row_is_none(package):
     assert architecture.row_violations(imports, modules, rows) == []
 
 
-def test_an_import_from_the_own_room_is_none(package):
+def test_an_import_from_the_own_component_is_none(package):
     modules, imports = package(wall="", roof="from house import wall")
 
     assert architecture.row_violations(imports, modules, (("house",),)) == []
@@ -306,12 +306,12 @@ def test_a_circle_would_be_noticed(package):
     }
 
 
-def test_a_module_without_a_room_would_be_noticed(package):
+def test_a_module_without_a_component_would_be_noticed(package):
     modules, imports = package(cellar="")
 
     assert architecture.row_violations(
         imports, modules, (("house.roof",),)
-    ) == ["house has no room", "house.cellar has no room"]
+    ) == ["house has no component", "house.cellar has no component"]
 
 
 @pytest.mark.parametrize(

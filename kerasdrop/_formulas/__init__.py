@@ -1,1 +1,1 @@
-"""Formulas that several rooms share: arrays in, arrays or tensors out."""
+"""Formulas that several components share: arrays in, arrays or tensors out."""

@@ -64,36 +64,36 @@ def _dotted(attribute):
     return f"{attribute.value.id}.{attribute.attr}"
 
 
-def room_of(module, rows):
-    """The room that a module is in, with the index of its row.
+def component_of(module, rows):
+    """The component that a module is in, with the index of its row.
 
     Args:
         module: Dotted name.
         rows: Tuples of packages and modules; the longest that the module is,
-            or is in, is its room.
+            or is in, is its component.
     """
-    rooms = [
+    found = [
         (name, index)
         for index, row in enumerate(rows)
         for name in row
         if _is_in(module, {name})
     ]
-    return max(rooms, key=lambda room: len(room[0]), default=(None, None))
+    return max(found, key=lambda each: len(each[0]), default=(None, None))
 
 
 def row_violations(imports, modules, rows):
-    """Modules without a room, and imports of another room not further up."""
+    """Modules without a component, and imports from one that is not above."""
     homeless = [
-        f"{module} has no room"
+        f"{module} has no component"
         for module in modules
-        if room_of(module, rows)[0] is None
+        if component_of(module, rows)[0] is None
     ]
     wrong = []
     for an_import in imports:
-        room, row = room_of(an_import.importer, rows)
-        other, further = room_of(an_import.target, rows)
-        known = an_import.target in modules and None not in (room, other)
-        if known and room != other and not further < row:
+        component, row = component_of(an_import.importer, rows)
+        other, further = component_of(an_import.target, rows)
+        known = an_import.target in modules and None not in (component, other)
+        if known and component != other and not further < row:
             wrong.append(str(an_import))
     return homeless + wrong
 
