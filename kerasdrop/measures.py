@@ -1,18 +1,19 @@
-"""How uncertain a prediction is: no labels needed.
+"""How uncertain a prediction is, computed from samples and without labels.
 
-`mc_predict` has most of these already, from the same formulas and without
-keeping samples: `result.mutual_information`. These functions are for samples
-that you have: those of `keep_samples=True`, of an ensemble, of another package.
+The result of `mc_predict` already has most of these, from the same formulas and
+without keeping samples, e.g. `result.mutual_information`. The functions here
+are for samples that you have: from `keep_samples=True`, from an ensemble, or
+from another package.
 
-Samples are `(rows, samples, ..., classes)`, as in `result.samples`; for a
-stack of predictions, `(samples, rows, ..., classes)`, pass `axis=0`. A last
-axis of size 1 holds the probability of yes. All entropies are in nats: divide
-by ln 2 for bits.
+Samples have the shape `(rows, samples, ..., classes)`, as in `result.samples`.
+For a stack of predictions, `(samples, rows, ..., classes)`, pass `axis=0`. A
+last axis of size 1 holds the probability of the positive class. All entropies
+are in nats; divide by ln 2 for bits.
 
-NumPy arrays and lists give NumPy arrays, of float64, and are checked: what is
-no probability raises. Tensors give tensors, also in a compiled step, where
-values cannot be checked: there the measure of a row that holds no
-probabilities, or a variance below 0, is NaN.
+NumPy arrays and lists give NumPy arrays of float64. They are checked: an
+illegal probability or variance raises an error. Tensors give tensors, also in a
+compiled step. Their values cannot be checked there; the measure of a row with
+an illegal probability or variance is NaN.
 """
 
 from kerasdrop import _checks
@@ -48,7 +49,8 @@ __all__ = [
 def entropy(probabilities: ArrayLike) -> Tensor:
     """Shannon entropy of each distribution, in nats.
 
-    From 0, one class is certain, to `log(classes)`, all are equal.
+    It is 0 if one class is certain, and `log(classes)` if all are equally
+    probable.
 
     Args:
         probabilities: `(..., classes)`.
@@ -92,7 +94,7 @@ def confidence(probabilities: ArrayLike) -> Tensor:
 
 @blame("predictive_entropy")
 def predictive_entropy(samples: ArrayLike, axis: int = 1) -> Tensor:
-    """Entropy of the mean of the samples: all of the uncertainty.
+    """Entropy of the mean of the samples: the total uncertainty.
 
     Args:
         samples: Probabilities `(rows, samples, ..., classes)`.
@@ -147,14 +149,14 @@ def expected_entropy(samples: ArrayLike, axis: int = 1) -> Tensor:
 
 @blame("mutual_information")
 def mutual_information(samples: ArrayLike, axis: int = 1) -> Tensor:
-    """Predictive less expected entropy: the part due to the model (BALD).
+    """Predictive minus expected entropy: the part due to the model (BALD).
 
-    It is computed as the mean divergence of the samples from their mean, which
-    is the same number, and at least 0 also when it is rounded.
+    It is computed as the mean divergence of the samples from their mean. This
+    is the same number, but at least 0 even after rounding.
 
-    Entropy being concave, few samples make it too low on average, by what
-    shrinks as one over their number n; it is never above `log(n)`. So compare
-    values of equal n.
+    Because entropy is concave, n samples make it too low on average, by an
+    amount that shrinks like 1 / n. It is never above `log(n)`. Only compare
+    values for the same n.
 
     Args:
         samples: Probabilities `(rows, samples, ..., classes)`.
@@ -181,7 +183,9 @@ def mutual_information(samples: ArrayLike, axis: int = 1) -> Tensor:
 
 @blame("votes")
 def votes(samples: ArrayLike, axis: int = 1) -> Tensor:
-    """How many samples find each class the most probable; the first of equals.
+    """The number of samples in which each class is the most probable.
+
+    If classes are equally probable, the first one counts.
 
     Args:
         samples: Probabilities `(rows, samples, ..., classes)`.
@@ -205,7 +209,7 @@ def votes(samples: ArrayLike, axis: int = 1) -> Tensor:
 
 @blame("variation_ratio")
 def variation_ratio(samples: ArrayLike, axis: int = 1) -> Tensor:
-    """The part of the samples that does not vote with the majority.
+    """The fraction of the samples that do not vote with the majority.
 
     Args:
         samples: Probabilities `(rows, samples, ..., classes)`.
@@ -232,7 +236,7 @@ def variation_ratio(samples: ArrayLike, axis: int = 1) -> Tensor:
 
 @blame("probability_variation_ratio")
 def probability_variation_ratio(samples: ArrayLike, axis: int = 1) -> Tensor:
-    """One less the confidence of the mean: votes counted by probability.
+    """One minus the confidence of the mean: votes counted by probability.
 
     Args:
         samples: Probabilities `(rows, samples, ..., classes)`.
@@ -256,18 +260,19 @@ def probability_variation_ratio(samples: ArrayLike, axis: int = 1) -> Tensor:
 
 @blame("disagreement")
 def disagreement(samples: ArrayLike, axis: int = 1) -> Tensor:
-    """The part of the pairs of samples whose votes differ.
+    """The fraction of the pairs of samples whose votes differ.
 
     Args:
-        samples: Probabilities `(rows, samples, ..., classes)`, of two samples
-            at least.
+        samples: Probabilities `(rows, samples, ..., classes)`, with at least
+            two samples.
         axis: Integer, the axis of the samples.
 
     Returns:
         `(rows, ...)`, in [0, 1].
 
     Raises:
-        ValueError: As `predictive_entropy`; if there is a single sample.
+        ValueError: In the same cases as `predictive_entropy`; if there is only
+            one sample.
 
     Example:
 
@@ -289,18 +294,18 @@ def epistemic_variance(
     """Variance of the samples' means: the part due to the model.
 
     Args:
-        means: `(rows, samples, ...)`, predictions of two samples at least.
+        means: `(rows, samples, ...)`, predictions of at least two samples.
         axis: Integer, the axis of the samples.
-        plan: How they were drawn. `"independent"`, also for `"shared"`
-            samples: the denominator is `samples - 1`. `"stratified"`, for the
-            `result.samples` of that plan, in their order: `result.variance`,
-            which by the other formula would be up to 7 % too high.
+        plan: How the samples were drawn. `"independent"`, also for `"shared"`
+            samples: the denominator is `samples - 1`. `"stratified"`: for the
+            `result.samples` of that plan, in their order. It gives
+            `result.variance`; the other formula would be up to 7 % too high.
 
     Returns:
         `(rows, ...)`.
 
     Raises:
-        ValueError: If `axis` is not an axis of it; if there is a single
+        ValueError: If `axis` is not an axis of `means`; if there is only one
             sample; if `plan` is none of these.
 
     Example:
@@ -342,7 +347,7 @@ def aleatoric_variance(variances: Tensor, axis: int = 1) -> Tensor:
 
     Raises:
         ValueError: If a variance in an array is below 0; if `axis` is not an
-            axis of it.
+            axis of `variances`.
 
     Example:
 
@@ -373,7 +378,8 @@ def total_variance(
         `(rows, ...)`.
 
     Raises:
-        ValueError: As `epistemic_variance` and `aleatoric_variance`.
+        ValueError: In the same cases as `epistemic_variance` and
+            `aleatoric_variance`.
 
     Example:
 
@@ -394,7 +400,9 @@ def total_variance(
 
 @blame("sharpness")
 def sharpness(variance: Tensor) -> Tensor:
-    """Root of the mean variance: how narrow predictions are, right or wrong.
+    """Root of the mean variance: how narrow the predictions are.
+
+    It says nothing about whether they are right.
 
     Args:
         variance: `(rows, ...)`, at least 0; e.g. `result.total_variance`.
@@ -430,8 +438,8 @@ def _samples(samples: ArrayLike, axis: int) -> tuple[Namespace, Tensor]:
     if len(p.shape) < 3:
         raise Refusal(
             "samples are probabilities `(rows, samples, ..., "
-            "classes)`, with a last axis of size 1 for that of yes: give it "
-            "one by `samples[..., None]`. Received: samples of shape "
+            "classes)`. For probabilities of the positive class, add a last "
+            "axis: `samples[..., None]`. Received: samples of shape "
             f"{tuple(p.shape)}"
         )
     if axis in (-1, len(p.shape) - 1):
@@ -460,7 +468,7 @@ def _at_least_two(samples: ArrayLike) -> int:
     count = samples.shape[0]
     if count < 2:
         raise Refusal(
-            f"needs two samples at least. Received: {count}; is "
+            f"needs at least two samples. Received: {count}; is "
             "`axis` the axis of the samples?"
         )
     return count

@@ -25,8 +25,9 @@ class Predictive(Mapping[str, Structure]):
     """Statistics of a predictive distribution: a read-only mapping.
 
     Each statistic is an item and an attribute: `result["mean"]` is
-    `result.mean`. Values are numpy arrays, or what structure of arrays the
-    model returns. `result[10:20]` has the statistics of these rows.
+    `result.mean`. Its value is a numpy array or, for several outputs, a
+    structure of arrays as the model returns it. `result[10:20]` has the
+    statistics of these rows. `kerasdrop.MonteCarlo` explains each statistic.
 
     Args:
         statistics: Dict of names and of structures of numpy arrays.
@@ -36,8 +37,8 @@ class Predictive(Mapping[str, Structure]):
         kind: String, or a structure of strings.
 
     Attributes:
-        num_samples, seed, plan, kind: How it was drawn. The same seed gives
-            the same numbers again.
+        num_samples, seed, plan, kind: The settings of the prediction. The same
+            seed gives the same numbers again.
 
     Example:
 
@@ -83,10 +84,11 @@ class Predictive(Mapping[str, Structure]):
         return dict(self._statistics)
 
     def to_dataframe(self) -> Structure:
-        """The statistics as a `pandas.DataFrame`, one line per row.
+        """The statistics as a `pandas.DataFrame` with one line per row.
 
-        A statistic of several numbers per row becomes as many columns, named
-        `mean[0]`, `mean[1]`, ...; outputs in a structure put its path before.
+        A statistic with several numbers per row has a column for each number,
+        named `mean[0]`, `mean[1]`, ... With several outputs, the path of the
+        output comes first.
         """
         import pandas  # needed for nothing else
 
@@ -118,7 +120,7 @@ class Predictive(Mapping[str, Structure]):
     def __array__(self, dtype: Given = None, copy: Given = None) -> Array:
         # Without this NumPy makes an array of the names.
         raise TypeError(
-            "A prediction is no array. Pass one of its statistics, e.g. "
+            "A prediction is not an array. Pass one of its statistics, e.g. "
             "`result.mean`, or the `result.samples` of "
             "`mc_predict(..., keep_samples=True)`. Received: a prediction with "
             f"{', '.join(self._statistics)}"

@@ -25,23 +25,23 @@ _CONVERT = "`model, report = kerasdrop.convert_dropout(model)`"
 def get_rates(model: keras.Model) -> dict[str, float]:
     """The current rate of each `kerasdrop` layer of a model.
 
-    Layers inside other layers and models, subclassed ones too, are found if
-    Keras knows them: they were assigned to an attribute.
+    Layers inside other layers and models, also subclassed ones, are found if
+    Keras tracks them, that is, if they were assigned to an attribute.
 
     Args:
         model: A `keras.Model`, or any layer.
 
     Returns:
         Dict from path to rate, a float. A path joins the names of the layers
-        on the way from the model down: `"encoder/drop_1"`. If a layer holds
-        two of the same name, the second path ends in `"#2"`. A layer that is
-        shared appears once, where it is found first.
+        from the model down to the layer: `"encoder/drop_1"`. If a layer
+        contains two layers of the same name, the second path ends in `"#2"`. A
+        shared layer appears once, where it is found first.
 
     Raises:
         ValueError: If the model has no layer of `kerasdrop`.
-        TypeError: If `model` is no layer.
-        RuntimeError: On JAX, in a callback that has not touched `self.model`
-            in this batch: the rates cannot be read there.
+        TypeError: If `model` is not a layer.
+        RuntimeError: On JAX, in a callback that has not accessed `self.model`
+            in this batch, because the rates cannot be read there.
 
     Example:
 
@@ -58,35 +58,36 @@ def set_rates(
 ) -> None:
     """Sets the rate of some or all `kerasdrop` layers of a model.
 
-    Takes effect at once, in compiled functions too, without a retrace. Either
-    every selected layer is set or, after an error, none.
+    The change takes effect at once, also in compiled functions, without a
+    retrace. Either all selected layers are set or, after an error, none.
 
     Args:
         model: A `keras.Model`, or any layer.
-        rate: Float in [0, 1]. Or a dict from path, name or pattern to float,
-            as `get_rates` returns it; each of its keys must select a layer,
-            and no layer may be selected by two of them.
-        layers: Which layers:
+        rate: Float in [0, 1]; or a dict from path, name or pattern to float, as
+            `get_rates` returns it. Each key of the dict must select a layer,
+            and no two keys may select the same layer.
+        layers: The layers to set:
 
-            - None: all of kerasdrop. A stock dropout layer beside them is an
-              error, since it can be converted; of subclasses of one, which
-              keep their rates, a warning tells.
-            - A string: a path, as in `get_rates`; else a layer's name,
-              wherever it is; else a pattern (`*`, `?`, `[...]`) for the path
-              or the name. `*` matches `/` as well: `"encoder/*"`. The name of
-              a layer that contains others stands for all of them: `"encoder"`.
-            - A layer of the model; again, with all that it contains.
+            - None: all layers of kerasdrop. If the model also has stock dropout
+              layers, which can be converted, this raises an error. For
+              subclasses of stock layers, which keep their rates, it warns.
+            - A string: a path, as in `get_rates`; otherwise the name of a
+              layer, wherever it is; otherwise a pattern (`*`, `?`, `[...]`)
+              for the path or the name. `*` also matches `/`: `"encoder/*"`. The
+              name of a layer that contains others selects all of them:
+              `"encoder"`.
+            - A layer of the model, with all layers that it contains.
             - A function of a layer that returns whether to select it. It is
-              asked about dropout layers only.
-            - A list or tuple of these: what any of them selects.
+              called for dropout layers only.
+            - A list or tuple of these, which selects what any of them selects.
 
     Raises:
         ValueError: If the rate is not in [0, 1]; if nothing is selected; if a
             selected layer follows a schedule, or is a stock Keras layer
             (whose rate a compiled function would not read again).
-        TypeError: If `model` is no layer, or `layers` none of the above.
-        RuntimeError: On JAX, in a callback that has not touched `self.model`
-            in this batch: what is set there would be lost.
+        TypeError: If `model` is not a layer, or `layers` none of the above.
+        RuntimeError: On JAX, in a callback that has not accessed `self.model`
+            in this batch, because the new rates would be lost.
 
     Example:
 
@@ -107,9 +108,9 @@ def set_rates(
 def assignments(
     model: keras.Model, rate: float | dict[str, float], layers: Given = None
 ) -> list[tuple[keras.layers.Layer, float]]:
-    """What `set_rates` would set, checked without a look at any state.
+    """What `set_rates` would set, checked without reading any state.
 
-    Args, raises: As `set_rates`.
+    Arguments and errors are those of `set_rates`.
 
     Returns:
         List of (layer, rate).
@@ -133,7 +134,7 @@ def assignments(
 
 
 def assign(found: list[tuple[keras.layers.Layer, float]]) -> None:
-    """Sets the rates that `assignments` found: all, or after an error none."""
+    """Sets the rates that `assignments` found: all or, after an error, none."""
     for layer, _ in found:
         # On JAX, inside an epoch: the layer says what to do.
         _ = layer.rate
@@ -144,8 +145,8 @@ def assign(found: list[tuple[keras.layers.Layer, float]]) -> None:
 def settable_layers(model: keras.Model, layers: Given, owner: str) -> Found:
     """The layers whose rates `set_rates` would set, for repeated setting.
 
-    Args, raises: As `set_rates`.
-        owner: Who asks, for the messages: its argument is `layers`, too.
+    Arguments and errors are those of `set_rates`, and `owner` is the name of
+    the caller for messages, whose argument is called `layers` too.
 
     Returns:
         List of (path, layer).
@@ -166,9 +167,9 @@ def live_layers(model: keras.Model) -> Found:
 
 
 def _candidates(model: keras.Model) -> Found:
-    """Every dropout layer, stock ones too, as (path, layer); ours among them.
+    """Every dropout layer, stock ones too, as (path, layer).
 
-    Raises if there is none of ours.
+    Raises an error if none of them is a layer of kerasdrop.
     """
     if not isinstance(model, keras.layers.Layer):
         raise TypeRefusal(
@@ -242,7 +243,7 @@ def _assignments_of_dict(
 def _select(model: keras.Model, candidates: Found, selector: Given) -> Found:
     """The candidates that a selector names, in the model's order; or raises.
 
-    None selects what is ours, and what should be.
+    None selects layers of kerasdrop, and those that could become some.
     """
     if selector is None:
         selector = _is_or_should_be_ours
@@ -275,7 +276,7 @@ def _check_settable(
 
 
 def _warn_of_others(candidates: Found, owner: str) -> None:
-    """Tells of stock layers that "all layers" cannot mean."""
+    """Warns of stock layers that "all layers" cannot include."""
     others = [
         (path, layer)
         for path, layer in candidates
@@ -283,10 +284,10 @@ def _warn_of_others(candidates: Found, owner: str) -> None:
     ]
     if others:
         warnings.warn(
-            f"{owner}: these layers keep their rates, for the rate of a stock "
-            "layer is fixed once a function is compiled, and no layer of "
-            "kerasdrop can take their place:\n"
-            f"{model_tree.listing(others)}\nIf that is meant, name the "
+            f"{owner}: these layers keep their rates, because the rate of a "
+            "stock layer is fixed once a function is compiled, and no layer "
+            "of kerasdrop can replace them:\n"
+            f"{model_tree.listing(others)}\nIf this is intended, name the "
             f"others: {_call_for_ours(candidates, owner)}.",
             stacklevel=4,
         )

@@ -209,9 +209,9 @@ def test_an_axis_that_there_is_not(axis):
 
 
 def test_a_single_sample_neither_disagrees_nor_varies():
-    with pytest.raises(ValueError, match="two samples at least"):
+    with pytest.raises(ValueError, match="at least two samples"):
         measures.disagreement(SAMPLES[:, :1])
-    with pytest.raises(ValueError, match="two samples at least"):
+    with pytest.raises(ValueError, match="at least two samples"):
         measures.epistemic_variance(REGRESSION[:, :1])
 
 

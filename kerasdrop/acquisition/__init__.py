@@ -1,15 +1,15 @@
 """Which rows to label next: acquisition functions and batches of rows.
 
-All of them take joint samples of probabilities, `(rows, samples, classes)`, in
-which sample t of every row is of the same thinned network:
-`mc_predict(model, pool, plan="shared", keep_samples=True).samples`. What looks
-at one row at a time (`bald`, `max_entropy`, `variation_ratio`, `mean_std`)
-takes samples of any plan; `epig` and `batch_bald` compare rows with each other,
-and of samples that are not joint they make nothing but noise. Pass them the
-result itself, which knows its plan: they refuse another one.
+All functions take samples of probabilities, `(rows, samples, classes)`. `bald`,
+`max_entropy`, `variation_ratio` and `mean_std` look at one row at a time and
+accept samples of any plan. `epig` and `batch_bald` compare rows with each other
+and need joint samples, in which sample t of every row comes from the same
+thinned network: `mc_predict(model, pool, plan="shared", keep_samples=True)`.
+With other samples they would return only noise. Pass them the result itself: it
+contains its plan, and they refuse any other plan.
 
-Samples may be a NumPy array, or any array on disk that takes slices, such as
-`numpy.memmap`: it is read a block of rows at a time. A last axis of size 1
+Samples may be a NumPy array, or an array on disk that supports slices, such as
+`numpy.memmap`, which is read a block of rows at a time. A last axis of size 1
 holds the probability of the positive class. Information is in nats.
 """
 

@@ -1,4 +1,4 @@
-"""A batch of rows that teaches most together."""
+"""A batch of rows that is jointly the most informative."""
 
 import warnings
 from typing import NamedTuple
@@ -27,10 +27,10 @@ class Batch(NamedTuple):
 
     Attributes:
         rows: int `(batch size,)`, row numbers in the order of the choice.
-        information: `(batch size,)`, in nats: the mutual information of the
-            labels of the rows up to here and the network.
+        information: `(batch size,)`, in nats: the mutual information between
+            the network and the labels of the rows chosen so far.
         num_exact: How many of the rows were chosen by exact joint entropies;
-            for those after them it was estimated.
+            for later rows the entropies are estimates.
 
     Example:
 
@@ -57,27 +57,28 @@ def batch_bald(
 ) -> Batch:
     """BatchBALD: rows whose labels together tell most about the network.
 
-    Greedy: each next row adds most to the information of those before it; the
-    batch has at least 1 - 1/e of the information of the best one. What a row
-    adds is the entropy of its label, given those of the rows before, less the
-    mean entropy of its samples. There are `classes ** n` configurations of n
-    labels: while they are `num_configurations` at most, all are gone through;
-    beyond, as many are drawn from the joint distribution.
+    The search is greedy: each next row adds most to the information of the rows
+    before it. The batch has at least 1 - 1/e of the information of the best
+    batch. A row adds the entropy of its label given the labels of the rows
+    before, minus the mean entropy of its samples. There are `classes ** n`
+    configurations of n labels. Up to `num_configurations`, all of them are
+    enumerated; beyond that, as many are drawn from the joint distribution.
 
-    Rows whose `bald` is too low to be the best are left out, which changes
-    nothing: what a row adds never exceeds it.
+    Rows whose `bald` is too low to be the best are skipped. This does not
+    change the batch, because a row never adds more than its `bald`.
 
     Args:
         samples: A `Predictive` of `mc_predict(plan="shared",
             keep_samples=True)`; or joint probabilities `(rows, samples,
-            classes)`, see `kerasdrop.acquisition`. T samples tell no more
-            than `log(T)` nats in all: of a batch that comes near, the later
-            rows are chosen by next to nothing.
+            classes)`, see `kerasdrop.acquisition`. T samples contain at most
+            `log(T)` nats in all: in a batch that comes close to this, the later
+            rows are hardly better than random ones.
         batch_size: Integer, not above the number of rows.
-        num_configurations: Integer, configurations of labels at the most.
-        memory_limit: Integer, about the bytes that are worked in, besides the
-            samples.
-        seed: Integer of at least 0, of the drawn configurations.
+        num_configurations: Integer, the maximum number of configurations of
+            labels.
+        memory_limit: Integer, approximate size of the working memory in bytes,
+            in addition to the samples.
+        seed: Integer of at least 0, for the drawn configurations.
         verbose: `"auto"` or 1 for a progress bar over the batch, 2 for a line,
             0 for nothing.
         on_interrupt: What Ctrl-C does: `"return"` the rows chosen so far with
@@ -88,8 +89,8 @@ def batch_bald(
 
     Raises:
         ValueError: If the samples are not joint probabilities, if they have
-            fewer rows than the batch, or if the memory does not suffice for
-            one row.
+            fewer rows than the batch, or if the memory is too small for one
+            row.
 
     Example:
 
@@ -128,7 +129,7 @@ def batch_bald(
         if on_interrupt == "raise" or not chosen:
             raise
         warnings.warn(
-            f"batch_bald: interrupted. Returned are {len(chosen)} of "
+            f"batch_bald: interrupted. It returned {len(chosen)} of "
             f"{batch_size} rows.",
             RuntimeWarning,
             stacklevel=3,
@@ -195,7 +196,7 @@ class _Labels:
         self._check_memory()
 
     def _enumerate(self, p: Tensor) -> None:
-        """Each configuration with each label; what is impossible is left."""
+        """Each configuration with each label, without impossible ones."""
         joint = self.networks[:, None] * p.T[None]  # (., classes, samples)
         of_label = joint.sum(axis=-1)
         weight = self.weight[:, None] * of_label
@@ -204,7 +205,7 @@ class _Labels:
         self.networks = joint[is_possible] / of_label[is_possible][:, None]
 
     def _draw(self, p: Tensor) -> None:
-        """A label more in each drawn configuration; at first all of them."""
+        """One more label in each drawn configuration; at first in all."""
         if self.is_exact:
             self.is_exact = False
             num_samples = self._samples.shape[1]
@@ -233,8 +234,8 @@ class _Labels:
     def information(self, p: Tensor) -> Array:
         """What a further label tells about the network, given these.
 
-        The entropy of the label in a configuration less the mean entropy that
-        its networks leave, so that it is at least 0 in each.
+        It is the entropy of the label in a configuration minus the mean entropy
+        that its networks leave, so it is at least 0 in each configuration.
 
         Args:
             p: Probabilities `(rows, samples, classes)`.

@@ -17,7 +17,7 @@ _BLOCK = 2**24
 
 
 def of_array(samples: ArrayLike) -> Array:
-    """NumPy's form of a list or a tensor; what is on disk stays there."""
+    """A list or a tensor as a NumPy array; an array on disk stays there."""
     if arrays.is_tensor(samples):
         return ops.convert_to_numpy(samples)
     if hasattr(samples, "shape") and hasattr(samples, "__getitem__"):
@@ -30,15 +30,16 @@ def joint(samples: Given, name: str = "samples") -> Array:
 
     Args:
         samples: Probabilities `(rows, samples, classes)`, no size 0; or a
-            `Predictive` that has such, and that tells whether they are joint.
-        name: Of the argument.
+            `Predictive` with such samples, whose plan shows whether they are
+            joint.
+        name: The name of the argument.
     """
     if isinstance(samples, Predictive):
         if samples.plan != "shared":
             raise Refusal(
                 f"argument `{name}` must have joint samples, in which sample "
-                "s of all rows is of one network: only those of "
-                '`mc_predict(..., plan="shared", keep_samples=True)` are. '
+                "t of all rows comes from the same network, as those of "
+                '`mc_predict(..., plan="shared", keep_samples=True)` do. '
                 f"Received: a prediction with plan={samples.plan!r}"
             )
         if "samples" not in samples:
@@ -53,9 +54,9 @@ def joint(samples: Given, name: str = "samples") -> Array:
     if len(shape) != 3 or 0 in shape:
         raise Refusal(
             f"argument `{name}` must have joint samples of "
-            "probabilities, `(rows, samples, classes)`; `samples[..., None]` "
-            "makes them of the probabilities of the positive class. Received: "
-            f"{name} of shape {shape}"
+            "probabilities, `(rows, samples, classes)`. For probabilities of "
+            "the positive class, add a last axis: `samples[..., None]`. "
+            f"Received: {name} of shape {shape}"
         )
     return samples
 
@@ -71,7 +72,7 @@ def blocks(samples: ArrayLike) -> list[slice]:
 
 
 def by_rows(function: Function, samples: ArrayLike) -> Array:
-    """`function` of samples, of arrays a block of rows at a time."""
+    """`function` of samples; arrays are passed a block of rows at a time."""
     if arrays.is_tensor(samples):
         return function(samples)
     samples = of_array(samples)

@@ -1,4 +1,4 @@
-"""How much each row by itself would teach."""
+"""How informative the label of each single row would be."""
 
 import numpy as np
 
@@ -17,11 +17,12 @@ from kerasdrop.predictive import Predictive
 
 
 def bald(samples: ArrayLike) -> Array:
-    """Mutual information of the label of a row and the network.
+    """Mutual information between the label of a row and the network.
 
-    It is `measures.mutual_information`: high where samples are sure and
-    contradict each other. The k rows of the highest are often alike, and then
-    teach little more than one of them: `batch_bald`, or `stochastic_top_k`.
+    It is `measures.mutual_information`, which is high if samples are confident
+    and contradict each other. The k rows with the highest values are often
+    similar, so that all of them tell little more than one does. Use
+    `batch_bald` or `stochastic_top_k` for a batch of rows.
 
     Args:
         samples: Probabilities `(rows, samples, ..., classes)`.
@@ -38,8 +39,8 @@ def bald(samples: ArrayLike) -> Array:
     >>> bald([opposed, alike])
     array([0.69314718, 0.        ])
 
-    Reference: [Houlsby et al., 2011](https://arxiv.org/abs/1112.5745); of
-    dropout [Gal, Islam & Ghahramani, 2017](https://arxiv.org/abs/1703.02910).
+    Reference: [Houlsby et al., 2011](https://arxiv.org/abs/1112.5745); with
+    dropout: [Gal, Islam & Ghahramani, 2017](https://arxiv.org/abs/1703.02910).
     """
     return pools.by_rows(measures.mutual_information, samples)
 
@@ -47,7 +48,7 @@ def bald(samples: ArrayLike) -> Array:
 def max_entropy(samples: ArrayLike) -> Array:
     """Entropy of the mean of the samples, `measures.predictive_entropy`.
 
-    It is high for noisy labels too, which teach nothing.
+    It is also high for rows with noisy labels, which are not informative.
 
     Args:
         samples: Probabilities `(rows, samples, ..., classes)`.
@@ -71,10 +72,10 @@ def max_entropy(samples: ArrayLike) -> Array:
 
 
 def variation_ratio(samples: ArrayLike) -> Array:
-    """The part of the samples outvoted, `measures.variation_ratio`.
+    """The fraction of samples outvoted, `measures.variation_ratio`.
 
-    Gal, Islam & Ghahramani (2017) have one less the largest mean probability
-    under this name: that is `measures.probability_variation_ratio`.
+    Gal, Islam & Ghahramani (2017) use this name for one minus the largest mean
+    probability, which is `measures.probability_variation_ratio`.
 
     Args:
         samples: Probabilities `(rows, samples, ..., classes)`.
@@ -94,22 +95,22 @@ def variation_ratio(samples: ArrayLike) -> Array:
 
 
 def mean_std(samples: ArrayLike) -> Array:
-    """Standard deviation over the samples, in the mean over the classes.
+    """Standard deviation over the samples, averaged over the classes.
 
-    Of T samples it is unbiased in its square, `measures.epistemic_variance`;
+    Its square is unbiased, see `measures.epistemic_variance`. With T samples,
     the formula of the paper is smaller by the factor `sqrt((T - 1) / T)`, which
     is the same for all rows.
 
     Args:
-        samples: Probabilities `(rows, samples, ..., classes)`, of two samples
-            at least.
+        samples: Probabilities `(rows, samples, ..., classes)`, with at least
+            two samples.
 
     Returns:
         `(rows, ...)`, in [0, 1].
 
     Raises:
-        ValueError: If an array does not hold probabilities, or there is one
-            sample only.
+        ValueError: If an array does not hold probabilities, or there is only
+            one sample.
 
     Example:
 
@@ -135,25 +136,26 @@ def epig(
 ) -> Array:
     """Expected predictive information gain: what a label tells about targets.
 
-    The mutual information of the label of a row and that of a target row, in
-    the mean over the target rows. Unlike `bald` it does not ask for rows that
-    teach about the network what no prediction depends on.
+    It is the mutual information between the label of a row and that of a target
+    row, averaged over the target rows. Unlike `bald`, it does not favour rows
+    that tell something about the network on which no prediction depends.
 
     Args:
         samples: Joint probabilities `(rows, samples, classes)` of the pool; or
             the `Predictive` that has them.
-        target_samples: The same of rows like those to be predicted, **of the
-            same networks**: both by `mc_predict(plan="shared",
-            keep_samples=True)` with the same seed and number of samples.
-        memory_limit: Integer, about the bytes that are worked in.
+        target_samples: The same for rows like those that will be predicted,
+            **with the same networks**: predict both with
+            `mc_predict(plan="shared", keep_samples=True)` and the same seed and
+            number of samples.
+        memory_limit: Integer, approximate size of the working memory in bytes.
 
     Returns:
         NumPy array `(rows,)`, in nats, at least 0.
 
     Raises:
-        ValueError: If the arrays do not hold joint probabilities, or not the
-            same number of samples; if the memory does not suffice for one pair
-            of rows.
+        ValueError: If the arrays do not hold joint probabilities, or differ in
+            their number of samples; if the memory is too small for one pair of
+            rows.
 
     Example:
 
@@ -175,13 +177,13 @@ def epig(
     }
     if len(seeds) > 1:
         raise Refusal(
-            "samples and target samples must be of the same networks: "
+            "samples and target samples must come from the same networks: "
             f"predict both with one seed. Received: seeds {sorted(seeds)}"
         )
     if pool.shape[1] != targets.shape[1]:
         raise Refusal(
-            f"samples and target samples must be of the same "
-            "networks, so that there are equally many. Received: "
+            f"samples and target samples must come from the same "
+            "networks, so their numbers must be equal. Received: "
             f"{pool.shape[1]} and {targets.shape[1]}"
         )
     classes = [max(2, each.shape[2]) for each in (pool, targets)]
@@ -189,7 +191,7 @@ def epig(
     of_pair = 8 * 8 * classes[0] * classes[1]
     if of_pair > limit:
         raise Refusal(
-            f"a pair of rows takes about {of_pair:,} bytes. Pass a "
+            f"a pair of rows needs about {of_pair:,} bytes. Pass a "
             f"`memory_limit` of at least as much. Received: {limit}"
         )
     pairs = limit // of_pair

@@ -1,4 +1,4 @@
-"""The rows of the highest scores, or near them."""
+"""The rows with the highest scores, exactly or at random."""
 
 import numpy as np
 
@@ -15,15 +15,15 @@ METHODS = ("power", "softmax", "soft_rank")
 
 @blame("top_k")
 def top_k(scores: ArrayLike, k: int) -> Array:
-    """The k rows of the highest scores.
+    """The k rows with the highest scores.
 
     Args:
-        scores: `(rows,)`, e.g. of `bald`.
+        scores: `(rows,)`, e.g. from `bald`.
         k: Integer, not above the number of rows.
 
     Returns:
-        NumPy array `(k,)` of row numbers, the highest score first; of equal
-        scores the earlier row comes first.
+        NumPy array `(k,)` of row numbers, the highest score first. If scores
+        are equal, the earlier row comes first.
 
     Raises:
         ValueError: If `scores` are not numbers `(rows,)`, or fewer than k.
@@ -45,23 +45,24 @@ def stochastic_top_k(
     beta: float = 1.0,
     seed: Seed = None,
 ) -> Array:
-    """K rows drawn by their scores, one after the other, none twice.
+    """Draws k rows at random by their scores, without replacement.
 
-    It costs no more than `top_k`, and its rows are less alike: a cheap batch,
-    which its authors find on a par with `batch_bald`.
+    It costs no more than `top_k`, and its rows are less alike. Its authors find
+    such a batch as good as one of `batch_bald`.
 
     Args:
-        scores: `(rows,)`, e.g. of `bald`.
+        scores: `(rows,)`, e.g. from `bald`.
         k: Integer, not above the number of rows.
-        method: What the probability of a row among those that are left is in
-            proportion to:
+        method: The quantity to which the probability of a remaining row is
+            proportional:
 
-            - `"power"`: `score ** beta`, scores being at least 0. A row of
+            - `"power"`: `score ** beta`; scores must be at least 0. A row of
               score 0 is never drawn.
             - `"softmax"`: `exp(beta * score)`.
-            - `"soft_rank"`: `rank ** -beta`, the highest score having rank 1
-              and the earlier of equal ones the lower rank.
-        beta: Float above 0: the higher, the nearer to `top_k`.
+            - `"soft_rank"`: `rank ** -beta`, where the highest score has rank
+              1. If scores are equal, the earlier row has the lower rank.
+        beta: Float above 0. The higher it is, the closer the result is to
+            `top_k`.
         seed: Integer of at least 0, or None for a fresh one.
 
     Returns:
@@ -115,12 +116,12 @@ def _checked(scores: ArrayLike, k: int) -> Array:
 def _logarithms(scores: ArrayLike, k: int) -> Array:
     if scores.min() < 0.0:
         raise Refusal(
-            f"the method 'power' needs scores of at least 0. Take "
+            f"the method 'power' needs scores of at least 0. Use "
             f"'softmax' or 'soft_rank'. Received: {scores.min():.6g}"
         )
     if (scores > 0.0).sum() < k:
         raise Refusal(
-            f"the method 'power' never draws a row of score 0. Take "
+            f"the method 'power' never draws a row of score 0. Use "
             f"'soft_rank', or a smaller k. Received: k={k} and "
             f"{(scores > 0.0).sum()} scores above 0"
         )

@@ -6,19 +6,19 @@ classes)`, such as `result.mean`, or `(rows, ..., 1)` for the positive class.
 Each function returns one number; `reduction=None` gives the score of each row
 where there is one, for example to compute a standard error.
 
-NumPy arrays and lists give NumPy numbers, of float64, and are checked: what is
-no probability, no class, no variance raises. Tensors give tensors, also in a
-compiled step, where values cannot be checked: there a score of what is no
-probability, no class or no variance is NaN. `kerasdrop.metrics` has the same
-as streaming metrics, for `model.compile`.
+NumPy arrays and lists give NumPy numbers of float64. They are checked: an
+illegal probability, class or variance raises an error. Tensors give tensors,
+also in a compiled step. Their values cannot be checked there; an illegal
+probability, class or variance makes the score NaN. `kerasdrop.metrics` has the
+same scores as streaming metrics, for `model.compile`.
 
-The `fit_...` functions repair a prediction: they learn from rows with targets,
-take what `mc_predict` returns as well as arrays, and return an object that is
-called with further predictions, saved by its method `save` and read by `load`.
+The `fit_...` functions correct a prediction. They learn from rows with targets
+and accept arrays or the result of `mc_predict`. They return an object that you
+call with further predictions; its method `save` saves it, and `load` reads it.
 
-None of these is a proof. A calibration error of few rows is too high by
-chance; a low one may come with no accuracy at all, which the proper scores
-(Brier, negative log-likelihood, CRPS, interval score) do not reward.
+None of these scores is a proof. With few rows, a calibration error is too high
+by chance. It can also be low without any accuracy; the proper scores (Brier,
+negative log-likelihood, CRPS, interval score) do not reward that.
 """
 
 from kerasdrop.calibration.binning import Reliability

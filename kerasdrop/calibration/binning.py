@@ -18,13 +18,14 @@ from kerasdrop.calibration import inputs
 
 
 class Reliability(NamedTuple):
-    """What was promised and what came true, bin by bin.
+    """Predicted and observed frequencies, bin by bin.
 
     Attributes:
         weight: `(bins,)`, the sum of the weights of the rows in each bin;
-            without weights their number.
+            without weights, the number of rows.
         predicted: `(bins,)`, the mean confidence; NaN in an empty bin.
-        observed: `(bins,)`, the part that was right; NaN in an empty bin.
+        observed: `(bins,)`, the fraction of rows whose prediction is right; NaN
+            in an empty bin.
 
     Example:
 
@@ -50,7 +51,7 @@ def expected_calibration_error(
     """Mean distance of confidence and accuracy over bins of equal width (ECE).
 
     Only the most probable class counts. The value depends on the number of
-    bins, and is too high by chance where a bin has few rows.
+    bins, and is too high by chance if a bin has few rows.
 
     Args:
         targets: Integers `(rows, ...)`, or one-hot `(rows, ..., classes)`.
@@ -92,11 +93,12 @@ def adaptive_calibration_error(
     """`expected_calibration_error` over bins of equally many rows (ACE).
 
     If rows have the same confidence at the edge of two bins, the earlier rows
-    are in the lower bin. Nguyen & O'Connor (2015) proposed such bins; the error
-    that Nixon et al. (2019) call adaptive is besides a mean over classes.
+    are in the lower bin. Nguyen & O'Connor (2015) proposed such bins. The
+    adaptive error of Nixon et al. (2019) is also a mean over classes.
 
     Args:
-        targets, probabilities, sample_weight: As there.
+        targets, probabilities, sample_weight: As for
+            `expected_calibration_error`.
         num_bins: Integer, not above the number of rows.
 
     Returns:
@@ -165,11 +167,11 @@ def bin_sums(
 ) -> Tensor:
     """Sums `(3, bins)` over the rows: weight, confidence, correctness.
 
-    The sums of two batches add up to those of both, bins of equal width given.
+    For bins of equal width, the sums of two batches add up to those of both.
 
     Args:
-        precision: Dtype that the probabilities had when they were made, in
-            which edges are rounded as they were; None for that they have.
+        precision: Dtype in which the probabilities were computed; the edges are
+            rounded to it. None for the dtype that they have.
     """
     xp, p, one_hot = inputs.labelled(targets, probabilities)
     confidence = xp.max(p, axis=-1)
@@ -205,10 +207,10 @@ def _is_beyond_edges(
 ) -> Tensor:
     """Which edges a confidence is above, `(rows, ..., bins - 1)`.
 
-    Compared with `k / bins`, rounded as the probabilities were: a product
-    `confidence * bins` would be rounded once more, to either side of `k`. And
-    a probability of the positive class alone is itself compared with
-    `1 - k / bins`, since `1 - p` is rounded.
+    It is compared with `k / bins`, rounded as the probabilities were. A product
+    `confidence * bins` would be rounded once more, to either side of `k`. If
+    only the probability of the positive class is given, it is itself compared
+    with `1 - k / bins`, because `1 - p` is rounded.
     """
     edges = np.arange(1, num_bins) / num_bins
     others = np.arange(num_bins - 1, 0, -1) / num_bins

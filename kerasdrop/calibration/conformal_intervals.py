@@ -19,7 +19,7 @@ METHODS = ("absolute", "scaled", "quantiles")
 
 
 class ConformalIntervals(conformity.Conformal):
-    """Intervals with a promised coverage. `fit_conformal_intervals` makes it.
+    """Intervals with guaranteed coverage, made by `fit_conformal_intervals`.
 
     Args:
         method: `"absolute"`, `"scaled"` or `"quantiles"`.
@@ -32,24 +32,23 @@ class ConformalIntervals(conformity.Conformal):
             `mc_predict`; one number for each row, `(rows,)` or `(rows, 1)`.
         other: As in the fit: None, the variance or the upper ends.
         level: Float in (0, 1), the probability of the interval.
-        groups: An integer or a string for each row, if there were any in the
-            fit.
-        sample_weight: `(rows,)`, if there was one in the fit: how much likelier
-            a row like this is now than it was among the calibration rows, up
-            to one factor for all.
+        groups: An integer or a string for each row, if the fit had groups.
+        sample_weight: `(rows,)`, if the fit had weights: how much likelier a
+            row like this is now than it was among the calibration rows, up to
+            one factor for all rows.
 
     Returns (of a call):
-        `(lower, upper)`, each in the shape of the prediction, and wider by some
-        units of rounding, so that a target on the edge is in. With weights, a
-        row whose own weight is too high for the calibration rows has an
-        infinite interval. Where the `"quantiles"` were too wide by more than
-        their width, both ends are their middle.
+        `(lower, upper)`, each in the shape of the prediction. They are wider by
+        a few units of rounding, so that a target on the edge is inside. With
+        weights, a row whose own weight is too high for the calibration rows has
+        an infinite interval. If the correction of `"quantiles"` would shrink an
+        interval by more than its width, both ends are its middle.
 
     Raises:
-        ValueError: If n rows, or those of a group, cannot reach the level, with
-            the number that it takes; if a group was not fitted; if the
-            arguments are not those of the fit, or a variance in an array is not
-            above 0.
+        ValueError: If there are too few calibration rows, or rows of a group,
+            for the level (the message says how many it needs); if a group was
+            not fitted; if the arguments are not those of the fit, or a variance
+            in an array is not above 0.
 
     Example:
 
@@ -124,36 +123,37 @@ def fit_conformal_intervals(
 ) -> ConformalIntervals:
     """Learns from rows with targets how wide intervals have to be.
 
-    The scores of n rows are sorted; the one of rank `ceil((n + 1) * level)`
-    bounds the score of a further row. So of rows that are exchangeable with
-    these (independent draws of one distribution are) intervals hold at least
-    `level`, and without ties at most `1 / (n + 1)` more, whatever the model is
-    worth. That is on average over the rows and over the n that were drawn: not
-    for each input, not for a part of the rows, and not where the data change.
-    See `docs/intervals.md`.
+    The scores of n calibration rows are sorted, and the one of rank
+    `ceil((n + 1) * level)` bounds the score of a new row. If the new rows are
+    exchangeable with these (for example independent draws from the same
+    distribution), the intervals contain the target with probability at least
+    `level`. Without ties the probability is at most `1 / (n + 1)` higher. This
+    holds for any model, but only on average over the new rows and over the
+    choice of the calibration rows. It does not hold for each input, for a part
+    of the rows, or after the data have changed. See `docs/intervals.md`.
 
     Args:
-        targets: `(rows,)` or `(rows, 1)`, of rows that the model was not
-            trained on, nor selected by.
-        prediction: One number for each row, or the result of `mc_predict`,
-            which has all that a method takes. Else the mean; for
-            `"quantiles"`, the lower ends.
+        targets: `(rows,)` or `(rows, 1)`, of rows that were used neither to
+            train the model nor to select it.
+        prediction: The result of `mc_predict`, or one number for each row: the
+            mean, or the lower ends for `"quantiles"`.
         other: None with a result and for `"absolute"`; the variance for
             `"scaled"`; the upper ends for `"quantiles"`.
-        method: What an interval is made of, and the score:
+        method: The form of an interval, and its score:
 
-            - `"absolute"`: `mean ± q`, equally wide in all rows; the distance
-              of the target from the mean.
-            - `"scaled"`: `mean ± q * deviation`, wide where the model is
-              unsure; the distance over the predicted deviation.
+            - `"absolute"`: `mean ± q`, equally wide in all rows. The score is
+              the distance of the target from the mean.
+            - `"scaled"`: `mean ± q * std`, wide where the model is unsure. The
+              score is the distance divided by the predicted standard deviation.
             - `"quantiles"`: `[lower - q, upper + q]` (conformalised quantile
-              regression); how far the target lies outside, below 0 inside. A
-              result needs two `quantiles` at least.
-        groups: An integer or a string for each row, or None. The coverage then
-            holds in each group by itself, from its rows alone (Mondrian).
+              regression). The score is the distance of the target from the
+              nearer end, negative if it lies inside. A result needs at least
+              two `quantiles`.
+        groups: An integer or a string for each row, or None. With groups, the
+            coverage holds in each group, from its rows alone (Mondrian).
         sample_weight: `(rows,)` or None: how much likelier a row like this is
-            in the data to come, up to one factor for all. If these weights are
-            right, the coverage holds under that change of the inputs.
+            among new rows, up to one factor for all rows. If these weights are
+            right, the coverage holds under this change of the inputs.
 
     Returns:
         A `ConformalIntervals`, to be called with a `level`.
@@ -204,7 +204,7 @@ def fit_conformal_intervals(
 def _given(
     prediction: Given, other: Tensor, method: str
 ) -> tuple[Namespace, Tensor, Tensor]:
-    """The namespace and what a method takes: mean, variance; or two ends."""
+    """The namespace, and the mean and the variance, or two ends."""
     first, second = predictions.pair(prediction, other, method)
     if method == "quantiles":
         xp, _, lower, upper = inputs.interval(first, first, second)

@@ -21,44 +21,44 @@ METHODS = ("lac", "aps", "raps")
 
 
 class ConformalSets(conformity.Conformal):
-    """Sets of classes with a promised coverage. `fit_conformal_sets` makes it.
+    """Sets of classes with guaranteed coverage, made by `fit_conformal_sets`.
 
     Args:
         method: `"lac"`, `"aps"` or `"raps"`.
         scores: n finite numbers, the scores of the calibration rows.
         weights: n numbers of at least 0, or None.
         groups: n integers or strings, or None.
-        penalty: Float of at least 0, of `"raps"` alone: what each further class
-            adds to the score.
-        free_classes: Integer of at least 0, of `"raps"` alone: how many classes
-            come without it.
-        randomized: Whether `"aps"` and `"raps"` draw whether the last class is
-            in.
-        seed: Integer of at least 0, of these draws.
+        penalty: Float of at least 0, for `"raps"` only: the amount that each
+            class beyond `free_classes` adds to the score.
+        free_classes: Integer of at least 0, for `"raps"` only: the number of
+            classes without a penalty.
+        randomized: Whether `"aps"` and `"raps"` decide at random whether the
+            last class is in the set.
+        seed: Integer of at least 0, for these random decisions.
 
     Call arguments:
-        probabilities: `(rows, classes)`, or `(rows, 1)`, that of the positive
-            class; or the result of `mc_predict`.
+        probabilities: `(rows, classes)`, or `(rows, 1)` for the positive class;
+            or the result of `mc_predict`.
         level: Float in (0, 1), the probability that the class is in its set.
-        groups: An integer or a string for each row, if there were any in the
-            fit.
-        sample_weight: `(rows,)`, if there was one in the fit: how much likelier
-            a row like this is now than it was among the calibration rows, up
-            to one factor for all.
-        seed: Integer of at least 0, of the draws in this call; None for that of
-            the fit. The same seed, rows and order of them give the same sets:
-            pass another one to each batch, so that they draw anew.
+        groups: An integer or a string for each row, if the fit had groups.
+        sample_weight: `(rows,)`, if the fit had weights: how much likelier a
+            row like this is now than it was among the calibration rows, up to
+            one factor for all rows.
+        seed: Integer of at least 0, for the random decisions of this call; None
+            for the seed of the fit. The same seed gives the same sets for the
+            same rows in the same order. Pass another seed for each batch, so
+            that batches are decided independently.
 
     Returns (of a call):
-        `(rows, classes)`, bool: whether a class is in the set of the row. It
-        may be empty: of `"lac"` where all classes are unlikely, of the others
-        where the draw leaves out the only one. With weights, a row whose own
-        weight is too high for the calibration rows has all classes.
+        `(rows, classes)`, bool: whether a class is in the set of the row. A set
+        may be empty: for `"lac"` if all classes are unlikely, for the others if
+        the random decision leaves out the only class. With weights, a row whose
+        own weight is too high for the calibration rows has all classes.
 
     Raises:
-        ValueError: If n rows, or those of a group, cannot reach the level, with
-            the number that it takes; if a group was not fitted; if an array
-            does not hold probabilities.
+        ValueError: If there are too few calibration rows, or rows of a group,
+            for the level (the message says how many it needs); if a group was
+            not fitted; if an array does not hold probabilities.
 
     Example:
 
@@ -142,39 +142,40 @@ def fit_conformal_sets(
     randomized: bool = True,
     seed: int = 0,
 ) -> ConformalSets:
-    """Learns from rows with targets which classes a set has to have.
+    """Learns from rows with targets which classes a set has to contain.
 
-    The promise is that of `fit_conformal_intervals`: the class is in its set
-    with probability `level` at least, on average over rows that are
-    exchangeable with these; not in each row, and not for each class. Groups
-    must be a function of the input, such as the most probable class: the
-    target of rows to come is not known.
+    The guarantee is that of `fit_conformal_intervals`: the class is in its set
+    with probability at least `level`, on average over rows that are
+    exchangeable with these. It does not hold for each row or each class. Groups
+    must be a function of the input, such as the most probable class, because
+    the target of a new row is unknown.
 
     Args:
         targets: Integers `(rows,)`, or one-hot `(rows, classes)`, of rows that
-            the model was not trained on, nor selected by.
-        probabilities: `(rows, classes)`, or `(rows, 1)`, that of the positive
-            class; or the result of `mc_predict`.
-        method: The score, by which a class is in the set if it is low:
+            were used neither to train the model nor to select it.
+        probabilities: `(rows, classes)`, or `(rows, 1)` for the positive class;
+            or the result of `mc_predict`.
+        method: The score. A class is in the set if its score is low:
 
-            - `"lac"`: one less the probability of the class. The smallest sets
-              on average; hard rows are covered less than easy ones.
-            - `"aps"`: the probability of all classes that are at least as
-              probable. The sets are larger, and follow how hard a row is.
-            - `"raps"`: that and `penalty` for each class beyond the first
+            - `"lac"`: one minus the probability of the class. The sets are the
+              smallest on average; hard rows are covered less often than easy
+              ones.
+            - `"aps"`: the total probability of all classes that are at least as
+              probable. The sets are larger, and larger for harder rows.
+            - `"raps"`: the same, plus `penalty` for each class beyond the first
               `free_classes`, which shortens long sets. Choose both on other
               rows than these.
-        groups: An integer or a string for each row, or None. The coverage then
-            holds in each group by itself, from its rows alone (Mondrian).
+        groups: An integer or a string for each row, or None. With groups, the
+            coverage holds in each group, from its rows alone (Mondrian).
         sample_weight: `(rows,)` or None: how much likelier a row like this is
-            in the data to come, up to one factor for all. If these weights are
-            right, the coverage holds under that change of the inputs.
-        penalty: Float of at least 0, needed for `"raps"`.
-        free_classes: Integer of at least 0, needed for `"raps"`.
+            among new rows, up to one factor for all rows. If these weights are
+            right, the coverage holds under this change of the inputs.
+        penalty: Float of at least 0, required for `"raps"`.
+        free_classes: Integer of at least 0, required for `"raps"`.
         randomized: Whether `"aps"` and `"raps"` subtract a random part of the
-            probability of the class itself from the score. Without it sets are
-            larger than they need be.
-        seed: Integer of at least 0, of these draws.
+            probability of the class itself from the score. Otherwise the sets
+            are larger than necessary.
+        seed: Integer of at least 0, for these random parts.
 
     Returns:
         A `ConformalSets`, to be called with a `level`.
@@ -234,8 +235,8 @@ def scores_of(
     Args:
         p: Probabilities `(rows, classes)`.
         method: One of `METHODS`.
-        drawn: The part of its own probability that a class does not count,
-            `(rows, 1)` in [0, 1]; 0 for none.
+        drawn: The part of its own probability that is subtracted from the score
+            of a class, `(rows, 1)` in [0, 1]; 0 for none.
         penalty, free_classes: As in `fit_conformal_sets`.
     """
     if method == "lac":
@@ -258,7 +259,7 @@ def scores_of(
 
 
 def draws(seed: int, stream: int, rows: int | None) -> Array:
-    """Uniform numbers `(rows, 1)`: of the fit (0) or of a call (1)."""
+    """Uniform numbers `(rows, 1)`, for the fit (0) or for a call (1)."""
     if rows is None:
         raise Refusal(
             "randomised sets need a known number of rows. Pass "
@@ -298,8 +299,8 @@ def _checked(probabilities: ArrayLike) -> tuple[Namespace, Tensor]:
     if len(given.shape) != 2:
         raise Refusal(
             f"probabilities are `(rows, classes)`, or `(rows, 1)` for "
-            "that of the positive class, since the promise is for rows: of "
-            "the pixels of an image, take one or a summary. Received: shape "
-            f"{tuple(given.shape)}"
+            "the positive class, because the guarantee is for rows. For "
+            "images with a class for each pixel, pass one pixel or a summary. "
+            f"Received: shape {tuple(given.shape)}"
         )
     return categorical.checked(given)

@@ -27,7 +27,7 @@ _STEPS = 4.0
 
 
 class Conformal(Calibrator):
-    """Scores of calibration rows, and what is asked of them.
+    """Scores of calibration rows, and their thresholds.
 
     Args:
         scores: Finite numbers, one for each row; low where the prediction
@@ -69,7 +69,7 @@ class Conformal(Calibrator):
             sums = np.cumsum(weights[members])
             if not sums[-1] > 0.0:
                 raise ValueError(
-                    f"{type(self).__name__}: there must be a row of a weight "
+                    f"{type(self).__name__}: there must be a row with a weight "
                     f"above 0{_in(group)}. Received: a sum of weights of "
                     f"{sums[-1]:g}"
                 )
@@ -88,13 +88,13 @@ class Conformal(Calibrator):
 
         Args:
             level: Float in (0, 1).
-            rows: Integer or None, the number of rows that are asked about.
-            groups: The group of each of them, if there were any.
-            sample_weight: The weight of each of them, if there were any.
+            rows: Integer or None, the number of new rows.
+            groups: The group of each new row, if the fit had groups.
+            sample_weight: The weight of each new row, if the fit had weights.
 
         Returns:
-            A float, or an array `(rows,)` if rows differ; infinite where a
-            weight is too high for the rows that were calibrated on.
+            A float, or an array `(rows,)` if rows differ; infinite if a weight
+            is too high for the calibration rows.
         """
         exact = _checks.exact_fraction(_checks.between_0_and_1(level, "level"))
         self._check_same("groups", self.groups, groups)
@@ -134,8 +134,8 @@ class Conformal(Calibrator):
             needed = math.ceil(level / (1 - level))
             raise ValueError(
                 f"{type(self).__name__}: {len(scores)} rows{_in(group)} cannot "
-                f"reach a level of {float(level):g}; it takes {needed}. Fit on "
-                "more rows, or ask for a level of at most "
+                f"reach a level of {float(level):g}, which needs {needed}. Fit "
+                "on more rows, or request a level of at most "
                 f"{len(scores) / (len(scores) + 1):.4g}"
             )
         return float(scores[rank - 1])
@@ -156,8 +156,8 @@ class Conformal(Calibrator):
         if fitted is None:
             with_, without = without, with_
         raise ValueError(
-            f"{type(self).__name__}: it was fitted {with_} `{name}`, so that "
-            f"it is called {with_} one for each row. Received: a call "
+            f"{type(self).__name__}: it was fitted {with_} `{name}`, so it "
+            f"must be called {with_} one for each row. Received: a call "
             f"{without} `{name}`"
         )
 
@@ -165,8 +165,8 @@ class Conformal(Calibrator):
         unknown = [each for each in groups if each not in self._by_group]
         if unknown:
             raise ValueError(
-                f"{type(self).__name__}: each row must be of a group that was "
-                f"fitted: {', '.join(map(repr, self._by_group))}. Received: "
+                f"{type(self).__name__}: each row must belong to a group of "
+                f"the fit: {', '.join(map(repr, self._by_group))}. Received: "
                 f"{unknown[0]!r}"
             )
 
@@ -189,13 +189,13 @@ class Conformal(Calibrator):
 
 
 def slack(values: Tensor, *sizes: float) -> float:
-    """What rounding may put between two equal numbers made of these sizes.
+    """The rounding error between two equal numbers computed from these sizes.
 
-    A score that equals the threshold belongs to it: where targets or inputs
-    repeat, that is the score of many rows, and rounding would lose them all.
+    A score that equals the threshold counts as below it. If targets or inputs
+    repeat, many rows have that score, and rounding would lose them all.
 
     Args:
-        values: An array or a tensor, in whose dtype was computed.
+        values: An array or a tensor, whose dtype was used to compute.
         sizes: Numbers or arrays of at least 0.
     """
     return _STEPS * arrays.rounding(values) * sum(sizes)

@@ -1,4 +1,4 @@
-"""What the functions of calibration take, checked; and what they return."""
+"""Checks of the arguments of calibration functions, and their reductions."""
 
 import numpy as np
 from keras import ops
@@ -20,18 +20,18 @@ def labelled(
     if len(p.shape) == 1:
         raise Refusal(
             f"probabilities are `(rows, ..., classes)`, or `(rows, "
-            "1)` for that of yes; `p[:, None]` makes the latter of a vector. "
-            f"Received: shape {tuple(p.shape)}"
+            "1)` for the positive class; `p[:, None]` makes the latter of a "
+            f"vector. Received: shape {tuple(p.shape)}"
         )
     xp, p = categorical.checked(p)
     return xp, p, one_hot(targets, p)
 
 
 def one_hot(targets: ArrayLike, predicted: Tensor) -> Tensor:
-    """Targets as one-hot vectors; what is none raises, or is NaN in a tensor.
+    """Targets as one-hot vectors; illegal ones raise, or give NaN in a tensor.
 
     Args:
-        targets: Integers `(rows, ...)`, or one-hot as what was predicted.
+        targets: Integers `(rows, ...)`, or one-hot in the shape of `predicted`.
         predicted: `(rows, ..., classes)`, an array or a tensor.
     """
     xp, predicted = arrays.floats(predicted)
@@ -102,8 +102,8 @@ def reduced(
     if reduction is None:
         if sample_weight is not None:
             raise Refusal(
-                "a `sample_weight` weighs a mean. Leave it out, or "
-                "pass `reduction='mean'`. Received: reduction=None"
+                "a `sample_weight` is the weight of a row in a mean. Leave it "
+                "out, or pass `reduction='mean'`. Received: reduction=None"
             )
         return values
     if reduction != "mean":

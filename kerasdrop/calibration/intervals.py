@@ -1,4 +1,4 @@
-"""Intervals that a target is to lie in with a given probability."""
+"""Intervals that should contain a target with a given probability."""
 
 import statistics
 
@@ -23,10 +23,10 @@ def gaussian_interval(
     Args:
         mean, variance: `(rows, ...)`, e.g. `result.mean` and
             `result.total_variance`.
-        level: Float in (0, 1), its probability.
+        level: Float in (0, 1), the probability of the interval.
 
     Returns:
-        `(lower, upper)`, `(rows, ...)` each.
+        `(lower, upper)`, each of shape `(rows, ...)`.
 
     Raises:
         ValueError: If a variance in an array is below 0; if `level` is out of
@@ -55,23 +55,23 @@ def interval_coverage(
     sample_weight: ArrayLike | None = None,
     reduction: str | None = "mean",
 ) -> Tensor:
-    """The part of the targets that lie in their interval, its ends included.
+    """The fraction of targets that lie in their interval, its ends included.
 
-    Near the interval's probability if it is right; a proper judgement also
-    asks how wide it is: `interval_score`.
+    If the intervals are right, it is close to their probability. It does not
+    show how wide the intervals are; the proper score is `interval_score`.
 
     Args:
         targets: `(rows, ...)`.
         lower, upper: `(rows, ...)`, from `gaussian_interval`, or
             `result.quantiles[:, 0]` and `[:, -1]`.
         sample_weight: `(rows,)`, or None.
-        reduction: `"mean"`, or None for 0 or 1 each.
+        reduction: `"mean"`, or None for 0 or 1 for each target.
 
     Returns:
         A number in [0, 1], or `(rows, ...)`.
 
     Raises:
-        ValueError: If in an array a lower end is above its upper one, or a
+        ValueError: If a lower end in an array is above the upper one, or a
             target is NaN; if the shapes do not agree.
 
     Example:
@@ -83,7 +83,7 @@ def interval_coverage(
     xp, targets, lower, upper = inputs.interval(targets, lower, upper)
     inside = (lower <= targets) & (targets <= upper)
     each = arrays.like(xp, inside, targets)
-    # In a tensor: a NaN lies nowhere, and would count as missed.
+    # For tensors: a NaN lies in no interval, and would count as missed.
     legal = (lower <= upper) & (targets == targets)
     each = xp.where(legal, each, float("nan"))
     return inputs.reduced(xp, each, sample_weight, reduction)
@@ -98,18 +98,21 @@ def interval_score(
     sample_weight: ArrayLike | None = None,
     reduction: str | None = "mean",
 ) -> Tensor:
-    """Width of an interval and what it missed, times `2 / (1 - level)`.
+    """Width of an interval, plus `2 / (1 - level)` times the distance missed.
+
+    The distance is that of the target from the nearer end, if it lies outside.
 
     Args:
         targets, lower, upper, sample_weight, reduction: As for
             `interval_coverage`.
-        level: Float in (0, 1), the probability that the interval is to have.
+        level: Float in (0, 1), the probability that the interval should have.
 
     Returns:
         A number, or `(rows, ...)`, in the unit of the targets.
 
     Raises:
-        ValueError: As `interval_coverage`; if `level` is out of its range.
+        ValueError: In the same cases as `interval_coverage`; if `level` is out
+            of its range.
 
     Example:
 
@@ -131,7 +134,7 @@ def interval_score(
 def gaussian_reliability(
     targets: ArrayLike, mean: Tensor, variance: Tensor, num_levels: int = 99
 ) -> Reliability:
-    """The part of the targets in the central intervals of normals, by level.
+    """The fraction of targets in the central intervals of normals, by level.
 
     Args:
         targets: `(rows, ...)`.
@@ -142,8 +145,8 @@ def gaussian_reliability(
         A `Reliability`: `predicted` are the levels, `observed` the coverages.
 
     Raises:
-        ValueError: As `gaussian_negative_log_likelihood`; if an array holds
-            NaN; if there are no rows.
+        ValueError: In the same cases as `gaussian_negative_log_likelihood`; if
+            an array holds NaN; if there are no rows.
 
     Example:
 

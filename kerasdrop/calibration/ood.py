@@ -1,4 +1,4 @@
-"""How well an uncertainty tells two sets of rows apart."""
+"""How well an uncertainty distinguishes two sets of rows."""
 
 import fractions
 import math
@@ -20,20 +20,22 @@ _MOST_AT_ONCE = 2**22  # numbers of bootstrap samples that are held at a time
 class OODDetection(NamedTuple):
     """How well an uncertainty tells shifted rows from usual ones.
 
-    Shifted rows are the positive class: the higher the uncertainty, the more
-    they should be. Each interval is `(lower, upper)`, or None where none was
-    asked for.
+    Shifted rows are the positive class; they should have the higher
+    uncertainty. Each interval is `(lower, upper)`, or None if it was not
+    requested.
 
     Attributes:
         auroc: The area under the ROC curve: the probability that a shifted row
-            is more uncertain than a usual one, ties counted by half; 0.5 is
+            is more uncertain than a usual one, where ties count half; 0.5 is
             chance.
         aupr: The area under the precision-recall curve, as a sum of steps
-            (average precision). Chance is the part of shifted rows, so compare
-            it for the same two sets only.
-        fpr: The least part of the usual rows that a threshold raises an alarm
-            for, if it finds 95 % of the shifted ones, or the part asked for.
-        auroc_interval: By DeLong; by the bootstrap if there is one.
+            (average precision). Chance is the fraction of shifted rows, so only
+            compare values for the same two sets.
+        fpr: The false positive rate: the smallest fraction of usual rows above
+            a threshold that finds 95 % of the shifted ones, or the requested
+            `true_positive_rate`.
+        auroc_interval: By DeLong's method, or by the bootstrap if that was
+            requested.
         aupr_interval, fpr_interval: By the bootstrap.
 
     Example:
@@ -63,30 +65,32 @@ def ood_detection(
 ) -> OODDetection:
     """Out-of-distribution detection: AUROC, AUPR and FPR at 95 % TPR.
 
-    The intervals are for other rows of the same two sets, with this model: not
-    for another training of it, nor for another shift. Where the sets do not
-    overlap they have no width, which says that these rows do not tell.
+    The intervals are for other rows of the same two kinds, with this model.
+    They do not cover another training of the model or another shift. If the two
+    sets do not overlap, an interval has no width: these rows then do not show
+    how exact the number is.
 
     Args:
-        usual: `(rows,)`, an uncertainty of rows like those of the training, the
-            higher the less sure, e.g. `result.predictive_entropy`.
-        shifted: `(other rows,)`, the same of rows that are to be noticed.
-        true_positive_rate: Float in (0, 1), the part of the shifted rows that
-            `fpr` is for.
+        usual: `(rows,)`, an uncertainty of rows like those of the training set,
+            higher for less certain rows, e.g. `result.predictive_entropy`.
+        shifted: `(other rows,)`, the uncertainty of rows that should be
+            detected.
+        true_positive_rate: Float in (0, 1), the fraction of shifted rows that
+            the threshold of `fpr` finds.
         level: Float in (0, 1), the probability of the intervals.
         interval: `"delong"`: a normal interval for the area under the ROC
-            curve, cut at 0 and 1, and none for the others. `"bootstrap"`:
-            percentile intervals for all three, each set resampled by itself.
-            None for none.
-        num_resamples: Integer, of the bootstrap.
-        seed: Integer of at least 0, of the bootstrap.
+            curve, cut at 0 and 1, and no interval for the others.
+            `"bootstrap"`: percentile intervals for all three, where each set is
+            resampled separately. None: no intervals.
+        num_resamples: Integer, the number of bootstrap samples.
+        seed: Integer of at least 0, for the bootstrap.
 
     Returns:
         An `OODDetection`, of Python floats.
 
     Raises:
-        ValueError: If a set has no rows or holds NaN, or, for `"delong"`, has
-            one row only; if a setting is out of its range.
+        ValueError: If a set has no rows or holds NaN, or has only one row for
+            `"delong"`; if an argument is out of its range.
 
     Example:
 
@@ -135,7 +139,7 @@ def _set(values: Tensor, name: str) -> Array:
 
 
 def _counts(usual: Array, shifted: Array) -> tuple[Array, Array]:
-    """How often each distinct value is there, the highest first: `(1, n)`."""
+    """How often each distinct value occurs, the highest first: `(1, n)`."""
     values, where = np.unique(
         np.concatenate([usual, shifted]), return_inverse=True
     )

@@ -1,4 +1,4 @@
-"""Arrays of one output, from what `mc_predict` returns or as they are."""
+"""Arrays of one output, given as such or as a result of `mc_predict`."""
 
 import numpy as np
 from keras import ops
@@ -16,7 +16,7 @@ _OF_CLASSES = "predictive_entropy"  # a statistic that only they have
 
 
 def moments(prediction: Given, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance; those of a `Predictive` without a second argument."""
+    """Mean and variance, given as arrays or as one `Predictive`."""
     if not isinstance(prediction, Predictive):
         if variance is None:
             raise Refusal(
@@ -39,7 +39,7 @@ def mean(prediction: Given) -> Tensor:
 
 
 def spread(prediction: Given) -> Tensor:
-    """The variance; of a `Predictive` the total one, if it has one."""
+    """The variance; the total one of a `Predictive`, if it has one."""
     if not isinstance(prediction, Predictive):
         return prediction
     _check_regression(prediction)
@@ -49,7 +49,7 @@ def spread(prediction: Given) -> Tensor:
 
 
 def ends(prediction: Given, upper: ArrayLike) -> tuple[Tensor, Tensor]:
-    """Lower and upper ends; of a `Predictive` its outermost quantiles."""
+    """Lower and upper ends; the outermost quantiles of a `Predictive`."""
     if not isinstance(prediction, Predictive):
         if upper is None:
             raise Refusal(
@@ -72,7 +72,7 @@ def ends(prediction: Given, upper: ArrayLike) -> tuple[Tensor, Tensor]:
 def pair(
     prediction: Given, other: Tensor, method: str
 ) -> tuple[Tensor, Tensor]:
-    """What a method of conformal intervals takes: two arrays, or one and None.
+    """The arguments of a conformal method: two arrays, or one and None.
 
     Args:
         prediction, other: As the user gave them.
@@ -117,8 +117,8 @@ def column(xp: Namespace, values: Tensor) -> Tensor:
     if len(shape) != 1:
         raise Refusal(
             f"needs one number for each row, `(rows,)` or `(rows, "
-            "1)`, since the promise is for rows. Of several outputs, fit each "
-            f"by itself: `mean[:, 0]`. Received: shape {shape}"
+            "1)`, because the guarantee is for rows. Fit each of several "
+            f"outputs by itself: `mean[:, 0]`. Received: shape {shape}"
         )
     return values
 
@@ -170,7 +170,7 @@ def _statistic(prediction: Given, name: str) -> Tensor:
     if value is None:
         raise Refusal(
             f"needs `{name}`, which this result of `mc_predict` does "
-            f"not have. Ask for it. Received: {', '.join(prediction)}"
+            f"not have. Request it. Received: {', '.join(prediction)}"
         )
     if not isinstance(value, np.ndarray):
         raise Refusal(

@@ -1,4 +1,4 @@
-"""Quantiles of a predictive distribution, corrected by what came true."""
+"""Quantiles of a predictive distribution, corrected on calibration rows."""
 
 import math
 
@@ -20,16 +20,15 @@ from kerasdrop.calibration.saved import finite_column
 
 
 class QuantileRecalibration(Calibrator):
-    """Quantiles that held on calibration rows. `fit_quantiles` makes it.
+    """Quantiles that were right on calibration rows, made by `fit_quantiles`.
 
-    The residuals of n rows, each over its predicted deviation, are sorted; the
-    k-th of them is the quantile of `k / (n + 1)`, and between two neighbours
-    it is interpolated. The quantile of a row is its mean plus its deviation
-    times that number.
+    The residuals of n rows are divided by their predicted standard deviations
+    and sorted. The k-th of them is the quantile of `k / (n + 1)`; between two
+    neighbours it is interpolated. The quantile of a row is its mean plus its
+    standard deviation times that number.
 
     Args:
-        residuals: n finite numbers, `(target - mean) / deviation`, in any
-            order.
+        residuals: n finite numbers, `(target - mean) / std`, in any order.
 
     Call arguments:
         prediction: The mean, `(rows, ...)`, or the result of `mc_predict`.
@@ -40,8 +39,8 @@ class QuantileRecalibration(Calibrator):
         `(rows, quantiles, ...)`, as `result.quantiles`.
 
     Raises:
-        ValueError: If a quantile is beyond what n rows can tell, with the
-            number of rows that it takes; if the shapes do not agree, or an
+        ValueError: If there are too few calibration rows for a quantile (the
+            message says how many it needs); if the shapes do not agree, or an
             array holds a variance that is not above 0.
 
     Example:
@@ -91,8 +90,8 @@ class QuantileRecalibration(Calibrator):
             needed = math.ceil(1 / min(exact, 1 - exact)) - 1
             raise Refusal(
                 f"{rows} rows cannot tell the quantile of "
-                f"{quantile:g}; it takes {needed}. Fit on more rows, or ask "
-                f"for quantiles from {1 / (rows + 1):.4g} to "
+                f"{quantile:g}, which needs {needed}. Fit on more rows, or "
+                f"request quantiles from {1 / (rows + 1):.4g} to "
                 f"{rows / (rows + 1):.4g}"
             )
         places = np.arange(1, rows + 1)
@@ -112,23 +111,24 @@ def fit_quantiles(
 ) -> QuantileRecalibration:
     """Isotonic recalibration of the predictive distribution.
 
-    For each predicted level it learns which part of the targets was below:
-    the isotonic regression of the empirical distribution, which is that
-    distribution itself. Dividing by n + 1, where Kuleshov et al. divide by n,
-    makes it exact on average: of a further row that is exchangeable with these
-    n, without ties, the target lies below the quantile of `k / (n + 1)` with
-    just that probability.
+    For each predicted level it learns which fraction of the targets was below.
+    This is the isotonic regression of the empirical distribution, which equals
+    that distribution. It divides by n + 1, where Kuleshov et al. divide by n,
+    and is therefore exact on average. If a new row is exchangeable with these n
+    and there are no ties, its target lies below the quantile of `k / (n + 1)`
+    with exactly that probability.
 
-    Its line is straight between two residuals, not between two predicted
-    levels as in the paper. The points are the same; but the level of a target
-    that is 40 deviations off rounds to 1, and could not be undone.
+    It interpolates linearly between two residuals, and not between two
+    predicted levels as in the paper. The points are the same, but the level of
+    a target 40 standard deviations away rounds to 1 and could not be inverted.
 
     Args:
         targets: `(rows,)` or `(rows, 1)`.
-        prediction: The mean, one number for each row, or the result of
-            `mc_predict`, which has both; its `total_variance` is taken if it
-            has one, else its `variance`.
-        variance: As the mean, above 0; None with a result of `mc_predict`.
+        prediction: The mean, one number for each row; or the result of
+            `mc_predict`, of which it uses the mean and the `total_variance`, or
+            the `variance` if there is no total one.
+        variance: One number above 0 for each row; None with a result of
+            `mc_predict`.
 
     Returns:
         A `QuantileRecalibration`.

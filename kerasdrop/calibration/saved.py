@@ -1,4 +1,4 @@
-"""Calibrators as JSON files: numbers that anybody can read, and no code."""
+"""Calibrators as JSON files, which contain readable numbers and no code."""
 
 import json
 import os
@@ -20,8 +20,8 @@ _CLASSES: dict[str, type["Calibrator"]] = {}
 class Calibrator:
     """What the `fit_...` functions return: it can be called and saved.
 
-    A subclass that can be called is known to `load` by its name, and is made
-    again from what `get_config` returns.
+    `load` finds a subclass that can be called by its name, and makes it again
+    from what `get_config` returns.
     """
 
     def __init_subclass__(cls, **kwargs: Given) -> None:
@@ -52,8 +52,8 @@ class Calibrator:
 def load(path: str | os.PathLike[str]) -> "Calibrator":
     """Reads a calibrator that its method `save` wrote.
 
-    The file is JSON and runs no code. What is read is checked as the arguments
-    of the constructor are.
+    The file is JSON and runs no code. Its content is checked like the arguments
+    of the constructor.
 
     Args:
         path: String or `pathlib.Path`.
@@ -62,8 +62,8 @@ def load(path: str | os.PathLike[str]) -> "Calibrator":
         The calibrator, equal to the one that was saved to the last digit.
 
     Raises:
-        ValueError: If the file is not one of `save`, is of a later version, or
-            holds numbers that are not finite.
+        ValueError: If `save` did not write the file, if it has a later version
+            of the format, or if it holds numbers that are not finite.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Proper scores: the mean over rows is least for what is true."""
+"""Proper scores: the true distribution has the lowest expected score."""
 
 import math
 
@@ -24,8 +24,7 @@ def negative_log_likelihood(
 ) -> Tensor:
     """Minus the logarithm of the probability of the target, in nats.
 
-    Infinite for a row whose target was said to be impossible: nothing is
-    clipped.
+    It is infinite for a row whose target has probability 0: nothing is clipped.
 
     Args:
         targets: Integers `(rows, ...)`, or one-hot `(rows, ..., classes)`.
@@ -56,10 +55,10 @@ def log_loss_of_logits(targets: ArrayLike, logits: Tensor) -> Tensor:
     No probability is too small for it.
 
     Args:
-        targets: As there.
+        targets: As for `negative_log_likelihood`.
         logits: Tensor `(rows, ..., classes)`.
     """
-    # Only which row holds legal targets is asked of the probabilities.
+    # This only marks the rows whose targets are illegal.
     one_hot = inputs.one_hot(targets, logits)
     loss = -likelihood.log_of_logits(logits, one_hot)
     return ops.where(ops.isnan(one_hot[..., 0]), float("nan"), loss)
@@ -74,8 +73,9 @@ def brier_score(
 ) -> Tensor:
     """Squared distance of the probabilities from the target, over the classes.
 
-    From 0 to 2. It is the form of Brier, summed over all classes: of two
-    classes twice the square for one of them, which others call by this name.
+    It is from 0 to 2. It is Brier's form, summed over all classes. For two
+    classes it is twice the square for one of them, which is also called Brier
+    score.
 
     Args:
         targets: Integers `(rows, ...)`, or one-hot `(rows, ..., classes)`.
@@ -110,11 +110,11 @@ def gaussian_negative_log_likelihood(
     sample_weight: ArrayLike | None = None,
     reduction: str | None = "mean",
 ) -> Tensor:
-    """Minus the log-density of a normal, for each number predicted, in nats.
+    """Minus the log density of a normal for each number predicted, in nats.
 
-    It is that of a single normal with these moments. `result.log_likelihood` is
-    that of the mixture of all samples, and joint over several outputs of a
-    row.
+    The density is that of a single normal distribution with these moments.
+    `result.log_likelihood` uses the mixture of all samples instead, and is
+    joint over several outputs of a row.
 
     Args:
         targets: `(rows, ...)`.
@@ -146,11 +146,11 @@ def log_loss_of_normal(
 ) -> Tensor:
     """`gaussian_negative_log_likelihood` of each number.
 
-    By the logarithms of the variances, of which none is too small for it.
+    It uses the logarithms of the variances, so no variance is too small for it.
 
     Args:
-        targets, mean: As there.
-        log_variance: As the mean.
+        targets, mean: As for `gaussian_negative_log_likelihood`.
+        log_variance: In the shape of the mean.
     """
     targets = target_shapes.like(targets, mean, "targets, a number each")
     return -likelihood.of_normal(mean, log_variance, targets)
@@ -166,7 +166,8 @@ def gaussian_crps(
 ) -> Tensor:
     """The continuous ranked probability score (CRPS) of a normal.
 
-    In the unit of the targets; that of a certain prediction is its distance.
+    It is in the unit of the targets. For a prediction without uncertainty it is
+    the distance to the target.
 
     Args:
         targets, mean, variance, sample_weight, reduction: As
@@ -249,7 +250,7 @@ def sample_crps(
         samples[..., 0],
         "targets, a number each",
     )
-    # Relative to the target: what is far from 0 would lose its digits.
+    # Relative to the target: numbers far from 0 would lose digits.
     samples = samples - xp.expand_dims(targets, -1)
     distance = xp.mean(xp.abs(samples), axis=-1)
     # The mean distance of two samples, from how many lie to either side.

@@ -1,4 +1,4 @@
-"""Refusing what is unsure: how good is what remains?"""
+"""Selective prediction: the error left if uncertain rows are refused."""
 
 from typing import NamedTuple
 
@@ -12,10 +12,10 @@ from kerasdrop._types import Tensor
 
 
 class RiskCoverage(NamedTuple):
-    """The mean error of the rows that are kept, the surest ones first.
+    """The mean error of the rows that are kept, the most certain ones first.
 
     Attributes:
-        coverage: `(rows,)`, the part of the rows that is kept.
+        coverage: `(rows,)`, the fraction of rows that is kept.
         risk: `(rows,)`, the mean error among them.
 
     Example:
@@ -31,27 +31,28 @@ class RiskCoverage(NamedTuple):
 
 @blame("risk_coverage")
 def risk_coverage(errors: ArrayLike, uncertainty: ArrayLike) -> RiskCoverage:
-    """The mean error of the rows that remain when the least sure are refused.
+    """The mean error of the rows that remain if the least certain are refused.
 
-    Rows of equal uncertainty come in no order: each counts as their mean.
+    Rows of equal uncertainty have no order: each of them counts with their mean
+    error.
 
     Args:
         errors: `(rows,)`, e.g. `result.mean.argmax(-1) != labels`, or squared
             errors.
-        uncertainty: `(rows,)`, the higher the less sure, e.g.
+        uncertainty: `(rows,)`, higher for less certain rows, e.g.
             `result.predictive_entropy`.
 
     Returns:
         A `RiskCoverage`.
 
     Raises:
-        ValueError: If there are no rows, not the same number of both, or
-            values that are no numbers.
+        ValueError: If there are no rows, if the two arguments differ in their
+            number of rows, or if a value is not a number.
 
     Example:
 
     >>> curve = risk_coverage(errors=[0, 0, 1], uncertainty=[0.1, 0.2, 0.9])
-    >>> curve.risk  # of the surest row, of the surest two, of all
+    >>> curve.risk  # of the most certain row, of the two most certain, of all
     array([0.        , 0.        , 0.33333333])
 
     Reference: [El-Yaniv & Wiener, 2010](
@@ -90,16 +91,17 @@ def risk_coverage(errors: ArrayLike, uncertainty: ArrayLike) -> RiskCoverage:
 def area_under_risk_coverage(
     errors: ArrayLike, uncertainty: ArrayLike
 ) -> Tensor:
-    """Mean risk over all coverages (AURC): low if what is wrong is unsure.
+    """Mean risk over all coverages (AURC): low if wrong rows are uncertain.
 
-    It mixes two questions, how often a model errs and whether it knows when:
-    compare it between uncertainties of one model, or beside the accuracy.
+    It combines how often a model errs with whether its uncertainty shows when.
+    Compare it between uncertainties of one model, or together with the
+    accuracy.
 
     Args:
         errors, uncertainty: `(rows,)`, as for `risk_coverage`.
 
     Returns:
-        A number; the mean error, if the uncertainty knows nothing.
+        A number; the mean error if the uncertainty is uninformative.
 
     Raises:
         ValueError: In the same cases as `risk_coverage`.

@@ -24,15 +24,15 @@ _COLDEST, _HOTTEST = 1e-3, 1e3
 class TemperatureScaling(Calibrator):
     """Probabilities made flatter or sharper: softmax of `log(p) / temperature`.
 
-    The order of the classes, and so the accuracy, stays. Made by
-    `fit_temperature`.
+    The order of the classes stays the same, and so does the accuracy.
+    `fit_temperature` makes it.
 
     Args:
-        temperature: Float above 0; above 1 makes less confident.
+        temperature: Float above 0. A value above 1 reduces the confidence.
 
     Call arguments:
-        probabilities: `(rows, ..., classes)`, or `(rows, ..., 1)`, that of
-            yes; or the result of `mc_predict`.
+        probabilities: `(rows, ..., classes)`, or `(rows, ..., 1)` for the
+            positive class; or the result of `mc_predict`.
 
     Returns (of a call):
         Probabilities of the same shape.
@@ -49,8 +49,8 @@ class TemperatureScaling(Calibrator):
     array([[0.75, 0.25]])
 
     Reference: [Guo et al., 2017](https://arxiv.org/abs/1706.04599), section
-    4.2, of the logits; here of the logarithms of averaged probabilities, which
-    for a single sample is the same.
+    4.2. The paper divides the logits. This class divides the logarithms of the
+    averaged probabilities, which is the same for a single sample.
     """
 
     @blame("TemperatureScaling")
@@ -82,11 +82,11 @@ def fit_temperature(
     probabilities: ArrayLike,
     sample_weight: ArrayLike | None = None,
 ) -> TemperatureScaling:
-    """The temperature of the least negative log-likelihood.
+    """Finds the temperature with the lowest negative log-likelihood.
 
-    Fit it on rows that the model was not trained on, e.g. those of the
-    validation, and judge it on others again. It corrects confidence as a whole
-    on data like these; it says nothing of data that are not.
+    Fit it on rows that the model was not trained on, e.g. the validation rows,
+    and evaluate it on yet other rows. It corrects the confidence as a whole, on
+    data like these. It does not help on other data.
 
     Args:
         targets: Integers `(rows, ...)`, or one-hot `(rows, ..., classes)`.
@@ -99,7 +99,7 @@ def fit_temperature(
 
     Raises:
         ValueError: If the inputs do not hold probabilities and classes; if a
-            target has probability 0; if no temperature is best, since all
+            target has probability 0; if no temperature is best, because all
             rows are right or the probabilities are no better than chance.
 
     Example:
@@ -123,7 +123,7 @@ def fit_temperature(
     logits = np.where(possible, np.log(np.where(possible, p, 1.0)), 0.0)
 
     def slope(log_temperature: float) -> float:
-        """Of the likelihood over 1 / temperature, in which it is concave."""
+        """Derivative of the likelihood by 1 / temperature; it is concave."""
         scaled = TemperatureScaling(math.exp(log_temperature))(p)
         return np.sum(weight[..., None] * (one_hot - scaled) * logits)
 
@@ -131,9 +131,9 @@ def fit_temperature(
     if not slope(low) < 0.0 < slope(high):
         raise Refusal(
             f"no temperature between {_COLDEST:g} and {_HOTTEST:g} is "
-            "the best. Either each row is right, and the colder the better, or "
-            "the probabilities are no better than equal ones. Fit on more rows "
-            "that the model was not trained on."
+            "the best. Either each row is right, so that a lower temperature "
+            "is always better, or the probabilities are no better than equal "
+            "ones. Fit on more rows that the model was not trained on."
         )
     for _ in range(60):  # halvings, to the last digit of float64
         middle = 0.5 * (low + high)

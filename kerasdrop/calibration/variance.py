@@ -16,15 +16,15 @@ from kerasdrop.calibration.saved import Calibrator
 
 
 class VarianceScaling(Calibrator):
-    """Variances times one factor. `fit_variance_scale` makes it.
+    """Multiplies variances by one factor, which `fit_variance_scale` finds.
 
     Args:
-        scale: Float above 0, the factor of the variance; above 1 the intervals
-            become wider, by its square root.
+        scale: Float above 0, the factor of the variance. The widths of
+            intervals change by its square root.
 
     Call arguments:
-        variance: `(rows, ...)`, or the result of `mc_predict`, whose
-            `total_variance` is taken if it has one, else its `variance`.
+        variance: `(rows, ...)`; or the result of `mc_predict`, of which it uses
+            the `total_variance`, or the `variance` if there is no total one.
 
     Returns (of a call):
         Variances `(rows, ...)`.
@@ -67,18 +67,18 @@ def fit_variance_scale(
     variance: Tensor | None = None,
     sample_weight: ArrayLike | None = None,
 ) -> VarianceScaling:
-    """The factor of the variance that makes the targets likeliest.
+    """Finds the factor of the variance that makes the targets most likely.
 
-    For normals it has a closed form, the mean of the squared residuals divided
-    by their variances. Fit it on rows that the model was not trained on. It
-    scales all intervals by one factor: their order stays, and so does the
-    error of a biased mean.
+    For normal distributions it has a closed form: the mean of the squared
+    residuals divided by their variances. Fit it on rows that the model was not
+    trained on. It scales all intervals by one factor, so their order stays the
+    same, and it does not correct a biased mean.
 
     Args:
         targets: `(rows, ...)`.
-        prediction: The mean, `(rows, ...)`, or the result of `mc_predict`,
-            which has both; its `total_variance` is taken if it has one, else
-            its `variance`.
+        prediction: The mean, `(rows, ...)`; or the result of `mc_predict`, of
+            which it uses the mean and the `total_variance`, or the `variance`
+            if there is no total one.
         variance: `(rows, ...)`, above 0; None with a result of `mc_predict`.
         sample_weight: `(rows,)`, or None.
 
@@ -87,8 +87,8 @@ def fit_variance_scale(
 
     Raises:
         ValueError: If the shapes do not agree, a number is not finite, or a
-            variance is not above 0; if all targets are met exactly, so that
-            no factor is the best.
+            variance is not above 0; if all targets are predicted exactly, so
+            that no factor is the best.
 
     Example:
 
@@ -113,7 +113,7 @@ def fit_variance_scale(
     scale = arrays.weighted(np, total, np.sum(weight))
     if not 0.0 < scale < np.inf:
         raise Refusal(
-            f"there is no best factor, since the mean of the squared "
+            f"there is no best factor, because the mean of the squared "
             "residuals over their variances must be above 0 and finite. Fit "
             f"on rows that the model was not trained on. Received: {scale:.6g}"
         )

@@ -43,9 +43,9 @@ class _MeanOfClasses(means.Mean):
 class NegativeLogLikelihood(_MeanOfClasses):
     """Mean of `kerasdrop.calibration.negative_log_likelihood`, in nats.
 
-    Unlike `keras.metrics.SparseCategoricalCrossentropy` it clips nothing, and
-    takes integers as well as one-hot targets, and one probability of yes. A
-    target that was said to be impossible makes it infinite, or NaN if the
+    Unlike `keras.metrics.SparseCategoricalCrossentropy` it clips nothing. It
+    accepts integers and one-hot targets, and also a single probability, of the
+    positive class. A target with probability 0 makes it infinite, or NaN if the
     weight of the row is 0.
 
     Args:
@@ -114,7 +114,7 @@ class BrierScore(_MeanOfClasses):
 class Entropy(_MeanOfClasses):
     """Mean of `kerasdrop.measures.entropy` of the predictions, in nats.
 
-    Targets are not looked at.
+    Targets are ignored.
 
     Args:
         from_logits: Whether predictions are logits, not probabilities.
@@ -145,7 +145,8 @@ class Entropy(_MeanOfClasses):
 class Confidence(_MeanOfClasses):
     """Mean of `kerasdrop.measures.confidence` of the predictions.
 
-    Targets are not looked at. Above the accuracy: overconfident.
+    Targets are ignored. If it is above the accuracy, the model is
+    overconfident.
 
     Args:
         from_logits: Whether predictions are logits, not probabilities.
@@ -176,8 +177,8 @@ class Confidence(_MeanOfClasses):
 class ExpectedCalibrationError(keras.metrics.Metric):
     """`kerasdrop.calibration.expected_calibration_error` of all rows.
 
-    A padding mask is not heeded, as by `keras.metrics.AUC`: give what is
-    padded a `sample_weight` of 0.
+    Like `keras.metrics.AUC`, it ignores padding masks: give padding a
+    `sample_weight` of 0.
 
     Args:
         num_bins: Integer, bins of equal width from 0 to 1.
@@ -240,7 +241,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
             return binning.error_of(sums)
 
     def reliability(self) -> binning.Reliability:
-        """The rows so far as `calibration.Reliability`, for a plot.
+        """The reliability of the rows so far, for `plots.reliability`.
 
         Returns:
             A `Reliability` of NumPy arrays.
@@ -265,7 +266,7 @@ def _probabilities(
 
 
 def _logits(y_pred: Tensor, dtype: str | None) -> Tensor:
-    """Logits of two classes at least; a single one is that of the second."""
+    """Logits of at least two classes; a single one is for the second class."""
     logits = ops.cast(ops.convert_to_tensor(y_pred), dtype)
     if logits.shape[-1] != 1:
         return logits

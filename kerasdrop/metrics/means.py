@@ -10,7 +10,7 @@ from kerasdrop._types import Tensor
 class Mean(keras.metrics.MeanMetricWrapper):
     """A mean that is NaN if there are no rows, where that of Keras is 0.
 
-    For a score whose best is 0, that would be praise.
+    For a score whose best value is 0, a 0 would be misleading.
     """
 
     def result(self) -> Tensor:

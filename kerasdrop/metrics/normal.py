@@ -41,7 +41,7 @@ class GaussianNegativeLogLikelihood(_MeanOfNormals):
     """Mean of `kerasdrop.calibration.gaussian_negative_log_likelihood`.
 
     Args:
-        kind: What predictions are, `"mean_and_variance"` or
+        kind: The kind of the predictions, `"mean_and_variance"` or
             `"mean_and_log_variance"`: means in the first half of the last
             axis, variances or their logarithms in the second.
         name: String.
@@ -106,7 +106,7 @@ class GaussianCRPS(_MeanOfNormals):
 
 @_register
 class Sharpness(_MeanOfNormals):
-    """`kerasdrop.measures.sharpness` of all rows; targets are not looked at.
+    """`kerasdrop.measures.sharpness` of all rows; targets are ignored.
 
     Args:
         kind: As in `GaussianNegativeLogLikelihood`.
@@ -156,8 +156,8 @@ class IntervalCoverage(_MeanOfIntervals):
 
     Args:
         kind: As in `GaussianNegativeLogLikelihood`.
-        level: Float in (0, 1), the probability of the intervals, which the
-            coverage should be near.
+        level: Float in (0, 1), the probability of the intervals. The coverage
+            should be close to it.
         name: String.
         dtype: The dtype of the sums; None for that of Keras.
 

@@ -166,7 +166,7 @@ def test_ctrl_c_returns_the_batch_so_far(monkeypatch, capsys):
     expected = acquisition.batch_bald(POOL, 5)
     assert "5/5" in capsys.readouterr().out
     interrupted_after(monkeypatch, 3)
-    with pytest.warns(RuntimeWarning, match="Returned are 3 of 5 rows"):
+    with pytest.warns(RuntimeWarning, match="It returned 3 of 5 rows"):
         found = acquisition.batch_bald(POOL, 5, verbose=0)
     np.testing.assert_array_equal(found.rows, expected.rows[:3])
     np.testing.assert_array_equal(found.information, expected.information[:3])

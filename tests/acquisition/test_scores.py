@@ -131,7 +131,7 @@ def test_what_is_refused():
         acquisition.epig(POOL, TARGETS[:, :5])
     with pytest.raises(ValueError, match=r"`target_samples` must have.*\(4, 6"):
         acquisition.epig(POOL, TARGETS[..., 0])
-    with pytest.raises(ValueError, match="pair of rows takes about 576 bytes"):
+    with pytest.raises(ValueError, match="pair of rows needs about 576 bytes"):
         acquisition.epig(POOL, TARGETS, memory_limit=575)
     with pytest.raises(ValueError, match="outputs of a softmax"):
         acquisition.epig(POOL, 2.0 * TARGETS)

@@ -469,7 +469,7 @@ def test_settings_out_of_their_range():
         calibration.reliability(Y, P, 10, "equal")
     with pytest.raises(ValueError, match="`reduction` must be 'mean' or None"):
         calibration.brier_score(Y, P, reduction="sum")
-    with pytest.raises(ValueError, match="weighs a mean"):
+    with pytest.raises(ValueError, match="weight of a row in a mean"):
         calibration.brier_score(Y, P, WEIGHT, reduction=None)
     with pytest.raises(ValueError, match=r"for each row.*shape \(3,\)"):
         calibration.brier_score(Y, P, np.ones(3))

@@ -195,7 +195,7 @@ def test_a_target_far_off_stays_finite():
 def test_quantiles_that_there_are_not():
     ours = calibration.QuantileRecalibration(np.arange(9.0))
     ours(NEW, VARIANCE, (0.1, 0.9))
-    with pytest.raises(ValueError, match="9 rows cannot tell.*0.05.*takes 19"):
+    with pytest.raises(ValueError, match="9 rows cannot tell.*0.05.*needs 19"):
         ours(NEW, VARIANCE)
     with pytest.raises(ValueError, match=r"takes 99.*from 0.1 to 0.9"):
         ours(NEW, VARIANCE, (0.99,))
