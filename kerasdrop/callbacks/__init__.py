@@ -1,4 +1,4 @@
-"""Callbacks that move the rates of a model during `fit`, or record them."""
+"""Callbacks that change the rates of a model during `fit`, or log them."""
 
 from kerasdrop.callbacks.adaptive import AdaptiveDropoutRate
 from kerasdrop.callbacks.control import DropoutRateControl

@@ -1,4 +1,4 @@
-"""Moves the rates by what validation shows."""
+"""Changes the rates according to a validation metric."""
 
 import os
 import warnings
@@ -17,69 +17,70 @@ _OWNER = "AdaptiveDropoutRate"
 
 
 class AdaptiveDropoutRate(keras.callbacks.Callback):
-    """Moves the dropout rate when a validation metric has stopped improving.
+    """Changes the dropout rate when a validation metric has stopped improving.
 
-    `keras.callbacks.ReduceLROnPlateau` for rates. If the monitored metric has
-    not improved for `patience` epochs, the rate of each selected layer is
+    It does for rates what `keras.callbacks.ReduceLROnPlateau` does for learning
+    rates. If the monitored metric has not improved for `patience` epochs, the
+    rate of each selected layer changes, within `min_rate` and `max_rate`:
 
-    - raised, `1 - rate` becoming `factor * (1 - rate)`, if the model overfits,
-    - lowered, `rate` becoming `factor * rate`, if it underfits,
+    - If the model overfits, the rate is raised: `1 - rate` becomes
+      `factor * (1 - rate)`.
+    - If it underfits, the rate is lowered: `rate` becomes `factor * rate`.
 
-    within `min_rate` and `max_rate`. So a rate of 0 can be raised, and no
-    rate leaves [0, 1].
+    A rate of 0 can thus be raised, and no rate leaves [0, 1].
 
-    Which of the two it is, the gap between validation and training tells. The
-    loss that `fit` reports for training cannot be used for that: it is taken
-    under dropout, and grows with the rate, while weights move. So the gap is
-    taken between two evaluations without dropout, with the weights at the end
-    of the epoch: that of the validation data, and that of `train_data`,
-    examples which the model is trained on:
+    The gap between validation and training decides between the two. The
+    training loss that `fit` reports is not suitable: it is measured with
+    dropout, grows with the rate, and averages over changing weights. Instead,
+    the gap compares two evaluations without dropout, with the weights at the
+    end of the epoch: one of the validation data, and one of `train_data`, a
+    part of the training data:
 
         gap = validation - training     (metrics to be minimised)
         gap = training - validation     (metrics to be maximised)
 
-    The model overfits if `gap > target_gap`, else it underfits. Without
-    `train_data` underfitting cannot be seen, and the rate is only ever
-    raised.
+    The model overfits if `gap > target_gap`, and underfits otherwise. Without
+    `train_data`, underfitting cannot be detected, and the rate only rises.
 
-    Where its state lives: in memory and, with `state_path`, in a JSON file
-    too, with one entry for each epoch (best value, epochs without improvement,
-    cooldown, rates). Training that begins at epoch `n`, by `initial_epoch` or
-    by `BackupAndRestore`, goes on from the entry of epoch `n - 1`, whatever
-    the order of the callbacks. Training from epoch 0 begins a new file.
+    The state is kept in memory and, with `state_path`, also in a JSON file. The
+    file has one entry for each epoch: best value, epochs without improvement,
+    cooldown, rates. A training that begins at epoch `n`, through
+    `initial_epoch` or `BackupAndRestore`, continues from the entry of epoch
+    `n - 1`, whatever the order of the callbacks. A training from epoch 0 begins
+    a new file.
 
     Args:
         monitor: String, the validation metric to watch, `"val_..."`.
         factor: Float in (0, 1), see above.
         patience: Integer of at least 1, the number of epochs without
-            improvement after which the rates are moved.
-        verbose: 0, 1, 2 or `"auto"`, which is 1; all but 0 print what is
-            moved and why, a line each time.
+            improvement after which the rates change.
+        verbose: 0, 1, 2 or `"auto"`, which means 1; all but 0 print a line for
+            each change with its reason.
         mode: `"min"` or `"max"`: whether the metric is to be minimised or
             maximised. `"auto"` knows losses and errors (minimised) and
             accuracies, AUC, precision and recall (maximised), and refuses
             other names.
-        min_delta: Float of at least 0, the least change that counts as an
+        min_delta: Float of at least 0, the smallest change that counts as an
             improvement.
-        cooldown: Integer of at least 0, the number of epochs to wait after
-            rates were moved, before epochs without improvement count again.
-        min_rate: Float in [0, 1], the bound when lowering.
-        max_rate: Float in [0, 1], the bound when raising.
+        cooldown: Integer of at least 0, the number of epochs after a change of
+            the rates that do not count.
+        min_rate: Float in [0, 1], the lower bound when a rate is lowered.
+        max_rate: Float in [0, 1], the upper bound when a rate is raised.
         train_data: `(x, y)`, `(x, y, sample_weight)` or a dataset, as for
-            `evaluate`: a fixed sample of the training data. It costs one
-            evaluation in each epoch whose end may move the rates.
-        target_gap: Float, the gap that is accepted, in units of the monitored
-            metric. Given together with `train_data`.
-        layers: Which layers, as in `kerasdrop.set_rates`; None: all of
-            kerasdrop.
+            `evaluate`: a fixed part of the training data. It costs one
+            evaluation in each epoch after which the rates may change.
+        target_gap: Float, the accepted gap, in units of the monitored metric.
+            Pass it together with `train_data`.
+        layers: The layers to change, as in `kerasdrop.set_rates`; None for all
+            layers of kerasdrop.
         state_path: Path of the JSON file, or None to keep the state in memory
             only.
 
     Raises:
         ValueError: If an argument is out of its range. When training begins:
             if nothing is selected; if a selected layer is a stock Keras layer
-            or follows a schedule; if the file has no entry of the epoch
-            before. Later: if the monitored metric is not in the logs.
+            or follows a schedule; if the file has no entry for the previous
+            epoch. Later: if the monitored metric is not in the logs.
 
     Example:
 
@@ -122,8 +123,8 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
         self.factor = _checks.positive_number(factor, "factor")
         if self.factor >= 1.0:
             raise ValueError(
-                f"{_OWNER}: argument `factor` must be below 1: it shrinks the "
-                "rate, or the part that is kept. Received: "
+                f"{_OWNER}: argument `factor` must be below 1, because it "
+                "shrinks the rate, or the part that is kept. Received: "
                 f"factor={factor!r}"
             )
         self.plateau = Plateau(
@@ -142,9 +143,9 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
             )
         if (train_data is None) != (target_gap is None):
             raise ValueError(
-                f"{_OWNER}: `train_data` and `target_gap` belong together: "
-                "the gap between validation and a sample of the training "
-                "data, and the gap that is accepted. Received: "
+                f"{_OWNER}: pass `train_data` and `target_gap` together. One "
+                "is a part of the training data, to measure the gap from "
+                "validation; the other is the accepted gap. Received: "
                 f"target_gap={target_gap!r} "
                 f"{'without' if train_data is None else 'with'} `train_data`"
             )
@@ -174,9 +175,9 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
             self.plateau.reset()
             warnings.warn(
                 f"{_OWNER}: training begins at epoch {epoch}, and nothing is "
-                "known of the epochs before, so that patience counts from "
-                "here. To go on where a process was interrupted, pass the "
-                "same `state_path` to both.",
+                "known about the epochs before, so patience counts from here. "
+                "To continue where a process was interrupted, pass the same "
+                "`state_path` in both processes.",
                 stacklevel=2,
             )
             return
@@ -212,8 +213,8 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
             self._has_warned = True
             warnings.warn(
                 f"{_OWNER}: epoch {epoch + 1} had no validation. Epochs "
-                "without it, as with `validation_freq=2`, do not count and "
-                "move no rate. If there is never any, pass "
+                "without validation, as with `validation_freq=2`, do not count "
+                "and change no rate. If no epoch has any, pass "
                 "`validation_data` to `fit`.",
                 stacklevel=2,
             )
@@ -260,8 +261,8 @@ class AdaptiveDropoutRate(keras.callbacks.Callback):
         )
         if name not in logs:
             raise ValueError(
-                f"{_OWNER}: with `train_data`, `monitor` must be a metric of "
-                "the compiled model, with `val_` before it. Received: "
+                f"{_OWNER}: with `train_data`, `monitor` must be `val_` and "
+                "the name of a metric of the compiled model. Received: "
                 f"monitor='{self.monitor}', metrics of the model: "
                 f"{sorted(logs)}"
             )
@@ -282,8 +283,8 @@ def _validation_metric(monitor: str) -> str:
     if not isinstance(monitor, str) or not monitor.startswith("val_"):
         raise ValueError(
             f"{_OWNER}: argument `monitor` must be a validation metric, "
-            '"val_...": what is measured on the training batches is measured '
-            "under dropout, and follows the rate that it is meant to decide. "
+            '"val_...". Metrics of training batches are measured with dropout '
+            "and depend on the rate that they would decide. "
             f"Received: monitor={monitor!r}"
         )
     return monitor
@@ -303,6 +304,6 @@ def _is_maximised(mode: str, monitor: str) -> bool:
         return True
     raise ValueError(
         f'{_OWNER}: argument `mode` must be "min" or "max" for a metric '
-        "whose name does not tell whether it is to be minimised or "
+        "whose name does not show whether it should be minimised or "
         f"maximised. Received: mode='auto', monitor={monitor!r}"
     )

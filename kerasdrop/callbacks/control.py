@@ -1,4 +1,4 @@
-"""Rates that any thread sets while `fit` runs, and `fit`'s thread applies."""
+"""Rates that any thread requests during `fit`, and the thread of `fit` sets."""
 
 import threading
 
@@ -19,32 +19,32 @@ _SECONDS = 10.0
 class DropoutRateControl(keras.callbacks.Callback):
     """Lets any thread set dropout rates while `fit` runs.
 
-    For a slider in a notebook, a server that listens, a watchdog. Its method
+    It is for a slider in a notebook, a server, or a watchdog. Its method
     `set_rates` may be called in any thread, at any time. While `fit` trains
-    with this callback, the rates wait for the thread of `fit`, which sets them
-    before its next batch (with `steps_per_execution` above 1, before the next
-    execution), without a retrace. When training ends, what still waits is set
-    as well. While no training runs they are set at once.
+    with this callback, the new rates wait for the thread of `fit`, which sets
+    them before its next batch (with `steps_per_execution` above 1, before the
+    next execution), without a retrace. When training ends, rates that still
+    wait are set too. While no training runs, rates are set at once.
 
     It works in the same way on each backend. On JAX it is the only way: there
-    Keras holds the state of a model elsewhere while an epoch runs, and what
-    other threads set is refused or would be lost.
+    Keras keeps the state of a model elsewhere during an epoch, and rates that
+    other threads set are refused or would be lost.
 
-    It costs nothing in batches before which no rate was set. On JAX, a batch
-    before which one was costs what `DropoutRateScheduler` says.
+    If no rate was set before a batch, the callback costs nothing there.
+    Otherwise, on JAX, the batch costs what `DropoutRateScheduler` describes.
 
-    A training that ends with an error does not tell its callbacks so. What
-    other threads set after that waits until the thread that trained ends or
+    If a training ends with an error, callbacks are not informed. Rates that
+    other threads set after that wait until the thread that trained ends or
     calls `set_rates`, or until `fit` is called again with this callback.
 
     Args:
-        model: The `keras.Model` that is to be trained, or a model or layer
+        model: The `keras.Model` that will be trained, or a model or layer
             inside it.
 
     Raises:
-        TypeError: If `model` is no layer.
+        TypeError: If `model` is not a layer.
         ValueError: If it has no layer of kerasdrop. When training begins: if
-            the model that is trained neither is `model` nor contains it.
+            the trained model neither is `model` nor contains it.
 
     Example:
 
@@ -104,7 +104,7 @@ class DropoutRateControl(keras.callbacks.Callback):
         if not any(self._controlled is each for each in (trained, *inside)):
             raise ValueError(
                 f"{_OWNER}: it was made for '{self._controlled.name}', but "
-                "the model that is trained neither is that nor contains it. "
+                "the trained model neither is that model nor contains it. "
                 f"Pass the model that is trained: `{_OWNER}(model)`. "
                 f"Received: a model '{trained.name}'"
             )
@@ -126,7 +126,7 @@ class DropoutRateControl(keras.callbacks.Callback):
             self._trainer = None
 
     def _is_training(self) -> bool:
-        """Whether a method of a callback will follow in which rates are set."""
+        """Whether a later method of the callback will set the rates."""
         if self._trainer is threading.current_thread():
             # What `fit` calls waits for its turn as well: on JAX, it may be
             # called where no state can be set, as data generators are.
@@ -139,7 +139,7 @@ class DropoutRateControl(keras.callbacks.Callback):
                 self._apply()
 
     def _apply(self) -> None:
-        """Sets what waits; in the thread of `fit`, or while none runs."""
+        """Sets waiting rates, in the thread of `fit` or while none runs."""
         if not self._waiting:
             return
         if self._trainer is threading.current_thread():

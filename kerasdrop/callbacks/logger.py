@@ -1,4 +1,4 @@
-"""Records the rates of a model in the logs of its training."""
+"""Adds the rates of a model to the logs of its training."""
 
 import keras
 
@@ -11,30 +11,28 @@ from kerasdrop._types import Found
 
 
 class DropoutRateLogger(keras.callbacks.Callback):
-    """Puts the rate of each layer into the logs, as `"rate/<path>"`.
+    """Adds the rate of each layer to the logs, as `"rate/<path>"`.
 
-    So the rates are in `History`, and in what `CSVLogger`, `TensorBoard` and
-    the progress bar show. Callbacks run in the order of the list and share
-    the logs: put this one first, so that those after it see the rates, and so
-    that it sees the rates of the epoch before another callback changes them
-    at its end.
+    `History`, `CSVLogger`, `TensorBoard` and the progress bar then show the
+    rates. Callbacks run in the order of the list and share the logs. Put this
+    one first, so that later callbacks see the rates, and so that it logs the
+    rates of the epoch before another callback changes them.
 
-    The rate logged is the one that `layer.rate` reads at the end of the epoch
-    (or batch): of a layer with a schedule, that of its next training call.
-    The names are those of `kerasdrop.get_rates`; stock Keras layers, whose
-    rate is a constant, are left out.
+    The logged rate is the value of `layer.rate` at the end of the epoch (or
+    batch). For a layer with a schedule, this is the rate of its next training
+    call. The paths are those of `kerasdrop.get_rates`. Stock Keras layers are
+    left out, because their rates are constants.
 
-    The entries are those of the layers that the model has when training
-    begins, and stay the same until it ends, so that the progress bar keeps
-    its form. A layer that is added to the model later is logged in the next
-    training.
+    There is an entry for each layer that the model has when training begins,
+    and the entries stay the same until it ends. A layer that is added later is
+    logged in the next training.
 
     Args:
-        frequency: `"epoch"`, or `"batch"` for the logs of each batch as well.
-            On JAX the latter costs time: see `DropoutRateScheduler`.
-        entries: `"layers"`, one for each layer; or `"mean"`, a single one,
-            `"rate"`, the mean over the layers, which leaves room in the
-            progress bar of a deep model.
+        frequency: `"epoch"`, or `"batch"` for the logs of each batch too. On
+            JAX the latter costs time: see `DropoutRateScheduler`.
+        entries: `"layers"` for one entry per layer; or `"mean"` for a single
+            entry `"rate"`, the mean over the layers, which keeps the progress
+            bar of a deep model short.
 
     Raises:
         ValueError: If `frequency` or `entries` is none of these. When training

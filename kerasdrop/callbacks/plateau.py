@@ -8,9 +8,9 @@ class Plateau:
     """Counts epochs without improvement, as `ReduceLROnPlateau` does.
 
     Args:
-        patience: Integer, the number of them that makes a plateau.
+        patience: Integer, the number of such epochs that makes a plateau.
         maximised: Boolean, whether larger is better.
-        min_delta: Float, the least change that counts as an improvement.
+        min_delta: Float, the smallest change that counts as an improvement.
         cooldown: Integer, the number of epochs that do not count after
             `start_cooldown()`.
     """
@@ -42,7 +42,7 @@ class Plateau:
         return self._wait >= self.patience
 
     def start_cooldown(self) -> None:
-        """To be called when something was done about a plateau."""
+        """Begins the cooldown; call it after rates were changed."""
         self._wait = 0
         self._cooldown_left = self.cooldown
 

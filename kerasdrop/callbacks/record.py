@@ -1,4 +1,4 @@
-"""What a callback knew after each epoch, in memory and in a file."""
+"""The state of a callback after each epoch, in memory and in a file."""
 
 import json
 import os
@@ -8,11 +8,11 @@ from kerasdrop._types import Config
 
 
 class EpochRecord:
-    """One entry for each epoch, so that training can go on after any of them.
+    """One entry for each epoch, so that training can continue after any epoch.
 
-    A process may be killed between the moment when the weights are saved and
-    the moment when this is: so entries are kept by epoch, and whoever resumes
-    asks for the one that belongs to the weights.
+    A process may be killed after the weights were saved and before this record
+    was. So there is an entry for each epoch, and a resumed training reads the
+    one that belongs to the weights.
 
     Args:
         path: Path of a JSON file, or None for memory only.
@@ -48,9 +48,9 @@ class EpochRecord:
         self._entries = {int(key): entry for key, entry in stored.items()}
         if epoch not in self._entries:
             raise ValueError(
-                f"{self._owner}: the file of `state_path` has no entry of "
-                f"epoch {epoch}, after which training goes on. It belongs to "
-                "another training: pass another path, or delete it. "
+                f"{self._owner}: the file at `state_path` has no entry for "
+                f"epoch {epoch}, after which training continues. It belongs "
+                "to another training: pass another path, or delete it. "
                 f"Received: state_path={self._path!r} with the epochs "
                 f"{sorted(self._entries)}"
             )

@@ -1,4 +1,4 @@
-"""Sets rates by a schedule, from outside of the compiled step."""
+"""Sets rates by a schedule, from outside the compiled step."""
 
 import inspect
 
@@ -17,34 +17,34 @@ _OWNER = "DropoutRateScheduler"
 class DropoutRateScheduler(keras.callbacks.Callback):
     """Sets the dropout rate of a model at each epoch, or at each batch.
 
-    `keras.callbacks.LearningRateScheduler` for rates. It sets the rate before
-    the epoch or the batch, without a retrace, on every backend, with
-    `jit_compile` or without.
+    It does for rates what `keras.callbacks.LearningRateScheduler` does for
+    learning rates. It sets the rate before the epoch or the batch, without a
+    retrace, on every backend, with or without `jit_compile`.
 
-    With `frequency="epoch"` the schedule is called with the index of the
-    epoch, with `frequency="batch"` with the index of the batch in the whole
-    training, `epoch * steps_per_epoch + batch`. Either index starts where
-    `fit` starts: at `initial_epoch`, or where `BackupAndRestore` resumes.
+    With `frequency="epoch"`, the schedule is called with the index of the
+    epoch. With `frequency="batch"`, it is called with the index of the batch in
+    the whole training, `epoch * steps_per_epoch + batch`. Both indices start
+    where `fit` starts: at `initial_epoch`, or where `BackupAndRestore` resumes.
 
-    A rate that changes at every batch costs time on JAX, where Keras must
-    take the state of the model out of its loop and put it back; a layer that
-    has the schedule itself, `Dropout(rate=schedule)`, costs nothing, and
-    works with `steps_per_execution` as well. So use `frequency="batch"` for
-    functions that only Python can compute, and for small models.
+    A rate that changes at every batch costs time on JAX, where Keras must take
+    the state of the model out of its loop and put it back. If the layer has the
+    schedule itself, `Dropout(rate=schedule)`, this costs nothing and also works
+    with `steps_per_execution`. Use `frequency="batch"` for functions that only
+    Python can compute, and for small models.
 
     Args:
-        schedule: A schedule (of `kerasdrop.schedules` or of Keras), or any
+        schedule: A schedule (from `kerasdrop.schedules` or from Keras); or any
             function of the index, `f(epoch)`, or of the index and the layer's
             current rate, `f(epoch, rate)`, that returns a float in [0, 1].
             Indices are integers from 0.
         frequency: `"epoch"` or `"batch"`.
-        layers: Which layers, as in `kerasdrop.set_rates`; None: all of
-            kerasdrop.
-        verbose: 0, 1, 2 or `"auto"`, which is 1; all but 0 print the
-            rates of each epoch, or of each batch.
+        layers: The layers to change, as in `kerasdrop.set_rates`; None for all
+            layers of kerasdrop.
+        verbose: 0, 1, 2 or `"auto"`, which means 1; all but 0 print the rates
+            of each epoch, or of each batch.
 
     Raises:
-        ValueError: If an argument is not as above. When training begins: if
+        ValueError: If an argument is not one of these. When training begins: if
             nothing is selected; if a selected layer is a stock Keras layer or
             follows a schedule of its own; if `frequency="batch"` and
             `steps_per_execution` is above 1. Later: if the schedule returns
@@ -86,7 +86,7 @@ class DropoutRateScheduler(keras.callbacks.Callback):
         if self.frequency == "batch" and model.steps_per_execution > 1:
             raise ValueError(
                 f'{_OWNER}: frequency="batch" needs `steps_per_execution=1` '
-                "in `compile`, since callbacks do not run between the steps "
+                "in `compile`, because callbacks do not run between the steps "
                 "of one execution. Give the schedule to the layers instead, "
                 "`Dropout(rate=schedule)`: they count each step themselves. "
                 f"Received: steps_per_execution={model.steps_per_execution}"
@@ -104,9 +104,9 @@ class DropoutRateScheduler(keras.callbacks.Callback):
         if epoch > 0 and self._steps_per_epoch is None:
             raise ValueError(
                 f'{_OWNER}: with frequency="batch" and training that starts '
-                f"at epoch {epoch}, the number of batches before it must be "
-                "known, and the data do not tell. Pass `steps_per_epoch` to "
-                "`fit`."
+                f"at epoch {epoch}, the number of earlier batches must be "
+                "known, but the data have no known length. Pass "
+                "`steps_per_epoch` to `fit`."
             )
         self._first_step = epoch * (self._steps_per_epoch or 0)
         # Someone else may have set the rates between two epochs.
@@ -192,7 +192,7 @@ def _takes_rate(schedule: Given) -> bool:
     # A default may be meant as a constant or as a rate: so no guess.
     if not plain or len(positional) not in (1, 2):
         raise ValueError(
-            f"{expected} Bind constants by `functools.partial` with keywords. "
+            f"{expected} Bind constants with `functools.partial` and keywords. "
             f"Received: {schedule!r} with the parameters "
             f"{', '.join(str(parameter) for parameter in positional)}"
         )

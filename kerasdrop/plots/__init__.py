@@ -1,12 +1,12 @@
 """Plots of uncertainty and of rates: `ax` in, `ax` out.
 
-Needs matplotlib: `pip install "kerasdrop[plots]"`. It is loaded by the first
-plot, not by `import kerasdrop`.
+The plots need matplotlib: `pip install "kerasdrop[plots]"`. `import kerasdrop`
+does not load it; the first plot does.
 
-Each function draws on the axes that it is given, or on new ones, adds labels,
-returns the axes and leaves everything else (titles, legends, saving, showing)
-to the caller: `plots.rate_history(history).figure.savefig("rates.png")`.
-Plots of images take and return as many axes as they draw panels: `axes`.
+Each function draws on the given axes, or on new ones, adds labels and returns
+the axes. It leaves everything else (titles, legends, saving, showing) to the
+caller: `plots.rate_history(history).figure.savefig("rates.png")`. Plots of
+images take and return one axes object for each panel, as `axes`.
 """
 
 from kerasdrop.plots.curves import ood_detection

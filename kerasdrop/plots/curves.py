@@ -14,23 +14,23 @@ from kerasdrop.plots import drawing
 def reliability(
     data: Given, ax: Given = None, label: str | None = None
 ) -> Given:
-    """What was promised against what came true, bin by bin.
+    """Observed against predicted frequencies, bin by bin.
 
     On the diagonal they agree; below it the predictions are too confident. The
-    area of a point is in proportion to the weight of its bin.
+    area of a point is proportional to the weight of its bin.
 
     Args:
         data: A `calibration.Reliability`, from `calibration.reliability`,
             `calibration.gaussian_reliability` or
             `metrics.ExpectedCalibrationError.reliability`.
-        ax: Axes of matplotlib; None for those of a new figure.
+        ax: Matplotlib axes; None for those of a new figure.
         label: String for a legend, or None.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: If `data` is no `Reliability`.
+        ValueError: If `data` is not a `Reliability`.
         ImportError: If matplotlib is not installed.
 
     Example:
@@ -57,18 +57,18 @@ def reliability(
 def risk_coverage(
     data: Given, ax: Given = None, label: str | None = None
 ) -> Given:
-    """The mean error of the rows kept, over the part of the rows kept.
+    """The mean error of the rows kept, against the fraction of rows kept.
 
     Args:
         data: A `calibration.RiskCoverage`, from `calibration.risk_coverage`.
-        ax: Axes of matplotlib; None for those of a new figure.
+        ax: Matplotlib axes; None for those of a new figure.
         label: String for a legend, or None.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: If `data` is no `RiskCoverage`.
+        ValueError: If `data` is not a `RiskCoverage`.
         ImportError: If matplotlib is not installed.
 
     Example:
@@ -96,12 +96,12 @@ def ood_detection(
     labels: tuple[str, str] = ("usual", "shifted"),
     bins: int = 30,
 ) -> Given:
-    """The histograms of an uncertainty in two sets, each by its part.
+    """The histograms of an uncertainty in two sets, as fractions of each set.
 
     Args:
         usual, shifted: `(rows,)`, finite numbers, as for
             `calibration.ood_detection`.
-        ax: Axes of matplotlib; None for those of a new figure.
+        ax: Matplotlib axes; None for those of a new figure.
         labels: Two strings for a legend.
         bins: Integer, bins of equal width over both sets.
 

@@ -1,4 +1,4 @@
-"""What all plots share: axes, and checks of what is drawn."""
+"""What all plots share: axes, and checks of their data."""
 
 import numpy as np
 from keras import ops
@@ -9,12 +9,12 @@ from kerasdrop._types import Given
 
 
 def axes(ax: Given) -> Given:
-    """The axes given, or those of a new figure."""
+    """The given axes, or those of a new figure."""
     return _subplots()[1] if ax is None else ax
 
 
 def grid(axes: Given, number: int, columns: int, inches: float) -> Given:
-    """A flat array of `number` axes: those given, or of a new figure."""
+    """A flat array of `number` axes: the given ones, or of a new figure."""
     if axes is None:
         columns = min(number, columns)
         rows = -(-number // columns)
@@ -26,7 +26,7 @@ def grid(axes: Given, number: int, columns: int, inches: float) -> Given:
     axes = np.ravel(axes)
     if len(axes) != number:
         raise Refusal(
-            f"argument `axes` must be {number} axes of matplotlib. "
+            f"argument `axes` must be {number} Matplotlib axes. "
             f"Received: {len(axes)}"
         )
     return axes
@@ -37,7 +37,7 @@ def _subplots(*args: int, **options: Given) -> Given:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise ImportError(
-            "kerasdrop.plots needs matplotlib. Install it by `pip install "
+            "kerasdrop.plots needs matplotlib. Install it with `pip install "
             '"kerasdrop[plots]"`, or `pip install matplotlib`.'
         ) from error
     return plt.subplots(*args, layout="constrained", **options)

@@ -1,4 +1,4 @@
-"""Plots of images, and of maps of uncertainty beside them."""
+"""Plots of images with maps of their uncertainty."""
 
 import numbers
 
@@ -29,33 +29,32 @@ def uncertainty_map(
 ) -> Given:
     """An image and, beside it, the map of its uncertainty.
 
-    The colors of the map, and the grays of the image, mean the same in every
-    row: they span all rows that are given, those of the map from 0 on.
+    The colors of the map and the grays of the image mean the same in every row:
+    their range is that of all given rows. The colors of the map begin at 0.
 
     Args:
-        images: `(rows, height, width)`, or with channels, 1 (gray) or 3 (red,
-            green, blue). Colors are drawn as they are if they are of uint8 or
-            lie in [0, 1], else from black, the lowest number in `images`, to
-            white, the highest.
+        images: `(rows, height, width)`, optionally with channels: 1 (gray) or 3
+            (red, green, blue). Colors are drawn as they are if they are of
+            dtype uint8 or lie in [0, 1]. Otherwise the lowest number in
+            `images` becomes black and the highest white.
         uncertainty: `(rows, height, width)`, or with 1 channel, e.g.
             `result.predictive_entropy`, or `result.std[..., 0]` of a
             regression. The height and width may differ from those of the
             images.
-        row: Integer, which of the rows to draw; negative ones count from the
-            end.
-        axes: Two axes of matplotlib, for the image and for the map; None for
-            those of a new figure.
-        label: String beside the scale of the colors.
-        data_format: Where channels are, `"channels_last"` or
+        row: Integer, the row to draw; negative numbers count from the end.
+        axes: Two Matplotlib axes, for the image and for the map; None for those
+            of a new figure.
+        label: String, the label of the color bar.
+        data_format: The position of the channels, `"channels_last"` or
             `"channels_first"`; None for that of the Keras configuration.
 
     Returns:
-        Numpy array of the two axes.
+        NumPy array of the two axes.
 
     Raises:
         ValueError: If a shape is none of these, a number is not finite, the
-            rows do not agree, `row` is not among them, or there are not two
-            axes.
+            two arguments differ in their number of rows, `row` does not exist,
+            or there are not two axes.
         ImportError: If matplotlib is not installed.
 
     Example:
@@ -88,7 +87,7 @@ def least_certain(
     axes: Given = None,
     data_format: str | None = None,
 ) -> Given:
-    """The images of the highest uncertainty, the highest first.
+    """The images with the highest uncertainty, the highest first.
 
     The title of each image has its class and its uncertainty. If rows are
     equally uncertain, the earlier one comes first.
@@ -98,21 +97,21 @@ def least_certain(
         uncertainty: `(rows,)` or `(rows, 1)`, e.g. `result.predictive_entropy`
             of a classifier.
         classes: `(rows,)`, the number or the name of the class of each row,
-            e.g. `result.mean.argmax(axis=-1)`; None for titles without.
-        num_images: Integer, how many to draw, at most all rows. None for as
-            many as there are `axes`; without these, for 12, or all rows if
-            there are fewer.
-        axes: Axes of matplotlib, one for each image; None for those of a new
+            e.g. `result.mean.argmax(axis=-1)`; None for titles without a class.
+        num_images: Integer, the number of images to draw, at most the number of
+            rows. None for as many as there are `axes`; without `axes`, for 12,
+            or for all rows if there are fewer.
+        axes: Matplotlib axes, one for each image; None for those of a new
             figure.
         data_format: As for `uncertainty_map`.
 
     Returns:
-        Numpy array of the axes, `(num_images,)`.
+        NumPy array of the axes, `(num_images,)`.
 
     Raises:
         ValueError: If a shape is none of these, a number is not finite, the
-            rows do not agree, or the axes or the rows are not as many as the
-            images to draw.
+            arguments differ in their number of rows, or there are too few rows
+            or another number of axes than images to draw.
         ImportError: If matplotlib is not installed.
 
     Example:
@@ -142,16 +141,16 @@ def least_certain(
 
 
 def _images(images: Given, data_format: str | None) -> Array:
-    """Gray images `(rows, height, width)`, or colors in [0, 1] behind them."""
+    """Gray images `(rows, height, width)`, or with a last axis of colors."""
     array = _array("images", images)
     if array.ndim == 4:
         array = _channels_last(array, data_format)
     if not (array.ndim == 3 or array.shape[3:] == (3,)) or not array.size:
         raise Refusal(
-            "argument `images` must be (rows, height, width), or with 1 or 3 "
-            "channels, where `data_format` says. Reshape flat images, select "
-            "3 of other channels. Received: images of shape "
-            f"{np.shape(images)}"
+            "argument `images` must be (rows, height, width), optionally with "
+            "1 or 3 channels at the position of `data_format`. Reshape flat "
+            "images; select 3 channels if there are more. Received: images of "
+            f"shape {np.shape(images)}"
         )
     low, high = array.min(), array.max()
     if array.ndim == 3 or (low >= 0.0 and high <= 1.0):
@@ -165,9 +164,10 @@ def _maps(uncertainty: Given, data_format: str | None) -> Array:
         array = _channels_last(array, data_format)
     if array.ndim != 3 or not array.size:
         raise Refusal(
-            "argument `uncertainty` must be (rows, height, width), a number "
-            "for each pixel. Choose one of several, as `result.std[..., 0]` "
-            f"does. Received: uncertainty of shape {np.shape(uncertainty)}"
+            "argument `uncertainty` must be (rows, height, width), one number "
+            "for each pixel. If there are several, choose one: "
+            "`result.std[..., 0]`. Received: uncertainty of shape "
+            f"{np.shape(uncertainty)}"
         )
     return array
 
@@ -185,12 +185,12 @@ def _check_finite(name: str, array: Array) -> None:
     if not finite.all():
         raise Refusal(
             f"argument `{name}` must hold finite numbers. Received: "
-            f"{(~finite).sum()} of {array.size} that are not finite"
+            f"{(~finite).sum()} of {array.size} numbers are not finite"
         )
 
 
 def _channels_last(array: Array, data_format: str | None) -> Array:
-    """Moves channels behind the pixels; a single one is no axis any more."""
+    """Moves channels behind the pixels; removes the axis of a single one."""
     if _checks.data_format(data_format) == "channels_first":
         array = np.moveaxis(array, 1, -1)
     return array[..., 0] if array.shape[-1] == 1 else array
@@ -208,9 +208,9 @@ def _names(classes: Given) -> Array:
     names = np.asarray(ops.convert_to_numpy(classes))
     if names.ndim != 1:
         raise Refusal(
-            "argument `classes` must be (rows,), one class for each row; of "
-            "probabilities, `result.mean.argmax(axis=-1)`. Received: classes "
-            f"of shape {names.shape}"
+            "argument `classes` must be (rows,), one class for each row. For "
+            "probabilities, pass `result.mean.argmax(axis=-1)`. Received: "
+            f"classes of shape {names.shape}"
         )
     return names
 
@@ -233,8 +233,8 @@ def _number(num_images: Given, axes: Given, rows: int) -> int:
         number = _checks.positive_integer(num_images, "num_images")
     if number > rows:
         raise Refusal(
-            f"there are {rows} images. Received: {number} to draw, by "
-            "`num_images` or by the number of `axes`"
+            f"there are {rows} images. Received: {number} to draw, from "
+            "`num_images` or the number of `axes`"
         )
     return number
 

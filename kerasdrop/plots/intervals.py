@@ -25,20 +25,20 @@ def predictive_intervals(
     ax: Given = None,
     style: str = "auto",
 ) -> Given:
-    """The mean and central intervals of normals, over one input.
+    """The mean and central intervals of normals, against one input.
 
-    A line and bands are for a curve, which has one value at each `x`. The
-    rows of a table differ in more than one column: a line through them would
-    be saw teeth, and they are points with error bars.
+    A line with bands is for a curve, which has one value at each `x`. The rows
+    of a table differ in more than one column. A line through them would zigzag,
+    so they are drawn as points with error bars.
 
     Args:
         x: `(rows,)`, in any order.
         mean, variance: `(rows,)` or `(rows, 1)`, e.g. `result.mean` and
             `result.total_variance`.
         levels: Floats in (0, 1), the probabilities of the intervals.
-        ax: Axes of matplotlib; None for those of a new figure.
-        style: `"band"`; `"points"`; or `"auto"`, bands if the values of `x`
-            are evenly spaced, as those of a grid are, else points.
+        ax: Matplotlib axes; None for those of a new figure.
+        style: `"band"`; `"points"`; or `"auto"`, which draws bands if the
+            values of `x` are evenly spaced, like a grid, and points otherwise.
 
     Returns:
         The axes.
@@ -92,14 +92,14 @@ def _check_levels(levels: Given) -> None:
         raise Refusal(
             "argument `levels` must be probabilities between 0 and 1, e.g. "
             "(0.5, 0.9): the intervals are those of normals with `variance`. "
-            "Intervals that you have, as conformal ones, are drawn by "
-            "`ax.vlines(x, lower, upper)` of matplotlib. Received: "
+            "To draw intervals that you already have, such as conformal ones, "
+            "use Matplotlib's `ax.vlines(x, lower, upper)`. Received: "
             f"levels={levels!r}"
         )
 
 
 def _is_grid(x: Array) -> bool:
-    """Whether sorted numbers are evenly spaced, but for rounding."""
+    """Whether sorted numbers are evenly spaced, apart from rounding."""
     steps = np.diff(x)
     if not steps.size or steps.min() <= 0.0:
         return False

@@ -1,4 +1,4 @@
-"""Plots of rates: those of a training, and those that data choose from."""
+"""Plots of rates: during training, and of the scores of `fit_rates`."""
 
 import numpy as np
 
@@ -16,21 +16,21 @@ _NAMES = 3
 def rate_curve(
     data: RateFit, ax: Given = None, label: str | None = None
 ) -> Given:
-    """The score at each rate that was tried, with what tells it from the best.
+    """The score at each rate that was tried, with the error of its difference.
 
-    A bar is the standard error of the difference to the best score, paired
-    over the rows: so the best has none, and a rate whose bar of twice that
-    length reaches the level of the best cannot be told from it. These rates
+    A bar is the standard error of the difference from the best score, paired
+    over the rows, so the best rate has no bar. A rate is indistinguishable from
+    the best if a bar of twice that length reaches the best score; these rates
     have filled points. The dashed line is weight scaling, `model.predict`.
 
-    A fit of groups has a line for each of them, at the best rates of the
-    others, with its name for a legend; and one for the same rate for all.
+    A fit of groups has a line for each group, at the best rates of the others,
+    labelled with its name for a legend, and a line for one common rate.
 
     Args:
         data: A `kerasdrop.RateFit`, from `kerasdrop.fit_rates`. Scores that
             are not finite are left out.
-        ax: Axes of matplotlib; None for those of a new figure.
-        label: String for a legend, or None. It goes before the names of
+        ax: Matplotlib axes; None for those of a new figure.
+        label: String for a legend, or None. It comes before the names of
             groups.
 
     Returns:
@@ -79,13 +79,13 @@ def _draw_curve(ax: Given, curve: RateCurve | RateFit, label: Given) -> None:
 def rate_history(history: Given, ax: Given = None) -> Given:
     """The dropout rate of each layer over the epochs.
 
-    Layers whose rates are equal in every epoch share a line, whose label names
-    them: all, or the first two and how many others.
+    Layers whose rates are equal in every epoch share a line. Its label names
+    all of them, or the first two and the number of others.
 
     Args:
-        history: What `fit` returns, or its `history`, of a training with
+        history: What `fit` returns, or its `history`, from a training with
             `kerasdrop.callbacks.DropoutRateLogger`.
-        ax: Axes of matplotlib; None for those of a new figure.
+        ax: Matplotlib axes; None for those of a new figure.
 
     Returns:
         The axes.

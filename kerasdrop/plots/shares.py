@@ -1,4 +1,4 @@
-"""The plot of where the predictive variance comes from."""
+"""A plot of the layers that the predictive variance comes from."""
 
 import numpy as np
 
@@ -14,18 +14,18 @@ _HEIGHT = 0.38  # of a bar, where a group takes 1
 def variance_shares(data: SobolIndices, ax: Given = None) -> Given:
     """The first-order and the total share of each group, as bars.
 
-    The length by which the bar of a total share is longer is what the group
-    does in combination with others. Lines at the ends are standard errors.
+    The bar of a total share is longer by the part that is due to interactions
+    with other groups. Lines at the ends of the bars are standard errors.
 
     Args:
         data: A `kerasdrop.SobolIndices`, from `kerasdrop.mc_sobol_indices`.
-        ax: Axes of matplotlib; None for those of a new figure.
+        ax: Matplotlib axes; None for those of a new figure.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: If `data` is no `SobolIndices`.
+        ValueError: If `data` is not a `SobolIndices`.
         ImportError: If matplotlib is not installed.
 
     Example:

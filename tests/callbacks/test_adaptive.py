@@ -296,7 +296,7 @@ def test_the_file_has_an_entry_for_each_epoch(tmp_path):
 def test_the_file_of_another_training_is_refused(tmp_path):
     path = tmp_path / "state.json"
     driven(AdaptiveDropoutRate(state_path=path), VALUES[:3])
-    with pytest.raises(ValueError, match="has no entry of epoch 4"):
+    with pytest.raises(ValueError, match="has no entry for epoch 4"):
         driven(AdaptiveDropoutRate(state_path=path), [1], first_epoch=5)
 
 
@@ -320,12 +320,12 @@ WRONG_ARGUMENTS = {
         {"min_rate": 0.6, "max_rate": 0.5},
         "`min_rate` must not be above `max_rate`",
     ),
-    "a gap without data": ({"target_gap": 0.1}, "belong together"),
-    "data without a gap": ({"train_data": rows(1.0)}, "belong together"),
+    "a gap without data": ({"target_gap": 0.1}, "`train_data` and `target_gap` together"),
+    "data without a gap": ({"train_data": rows(1.0)}, "`train_data` and `target_gap` together"),
     "another mode": ({"mode": "best"}, '"auto" or "min" or "max"'),
     "an unknown metric": (
         {"monitor": "val_score"},
-        '`mode` must be "min" or "max" for a metric whose name does not tell',
+        '`mode` must be "min" or "max" for a metric whose name does not show',
     ),
 }
 
