@@ -125,7 +125,7 @@ def test_what_is_refused():
         acquisition.bald(np.log(POOL))
     with pytest.raises(ValueError, match=r"`samples\[..., None\]`"):
         acquisition.bald(POOL[..., 0])
-    with pytest.raises(ValueError, match="needs two samples"):
+    with pytest.raises(ValueError, match="needs at least two samples"):
         acquisition.mean_std(POOL[:, :1])
     with pytest.raises(ValueError, match="same networks.*6 and 5"):
         acquisition.epig(POOL, TARGETS[:, :5])

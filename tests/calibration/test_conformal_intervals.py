@@ -235,7 +235,7 @@ def test_the_least_number_of_rows_for_a_level(level):
             ours(np.zeros(1), level=level)
         else:
             with pytest.raises(
-                ValueError, match=f"{rows} rows cannot reach.* takes {needed}"
+                ValueError, match=f"{rows} rows cannot reach.* needs {needed}"
             ):
                 ours(np.zeros(1), level=level)
 
@@ -375,7 +375,9 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="predictions must be finite.*nan"):
         fit(TRUTH, np.where(GROUPS == 0, math.nan, MEAN), VARIANCE)
     two = np.ones((ROWS, 2))
-    with pytest.raises(ValueError, match=r"fit each by itself.*\(99, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"Fit each of several outputs by itself.*\(99, 2\)"
+    ):
         fit(two, two, method="absolute")
     with pytest.raises(ValueError, match="a number each"):
         fit(TRUTH[:-1], MEAN, VARIANCE)
@@ -408,7 +410,7 @@ def test_a_call_that_is_not_as_the_fit():
     by_group = fitted("absolute", groups=GROUPS)
     with pytest.raises(ValueError, match="with `groups`.*a call without"):
         by_group(NEW)
-    with pytest.raises(ValueError, match="fitted: .*Received: 7"):
+    with pytest.raises(ValueError, match="group of the fit: .*Received: 7"):
         by_group(NEW, groups=np.full(ROWS, 7))
     with pytest.raises(ValueError, match="rows of group . cannot reach"):
         by_group(NEW, level=0.99, groups=NEW_GROUPS)

@@ -278,7 +278,7 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="`seed` must be an integer of at le"):
         fit(Y, P, seed=-1)
     sets = fit(Y[:8], P[:8])
-    with pytest.raises(ValueError, match="8 rows cannot reach.*takes 9"):
+    with pytest.raises(ValueError, match="8 rows cannot reach.*needs 9"):
         sets(NEW)
     regression = Predictive({"mean": P}, 9, 0, "shared", "regression")
     with pytest.raises(ValueError, match="of classes.*'regression'"):

@@ -197,7 +197,7 @@ def test_quantiles_that_there_are_not():
     ours(NEW, VARIANCE, (0.1, 0.9))
     with pytest.raises(ValueError, match="9 rows cannot tell.*0.05.*needs 19"):
         ours(NEW, VARIANCE)
-    with pytest.raises(ValueError, match=r"takes 99.*from 0.1 to 0.9"):
+    with pytest.raises(ValueError, match=r"needs 99.*from 0.1 to 0.9"):
         ours(NEW, VARIANCE, (0.99,))
     with pytest.raises(ValueError, match="variance is above 0"):
         ours(NEW, 0.0 * VARIANCE, (0.5,))
@@ -206,7 +206,9 @@ def test_quantiles_that_there_are_not():
     with pytest.raises(ValueError, match="mean is.*a single number"):
         ours(0.0, 1.0, (0.5,))
     two = np.ones((ROWS, 2))
-    with pytest.raises(ValueError, match="fit each by itself"):
+    with pytest.raises(
+        ValueError, match="Fit each of several outputs by itself"
+    ):
         calibration.fit_quantiles(two, two, two)
     with pytest.raises(ValueError, match="finite numbers.*nan"):
         calibration.QuantileRecalibration([0.0, math.nan])

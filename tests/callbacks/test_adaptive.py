@@ -301,12 +301,12 @@ def test_the_file_of_another_training_is_refused(tmp_path):
 
 
 def test_a_later_start_without_a_state_warns():
-    with pytest.warns(UserWarning, match="pass the same `state_path` to both"):
+    with pytest.warns(UserWarning, match="pass the same `state_path` in both"):
         driven(AdaptiveDropoutRate(), [1, 1], first_epoch=5)
 
 
 WRONG_ARGUMENTS = {
-    "a training loss": ({"monitor": "loss"}, "is measured under dropout"),
+    "a training loss": ({"monitor": "loss"}, "are measured with dropout"),
     "factor 1": ({"factor": 1.0}, "`factor` must be below 1"),
     "factor 0": ({"factor": 0.0}, "`factor` must be a number above 0"),
     "no patience": ({"patience": 0}, "`patience` must be an integer of at l"),
@@ -320,8 +320,14 @@ WRONG_ARGUMENTS = {
         {"min_rate": 0.6, "max_rate": 0.5},
         "`min_rate` must not be above `max_rate`",
     ),
-    "a gap without data": ({"target_gap": 0.1}, "`train_data` and `target_gap` together"),
-    "data without a gap": ({"train_data": rows(1.0)}, "`train_data` and `target_gap` together"),
+    "a gap without data": (
+        {"target_gap": 0.1},
+        "`train_data` and `target_gap` together",
+    ),
+    "data without a gap": (
+        {"train_data": rows(1.0)},
+        "`train_data` and `target_gap` together",
+    ),
     "another mode": ({"mode": "best"}, '"auto" or "min" or "max"'),
     "an unknown metric": (
         {"monitor": "val_score"},

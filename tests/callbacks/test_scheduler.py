@@ -342,7 +342,7 @@ WRONG_ARGUMENTS = {
     ),
     "a default, rate or constant": (
         lambda: DropoutRateScheduler(lambda epoch, start=0.5: start),
-        "`functools.partial` with keywords",
+        "`functools.partial` and keywords",
     ),
     "any number of arguments": (
         lambda: DropoutRateScheduler(lambda *args: 0.5),

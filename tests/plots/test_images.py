@@ -103,13 +103,16 @@ def test_as_many_images_as_asked_for_or_as_axes():
     ("message", "arguments"),
     [
         (r"`images` must be \(rows.*\(3, 8\)", {"images": np.ones((3, 8))}),
-        (r"3 of other.*\(3, 2, 4, 2\)", {"images": np.ones((3, 2, 4, 2))}),
+        (
+            r"select 3 channels.*\(3, 2, 4, 2\)",
+            {"images": np.ones((3, 2, 4, 2))},
+        ),
         (r"`images` must hold finite.*24 of 24", {"images": IMAGES * np.nan}),
         (r"std\[\.\.\., 0\].*\(3, 2\)", {"uncertainty": np.ones((3, 2))}),
         ("same number of rows.*3 and 2", {"uncertainty": MAPS[:2]}),
         ("from -3 to 2. Received: row=3", {"row": 3}),
         ("row=True", {"row": True}),
-        ("must be 2 axes.*Received: 3", {"axes": new_axes(3)}),
+        ("must be 2 Matplotlib axes.*Received: 3", {"axes": new_axes(3)}),
         ("data_format", {"data_format": "last", "images": IMAGES[..., None]}),
     ],
     ids=[
@@ -134,13 +137,16 @@ def test_maps_that_cannot_be_drawn(message, arguments):
     ("message", "arguments"),
     [
         ("`uncertainty` must have a number", {"uncertainty": MAPS}),
-        ("1 of 3 that are not", {"uncertainty": [1.0, np.nan, 2.0]}),
+        ("1 of 3 numbers are not", {"uncertainty": [1.0, np.nan, 2.0]}),
         ("`uncertainty`.*3 and 2", {"uncertainty": [1.0, 2.0]}),
         ("`classes`.*3 and 1", {"classes": ["a"]}),
         (r"argmax.*\(3, 2\)", {"classes": np.ones((3, 2))}),
         ("at least 1", {"num_images": 0}),
         ("3 images. Received: 4", {"num_images": 4}),
-        ("must be 2 axes.*3", {"num_images": 2, "axes": new_axes(3)}),
+        (
+            "must be 2 Matplotlib axes.*3",
+            {"num_images": 2, "axes": new_axes(3)},
+        ),
     ],
     ids=[
         "a map a row",
