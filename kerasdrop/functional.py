@@ -1,7 +1,7 @@
-"""What is done to inputs with random words: pure functions of a draw.
+"""Pure functions that apply the random decisions of a draw to inputs.
 
 The layers of this package and the adapters of stock layers call the same
-functions, so a stock layer and its converted twin drop the same units.
+functions, so a stock layer and its counterpart here drop the same units.
 """
 
 import keras
@@ -61,7 +61,7 @@ def dropout(
     """`inputs * keep / (1 - rate)`; all zeros at rate 1.
 
     Args:
-        inputs: Float tensor, axis 0 being the row.
+        inputs: Float tensor; axis 0 is the row.
         draw: A `masks.Draw`.
         rate: float32 scalar tensor in [0, 1].
         noise_shape: As in `keras.layers.Dropout`.
@@ -90,7 +90,7 @@ def classic_dropout(
     """`inputs * keep`.
 
     Args:
-        inputs: Float tensor, axis 0 being the row.
+        inputs: Float tensor; axis 0 is the row.
         draw: A `masks.Draw`.
         rate: float32 scalar tensor in [0, 1].
         noise_shape: As in `keras.layers.Dropout`, or None.
@@ -133,7 +133,7 @@ def classic_scaling(inputs: Tensor, rate: Tensor) -> Tensor:
 
 
 def by_channel(inputs: Tensor, data_format: str) -> Shape:
-    """The noise shape of one decision for each row and channel.
+    """The noise shape for one decision per row and channel.
 
     Args:
         inputs: Tensor `(batch, ..., channels)`, or with `"channels_first"`
@@ -152,10 +152,10 @@ def by_channel(inputs: Tensor, data_format: str) -> Shape:
 
 
 def by_row(inputs: Tensor) -> Shape:
-    """The noise shape of one decision for each row.
+    """The noise shape for one decision per row.
 
     Args:
-        inputs: Tensor, axis 0 being the row.
+        inputs: Tensor; axis 0 is the row.
 
     Returns:
         A tuple: None, and 1 for each further axis.
@@ -169,7 +169,9 @@ def by_row(inputs: Tensor) -> Shape:
 
 
 def over_steps(inputs: Tensor) -> Shape:
-    """The noise shape of one decision for all steps, axis 1, of a unit.
+    """The noise shape for one decision per row and unit, shared by all steps.
+
+    The steps are on axis 1.
 
     Args:
         inputs: Tensor `(rows, steps, ...)`.
@@ -188,12 +190,12 @@ def over_steps(inputs: Tensor) -> Shape:
 def drop_path(
     inputs: Tensor, draw: masks.Draw, rate: Tensor, scaling: str = "inverted"
 ) -> Tensor:
-    """Drops whole rows: by `dropout` or, with "classic", `classic_dropout`.
+    """Drops whole rows, with `dropout` or `classic_dropout`.
 
     Args:
-        inputs: Float tensor, axis 0 being the row.
+        inputs: Float tensor; axis 0 is the row.
         draw, rate: As in `dropout`.
-        scaling: `"inverted"` or `"classic"`.
+        scaling: `"inverted"` for `dropout`, `"classic"` for `classic_dropout`.
 
     Example:
 
@@ -215,18 +217,19 @@ def drop_block(
     block_size: tuple[int, ...],
     data_format: str = "channels_last",
 ) -> Tensor:
-    """Drops blocks of each channel; a row is divided by its kept share.
+    """Drops blocks of each channel, and divides a row by its kept fraction.
 
-    A block begins at each place where it fits with the probability
+    At each place where a block fits, one begins with the probability
     `gamma = rate * product of size / (block * (size - block + 1))` over the
-    axes (Ghiasi et al. 2018, equation 1). A row of which nothing is kept is
+    axes (Ghiasi et al. 2018, equation 1). If nothing of a row is kept, it is
     all 0.
 
     Args:
         inputs: Float tensor `(batch, ..., channels)`, or with
             `"channels_first"` `(batch, channels, ...)`.
         draw, rate: As in `dropout`.
-        block_size: Tuple of integers, one for each axis between.
+        block_size: Tuple of integers, one for each axis between batch and
+            channels.
         data_format: `"channels_last"` or `"channels_first"`.
 
     Example:
@@ -259,11 +262,11 @@ def drop_block(
 def embedding_dropout(
     vectors: Tensor, ids: Tensor, draw: masks.Draw, rate: Tensor
 ) -> Tensor:
-    """`vectors * keep / (1 - rate)`, the same id of a row having the same fate.
+    """`vectors * keep / (1 - rate)`, with one decision for each id in a row.
 
     Args:
         vectors: Float tensor `(batch, ..., features)`.
-        ids: int32 tensor `(batch, ...)`: the id that each vector is of.
+        ids: int32 tensor `(batch, ...)`, the id of each vector.
         draw, rate: As in `dropout`.
 
     Returns:
@@ -290,15 +293,15 @@ def alpha_dropout(
     rate: Tensor,
     noise_shape: Shape | None = None,
 ) -> Tensor:
-    """Dropped units go to SELU's limit; mean 0 and variance 1 are kept.
+    """Sets dropped units to SELU's limit; keeps mean 0 and variance 1.
 
     `y = a * (x if kept else limit) + b` with
     `a = ((1 - rate) * (1 + rate * limit**2)) ** -0.5`, `b = -a * limit * rate`
-    (Klambauer et al. 2017, section 2). At rate 1, where `a` has no finite
-    value, all outputs are 0, the mean.
+    (Klambauer et al. 2017, section 2). At rate 1, where `a` is not finite, all
+    outputs are 0, the mean.
 
     Args:
-        inputs: Float tensor, axis 0 being the row.
+        inputs: Float tensor; axis 0 is the row.
         draw: A `masks.Draw`.
         rate: float32 scalar tensor in [0, 1].
         noise_shape: As in `keras.layers.Dropout`, or None.
@@ -330,7 +333,7 @@ def gaussian_dropout(inputs: Tensor, draw: masks.Draw, rate: Tensor) -> Tensor:
     """`inputs * N(1, rate / (1 - rate))` (Srivastava et al. 2014, section 10).
 
     Args:
-        inputs: Float tensor, axis 0 being the row.
+        inputs: Float tensor; axis 0 is the row.
         draw: A `masks.Draw`.
         rate: float32 scalar tensor in [0, 1): at 1 the variance is infinite.
 
@@ -359,7 +362,7 @@ def gaussian_noise(
     """`inputs + N(0, standard_deviation ** 2)`.
 
     Args:
-        inputs: Float tensor, axis 0 being the row.
+        inputs: Float tensor; axis 0 is the row.
         draw: A `masks.Draw`.
         standard_deviation: Number or scalar tensor, in the inputs' unit.
 
@@ -380,16 +383,16 @@ def gaussian_noise(
 
 
 def normal(draw: masks.Draw, inputs: Tensor) -> Tensor:
-    """Standard normal numbers of the shape of `inputs`, float32 or float64.
+    """Standard normal numbers in the shape of `inputs`, float32 or float64.
 
-    By inversion, one word for each: so stratified words make stratified
-    normal numbers. The words are equal on all backends, the numbers to
-    rounding. None is beyond 5.3: 23 bits of a word count. Where the draw
-    keeps all they are 0.
+    Each number is made from one word by inversion, so stratified words give
+    stratified normal numbers. The words are equal on all backends, and the
+    numbers are equal up to rounding. No number is beyond 5.3, because 23 bits
+    of a word count. If the draw keeps all units, the numbers are 0.
 
     Args:
         draw: A `masks.Draw`.
-        inputs: Float tensor, axis 0 being the row.
+        inputs: Float tensor; axis 0 is the row.
 
     Returns:
         A tensor of the inputs' shape.
@@ -420,17 +423,17 @@ def concrete_dropout(
     temperature: float = 0.1,
     noise_shape: Shape | None = None,
 ) -> Tensor:
-    """`inputs * (1 - z) / (1 - rate)`, z between 0 and 1 and mostly near them.
+    """`inputs * (1 - z) / (1 - rate)`, with z in (0, 1), mostly near an end.
 
-    `z = sigmoid((logit + log(u / (1 - u))) / temperature)`, with u uniform in
-    (0, 1): a dropout mask that is smooth in the rate (Gal, Hron & Kendall
-    2017, section 3). z is above 1/2 with probability `rate`.
+    Here `z = sigmoid((logit + log(u / (1 - u))) / temperature)`, with u uniform
+    in (0, 1). This is a dropout mask that is smooth in the rate (Gal, Hron &
+    Kendall 2017, section 3). z is above 1/2 with probability `rate`.
 
     Args:
-        inputs: Float tensor, axis 0 being the row.
+        inputs: Float tensor; axis 0 is the row.
         draw: A `masks.Draw`.
         logit: float32 scalar tensor, `log(rate / (1 - rate))`.
-        temperature: Float above 0; the lower, the nearer to 0 and 1.
+        temperature: Float above 0; with a lower one, z is closer to 0 or 1.
         noise_shape: As in `keras.layers.Dropout`.
 
     Example:
@@ -454,7 +457,7 @@ def concrete_dropout(
 def drop_connect(
     inputs: Tensor, kernel: Tensor, draw: masks.Draw, rate: Tensor
 ) -> Tensor:
-    """`inputs @ (kernel * keep / (1 - rate))`, each row with a mask of its own.
+    """`inputs @ (kernel * keep / (1 - rate))`, with its own mask for each row.
 
     Args:
         inputs: Float tensor `(batch, ..., features)`.
@@ -490,7 +493,7 @@ def _uniform(
     num_samples: int,
     noise_shape: Shape,
 ) -> Tensor:
-    """Uniform numbers in (-1, 1): of the shape of `inputs`, or of the noise."""
+    """Uniform numbers in (-1, 1), in the shape of `inputs` or of the noise."""
     draw = masks.Draw(key, index, rows, set_size, num_samples)
     word = masks.words(*masks.for_noise(inputs, draw, noise_shape))
     part = ops.cast(int32.signed_shifted(word, 9), _precise(inputs))

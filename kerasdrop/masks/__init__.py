@@ -1,34 +1,34 @@
-"""Where random bits come from, and how they become keep masks.
+"""Random words, and how they become keep masks.
 
-Every random decision of the package is a pure function of integers: of a key
-(made from the seed), of an index (the training step, or the index of a Monte
-Carlo sample), of the row (a place in the batch or in the data) and of the unit
-(a place in the row). It is wrapping int32 arithmetic and nothing else, so the
-same key gives the same mask on TensorFlow, JAX and PyTorch, eager or compiled,
-in any compute dtype, for any batch size, and no generator has a state that
-could move.
+A word is 32 random bits, stored as an int32. Every random decision of the
+package is a pure function of four integers: a key (made from the seed), an
+index (the training step, or the number of a Monte Carlo sample), the row (its
+position in the batch or in the data) and the unit (its position in the row).
+The functions use only wrapping int32 arithmetic. The same key therefore gives
+the same mask on TensorFlow, JAX and PyTorch, eager or compiled, in any compute
+dtype and for any batch size. There is no generator with a state.
 
-How a word is made:
+A word is made in four steps:
 
 1. `key_of_seed`: Threefry-2x32-20 (Salmon et al. 2011) of the seed, on the
    host, gives a key of four words.
 2. `row_keys`: two words for each row, an integer hash of (key, index, row).
-3. `unit_keys`: one word for each unit, an integer hash of its place.
+3. `unit_keys`: one word for each unit, an integer hash of its position.
 4. `words`: row key + unit key, then two rounds of xorshift and multiply, with
    the second row key xored in between.
 
-So the expensive hashing is done once for each row and each unit, and an
-element costs about as much as the memory pass it rides on.
-`benchmarks/statistics/bits.py` writes the words out for any statistical
-battery. No test of TestU01's SmallCrush or of `dieharder -a` fails, on tall,
-square and small shapes. Of a
-wide one, 16 rows of 65,536 units, dieharder saw fewer tests (not -d 5, 6, 7;
--d 200 to 203 with few settings of -n). None failed; of 75 p-values one was
-called weak (bit distribution, n = 1: .9999; of other words, with 5 times as
-many samples: .85).
+The expensive hashing is thus done once for each row and each unit, and an
+element costs about as much as a pass over memory.
 
-Known weaknesses of step 4: the decisions of two units in a row are correlated
-if their keys differ, modulo 2**32 and either way round, by
+`benchmarks/statistics/bits.py` writes the words to a file for statistical test
+suites. No test of TestU01's SmallCrush or of `dieharder -a` fails, for tall,
+square and small shapes. For a wide shape, 16 rows of 65,536 units, fewer tests
+of dieharder were run (not -d 5, 6, 7; -d 200 to 203 with few settings of -n).
+None failed. One of 75 p-values was called weak (bit distribution, n = 1:
+.9999); with other words and 5 times as many samples it was .85.
+
+Step 4 has known weaknesses. The decisions of two units in a row are correlated
+if their keys differ, modulo 2**32 and in either direction, by
 
 | difference | rate .5 | .25, .75 | .1, .9 |
 |---|---|---|---|
@@ -38,11 +38,11 @@ if their keys differ, modulo 2**32 and either way round, by
 | 2**30 +- 2**14 | 0 | .012 | 0 |
 | 2**28 +- 2**12 | -.009 | -.007 | 0 |
 
-(0: below .005.) All sums of up to three powers of two of either sign were tried
-at rates .1, .25 and .5: no other difference makes .007. Unit keys are the same
-for all layers, so it is known which units these are: 1 pair among the first
-10,000 of a row, 6 among 65,536 (one of them with .2), 138 among 262,144 (16
-with .2). A test counts them.
+The columns are rates, the entries correlations; 0 means below .005. All sums of
+up to three powers of two of either sign were tried at rates .1, .25 and .5: no
+other difference reaches .007. Unit keys are the same for all layers, so these
+units are known: 1 pair among the first 10,000 of a row, 6 among 65,536 (one of
+them with .2), 138 among 262,144 (16 with .2). A test counts them.
 """
 
 from kerasdrop.masks.draws import Draw

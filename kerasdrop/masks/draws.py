@@ -52,19 +52,20 @@ class Draw(NamedTuple):
         key: int32 tensor or array `(2, 2, 1)`, from `key_of_seed` or
             `derived_key`.
         index: int32, scalar or `(rows,)`: the number of the draw.
-        rows: int32 `(rows,)`: each row's place in the data; None for
-            `0, 1, 2, ...`, the place in the batch.
-        set_size: 4, 16 or 256, each one less than a prime: stratified words,
-            in sets of so many successive indices. None: independent words.
-        num_samples: Integer. So many successive rows of a tensor belong
+        rows: int32 `(rows,)`: the position of each row in the data; None for
+            `0, 1, 2, ...`, the position in the batch.
+        set_size: 4, 16 or 256, each one less than a prime, for stratified words
+            in sets of that many successive indices; None for independent words.
+        num_samples: Integer. This many successive rows of a tensor belong
             together: they have the same `rows` and successive indices, of
             which the first begins a set.
-        batch: None, or int32 `(1,)`, a number of the whole batch. With it a
-            tensor whose first axis is not `rows` has its rows numbered by
-            their place, in masks of this batch alone; without, it is refused.
+        batch: None, or int32 `(1,)`, a number of the whole batch. With it, a
+            tensor whose first axis is not `rows` is accepted: its rows are
+            numbered by position, and its masks are specific to this batch.
+            Without it, such a tensor is refused.
         keep_all: None, True, or a bool scalar tensor: whether nothing is
-            dropped and no noise added, so that each layer makes what it makes
-            at inference.
+            dropped and no noise is added, so that each layer has the same
+            output as at inference.
 
     Example:
 
@@ -149,12 +150,11 @@ def _hash(word: Tensor, first_key: Tensor, second_key: Tensor) -> Tensor:
 
 
 def rows_of_batch(inputs: Tensor) -> Tensor | None:
-    """The `Draw.rows` of a batch: None, but where it is a part of one.
+    """The `Draw.rows` of a batch; None unless it is a part of a larger batch.
 
-    A `row_scope` tells which part. Without one, each replica takes its rows
-    from another part of the row numbers, so that replicas do not repeat each
-    other's masks: whatever their seeds are, and also where all have the key
-    of one of them.
+    A `row_scope` says which part. Without one, each replica numbers its rows in
+    another range, so that replicas do not repeat each other's masks, whatever
+    their seeds are, and even if all of them have the same key.
 
     Args:
         inputs: Tensor whose first axis is the batch.
@@ -219,7 +219,7 @@ def row_keys(draw: Draw, num_rows: Tensor) -> Tensor:
 def _row_keys_at_hand(
     num_rows: int, key: Array, index: Array, rows: Array
 ) -> Array:
-    """`row_keys` of arrays, `rows` being an array of None if there are none."""
+    """`row_keys` of arrays; `rows` is an array of None if there are none."""
     index = index.astype("int32", copy=False)
     is_numbered = rows.dtype != object
     is_one = index.ndim == 0 and key.size == 4
@@ -232,7 +232,7 @@ def _row_keys_at_hand(
 
 @functools.lru_cache(maxsize=64)
 def _row_keys_ahead(key: bytes, block: int, num_rows: int) -> Array:
-    """Those of many successive indices: many cost little more than one."""
+    """`row_keys` of successive indices; many cost little more than one."""
     index = np.arange(_INDICES_AHEAD, dtype="int32")[:, None]
     index += block * _INDICES_AHEAD
     words = np.frombuffer(key, "int32").reshape(2, 2, 1, 1)
@@ -250,7 +250,7 @@ def unit_keys(num_units: Tensor, like: Tensor) -> Tensor:
 
     Args:
         num_units: Integer, or an int32 scalar tensor.
-        like: A tensor on the device that is meant.
+        like: A tensor on the device of the result.
 
     Returns:
         An int32 tensor `(num_units,)`.
@@ -288,15 +288,15 @@ _unit_key_table = _backend.table("unit_keys", _stored_unit_keys)
 
 
 def unless_all_is_kept(draw: Draw, value: Given, kept: Tensor) -> Tensor:
-    """`value`, but `kept` where the draw keeps all.
+    """`value`, or `kept` if the draw keeps all units.
 
-    To be asked of a scalar, such as the rate, wherever that is enough: then it
-    costs nothing.
+    Apply it to a scalar, such as the rate, where possible: it then costs
+    nothing.
 
     Args:
         draw: A `Draw`.
         value: Number or tensor.
-        kept: Number, what it is where nothing is dropped.
+        kept: Number, the value if nothing is dropped.
 
     Returns:
         `value`, or a tensor of its shape and dtype.
@@ -318,8 +318,8 @@ def unless_all_is_kept(draw: Draw, value: Given, kept: Tensor) -> Tensor:
 def for_rows(draw: Draw, inputs: Tensor) -> Draw:
     """The draw for the first axis of `inputs`.
 
-    It is the draw itself where that axis is the batch. Where it is another,
-    its entries are rows of their own, if the draw has a `batch`.
+    It is the draw itself if that axis is the batch. Otherwise the entries of
+    the axis are rows of their own, if the draw has a `batch`.
 
     Args:
         draw: A `Draw`.
@@ -329,8 +329,8 @@ def for_rows(draw: Draw, inputs: Tensor) -> Draw:
         A `Draw`.
 
     Raises:
-        ValueError: If the draw is for another number of rows than the inputs
-            have, and has no `batch`.
+        ValueError: If the draw is for another number of rows than those of the
+            inputs, and has no `batch`.
 
     Example:
 
@@ -346,11 +346,11 @@ def for_rows(draw: Draw, inputs: Tensor) -> Draw:
         return draw
     if draw.batch is None:
         raise ValueError(
-            "A mask was asked for inputs whose first axis, of size "
-            f"{size}, is not the batch, of {expected} rows: each row gets "
-            "masks of its own, so it must be known which is which. Keep the "
-            "batch as the first axis where units are dropped (reshape behind "
-            f"the layer, not before it). Or: {_refusals.ONE_BY_ONE} Received: "
+            "A mask was requested for inputs whose first axis, of size "
+            f"{size}, is not the batch, of {expected} rows. Each row gets its "
+            "own masks, so its number must be known. Keep the batch as the "
+            "first axis where units are dropped (reshape behind the layer, not "
+            f"before it). Or: {_refusals.ONE_BY_ONE} Received: "
             f"inputs of shape {tuple(inputs.shape)}"
         )
     # Rows 0 and 1 make the derived keys.

@@ -20,8 +20,8 @@ def words(draw: Draw, shape: Shape) -> Tensor:
 
     Args:
         draw: A `Draw`.
-        shape: Sizes, axis 0 being the row; each an integer or an int tensor.
-            The same row and unit get the same word whatever the other rows.
+        shape: Sizes, each an integer or an int tensor; axis 0 is the row. The
+            same row and unit get the same word, whatever the other rows are.
 
     Returns:
         An int32 tensor of that shape.
@@ -42,7 +42,7 @@ def words(draw: Draw, shape: Shape) -> Tensor:
 def for_noise(
     inputs: Tensor, draw: Draw, noise_shape: Shape | None = None
 ) -> tuple[Draw, Shape]:
-    """The draw and the sizes of a noise: one word for all that share it.
+    """The draw and the sizes of a noise, for one word per shared decision.
 
     Args:
         inputs: Tensor; axis 0 is the row.
@@ -50,8 +50,8 @@ def for_noise(
         noise_shape: As in `keras.layers.Dropout`, or None.
 
     Returns:
-        A `Draw`; and a tuple, of the inputs' sizes or of `noise_shape` with
-        each None replaced by one of them.
+        A `Draw`; and a tuple, the sizes of the inputs or `noise_shape` with
+        each None replaced by the size of the inputs.
 
     Example:
 
@@ -183,7 +183,7 @@ def keep_mask(
     Args:
         draw: A `Draw`.
         rate: float32 scalar tensor in [0, 1].
-        inputs: Tensor whose shape the mask follows; axis 0 is the row.
+        inputs: Tensor that determines the shape of the mask; axis 0 is the row.
         noise_shape: As in `keras.layers.Dropout`, or None.
 
     Returns:
@@ -211,13 +211,14 @@ def block_keep_mask(
     block_size: tuple[int, ...],
     first_axis: int,
 ) -> Tensor:
-    """Which units survive where blocks are dropped.
+    """Which units survive if blocks are dropped.
 
     Args:
         draw: A `Draw`.
-        probability: float32 scalar tensor in [0, 1]: that a block begins at a
-            place. Blocks lie inside the inputs, and may overlap.
-        inputs: Tensor whose shape the mask has; axis 0 is the row.
+        probability: float32 scalar tensor in [0, 1], the probability that a
+            block begins at a place. Blocks lie inside the inputs, and may
+            overlap.
+        inputs: Tensor that determines the shape of the mask; axis 0 is the row.
         block_size: Tuple of integers, along successive axes.
         first_axis: The first of these axes.
 
@@ -258,16 +259,17 @@ _fused_unit_keep = _backend.fused(_unit_keep)
 
 
 def unit_keep_mask(draw: Draw, rate: Tensor, units: Tensor) -> Tensor:
-    """Which of some units survive, that are known by their numbers.
+    """Which units survive, for units given by their numbers.
 
-    Elements of a row with the same number survive or fall together. They are
-    those of a `keep_mask` of shape `(rows, units)` at the columns that are
-    asked for, which is never made: there may be very many columns.
+    Elements of a row with the same number survive or are dropped together. The
+    result has the entries of a `keep_mask` of shape `(rows, units)` at the
+    given columns. That mask is never made, because it may have very many
+    columns.
 
     Args:
         draw: A `Draw`.
         rate: float32 scalar tensor in [0, 1].
-        units: int32 tensor, axis 0 being the row: the numbers, from 0 on.
+        units: int32 tensor, the numbers, from 0 on; axis 0 is the row.
 
     Returns:
         A bool tensor of the shape of `units`.
@@ -290,9 +292,9 @@ def unit_keep_mask(draw: Draw, rate: Tensor, units: Tensor) -> Tensor:
 def survivor_scale(rate: Tensor, dtype: str) -> Tensor:
     """`1 / (1 - rate)` in `dtype`; 0 at rate 1, where nothing survives.
 
-    At rate 1 the division is by infinity: so the gradient is 0 as well, where
-    the branch of a `where` that is not chosen would make it 0 * inf = NaN. A
-    rate that is NaN (a schedule gone astray) shows: comparisons with it fail.
+    At rate 1 it divides by infinity, so that the gradient is 0 too. With a
+    `where`, the branch that is not chosen would make it 0 * inf = NaN. A rate
+    of NaN, from a faulty schedule, gives NaN.
 
     Args:
         rate: float32 scalar tensor.

@@ -1,4 +1,4 @@
-"""Sampling plans: which draw each (sample, row) of a folded batch makes."""
+"""Sampling plans: the draw of each sample of each row in a folded batch."""
 
 import dataclasses
 
@@ -32,8 +32,8 @@ class Plan:
     Attributes:
         name: String, by which users name it.
         meaning: Clause, for a message.
-        set_size: Integer, the samples of a set that is balanced; None where
-            all samples are independent.
+        set_size: Integer, the number of samples in a balanced set; None if all
+            samples are independent.
         shares_rows: Whether all rows of a sample have the same mask.
     """
 
@@ -89,9 +89,9 @@ def num_samples(value: Given, tolerance: float | None) -> int:
         return value
     if value % SET_SIZE or value < FEWEST_SAMPLES:
         raise Refusal(
-            "with a `tolerance`, `num_samples` is the most that is "
-            f"drawn, a multiple of {SET_SIZE} and at least {FEWEST_SAMPLES}, "
-            "of which no row takes fewer. Leave it out for "
+            "with a `tolerance`, `num_samples` is the maximum per row. It must "
+            f"be a multiple of {SET_SIZE} and at least {FEWEST_SAMPLES}, the "
+            "number that each row takes. Leave it out for "
             f"{MOST_SAMPLES}. Received: num_samples={value}"
         )
     return value
@@ -110,7 +110,7 @@ def index_and_rows(
     Args:
         plan: One of `PLANS`.
         samples: int32 `(samples,)`, their numbers.
-        rows: int32 `(batch,)`, each row's place in the data.
+        rows: int32 `(batch,)`, the position of each row in the data.
 
     Returns:
         Two int32 tensors `(batch * samples,)`.

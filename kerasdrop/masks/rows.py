@@ -1,4 +1,4 @@
-"""Which row of the whole batch each row is: a scope around training calls."""
+"""A scope that numbers the rows of a part of a batch in training calls."""
 
 import threading
 
@@ -27,45 +27,46 @@ class row_scope:
     """Sets the row numbers from which masks are drawn, inside the block.
 
     The mask of a row depends on the seed, the step and the number of the row.
-    In training, rows are numbered by their place in the batch. Where a batch
-    is a part of a larger one, this scope says which part: then several
-    processes or devices draw the masks that one would draw for the same rows.
+    In training, rows are numbered by their position in the batch. If a batch is
+    a part of a larger one, this scope says which part. Several processes or
+    devices then draw the masks that a single one would draw for the same rows.
 
     Without it, the processes of `torch.distributed` and the replicas of a
-    `tf.distribute` strategy take their row numbers from blocks that do not
-    overlap: their masks differ, but they are not those of a single process.
-    JAX numbers the rows of a global array globally; inside `jax.vmap`,
-    `jax.pmap` and `jax.shard_map`, which hide the other rows, each part has
-    the masks of the first rows unless this scope says otherwise.
+    `tf.distribute` strategy number their rows in ranges that do not overlap.
+    Their masks differ from each other, but also from those of a single process.
+    JAX numbers the rows of a global array globally. Inside `jax.vmap`,
+    `jax.pmap` and `jax.shard_map`, which hide the other rows, each part has the
+    masks of the first rows unless this scope says otherwise.
 
-    Where the numbers are read:
+    The scope applies to the thread that entered it. When its numbers are read
+    depends on the code inside:
 
-    - In eager code, at each call of a layer. The same holds for
-      `torch.compile`, which compiles anew for a new integer (pass a tensor).
-    - In a function that is compiled (`jax.jit`, `tf.function`, Keras' `fit`
-      on JAX and TensorFlow), once, when it is traced. So enter the scope
-      inside that function: in `fit`, inside the model's `train_step`. Around
-      it, the scope is refused, since later calls would not see a change.
-    - In the thread that entered it. Under a strategy of TensorFlow, enter it
-      inside the function that `strategy.run` calls.
+    - Eager code reads them at each call of a layer. So does `torch.compile`,
+      which compiles again for a new integer; pass a tensor to avoid this.
+    - A compiled function (`jax.jit`, `tf.function`, Keras' `fit` on JAX and
+      TensorFlow) reads them once, when it is traced. Enter the scope inside
+      that function: in `fit`, inside the model's `train_step`. A scope around
+      the function is refused, because later calls would not see a change.
+    - Under a strategy of TensorFlow, enter the scope inside the function that
+      `strategy.run` calls.
 
-    Scopes nest; the innermost counts, and what it says is not combined with
-    a rank. `mc_predict` and `MonteCarlo` have arguments of the same names and
-    do not look at it.
+    Scopes nest. Only the innermost counts, and its numbers are not combined
+    with a rank. `mc_predict` and `MonteCarlo` have arguments of the same names
+    and ignore the scope.
 
     Args:
         rows: Integers `(batch,)`, the number of each row.
         first_row: Integer or scalar tensor, the number of the first row; the
-            others follow it. All layers inside must then see batches of one
-            size.
+            others follow it. All layers inside must then see batches of the
+            same size.
 
-    Both may be tensors, traced ones too, of which the lowest 32 bits count.
+    Both may be tensors, also traced ones, whose lowest 32 bits count.
 
     Raises:
-        ValueError: If not exactly one of the two is given, if it is no
+        ValueError: If not exactly one of the two is given, or if it is not an
             integer from 0 to 2**31 - 1; in a call of a layer, if its batch
             has another number of rows, or if the scope was entered outside
-            of the compiled function that the layer is called in.
+            the compiled function in which the layer is called.
 
     Example:
 
@@ -79,8 +80,8 @@ class row_scope:
     ) -> None:
         if (rows is None) == (first_row is None):
             raise ValueError(
-                "row_scope: give one of `rows` (the number of each row) and "
-                "`first_row` (that of the first, which the others follow). "
+                "row_scope: pass one of `rows` (the number of each row) and "
+                "`first_row` (the number of the first row). "
                 f"Received: rows={rows!r}, first_row={first_row!r}"
             )
         if rows is None:
@@ -116,10 +117,10 @@ class row_scope:
         if self._num_rows not in (None, num_rows):
             raise ValueError(
                 "row_scope: with `first_row`, all layers inside must see the "
-                "same number of rows, or it would not be known which rows "
-                f"are meant. Received: a batch of {num_rows} rows after one "
-                f"of {self._num_rows}. Keep the batch as the first axis where "
-                "units are dropped; enter a scope for each of several models"
+                "same number of rows, because the numbers of other rows are "
+                f"unknown. Received: a batch of {num_rows} rows after one of "
+                f"{self._num_rows}. Keep the batch as the first axis where "
+                "units are dropped; for several models, enter a scope for each"
             )
         self._num_rows = num_rows
 
@@ -150,5 +151,6 @@ def _check_tensor(value: Given, name: str, num_axes: int) -> None:
         shape = "a scalar" if num_axes == 0 else "of the shape `(batch,)`"
         raise ValueError(
             f"row_scope: argument `{name}` must be integers, {shape}. "
-            f"Received: a tensor of {dtype}, of the shape {tuple(value.shape)}"
+            f"Received: a tensor of dtype {dtype} and shape "
+            f"{tuple(value.shape)}"
         )

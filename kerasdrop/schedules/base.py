@@ -1,4 +1,4 @@
-"""What a schedule is, and the arithmetic that all of them share."""
+"""The base class of schedules, and the arithmetic that they share."""
 
 import math
 
@@ -17,10 +17,11 @@ from kerasdrop._types import Tensor
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """Abstract: a rate as a pure function of the step.
 
-    A final schedule writes `value(step)` and `get_config()`, whose keys are
-    its arguments and the names of its attributes. Its arguments, once
-    checked, keep it in [0, 1]; nobody evaluates it to make sure. (Schedules
-    of users derive from Keras' class instead and are evaluated.)
+    A subclass defines `value(step)` and `get_config()`. The keys of the config
+    are its arguments and the names of its attributes. The checks of its
+    arguments guarantee values in [0, 1], so it is not evaluated to make sure.
+    (Schedules of users are subclasses of Keras' class instead, and are
+    evaluated.)
 
     Call arguments:
         step: Integers or floats, at least 0; a Python number or a tensor of
@@ -45,9 +46,9 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         array = np.asarray(step)
         if array.dtype.kind in "iu" and array.size and array.max() >= 2**31:
             raise ValueError(
-                f"{type(self).__name__}: steps are counted in 32 bits, so "
-                "that a step must be below 2**31. Pass a float for a step "
-                f"beyond. Received: step={step!r}"
+                f"{type(self).__name__}: steps are counted in 32 bits, so a "
+                "step must be below 2**31. Pass a float for a later step. "
+                f"Received: step={step!r}"
             )
 
     def value(self, step: Tensor) -> Tensor:
@@ -96,7 +97,7 @@ class FromFunction(Schedule):
 
     Raises:
         ValueError: If the function is not registered (a lambda never is), or
-            leaves [0, 1] at one of the steps at which it is tried.
+            leaves [0, 1] at one of the steps where it is checked.
 
     Example:
 
@@ -111,7 +112,7 @@ class FromFunction(Schedule):
     def __init__(self, function: Function) -> None:
         if not hasattr(function, "__name__"):
             raise ValueError(
-                "A function of the step must have a name to be saved by. "
+                "A function of the step must have a name, to be saved by it. "
                 "Write it with `def`, or write a "
                 "`keras.optimizers.schedules.LearningRateSchedule` with a "
                 f"config. Received: {function!r}"
@@ -142,9 +143,9 @@ class FromFunction(Schedule):
 
 
 def as_schedule(value: Given, name: str) -> Schedule:
-    """A number, a schedule of any make or a registered function: a schedule.
+    """Makes a schedule of a number, a schedule or a registered function.
 
-    A schedule that was serialised is restored.
+    A serialised schedule is restored.
     """
     if isinstance(value, dict):
         value = keras.saving.deserialize_keras_object(value)
@@ -158,7 +159,7 @@ def as_schedule(value: Given, name: str) -> Schedule:
 
 
 def progress(step: Tensor, begin_step: float, num_steps: float) -> Tensor:
-    """How much of a piece is done: 0 before it, exactly 1 from its end on."""
+    """The fraction of a piece that is over: 0 before it, 1 from its end on."""
     done = steps_since(step, begin_step)
     # Times a constant, not divided by one: some compilers make the former of
     # the latter, and the results differ in the last bit.
@@ -169,10 +170,10 @@ def progress(step: Tensor, begin_step: float, num_steps: float) -> Tensor:
 
 
 def part_left(step: Tensor, begin_step: float, num_steps: float) -> Tensor:
-    """How much of a piece is left: exactly 1 before it, 0 from its end on.
+    """The fraction of a piece that is left: 1 before it, 0 from its end on.
 
-    The steps left are counted, not 1 minus the part that is done, which has
-    lost its digits near the end.
+    It counts the steps that are left. One minus the fraction that is over would
+    lose its digits near the end.
     """
     left = ops.maximum(
         _like(step, num_steps) - steps_since(step, begin_step), 0
@@ -193,9 +194,9 @@ def steps_since(step: Tensor, begin_step: float) -> Tensor:
 def mix(start: float, end: float, fraction: Tensor) -> Tensor:
     """`start` where the fraction is 0, `end` where it is 1, exactly.
 
-    In between it is rounded alike everywhere: the product passes through a
-    minimum that changes nothing, or else some compilers would add it without
-    rounding it first.
+    In between it is rounded in the same way everywhere. The product passes
+    through a minimum that changes nothing; otherwise some compilers would add
+    it without rounding it first.
     """
     change = ops.minimum(fraction * _float32(abs(end - start)), 1.0)
     if start <= end:

@@ -24,8 +24,8 @@ class Join(Schedule):
 
     Args:
         schedules: Schedules, or floats in [0, 1] for constant pieces.
-        boundaries: Increasing integers of at least 1, one fewer: the step at
-            which each schedule but the first takes over.
+        boundaries: Increasing integers of at least 1, one fewer than schedules:
+            the steps at which each schedule but the first begins.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -76,7 +76,7 @@ class Join(Schedule):
 
 @keras.saving.register_keras_serializable("kerasdrop")
 class Cyclic(Schedule):
-    """A schedule again and again.
+    """Repeats a schedule.
 
     Args:
         schedule: The schedule of one cycle.
@@ -112,9 +112,9 @@ class Cyclic(Schedule):
 class EarlyDropout(Schedule):
     """Dropout in the first steps only, against underfitting.
 
-    Linear: `initial_rate * (1 - step / (num_steps - 1))`, which is 0 in the
-    last of these steps. Constant: `initial_rate` in each of them. Afterwards
-    0 for ever.
+    In these steps, the rate is `initial_rate * (1 - step / (num_steps - 1))`
+    for the shape `"linear"`, which is 0 in the last of them, and `initial_rate`
+    for `"constant"`. Afterwards it is 0.
 
     Args:
         initial_rate: Float in [0, 1], the rate at step 0.
@@ -158,7 +158,7 @@ class EarlyDropout(Schedule):
 
 @keras.saving.register_keras_serializable("kerasdrop")
 class LateDropout(Schedule):
-    """No dropout at first, a constant rate from a step on.
+    """No dropout at first, and a constant rate from a given step on.
 
     Args:
         final_rate: Float in [0, 1].
@@ -193,7 +193,7 @@ class LateDropout(Schedule):
 
 @blame("warm_up")
 def warm_up(schedule: Given, num_steps: int, initial_rate: float = 0.0) -> Join:
-    """A straight line to where a schedule begins, then that schedule.
+    """A straight line to the first rate of a schedule, then that schedule.
 
     Args:
         schedule: Schedule, or float in [0, 1] for a constant rate.
@@ -224,7 +224,7 @@ def stage_wise(
         initial_rate: Float in [0, 1], the rate of the first stage.
         final_rate: Float in [0, 1], the rate of the last stage.
         num_stages: Integer of at least 2.
-        num_steps: Integer, a multiple of `num_stages`: the length of all.
+        num_steps: Integer, a multiple of `num_stages`: the total length.
 
     Returns: A `Steps`.
 

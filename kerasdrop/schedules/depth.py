@@ -1,12 +1,11 @@
 """Profiles: one rate for each layer of a stack, by its depth.
 
-Each function returns a list of floats, from the first layer to the last. Give
-each to a layer as its rate, or to a schedule as the rate that it goes to:
+Each function returns a list of floats, from the first layer to the last. Pass
+each of them to a layer as its rate, or to a schedule as its final rate. The
+following is ScheduledDropPath, with rates that grow over depth and training:
 
     rates = linear_depth_rates(12, 0.2)
     layers = [DropPath(Linear(0.0, rate, num_steps)) for rate in rates]
-
-is ScheduledDropPath: by depth and over training.
 """
 
 import math
@@ -28,10 +27,9 @@ def linear_depth_rates(
     Args:
         num_layers: Integer of at least 1.
         final_rate: Float in [0, 1], the rate of the last layer.
-        initial_rate: Float in [0, 1], the rate of the first layer. None is
-            the rule of stochastic depth: layer `l` of `L` (counted from 1)
-            has the rate `final_rate * l / L`. 0.0 is what most vision
-            transformers use.
+        initial_rate: Float in [0, 1], the rate of the first layer. None stands
+            for the rule of stochastic depth: layer `l` of `L` (counted from 1)
+            has the rate `final_rate * l / L`. Most vision transformers use 0.0.
 
     Returns: List of `num_layers` floats. (For one layer: `final_rate`.)
 
@@ -56,9 +54,9 @@ def exponential_depth_rates(num_layers: int, final_rate: float) -> list[float]:
     """Rates that grow faster and faster over depth, from 0.
 
     Layer `l` of `L` (counted from 0) has the rate
-    `final_rate * (2 ** (l / (L - 1)) - 1)`. With a schedule for each it is
-    LayerSkip's layer dropout: over depth and, where the training begins from
-    scratch, over time.
+    `final_rate * (2 ** (l / (L - 1)) - 1)`. This is the profile of LayerSkip's
+    layer dropout. If the training begins from scratch, LayerSkip also
+    increases the rates over time: give each layer a schedule.
 
     Args:
         num_layers: Integer of at least 1.
@@ -87,20 +85,20 @@ def exponential_depth_rates(num_layers: int, final_rate: float) -> list[float]:
 def step_depth_rates(
     num_layers: int, mean_rate: float, part: float, where: str = "front"
 ) -> list[float]:
-    """All of the dropout in a part of the layers, at a given mean rate.
+    """Dropout in a part of the layers only, with a given mean rate.
 
     Args:
         num_layers: Integer of at least 1.
         mean_rate: Float in [0, 1], the mean over all layers.
-        part: Float in (0, 1]: the part of the layers that drop, rounded up to
+        part: Float in (0, 1]: the fraction of layers that drop, rounded up to
             whole layers.
-        where: `"front"` or `"back"`: which layers these are.
+        where: `"front"` or `"back"`: whether the first or the last layers drop.
 
     Returns: List of `num_layers` floats with the mean `mean_rate`.
 
     Raises:
-        ValueError: If an argument is out of its range, or if so few layers
-            would need a rate above 1.
+        ValueError: If an argument is out of its range, or if these layers would
+            need a rate above 1.
 
     Example:
 
@@ -121,10 +119,10 @@ def step_depth_rates(
 
 @blame("rates_with_mean")
 def rates_with_mean(rates: Given, mean_rate: float) -> list[float]:
-    """Scales a profile to a mean rate, the budget of a fair comparison.
+    """Scales a profile to a mean rate, so that profiles compare fairly.
 
     Args:
-        rates: Floats of at least 0, not all 0: the form of the profile.
+        rates: Floats of at least 0, not all 0: the shape of the profile.
         mean_rate: Float in [0, 1].
 
     Returns: List of floats, proportional to `rates`, with that mean.

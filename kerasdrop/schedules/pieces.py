@@ -19,12 +19,12 @@ from kerasdrop.schedules.base import progress
 class PiecewiseLinear(Schedule):
     """Straight lines between given rates at given steps.
 
-    Before the first step it has the first rate, after the last the last.
+    Before the first step it has the first rate, after the last step the last.
 
     Args:
-        steps: Increasing numbers of at least 0, two or more. Whole ones, but
-            for those that `from_fractions` makes.
-        rates: As many floats in [0, 1].
+        steps: Two or more increasing numbers of at least 0. They are integers,
+            except for those that `from_fractions` makes.
+        rates: Floats in [0, 1], one for each step.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -49,7 +49,7 @@ class PiecewiseLinear(Schedule):
 
     @classmethod
     def from_fractions(cls, text: str, num_steps: int) -> "PiecewiseLinear":
-        """A schedule in the notation of Kaldi: rates at parts of a training.
+        """A schedule in the notation of Kaldi: rates at fractions of training.
 
         Args:
             text: String such as `"0,0@0.20,0.5@0.50,0"`: the rate at the
@@ -58,7 +58,7 @@ class PiecewiseLinear(Schedule):
             num_steps: Integer of at least 1, the length of the training.
 
         Raises:
-            ValueError: If the text cannot be read, with the part in question.
+            ValueError: If the text cannot be read; the message names the part.
 
         Reference: [Cheng et al., 2017](
         https://doi.org/10.21437/Interspeech.2017-129), and Kaldi's option
@@ -89,8 +89,8 @@ class PiecewiseLinear(Schedule):
 class Steps(Schedule):
     """Constant rates, each of them up to a boundary.
 
-    `rates[0]` holds for `step < boundaries[0]`, `rates[1]` from step
-    `boundaries[0]` on, and so forth. (In Keras' `PiecewiseConstantDecay` the
+    The rate is `rates[0]` for `step < boundaries[0]`, `rates[1]` from step
+    `boundaries[0]` on, and so forth. (In Keras' `PiecewiseConstantDecay` each
     change comes one step later.)
 
     Args:

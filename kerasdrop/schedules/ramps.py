@@ -1,4 +1,4 @@
-"""One way from one rate to another."""
+"""Schedules that lead from one rate to another."""
 
 import math
 
@@ -45,7 +45,7 @@ class _Ramp(Schedule):
 class Polynomial(_Ramp):
     """From one rate to another along a power of the steps left.
 
-    With `x` the part of the way done, from 0 to 1, the rate is
+    With the progress `x` from 0 to 1, the rate is
     `final_rate + (initial_rate - final_rate) * (1 - x) ** power`.
 
     Args:
@@ -53,8 +53,8 @@ class Polynomial(_Ramp):
         final_rate: Float in [0, 1], the rate from step
             `begin_step + num_steps` on.
         num_steps: Integer of at least 1, the duration in steps.
-        power: Float above 0. 1 is a straight line; above 1 most of the way is
-            done early, below 1 late.
+        power: Float above 0. With 1, the schedule is a straight line. Above 1,
+            the rate changes mostly early, below 1 mostly late.
         begin_step: Integer of at least 0.
 
     Raises:
@@ -92,8 +92,8 @@ class Polynomial(_Ramp):
 class Linear(_Ramp):
     """From one rate to another in a straight line.
 
-    Rising from 0 it is the ramp of DropBlock and ScheduledDropPath, falling
-    to 0 that of annealed dropout.
+    DropBlock and ScheduledDropPath use it with a rate that rises from 0,
+    annealed dropout with one that falls to 0.
 
     Args:
         initial_rate: Float in [0, 1], the rate until `begin_step`.
@@ -124,9 +124,9 @@ class Linear(_Ramp):
 class Cosine(_Ramp):
     """From one rate to another along half a period of a cosine.
 
-    With `x` the progress from 0 to 1, the rate is
-    `final_rate + (initial_rate - final_rate) * (1 + cos(pi * x)) / 2`: slow
-    at both ends.
+    With the progress `x` from 0 to 1, the rate is
+    `final_rate + (initial_rate - final_rate) * (1 + cos(pi * x)) / 2`. It
+    changes slowly at both ends.
 
     Args:
         initial_rate: Float in [0, 1], the rate until `begin_step`.
@@ -152,9 +152,9 @@ class Cosine(_Ramp):
 
 @keras.saving.register_keras_serializable("kerasdrop")
 class Exponential(_Ramp):
-    """From one rate to another by the same factor at each step.
+    """From one rate to another, by the same factor at each step.
 
-    With `x` the progress from 0 to 1, the rate is
+    With the progress `x` from 0 to 1, the rate is
     `initial_rate * (final_rate / initial_rate) ** x`.
 
     Args:
@@ -165,8 +165,8 @@ class Exponential(_Ramp):
         begin_step: Integer of at least 0.
 
     Raises:
-        ValueError: If an argument is out of its range. A rate of 0 has no
-            factor: `Curriculum` approaches 0 exponentially.
+        ValueError: If an argument is out of its range. No factor leads to a
+            rate of 0; `Curriculum` approaches 0 exponentially.
 
     Example:
 
@@ -187,7 +187,7 @@ class Exponential(_Ramp):
                 "Exponential: a rate of 0 cannot be reached or left by a "
                 "constant factor; both rates must be above 0. Received: "
                 f"initial_rate={initial_rate!r}, final_rate={final_rate!r}. "
-                "Use `Curriculum`, which comes exponentially close to 0, or "
+                "Use `Curriculum`, which approaches 0 exponentially, or "
                 "`Linear`."
             )
 
@@ -202,14 +202,15 @@ class Exponential(_Ramp):
 
 @keras.saving.register_keras_serializable("kerasdrop")
 class Accelerating(_Ramp):
-    """From one rate to another, in steps that grow by a factor of two.
+    """From one rate to another, twice as fast at the end as at the beginning.
 
-    With `x` the progress from 0 to 1, the rate is
+    With the progress `x` from 0 to 1, the rate is
     `initial_rate + (final_rate - initial_rate) * (2**x - 1)`.
 
-    Rising from 0 it is the curriculum over time of LayerSkip, whose training
-    of `T` steps ends at the final rate in its last one: `num_steps=T - 1`.
-    `exponential_depth_rates` is its profile over depth.
+    With a rate that rises from 0, it is LayerSkip's curriculum over time. A
+    training of `T` steps reaches the final rate in its last step:
+    `num_steps=T - 1`. `exponential_depth_rates` is LayerSkip's profile over
+    depth.
 
     Args:
         initial_rate: Float in [0, 1], the rate until `begin_step`.
@@ -240,19 +241,19 @@ class Accelerating(_Ramp):
 
 @keras.saving.register_keras_serializable("kerasdrop")
 class Curriculum(Schedule):
-    """Comes closer to a rate by the same factor at each step, for ever.
+    """Approaches a rate exponentially, by the same factor at each step.
 
-    At `t` steps since `begin_step` the rate is
+    At `t` steps after `begin_step` the rate is
     `final_rate + (initial_rate - final_rate) * exp(-gamma * t)`.
 
     With the default `initial_rate=0.0` this is curriculum dropout: nothing is
     dropped at first. With `final_rate=0.0` it is the "annealed" schedule that
-    the paper compares with.
+    the paper compares it with.
 
     Args:
         final_rate: Float in [0, 1], the rate that is approached.
-        gamma: Float above 0, the part of the remaining way done per step;
-            the paper uses 1e-3 and 1e-4.
+        gamma: Float above 0, the fraction of the remaining difference that
+            disappears per step; the paper uses 1e-3 and 1e-4.
         initial_rate: Float in [0, 1], the rate until `begin_step`.
         begin_step: Integer of at least 0.
 

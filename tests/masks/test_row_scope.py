@@ -318,8 +318,8 @@ def test_examples_under_vmap_of_torch():
 
 
 ILLEGAL = {
-    "nothing": ({}, "give one of"),
-    "both": ({"rows": [0], "first_row": 0}, "give one of"),
+    "nothing": ({}, "pass one of"),
+    "both": ({"rows": [0], "first_row": 0}, "pass one of"),
     "negative": ({"first_row": -1}, "`first_row` must be an integer"),
     "too large": ({"first_row": 2**31}, r"numbered below 2\*\*31"),
     "a float": ({"first_row": 1.5}, "`first_row` must be an integer"),
