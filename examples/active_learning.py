@@ -1,24 +1,29 @@
 """Which digits to label next: from 20 labels to 200, in batches of ten.
 
-Trains a small network with dropout on 20 of scikit-learn's digits, and asks for
-ten more labels at a time, from a pool of 1000 digits, by
+The script trains a small network with dropout on 20 of scikit-learn's digits.
+It then requests ten more labels at a time, from a pool of 1000 digits, by one
+of these strategies:
 
 - random choice,
-- BALD: the ten of the highest mutual information (`acquisition.bald`),
-- power BALD: ten drawn in proportion to it (`acquisition.stochastic_top_k`),
-- BatchBALD: ten that together tell most (`acquisition.batch_bald`).
+- BALD: the ten digits with the highest mutual information (`acquisition.bald`),
+- power BALD: ten digits drawn at random, with probabilities proportional to it
+  (`acquisition.stochastic_top_k`),
+- BatchBALD: the ten digits that are jointly the most informative
+  (`acquisition.batch_bald`).
 
-Each strategy begins with the same labels and weights, is trained anew after
-each batch, with other masks, and is judged by 600 other digits. Prints the test
-error after each fourth batch, and, of the mean over all of them, the difference
-from random choice with its standard error over the seeds, which pair them.
+All strategies begin with the same labels and weights. After each batch a
+network is trained from scratch, with other masks, and tested on 600 other
+digits. The script prints the test error after each fourth batch. It also prints
+the difference of the mean error from that of random choice, paired by seeds,
+with its standard error.
 
-With `--copies 10` the pool has each digit ten times, with a little noise, as a
-pool of video frames would: top-k BALD then asks for what it has just asked for.
+With `--copies 10` the pool contains each digit ten times, with a little noise,
+like frames of a video. Top-k BALD then requests copies of the same digits.
 
     python examples/active_learning.py [--seeds 3] [--copies 1] [--quick]
 
-KERAS_BACKEND chooses the backend. The same seed gives the same numbers on it.
+KERAS_BACKEND chooses the backend. On a backend, the same seed gives the same
+numbers.
 """
 
 import argparse

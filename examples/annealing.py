@@ -1,17 +1,18 @@
-"""Dropout rates that move during training, compared at equal mean rate.
+"""Dropout rates that change during training, compared at equal mean rate.
 
-Trains a small network on few of scikit-learn's handwritten digits, with rates
-that are constant, rise, fall, or are there early or late only. All have the
-same mean over training, so that none wins by dropping more; "none" has 0.
-Each is trained from several seeds, which decide the split of the data, the
-initial weights, the order of the batches and the masks. Prints one table and
-draws one figure. The last column is the difference to the constant rate, seed
-by seed, which is sharper than the difference of the means.
+The script trains a small network on a few of scikit-learn's handwritten digits.
+The dropout rate is constant, rises, falls, or is above 0 only early or only
+late. All schedules have the same mean over training, so that none wins by
+dropping more; "none" has no dropout. Each schedule is trained with several
+seeds, which determine the split of the data, the initial weights, the order of
+the batches and the masks. The script prints a table and draws a figure. The
+last column is the difference from the constant rate, paired by seeds, which is
+more precise than the difference of the means.
 
     python examples/annealing.py [--seeds 10] [--quick] [--output output]
 
-KERAS_BACKEND chooses the backend. What it prints holds for this network, on
-these data, at this mean rate, and for nothing else.
+KERAS_BACKEND chooses the backend. The results hold for this network, these data
+and this mean rate only.
 """
 
 import argparse

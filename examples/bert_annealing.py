@@ -1,19 +1,21 @@
-"""A small BERT of KerasHub, fine-tuned with a rate that falls.
+"""A small BERT from KerasHub, fine-tuned with a falling rate.
 
-`convert_dropout` gives the classifier, whose code makes its dropout, live
-rates; a callback lets them fall. The model is small and its weights are
-random, the sentences are made here: some say that something is good or bad, in
-some "not" turns it around, in one of ten the label is wrong. Prints the
-report, and for a rate that stays and one that falls from it to 0: accuracy and
-negative log-likelihood of other sentences, without wrong labels, and how the
-mutual information of sentences with words that were never trained compares
-with that of known ones.
+KerasHub's own code creates the dropout layers of the classifier.
+`convert_dropout` gives them live rates, and a callback lets the rates fall. The
+model is small, with random weights, and the script makes the sentences. They
+say that something is good or bad; in some of them "not" reverses the meaning,
+and one label in ten is wrong.
+
+The script prints the report of the conversion. For a constant rate and for one
+that falls to 0, it prints the accuracy and the negative log-likelihood on other
+sentences, without wrong labels. It also compares the mutual information of
+sentences with unknown words to that of sentences with known words.
 
     python examples/bert_annealing.py [--quick] [--seed 0]
 
 KERAS_BACKEND chooses the backend. KerasHub has to be installed (`pip install
-keras-hub`). What comes out is one run with one seed, on a task of a few words:
-it shows how it is done, not which rate is better.
+keras-hub`). This is one run with one seed, on a task with a few words. It shows
+how to do it, not which rate is better.
 """
 
 import argparse

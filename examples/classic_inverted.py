@@ -1,10 +1,15 @@
 """Classic against inverted dropout: one model in two parametrisations.
 
-Trains a network on scikit-learn's handwritten digits with dropout on inputs
-and hidden units, always with the same masks: classic, as in the paper of 2014;
-inverted, carried over exactly (each kernel times keep, the learning rate times
-keep squared); and inverted with the classic learning rate, which is another
-training. Prints a table, whose first two lines are equal up to rounding.
+The script trains a network on scikit-learn's handwritten digits with dropout on
+inputs and hidden units, three times and always with the same masks:
+
+- with classic dropout, as in the paper of 2014;
+- with inverted dropout, converted exactly: each kernel is multiplied by the
+  probability to keep a unit, and the learning rate by its square;
+- with inverted dropout and the classic learning rate, which is a different
+  training.
+
+It prints a table, whose first two lines are equal up to rounding.
 
     python examples/classic_inverted.py [--quick]
 

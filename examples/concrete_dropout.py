@@ -1,20 +1,21 @@
-"""Concrete dropout learns its rate: with more data it falls.
+"""Concrete dropout learns its rate, which falls with more data.
 
-The synthetic data of its paper (Gal, Hron & Kendall 2017): y = 2 x + 8 with
-normal noise of standard deviation 1. A network with three hidden layers
-predicts the mean and the logarithm of the variance, and learns the rate of
-dropout before each of its layers. Prints for growing numbers of rows, all of
-the same number of updates: the rates before the hidden layers, the error of
-the mean, the aleatoric and the epistemic standard deviation, and, beside, the
-epistemic one of the same network at a fixed rate.
+The data are the synthetic ones of its paper (Gal, Hron & Kendall 2017), with
+y = 2 x + 8 and normal noise of standard deviation 1. A network with three
+hidden layers predicts the mean and the logarithm of the variance, and learns a
+dropout rate before each of its layers. For growing numbers of rows and a fixed
+number of updates, the script prints the rates before the hidden layers, the
+error of the mean, and the aleatoric and the epistemic standard deviation. For
+comparison it prints the epistemic standard deviation of the same network at a
+fixed rate.
 
     python examples/concrete_dropout.py [--quick]
 
 KERAS_BACKEND chooses the backend. The authors' code has wider networks, and
-makes fewer updates where there are more rows. Its rates end near .4 with few
-rows, and so do these: that is as far as Adam moves a logit in 2,000 steps of
-.001, while the data would allow more. The deviations of one run with few rows
-say little.
+makes fewer updates when there are more rows. With few rows, its rates end near
+.4, as they do here: Adam cannot move a logit further in 2,000 steps of .001,
+although the data would allow it. With few rows, the standard deviations of a
+single run say little.
 """
 
 import argparse

@@ -1,19 +1,20 @@
 """Scores a large array on many workers, with the numbers of a single process.
 
-A Monte Carlo sample depends on the seed, its number and the row's place in the
-data, and on nothing else. So a task of Ray Data is a range of row numbers:
-whichever worker gets it, in whatever order, again after a worker was lost, its
-rows have the same uncertainty. All that the workers share is a folder with the
+A Monte Carlo sample depends only on the seed, its number and the position of
+the row in the data. So a task of Ray Data is a range of row numbers. Its rows
+have the same uncertainty whichever worker runs it, in whatever order, and also
+if it runs again after a worker was lost. The workers share a folder with the
 model and the inputs, which each of them maps into memory.
 
-Scores once on the workers and once in this process, prints what it cost, and
-compares. What that means for a hundred machines: docs/scaling.md.
+The script scores the rows once on the workers and once in this process, prints
+the cost, and compares the results. docs/scaling.md explains what this means for
+a hundred machines.
 
     python examples/distributed_mc.py [--workers 2] [--kill] [--quick]
 
 --kill kills a worker in the middle of the run. KERAS_BACKEND chooses the
-backend. The weights and inputs are random: only how they are run is of
-interest here.
+backend. The weights and inputs are random, because the script only shows how
+such a model is run.
 """
 
 import argparse

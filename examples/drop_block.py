@@ -1,10 +1,10 @@
 """DropBlock with a rate that rises during training.
 
-Trains a small convolutional network on scikit-learn's handwritten digits, of
-8 x 8 pixels: without dropping, with DropBlock at a constant rate, and with a
-rate that rises linearly from 0 to the same rate, as its paper recommends
-(Ghiasi et al. 2018). Prints the rate at the beginning, in the middle and at
-the end, and the test error.
+The script trains a small convolutional network on scikit-learn's handwritten
+digits, of 8 x 8 pixels: without DropBlock, with DropBlock at a constant rate,
+and with a rate that rises linearly from 0 to the same rate, as its paper
+recommends (Ghiasi et al. 2018). It prints the rate at the beginning, in the
+middle and at the end, and the test error.
 
     python examples/drop_block.py [--quick]
 

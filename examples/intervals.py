@@ -1,24 +1,26 @@
-"""Intervals for a measured target: too narrow, and what repairs them.
+"""Intervals for a measured target: too narrow at first, then corrected.
 
-Trains a small network with dropout on scikit-learn's diabetes data (442
-patients, 10 numbers each; the target is the progression of the disease after a
-year). Its Monte Carlo intervals of 90 % are those of the network alone, and
-hold far fewer targets. 110 patients that the network never saw repair them:
+The script trains a small network with dropout on scikit-learn's diabetes data
+(442 patients with 10 features; the target is the progression of the disease
+after a year). The Monte Carlo intervals of 90 % contain the uncertainty of the
+network only, and cover far fewer targets. 110 patients that the network never
+saw serve to correct them, in these ways:
 
 - one factor for all variances (`fit_variance_scale`),
 - isotonic recalibration of the quantiles (`fit_quantiles`),
 - conformal intervals, around the mean and around two quantiles
   (`fit_conformal_intervals`).
 
-110 others judge: coverage, mean width and interval score (the less the better,
-in the unit of the target), as means over random splits. Only the conformal ones
-come with a promise: coverage of 90 % at least, on average over splits.
+On 110 other patients, the script measures coverage, mean width and interval
+score (lower is better, in the unit of the target), averaged over random splits.
+Only the conformal intervals have a guarantee: a coverage of at least 90 %, on
+average over splits.
 
     python examples/intervals.py [--splits 5] [--quick] [--output output]
 
-KERAS_BACKEND chooses the backend. The same seed gives the same numbers on it.
-Draws a figure: the intervals of some patients before and after, and coverage
-against level.
+KERAS_BACKEND chooses the backend. On a backend, the same seed gives the same
+numbers. The figure shows the intervals of some patients before and after the
+correction, and the coverage against the level.
 """
 
 import argparse

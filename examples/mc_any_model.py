@@ -1,21 +1,22 @@
 """The uncertainty of a transformer, an EfficientNet and an LSTM in one line.
 
-None of the three was made for it: a transformer of KerasHub, built small from
-its configuration; the EfficientNetB0 of `keras.applications`; an LSTM of stock
-Keras layers. Each has the dropout that its authors gave it, and for each
+None of the three models was made for this: a transformer from KerasHub, built
+small from its configuration; EfficientNetB0 from `keras.applications`; and an
+LSTM of stock Keras layers. Each has the dropout that its authors gave it, and
+for each of them one line is enough, here for images of scikit-learn's
+handwritten digits:
 
     result = kerasdrop.mc_predict(model, x)
 
-is all that is needed, here for images of scikit-learn's handwritten digits.
-Prints a table: what is drawn, and how far the samples are apart. Nothing is
-downloaded and nothing trained, so the models know nothing about digits:
-examples/quickstart.py trains one and shows what the numbers are good for.
+The script prints a table of the layers that draw and of the spread of the
+samples. It downloads and trains nothing, so the models know nothing about
+digits. examples/quickstart.py trains a model and shows what the numbers mean.
 
     python examples/mc_any_model.py [--seed 0] [--quick]
 
-KERAS_BACKEND chooses the backend; most of the time goes into compiling. Needs
-KerasHub for the transformer (`pip install keras-hub`); without it there are
-the other two.
+KERAS_BACKEND chooses the backend. Most of the time goes into compiling. The
+transformer needs KerasHub (`pip install keras-hub`); without it, the script
+runs the other two models.
 """
 
 import argparse

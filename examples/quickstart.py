@@ -1,17 +1,19 @@
 """From training with dropout to an uncertainty, on real handwritten digits.
 
-Trains a small classifier of scikit-learn's digits twice: without dropout, and
-with dropout whose rate is annealed. Asks the second for its Monte Carlo
-uncertainty: which digits is it least sure of, and does it notice inputs that
-are no digits? Prints a table and draws a figure.
+The script trains a small classifier on scikit-learn's digits twice: without
+dropout, and with dropout whose rate is annealed. It then computes the Monte
+Carlo uncertainty of the second. Which digits is it least certain of, and does
+it notice inputs that are not digits? The script prints a table and draws a
+figure.
 
-Noise is told from digits whatever the seed. How well rotated digits are,
-whose strokes look like those of others, depends on the initial weights: areas
+With every seed, noise is distinguished from digits. Rotated digits look like
+other digits; how well they are noticed depends on the initial weights. Areas
 under the ROC curve from .5 to .9 were seen, and they differ between backends.
 
     python examples/quickstart.py [--seed 0] [--quick] [--output output]
 
-KERAS_BACKEND chooses the backend. The same seed gives the same numbers on it.
+KERAS_BACKEND chooses the backend. On a backend, the same seed gives the same
+numbers.
 """
 
 import argparse

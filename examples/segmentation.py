@@ -1,22 +1,25 @@
 """A map of uncertainty for each image: segmentation with a small U-Net.
 
-Makes images of discs and squares in noise, with pixels of three classes
-(background, disc, square), trains a U-Net with dropout, and asks `mc_predict`
-for maps: entropy (all of the uncertainty) and mutual information (the part of
-the model), beside the errors. Test images are as noisy as those of the
-training, or noisier.
+The script makes images of discs and squares in noise, whose pixels have three
+classes (background, disc, square), and trains a U-Net with dropout.
+`mc_predict` returns two maps for each image: the entropy (the total
+uncertainty) and the mutual information (the part due to the model). The script
+compares them with the errors. Some test images are as noisy as the training
+images, others are noisier.
 
-Prints the part of the pixels that is wrong, how well either map tells wrong
-pixels from right ones (area under the ROC curve; .5 is chance), and the part
-that is wrong among the half that is surest. Draws a figure of some images.
+It prints the fraction of pixels that are wrong, how well each map distinguishes
+wrong pixels from right ones (area under the ROC curve; .5 is chance), and the
+fraction of wrong pixels in the most certain half. It draws a figure of some
+images.
 
 All images are predicted within a limit of memory for the samples
-(`memory_limit`), whatever their number: the maps are sums over the samples,
+(`memory_limit`), whatever their number. The maps are sums over the samples,
 which are not kept.
 
     python examples/segmentation.py [--quick] [--output output]
 
-KERAS_BACKEND chooses the backend. The same seed gives the same numbers on it.
+KERAS_BACKEND chooses the backend. On a backend, the same seed gives the same
+numbers.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 """Stochastic depth with a profile over the depth of a residual network.
 
-Trains a small residual network on scikit-learn's handwritten digits: without
-dropping blocks, at one rate for all, and at rates that rise linearly with the
-depth (Huang et al. 2016), of the same mean. Prints the rates, how many blocks
-a row goes through on average in training, and the test error.
+The script trains a small residual network on scikit-learn's handwritten digits:
+without dropping blocks, with one rate for all blocks, and with rates of the
+same mean that rise linearly with the depth (Huang et al. 2016). It prints the
+rates, the mean number of blocks that a row passes in training, and the test
+error.
 
     python examples/stochastic_depth.py [--quick]
 

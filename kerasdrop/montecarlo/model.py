@@ -630,12 +630,12 @@ class MonteCarlo(NotTrained):
 
 
 def _check_taken(callbacks: Given) -> None:
-    """Raises if nobody gets what is not collected."""
+    """Raises if `collect` is False and no callback gets the statistics."""
     if callbacks:
         return
     raise Refusal(
-        "with `collect=False` each batch of statistics goes to callbacks "
-        "alone. Pass `callbacks=[...]`, one of which has a method "
+        "with `collect=False`, only callbacks get the statistics of each "
+        "batch. Pass `callbacks=[...]`, one of which has a method "
         "`on_predict_batch_end(batch, logs)`, or leave `collect` out. "
         f"Received: callbacks={callbacks!r}"
     )

@@ -1,4 +1,4 @@
-"""What a `MonteCarlo` has of a Keras model: measures, and no training."""
+"""The part of a Keras model that `MonteCarlo` has: metrics, but no training."""
 
 import keras
 
@@ -13,15 +13,15 @@ NOT_TRAINED = (
 
 
 class NotTrained(keras.Model):
-    """A model that predicts and can be evaluated; what trains it is refused."""
+    """A model that predicts and can be evaluated, but refuses training."""
 
     def compile(
         self, optimizer: Given = None, loss: Given = None, **kwargs: Given
     ) -> None:
-        """As in `keras.Model`, for `evaluate`; an optimizer has no use.
+        """Sets the loss and the metrics of `evaluate`, as in `keras.Model`.
 
         Args:
-            optimizer: None.
+            optimizer: None; this model is not trained.
             loss: Loss of the predictive mean, or None.
             **kwargs: As in `keras.Model.compile`: `metrics`, ...
         """
@@ -37,8 +37,8 @@ class NotTrained(keras.Model):
     def metrics(self) -> list[keras.Metric]:
         """The loss and the metrics of `compile`.
 
-        Those that layers of the model have are its own: they are no results,
-        and nothing resets them.
+        Metrics of layers of the model are not among them, because nothing here
+        resets them.
         """
         inside = {id(one) for one in self.model.metrics}
         return [one for one in super().metrics if id(one) not in inside]
@@ -48,7 +48,7 @@ class NotTrained(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def fit(self, *args: Given, **kwargs: Given) -> None:
-        """Refuses: the model that this was made of is what is trained.
+        """Raises an error: train the wrapped model instead.
 
         Raises:
             ValueError: Always, and before Keras touches the model's state.
@@ -56,11 +56,11 @@ class NotTrained(keras.Model):
         raise ValueError(NOT_TRAINED)
 
     def train_on_batch(self, *args: Given, **kwargs: Given) -> None:
-        """Refuses, as `fit`."""
+        """Raises an error, like `fit`."""
         raise ValueError(NOT_TRAINED)
 
     def test_on_batch(self, *args: Given, **kwargs: Given) -> None:
-        """Refuses: `evaluate` takes a batch as well.
+        """Raises an error: use `evaluate`, which accepts a single batch too.
 
         Raises:
             ValueError: Always.

@@ -14,7 +14,7 @@ class SamplesOut:
     Args:
         arrays: An array `(rows, num_samples, ...)` that takes slices, or a
             structure of them, as the model's outputs.
-        num_rows: Integer, the rows to come, or None where the data do not tell.
+        num_rows: Integer, the number of rows, or None if it is unknown.
         num_samples: Integer, the samples of each row.
     """
 

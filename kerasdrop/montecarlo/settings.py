@@ -89,18 +89,18 @@ class Settings:
         all_samples = self.keep_samples or self.quantiles
         if self.tolerance is not None and all_samples:
             raise Refusal(
-                "with a `tolerance` rows have different numbers of "
-                "samples, of which there are neither `samples` nor "
-                "`quantiles`. Leave out one of both. Received: tolerance="
+                "with a `tolerance`, rows have different numbers of samples, "
+                "so the result can contain neither `samples` nor `quantiles`. "
+                "Leave out the one or the other. Received: tolerance="
                 f"{self.tolerance}, keep_samples={self.keep_samples}, "
                 f"quantiles={self.quantiles}"
             )
         if self.memory_limit is not None and not self.vectorized:
             raise Refusal(
-                "with `vectorized=False` a batch is not cut, as "
-                "its rows may see each other. Leave `memory_limit` out, "
-                "and choose a smaller `batch_size` if the model allows "
-                f"it. Received: memory_limit={self.memory_limit}"
+                "with `vectorized=False`, a batch is not cut, because its rows "
+                "may affect each other. Leave `memory_limit` out, and choose a "
+                "smaller `batch_size` if the model allows it. Received: "
+                f"memory_limit={self.memory_limit}"
             )
 
     def get_config(self) -> Config:

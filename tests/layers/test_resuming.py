@@ -131,7 +131,7 @@ def test_the_comparison_sees_a_lost_state_of_the_adaptive_rate(folder):
     (folder / "adaptive.json").unlink()
     path = resuming.checkpoint_path(folder, resuming.KILL_EPOCH)
     model = keras.saving.load_model(path)
-    with pytest.warns(UserWarning, match="the same `state_path` to both"):
+    with pytest.warns(UserWarning, match="the same `state_path` in both"):
         resuming.fit(
             model,
             resuming.our_callbacks(folder),

@@ -1,4 +1,4 @@
-"""`inspect`: what a Monte Carlo pass would draw, before one is made."""
+"""`inspect`: what a Monte Carlo pass would draw, before it runs."""
 
 import dataclasses
 import math
@@ -30,16 +30,17 @@ _ROWS = 32
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """How much of a model is its deterministic prefix.
+    """The deterministic part of a model, which runs once for all samples.
 
     Attributes:
         ends_at: Tuple of the names of the layers at which it ends: the first
-            on each way that draw.
-        share_of_layers: Float in [0, 1], of the calls in the model's graph.
-        share_of_multiply_adds: Float in [0, 1], of the multiply-adds of all
-            kernels (dense, convolutional, recurrent, attention projections);
-            inside a block without a graph of its own each kernel is counted
-            once for each position that the block returns.
+            layer that draws on each path.
+        share_of_layers: Float in [0, 1], the fraction of the calls in the
+            model's graph.
+        share_of_multiply_adds: Float in [0, 1], the fraction of the
+            multiply-adds of all kernels (dense, convolutional, recurrent,
+            attention projections). In a block without its own graph, each
+            kernel counts once for each position that the block returns.
         leaves_batch_at: Tuple of the names of the layers behind which axis 0
             is no longer the batch. None of these may come before a layer that
             draws.
@@ -56,17 +57,17 @@ class Inspection:
     """What `inspect` found. `str()` or `print()` shows it as a table.
 
     Attributes:
-        model: Its name.
+        model: The name of the model.
         layers: Tuple of one entry for each layer that is or could be random,
             in the order of the model, with the attributes `path`,
             `class_name`, `rate`, `is_drawn` and `why`.
-        prefix: `Part`, the part of the model that is run once for all samples;
-            None for a subclassed model, all of which is run for each, and
-            where there is a refusal.
-        refusal: None; or why the samples of a row cannot be run side by side,
-            and the way out, as `mc_predict` would say it.
-        verification: What the self-check saw, a `Verification`; None without
-            inputs.
+        prefix: A `Part`, the part of the model that runs once for all samples.
+            None for a subclassed model, which runs completely for each sample,
+            and if there is a `refusal`.
+        refusal: The reason why the samples of a row cannot run side by side,
+            with a way out, as in the error of `mc_predict`; None if they can.
+        verification: A `Verification`, the result of the self-check; None
+            without inputs.
 
     Example:
 
@@ -122,27 +123,27 @@ def inspect(
     layers: Given = None,
     rate: Given = None,
 ) -> Inspection:
-    """Tells what Monte Carlo prediction would draw in `model`.
+    """Lists the layers that Monte Carlo prediction would draw in `model`.
 
     Nothing in the model changes.
 
     Args:
         model: A built Keras model.
-        x: Inputs as for `mc_predict`. On a few rows of them the self-check is
-            made that `mc_predict` makes in its first call.
-        layers, rate: What would be drawn, and at which rate, as in
+        x: Inputs as for `mc_predict`, or None. On a few of their rows, the
+            self-check of `mc_predict`'s first call runs.
+        layers, rate: The layers that would draw, and their rates, as in
             `kerasdrop.MonteCarlo`.
 
     Returns:
-        An `Inspection`. Printed, it is a table with a line for each layer
-        that is or could be random: its path and class, its rate, whether and
-        how it would be drawn, and why not; below, which part of the model
-        would be run once for all samples, and what the self-check saw.
+        An `Inspection`. `print` shows a table with a line for each layer that
+        is or could be random: its path, class and rate, and whether and how it
+        would draw, or why not. Below, it says which part of the model would run
+        once for all samples, and what the self-check found.
 
     Raises:
-        ValueError: If `model` is no built Keras model; if `layers` selects
-            nothing, or a rate cannot be given.
-        VerificationError: If it fails the self-check.
+        ValueError: If `model` is not a built Keras model; if `layers` selects
+            nothing; or if a layer cannot get the rate.
+        VerificationError: If the model fails the self-check.
 
     Example:
 

@@ -21,11 +21,11 @@ class LayerInspection:
     """One layer that is or could be random.
 
     Attributes:
-        path: Names of the layers on the way to it, joined by "/".
+        path: The names of the layers from the model down to it, joined by "/".
         class_name: String.
         rate: Float; its standard deviation if it adds noise; None if unknown.
-        is_drawn: Whether a Monte Carlo pass would draw it.
-        why: How it would be drawn, or why not.
+        is_drawn: Whether the layer would draw in a Monte Carlo pass.
+        why: How it would draw, or why not.
     """
 
     path: str

@@ -72,10 +72,10 @@ def _check_overrides(layer: keras.layers.Layer) -> None:
     names = adapters.overrides(layer)
     if names:
         raise Refusal(
-            f"layer '{layer.name}' ({type(layer).__name__}) is of a "
-            "subclass of a class of Keras that draws, and does in its own way "
-            f"{', '.join(f'`{name}`' for name in names)}. How it draws is not "
-            "known: say it, with `kerasdrop.register_stochastic("
+            f"layer '{layer.name}' ({type(layer).__name__}) is of a subclass "
+            "of a Keras class that draws, and overrides "
+            f"{', '.join(f'`{name}`' for name in names)}, so it is not known "
+            "how it draws. Register that: `kerasdrop.register_stochastic("
             f"{type(layer).__name__}, function)`."
         )
 
@@ -88,8 +88,8 @@ def check_saveable(model: keras.Model) -> None:
     if known is not cls and not cls.__module__.startswith("keras."):
         raise Refusal(
             f"the class {cls.__name__} of model '{model.name}' is "
-            "not registered, so that what is saved could not be loaded. "
-            "Decorate it with "
+            "not registered, so a saved file could not be loaded. Decorate it "
+            "with "
             '`@keras.saving.register_keras_serializable("my_project")`.'
         )
 
@@ -103,10 +103,9 @@ def warn_of_unknown(found: survey.Survey, owner: str) -> None:
         )
         warnings.warn(
             f"{owner}: these layers of model '{found.model.name}' have random "
-            f"numbers of their own: {listed}. What they draw at inference is "
-            "drawn for each sample, by Keras; what they draw in training only "
-            "is not. If it should be, say how with "
-            "`kerasdrop.register_stochastic`.",
+            f"numbers of their own: {listed}. If they draw at inference, Keras "
+            "draws for each sample. If they draw in training only, they do not "
+            "draw here; to change that, use `kerasdrop.register_stochastic`.",
             stacklevel=3,
         )
 
@@ -142,15 +141,15 @@ def check_draws(
         return
     if layers and choice.paths is not None:
         raise Refusal(
-            f"nothing that is selected in model '{model.name}' would be "
-            f"drawn: the rate of {', '.join(map(repr, choice.paths))} is 0. "
-            "Give a rate, e.g. `rate=0.2`, or select other layers.\n"
+            f"none of the selected layers of model '{model.name}' would draw: "
+            f"the rate of {', '.join(map(repr, choice.paths))} is 0. Pass a "
+            "rate, e.g. `rate=0.2`, or select other layers.\n"
             + listing.table(found, choice)
         )
     if layers:
         raise Refusal(
-            f"nothing in model '{model.name}' would be drawn: the rate of each "
-            "layer that can draw is 0. Give one for this alone, e.g. "
+            f"no layer of model '{model.name}' would draw: the rate of each "
+            "layer that can draw is 0. Pass a rate for this call, e.g. "
             "`rate=0.1`.\n" + listing.table(found, choice)
         )
     cure = (

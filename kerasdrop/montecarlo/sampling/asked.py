@@ -39,7 +39,7 @@ _UNSEEDED = (
     "hand it to `keras.random` as `seed`."
 )
 _ONLY_IN_TRAINING = (
-    "is called in training only, under `if training:`, so that a prediction "
+    "is called in training only, under `if training:`, so a prediction "
     "never reaches it. Call it always, `self.dropout(x, training=training)`: "
     "it does nothing at inference by itself. Or set its rate to 0, if it "
     "shall not be drawn."

@@ -250,7 +250,7 @@ def test_what_else_a_subclass_does_in_its_own_way_is_refused():
         (Own(0.5), "_get_noise_shape"),
         (layers.RNN(Cell(3, dropout=0.5)), "get_dropout_mask"),
     ):
-        with pytest.raises(ValueError, match=f"its own way `{name}`"):
+        with pytest.raises(ValueError, match=f"overrides `{name}`"):
             mc(model_of(layer))
 
 
