@@ -562,7 +562,7 @@ class TestRefusals:
     def test_a_selection_at_rate_zero_lists_what_there_is(self):
         x = keras.Input((3,))
         h = layers.Dropout(0.0, name="zero")(layers.Dropout(0.5)(x))
-        with pytest.raises(ValueError, match="(?s)none of the selected.*'zero'"):
+        with pytest.raises(ValueError, match="(?s)none of the sel.*'zero'"):
             mc(keras.Model(x, h), X[:, 0, :3], layers="zero")
 
     @pytest.mark.parametrize(
