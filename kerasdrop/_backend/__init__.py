@@ -74,6 +74,15 @@ def table(name: str, function: Function, dtype: str = "int32") -> Function:
     return tensor
 
 
+def full_like(tensor: Tensor, value: float, dtype: str | None = None) -> Tensor:
+    """A tensor of the shape of another one, of one number.
+
+    On PyTorch `keras.ops.full_like` sends the number to the device and has the
+    host read it from there, for which it waits.
+    """
+    return keras.ops.full_like(tensor, value, dtype=dtype)
+
+
 def selected(keep: Tensor, values: Tensor) -> Tensor:
     """`values` where `keep`, else 0: not 0 * inf, which would be NaN.
 

@@ -26,6 +26,7 @@ __all__ = [
     "SEEDS_OWN",
     "at_hand",
     "compiled",
+    "full_like",
     "generators",
     "has_drawn",
     "is_recomputing",
@@ -156,6 +157,11 @@ def recomputed(function: Function) -> Function:
         )
 
     return run
+
+
+def full_like(tensor: Tensor, value: float, dtype: str | None = None) -> Tensor:
+    # Zeros first: they are where Keras looks for shapes, too.
+    return keras.ops.zeros_like(tensor, dtype=dtype) + value
 
 
 _MANY = 2**14

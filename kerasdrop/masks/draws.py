@@ -311,7 +311,7 @@ def unless_all_is_kept(draw: Draw, value: Given, kept: Tensor) -> Tensor:
         return value
     value = ops.convert_to_tensor(value)
     if draw.keep_all is True:
-        return ops.full_like(value, kept)
+        return _backend.full_like(value, kept)
     return ops.where(draw.keep_all, ops.cast(kept, value.dtype), value)
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop._refusals import blame_itself
 from kerasdrop._types import Config
@@ -80,7 +81,7 @@ class Constant(Schedule):
         self.rate = _checks.rate(rate)
 
     def value(self, step: Tensor) -> Tensor:
-        return ops.full_like(step, self.rate, dtype="float32")
+        return _backend.full_like(step, self.rate, dtype="float32")
 
     def get_config(self) -> Config:
         return {"rate": self.rate}

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import blame
@@ -73,7 +74,7 @@ class PiecewiseLinear(Schedule):
         )
 
     def value(self, step: Tensor) -> Tensor:
-        rate = ops.full_like(step, self.rates[0], dtype="float32")
+        rate = _backend.full_like(step, self.rates[0], dtype="float32")
         pieces = zip(self.steps, self.steps[1:], self.rates, self.rates[1:])
         for begin, end, start_rate, end_rate in pieces:
             done = progress(step, begin, end - begin)
@@ -119,7 +120,7 @@ class Steps(Schedule):
             )
 
     def value(self, step: Tensor) -> Tensor:
-        rate = ops.full_like(step, self.rates[0], dtype="float32")
+        rate = _backend.full_like(step, self.rates[0], dtype="float32")
         for boundary, next_rate in zip(self.boundaries, self.rates[1:]):
             rate = ops.where(step >= boundary, next_rate, rate)
         return rate

@@ -57,11 +57,9 @@ def gradient(function, value):
 
         return np.asarray(jax.grad(function)(ops.convert_to_tensor(value)))
     if BACKEND == "torch":
-        import torch
-
-        point = torch.tensor(value, requires_grad=True)
+        point = ops.convert_to_tensor(value).requires_grad_()
         function(point).backward()
-        return point.grad.numpy()
+        return to_numpy(point.grad)
     import tensorflow as tf
 
     point = tf.Variable(value)

@@ -23,6 +23,19 @@ def free_ports(count):
     return ports
 
 
+def run_module(module, *arguments):
+    """Runs a module in one process of its own; returns what it printed."""
+    result = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 def run(name, folder, count=ranks.WORLD):
     """Runs a function of `ranks` in processes that know each other.
 

@@ -4,6 +4,7 @@ import math
 
 from keras import ops
 
+from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop._refusals import Refusal
 from kerasdrop._types import Given
@@ -58,7 +59,7 @@ def of_samples(
         spread = math.sqrt(count * p * (1.0 - p))
         values.append(_at_rank(ordered, rank))
         if rank - spread < 0.0 or rank + spread > count - 1:
-            errors.append(ops.full_like(values[-1], float("nan")))
+            errors.append(_backend.full_like(values[-1], float("nan")))
             continue
         below = _at_rank(ordered, rank - spread)
         errors.append((_at_rank(ordered, rank + spread) - below) / 2.0)
@@ -114,7 +115,7 @@ def of_normal_mixture(
 def _error_of_mixture(value: Tensor, means: Tensor, stds: Tensor) -> Tensor:
     count = means.shape[1]
     if count == 1:
-        return ops.full_like(value, float("nan"))
+        return _backend.full_like(value, float("nan"))
     distance = (ops.expand_dims(value, 1) - means) / stds
     bell = ops.exp(-0.5 * ops.square(distance)) / math.sqrt(2.0 * math.pi)
     density = ops.mean(bell / stds, axis=1)

@@ -2,8 +2,7 @@
 
 import math
 
-from keras import ops
-
+from kerasdrop import _backend
 from kerasdrop import _refusals
 from kerasdrop._formulas import likelihood
 from kerasdrop._types import Given
@@ -45,8 +44,8 @@ class _WithNoise(normal.Normal):
         self._variance = variance
 
     def features(self, output: Tensor) -> Given:
-        return [output, ops.full_like(output, self._variance)]
+        return [output, _backend.full_like(output, self._variance)]
 
     def log_terms(self, output: Tensor, target: Given) -> Given:
-        log_variance = ops.full_like(output, math.log(self._variance))
+        log_variance = _backend.full_like(output, math.log(self._variance))
         return likelihood.log_density(output, log_variance, target)
