@@ -83,7 +83,8 @@ def test_a_file_draws_the_samples_of_the_model(tmp_path, format, ending, plan):
     for seed in (1, 2**31 - 1):
         predictive.seed = seed
         expected = predictive.predict_on_batch(x, rows=rows)
-        found = run(path, {"x": x, "rows": rows, "seed": np.int32(seed)})
+        inputs = {"x": x, "rows": rows, "seed": np.array(seed, "int32")}
+        found = run(path, inputs)
         for name, value in expected.items():
             np.testing.assert_allclose(
                 found[name], value, rtol=1e-4, atol=1e-6, err_msg=name
