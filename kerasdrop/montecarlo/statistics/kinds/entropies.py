@@ -19,6 +19,16 @@ def of_numbers(found: Given, values: Given) -> Given:
     return ops.where(values == values, found, float("nan"))
 
 
+def _nearest(values: Tensor) -> Tensor:
+    """The nearest whole numbers, a half upwards.
+
+    OpenVINO takes `torch.round` for an operation that writes into its second
+    argument, which is the zero that the rest of the graph counts with.
+    """
+    below = ops.floor(values)
+    return below + ops.cast(values - below >= 0.5, below.dtype)
+
+
 class Probabilistic(base.Kind):
     """A kind with entropies and votes.
 
@@ -67,7 +77,7 @@ class Probabilistic(base.Kind):
             "predictive_entropy": self.entropy(mean),
             "expected_entropy": expected_entropy,
             "mutual_information": total / running.per_row(count, total),
-            "votes": ops.round(share * count),
+            "votes": _nearest(share * count),
             "variation_ratio": 1.0 - self.majority(share),
         }
 
