@@ -3,6 +3,8 @@
 import pathlib
 import re
 
+from markdown_docstrings import with_literal_blocks
+
 ROOT = pathlib.Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
@@ -40,21 +42,30 @@ def arguments(gallery_conf, script_vars):
     return [said for name, said in named.items() if f'"{name}"' in source]
 
 
-def _with_heading(app, docname, source):
-    """The first sentence of an example is its title."""
+def _readable(app, docname, source):
+    """The page of an example: its title, commands as code, no progress bars."""
     if not re.fullmatch(r"gallery/\w+", docname):
         return
-    label = rf"(\.\. _sphx_glr_{docname.replace('/', '_')}\.py:\n\n)(.+)\n"
+    label = f".. _sphx_glr_{docname.replace('/', '_')}.py:\n\n"
+    before, has_label, rest = source[0].partition(label)
+    docstring, script, rest = rest.partition("\n.. GENERATED FROM")
+    if has_label:
+        source[0] = before + label + _titled(docstring) + script + rest
     source[0] = re.sub(
-        label,
-        lambda found: (
-            f"{found[1]}{found[2].rstrip('.')}\n{'=' * len(found[2])}\n"
-        ),
+        "^.*\N{BOX DRAWINGS HEAVY HORIZONTAL}.*\n",
+        "",
         source[0],
-        count=1,
+        flags=re.MULTILINE,
     )
 
 
+def _titled(docstring):
+    """A docstring whose first sentence is a heading, in RST."""
+    title, *lines = docstring.split("\n")
+    lines = with_literal_blocks(lines)
+    return "\n".join([title.rstrip("."), "=" * len(title), *lines])
+
+
 def setup(app):
-    app.connect("source-read", _with_heading)
+    app.connect("source-read", _readable)
     return {"parallel_read_safe": False}

@@ -5,8 +5,10 @@ the group of its namespace or, of a name of `kerasdrop` itself, of the part of
 the package that it is from.
 """
 
+import functools
 import inspect
 import pathlib
+import re
 import types
 
 import kerasdrop
@@ -16,14 +18,16 @@ import kerasdrop
 GROUPS = (
     (
         "Layers",
-        "Dropout layers whose rate is a number, live, or a schedule. "
-        "[Choosing a layer and a rate](../choosing.md) says which when.",
+        "Dropout layers whose rate is a number, which can change at any time, "
+        "or a schedule. See [Layers](../layers.md), and "
+        "[Choosing](../choosing.md) for which layer and rate to use when.",
         ("layers",),
         ("kerasdrop.layers",),
     ),
     (
         "Rates",
-        "Reads and sets the rates of a model, at any time.",
+        "Reads and sets the rates of a model, at any time. "
+        "See [Changing the rate](../annealing.md).",
         (),
         ("kerasdrop.rates",),
     ),
@@ -36,7 +40,7 @@ GROUPS = (
     ),
     (
         "Callbacks",
-        "Change and log rates while `fit` runs. "
+        "Callbacks that change and log rates while `fit` runs. "
         "See [Changing the rate](../annealing.md).",
         ("callbacks",),
         (),
@@ -56,44 +60,54 @@ GROUPS = (
     ),
     (
         "Calibration",
-        "Judges uncertainties by labels, and repairs them. "
-        "See [Intervals that hold](../intervals.md).",
+        "Evaluates uncertainties with labels, and corrects them. "
+        "See [Intervals that hold](../intervals.md) and "
+        "[Reading the uncertainty](../uncertainty.md).",
         ("calibration",),
         (),
     ),
     (
         "Measures",
-        "How uncertain samples are, without labels.",
+        "How uncertain predictions are, computed from samples without labels. "
+        "See [Reading the uncertainty](../uncertainty.md).",
         ("measures",),
         (),
     ),
     (
         "Metrics",
-        "The same while training and in `evaluate`: `keras.metrics`.",
+        "Measures and calibration scores as `keras.metrics`, for "
+        "`model.compile` and `evaluate`. "
+        "See [Reading the uncertainty](../uncertainty.md).",
         ("metrics",),
         (),
     ),
     (
         "Plots",
-        'Needs matplotlib: `pip install "kerasdrop[plots]"`.',
+        "Plots of uncertainties and rates. They need Matplotlib: "
+        '`pip install "kerasdrop[plots]"`. [By task](../tasks/index.md) shows '
+        "them in use.",
         ("plots",),
         (),
     ),
     (
         "Conversion",
-        "Models from models: with live rates, folded, without dropout.",
+        "Copies of a model: with live rates, with dropout inserted, without "
+        "dropout, or with folded scaling. See [Inserting "
+        "dropout](../inserting.md) and [Deployment](../tasks/deployment.md).",
         (),
         ("kerasdrop.conversion",),
     ),
     (
         "Acquisition",
-        "Which rows to label next. See [Acquisition](../acquisition.md).",
+        "Chooses which rows to label next. "
+        "See [Acquisition](../acquisition.md).",
         ("acquisition",),
         (),
     ),
     (
         "For authors of layers",
-        "The random words behind all masks, and what is done with them.",
+        "The random words behind all masks, and the functions that apply them. "
+        "See [Layers](../layers.md).",
         ("functional", "masks"),
         ("kerasdrop.masks",),
     ),
@@ -123,6 +137,14 @@ def names_of_groups():
             name for name in in_namespaces if id(_value_of(name)) not in seen
         ]
     return names
+
+
+@functools.cache
+def pages():
+    """The public names that have a page."""
+    return frozenset(
+        name for names in names_of_groups().values() for name in names
+    )
 
 
 def _group_of(name, value):
@@ -155,11 +177,11 @@ def _group_page(title, text, names):
         for name in names
     ]
     toctree = ["```{toctree}", ":hidden:", *(f"api/{n}" for n in names), "```"]
-    table = ["| name | what it is |", "|---|---|", *rows]
+    table = ["| name | description |", "|---|---|", *rows]
     return "\n".join([f"# {title}", "", text, "", *table, "", *toctree, ""])
 
 
-def _api_page(name):
+def _api_page(name, text):
     value = _value_of(name)
     directive = "autofunction"
     options = []
@@ -169,9 +191,12 @@ def _api_page(name):
     if isinstance(value, type) and issubclass(value, Exception):
         options = []
     short = name.rpartition(".")[2]
-    return "\n".join(
-        [short, "=" * len(short), "", f".. {directive}:: {name}", *options, ""]
-    )
+    lines = [short, "=" * len(short), "", f".. {directive}:: {name}", *options]
+    guides = re.findall(r"\(\.\./([\w/]+)\.md\)", text)
+    if guides:
+        listed = ", ".join(f":doc:`/{guide}`" for guide in guides)
+        lines += ["", f".. seealso:: {listed}"]
+    return "\n".join([*lines, ""])
 
 
 def _write(path, text):
@@ -194,7 +219,7 @@ def write_pages(app):
         _write(path, _group_page(title, text, groups[title]))
         for name in groups[title]:
             page = folder / "api" / f"{name}.rst"
-            _write(page, _api_page(name))
+            _write(page, _api_page(name, text))
             written.add(page)
     for page in (folder / "api").glob("*.rst"):
         if page not in written:

@@ -18,7 +18,11 @@ def extension(name):
         f"docs_ext_{name}", EXTENSIONS / f"{name}.py"
     )
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(EXTENSIONS))  # they import each other
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(EXTENSIONS))
     return module
 
 
@@ -56,11 +60,36 @@ def test_the_index_of_the_reference_lists_each_group():
         ("[two\nlines](\nhttps://a.b/\nc)", "`two lines <https://a.b/c>`__"),
         ("[x](https://a/(1)2)", "`x <https://a/(1)2>`__"),
         ("`x[0](y)` stays", "`x[0](y)` stays"),
+        ("See docs/a/b.md.", "See :doc:`/a/b`."),
+        ("See `docs/a.md`.", "See :doc:`/a`."),
+        # A public name in full, beside the own one, or in the package.
+        ("`pkg.part.f`", ":py:obj:`pkg.part.f <pkg.part.f>`"),
+        ("`f(x)` and `f`", "`f(x)` and :py:obj:`f <pkg.part.f>`"),
+        ("`top`", ":py:obj:`top <pkg.top>`"),
+        ("``f``, `g`, `part.Own`", "``f``, `g`, `part.Own`"),
+        ("`Own` itself", "`Own` itself"),
+        # Code, which in RST would be a quotation.
+        ("as\n\n    a = 1\n\n    b = 2", "as\n\n::\n\n    a = 1\n\n    b = 2"),
+        ("Args:\n    a: One.\n\n    b", "Args:\n    a: One.\n\n    b"),
     ],
 )
-def test_links_of_docstrings(markdown, rst):
+def test_markdown_of_docstrings(markdown, rst):
     as_rst = extension("markdown_docstrings").as_rst
-    assert "\n".join(as_rst(markdown.split("\n"))) == rst
+    names = {"pkg.part.f", "pkg.top", "pkg.part.Own"}
+    lines = as_rst(markdown.split("\n"), names, "pkg.part.Own.method")
+    assert "\n".join(lines) == rst
+
+
+def test_the_page_of_an_example_is_readable():
+    source = [
+        ".. _sphx_glr_gallery_a.py:\n\nA title.\n\nText\n\n    run a.py\n\n"
+        ".. GENERATED FROM\n\n    code\n\n1/2 \u2501\u2501 1s\nThe result\n"
+    ]
+    extension("gallery")._readable(None, "gallery/a", source)
+    assert source[0] == (
+        ".. _sphx_glr_gallery_a.py:\n\nA title\n========\n\nText\n\n::\n\n"
+        "    run a.py\n\n.. GENERATED FROM\n\n    code\n\nThe result\n"
+    )
 
 
 def test_the_gallery_runs_each_example_or_says_why_not():

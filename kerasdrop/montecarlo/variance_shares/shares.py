@@ -50,21 +50,22 @@ def mc_sobol_indices(
     verify: bool = True,
     on_interrupt: str = "return",
 ) -> Structure:
-    r"""The share of the predictive variance due to each dropout layer.
+    """The share of the predictive variance due to each dropout layer.
 
-    The prediction is a function $f$ of independent masks. Samples come in pairs
-    $a, b$ that share no mask. For each group $g$ a third sample $a_b^g$ has
-    the masks of $g$ from $b$ and all others from $a$. With
-    $V = E[(f(a) - f(b))^2] / 2$, the variance, the first-order share of $g$ is
+    The prediction is a function `f` of independent masks. Samples come in pairs
+    `a`, `b` that share no mask. For each group `g`, a third sample `c` has the
+    masks of the group from `b` and all others from `a`. With the mean `E` over
+    samples, the variance, the first-order share and the total share are
 
-    $$S_g = E[(f(a) - f(a_b^g)) (f(a) + f(a_b^g) - 2 f(b))] / (2 V)$$
+        V   = E[(f(a) - f(b))**2] / 2
+        S_g = E[(f(a) - f(c)) * (f(a) + f(c) - 2 * f(b))] / (2 * V)
+        T_g = E[(f(a) - f(c))**2] / (2 * V)
 
-    and its total share is $T_g = E[(f(a) - f(a_b^g))^2] / (2 V)$. These are
-    the estimators of Saltelli et al. (2010) and Jansen (1999), written with
-    differences only, so that no mean must be known. $V$ is the variance of the
-    predicted quantity over masks: of probabilities in a classification, and of
-    means in a regression. It is summed over the elements of an output, with
-    those of steps of padding, and over rows.
+    These are the estimators of Saltelli et al. (2010) and Jansen (1999),
+    written with differences only, so that no mean must be known. `V` is the
+    variance of the predicted quantity over masks: of probabilities in a
+    classification, and of means in a regression. It is summed over the rows and
+    over the elements of an output, including those of padded steps.
 
     The function needs `num_samples * (groups + 2)` samples of each row. The
     layers before the first dropout layer run once for up to 1024 of these.
@@ -105,9 +106,9 @@ def mc_sobol_indices(
     >>> shares.names, round(shares.first_order[0], 2)
     (('dropout',), 1.0)
 
-    References:
-        [Saltelli et al., 2010](https://doi.org/10.1016/j.cpc.2009.09.018);
-        [Jansen, 1999](https://doi.org/10.1016/S0010-4655(98)00154-4).
+    References: [Saltelli et al., 2010](
+    https://doi.org/10.1016/j.cpc.2009.09.018); [Jansen, 1999](
+    https://doi.org/10.1016/S0010-4655(98)00154-4).
     """
     with model_tree.surveyed(model), blame(_OWNER):
         _checks.choice(on_interrupt, ("raise", "return"), "on_interrupt")
