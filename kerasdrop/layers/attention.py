@@ -232,7 +232,7 @@ class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
         **kwargs: All other arguments of `keras.layers.MultiHeadAttention`, by
             name.
 
-    Call arguments, output shape: As in Keras.
+    The call arguments and the output shape are those of the Keras layer.
 
     Raises:
         ValueError: If the rate is out of its range; or as in Keras.
@@ -287,7 +287,7 @@ class GroupQueryAttention(_LiveAttention, keras.layers.GroupQueryAttention):
         **kwargs: All other arguments of `keras.layers.GroupQueryAttention`,
             by name.
 
-    Call arguments, output shape: As in Keras.
+    The call arguments and the output shape are those of the Keras layer.
 
     Raises:
         ValueError: If the rate is out of its range; or as in Keras.

@@ -43,7 +43,7 @@ class LSTM(OneCell, keras.layers.LSTM):
     `layers="*/dropout"`, sets one of them.
 
     Args:
-        units, activation, recurrent_activation: As in Keras, and in its order.
+        units, activation, recurrent_activation: As in Keras.
         use_bias, kernel_initializer, recurrent_initializer: As in Keras.
         bias_initializer, unit_forget_bias, kernel_regularizer: As in Keras.
         recurrent_regularizer, bias_regularizer: As in Keras.
@@ -59,7 +59,8 @@ class LSTM(OneCell, keras.layers.LSTM):
             False, too.
         **kwargs: As in Keras: `name`, `dtype`, `implementation`.
 
-    Call arguments, output shape: As in Keras.
+    The order of the arguments, the call arguments and the output shape are
+    those of the Keras layer.
 
     Raises:
         ValueError: If a rate is out of its range; if both are None; if
@@ -89,7 +90,7 @@ class GRU(OneCell, keras.layers.GRU):
     gate passes on is not dropped.
 
     Args:
-        units, activation, recurrent_activation: As in Keras, and in its order.
+        units, activation, recurrent_activation: As in Keras.
         use_bias, kernel_initializer, recurrent_initializer: As in Keras.
         bias_initializer, kernel_regularizer: As in Keras.
         recurrent_regularizer, bias_regularizer: As in Keras.
@@ -105,7 +106,8 @@ class GRU(OneCell, keras.layers.GRU):
             False, too.
         **kwargs: As in Keras: `name`, `dtype`, `implementation`.
 
-    Call arguments, output shape: As in Keras.
+    The order of the arguments, the call arguments and the output shape are
+    those of the Keras layer.
 
     Raises:
         ValueError: In the same cases as `LSTM`.
@@ -130,7 +132,7 @@ class SimpleRNN(OneCell, keras.layers.SimpleRNN):
     It is like `LSTM`, with one mask of the inputs and one of the state.
 
     Args:
-        units, activation, use_bias: As in Keras, and in its order.
+        units, activation, use_bias: As in Keras.
         kernel_initializer, recurrent_initializer: As in Keras.
         bias_initializer, kernel_regularizer: As in Keras.
         recurrent_regularizer, bias_regularizer: As in Keras.
@@ -145,7 +147,8 @@ class SimpleRNN(OneCell, keras.layers.SimpleRNN):
             False, too.
         **kwargs: As in Keras: `name`, `dtype`.
 
-    Call arguments, output shape: As in Keras.
+    The order of the arguments, the call arguments and the output shape are
+    those of the Keras layer.
 
     Raises:
         ValueError: In the same cases as `LSTM`.
@@ -171,7 +174,7 @@ class ConvLSTM1D(OneCell, keras.layers.ConvLSTM1D):
     gate at any rate. Each pixel of each channel is dropped independently.
 
     Args:
-        filters, kernel_size, strides, padding: As in Keras, and in its order.
+        filters, kernel_size, strides, padding: As in Keras.
         data_format, dilation_rate, activation: As in Keras.
         recurrent_activation, use_bias, kernel_initializer: As in Keras.
         recurrent_initializer, bias_initializer, unit_forget_bias: As in Keras.
@@ -187,7 +190,8 @@ class ConvLSTM1D(OneCell, keras.layers.ConvLSTM1D):
             False, too.
         **kwargs: As in Keras: `name`, `dtype`.
 
-    Call arguments, output shape: As in Keras.
+    The order of the arguments, the call arguments and the output shape are
+    those of the Keras layer.
 
     Raises:
         ValueError: In the same cases as `LSTM`.
@@ -212,7 +216,7 @@ class ConvLSTM2D(OneCell, keras.layers.ConvLSTM2D):
     It is like `ConvLSTM1D`, for images.
 
     Args:
-        filters, kernel_size, strides, padding: As in Keras, and in its order.
+        filters, kernel_size, strides, padding: As in Keras.
         data_format, dilation_rate, activation: As in Keras.
         recurrent_activation, use_bias, kernel_initializer: As in Keras.
         recurrent_initializer, bias_initializer, unit_forget_bias: As in Keras.
@@ -228,7 +232,8 @@ class ConvLSTM2D(OneCell, keras.layers.ConvLSTM2D):
             False, too.
         **kwargs: As in Keras: `name`, `dtype`.
 
-    Call arguments, output shape: As in Keras.
+    The order of the arguments, the call arguments and the output shape are
+    those of the Keras layer.
 
     Raises:
         ValueError: In the same cases as `LSTM`.
@@ -253,7 +258,7 @@ class ConvLSTM3D(OneCell, keras.layers.ConvLSTM3D):
     It is like `ConvLSTM1D`, for volumes.
 
     Args:
-        filters, kernel_size, strides, padding: As in Keras, and in its order.
+        filters, kernel_size, strides, padding: As in Keras.
         data_format, dilation_rate, activation: As in Keras.
         recurrent_activation, use_bias, kernel_initializer: As in Keras.
         recurrent_initializer, bias_initializer, unit_forget_bias: As in Keras.
@@ -269,7 +274,8 @@ class ConvLSTM3D(OneCell, keras.layers.ConvLSTM3D):
             False, too.
         **kwargs: As in Keras: `name`, `dtype`.
 
-    Call arguments, output shape: As in Keras.
+    The order of the arguments, the call arguments and the output shape are
+    those of the Keras layer.
 
     Raises:
         ValueError: In the same cases as `LSTM`.
@@ -314,7 +320,8 @@ class RNN(LiveRecurrent, keras.layers.RNN):
             False, too.
         **kwargs: As in `keras.layers.Layer`: `name`, `dtype`.
 
-    Call arguments, output shape: As in Keras.
+    The order of the arguments, the call arguments and the output shape are
+    those of the Keras layer.
 
     Raises:
         ValueError: If a rate is out of its range; if a cell is of another
