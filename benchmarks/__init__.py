@@ -1,1 +1,1 @@
-"""What the package costs and reaches, measured beside others."""
+"""Benchmarks of the cost and the results of the package, next to others."""

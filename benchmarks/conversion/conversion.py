@@ -1,26 +1,28 @@
-"""What `convert_dropout` and `strip_dropout` do to models of others.
+"""What `convert_dropout` and `strip_dropout` do to models of other packages.
 
     KERAS_BACKEND=torch nice python -m benchmarks.conversion.conversion
         [--models BertBackbone ResNet50] [--all]
 
-The models of KerasHub in `hub_models`, built small with dropout, and the
-architectures of `keras.applications`, the smallest of each family or `--all`;
-with random weights that all count, as in `benchmarks/insertion`. KerasHub has
-to be installed. For each:
+The models are those of KerasHub in `hub_models`, built small with dropout, and
+the architectures of `keras.applications`, the smallest of each family or
+`--all`. Their weights are random and all have an effect, as in
+`benchmarks/insertion`. KerasHub has to be installed. The columns are:
 
-- dropout: how many layers drop, drop paths among them;
-- converted: how many are ours afterwards, or why none is;
-- equal: how far the new model's predictions are off, by the largest output;
-- files: whether each model reads the `.weights.h5` of the other, all arrays
+- dropout: how many layers drop, drop paths included;
+- converted: how many are layers of kerasdrop afterwards, or why none is;
+- equal: how far the new model's predictions are off, in parts of the largest
+  output;
+- files: whether each model reads the `.weights.h5` of the other; all arrays are
   compared;
-- live: whether the predictions are those of a training call at rates of 0, and
-  others at .5;
-- stripped: whether `strip_dropout` of it predicts the same, up to rounding, in
-  a training call too;
+- live: whether a training call gives the predictions at rates of 0, and other
+  outputs at .5;
+- stripped: whether `strip_dropout` of the new model predicts the same, up to
+  rounding, in a training call too;
 - `mc_predict`: whether samples of the new model vary in each row.
 
-Adds to `benchmarks/results/conversion_<backend>.json`; models that are there
-are not run again. `--show` writes the results into docs/annealing.md instead.
+The script adds to `benchmarks/results/conversion_<backend>.json`; it skips
+models that are there already. `--show` writes the results into
+docs/annealing.md instead.
 """
 
 import argparse

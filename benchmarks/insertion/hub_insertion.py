@@ -3,26 +3,26 @@
     KERAS_BACKEND=torch nice python -m benchmarks.insertion.hub_insertion
         [--models BertBackbone GPT2CausalLM]
 
-All models of `hub_models`, with random weights, biases and layer scales too
-(at their initial values much of a model does nothing), and batch
-normalization that has taken the statistics of the inputs. Built without
-dropout, or at rate 0:
+The script runs all models of `hub_models`. Weights, biases and layer scales are
+random, because at their initial values much of a model has no effect. Batch
+normalization has the statistics of the inputs. For models built without
+dropout, or at rate 0, the columns are:
 
-- head, blocks: how many layers are put in, or why none is; whether the new
-  model predicts the same, bit for bit, called eagerly; whether `mc_predict`
-  of it varies in each row, and whether `strip_dropout` leads back;
-- file: whether it reads the `.weights.h5` of the old one, all weights
+- head, blocks: how many layers are inserted, or why none is; whether the new
+  model, called eagerly, predicts the same bits; whether its `mc_predict` varies
+  in each row, and whether `strip_dropout` restores the old model;
+- file: whether it reads the `.weights.h5` of the old model, with all weights
   compared, or the report says that it does not.
 
-Built with dropout:
+For models built with dropout, they are:
 
-- rate: whether all samples vary by `mc_predict(model, x, rate=0.1)`;
-- layers: whether they do where one layer alone draws;
-- limit: whether at a rate of 1e-9 they are what `predict` says, up to
-  rounding.
+- rate: whether all samples of `mc_predict(model, x, rate=0.1)` vary;
+- layers: whether they vary if a single layer draws;
+- limit: whether they equal `predict` at a rate of 1e-9, up to rounding.
 
-Adds to `benchmarks/results/hub_insertion_<backend>.json`; models that are there
-are not run again. `--show` writes the results into docs/inserting.md instead.
+The script adds to `benchmarks/results/hub_insertion_<backend>.json`; it skips
+models that are there already. `--show` writes the results into
+docs/inserting.md instead.
 """
 
 import argparse

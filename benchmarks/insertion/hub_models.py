@@ -1,7 +1,7 @@
 """Models of KerasHub, built small from their configurations.
 
-`MODELS` has functions of `keras_hub.models` and of the rate of dropout, by the
-name of what they make. Those that have no dropout at all leave the rate out.
+`MODELS` maps the name of each model to a function of `keras_hub.models` and of
+the dropout rate that makes it. Models without any dropout ignore the rate.
 """
 
 import functools

@@ -3,22 +3,24 @@
     KERAS_BACKEND=torch nice python -m benchmarks.insertion.insertion
         [--models ResNet50 VGG16] [--all] [--rounds 5]
 
-The smallest of each family, or `--all`, at 64 pixels or the smallest size that
-it takes, with random weights. Random weights alone prove nothing: activations
-die away, and all predictions are equal. So batch normalization takes the
-statistics of the inputs first (momentum 0, one call in training), layer scales
-become 1, and a model whose predictions do not differ from input to input says
-so. For each `where`:
+The script runs the smallest model of each family, or `--all`, at 64 pixels or
+the smallest size that it accepts, with random weights. Random weights alone
+prove nothing, because activations vanish and all predictions are equal. So
+batch normalization first takes the statistics of the inputs (momentum 0, one
+call in training), and layer scales become 1. If the predictions of a model do
+not differ between inputs, the results say so. For each `where` they have:
 
-- how many layers are put in, or why none is;
-- equal: whether the new model predicts the same, bit for bit, called eagerly;
-- file: whether it reads the `.weights.h5` of the old one, all arrays compared;
-- stripped: whether `strip_dropout` of it predicts the same, bit for bit;
-- cost (head): of 48 samples of 8 images, by one prediction of the old model:
-  the median of the ratios of `--rounds` rounds, in which both take turns.
+- how many layers are inserted, or why none is;
+- equal: whether the new model, called eagerly, predicts the same bits;
+- file: whether it reads the `.weights.h5` of the old model, with all arrays
+  compared;
+- stripped: whether `strip_dropout` of it predicts the same bits;
+- cost (head): the time of 48 samples of 8 images over that of one prediction of
+  the old model. It is the median ratio of `--rounds` rounds, in which both take
+  turns.
 
-Adds to `benchmarks/results/insertion_<backend>.json`; models that are there are
-not run again. `--show` writes the results of all backends into
+The script adds to `benchmarks/results/insertion_<backend>.json`; it skips
+models that are there already. `--show` writes the results of all backends into
 docs/inserting.md instead.
 """
 

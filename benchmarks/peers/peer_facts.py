@@ -1,4 +1,4 @@
-"""What Monte Carlo dropout does to a network, contender by contender."""
+"""What Monte Carlo dropout does to a network, with each package."""
 
 import warnings
 

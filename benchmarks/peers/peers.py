@@ -2,26 +2,30 @@
 
     KERAS_BACKEND=torch python -m benchmarks.peers.peers [--parts facts times]
 
-Beside `kerasdrop.MonteCarlo`: the usual loops in Keras, `model(x,
-training=True)`, and in PyTorch, `module.train()`; the usual recipe in Keras,
-dropout called with `training=True`, then `predict`; baal and torch-uncertainty,
-which are left out where they are not installed:
+The script compares `kerasdrop.MonteCarlo` with the usual loops in Keras,
+`model(x, training=True)`, and in PyTorch, `module.train()`; with the usual
+recipe in Keras, which calls dropout with `training=True` and then uses
+`predict`; and with baal and torch-uncertainty. It leaves out packages that are
+not installed:
 
     pip install baal torch-uncertainty scikit-learn
 
-Each network is written in Keras and in `torch.nn`, with the same weights; that
-both give the same outputs without dropout is checked each time. Four parts:
+Each network is written in Keras and in `torch.nn`, with the same weights. Each
+run checks that both give the same outputs without dropout. There are four
+parts:
 
-- facts: what is drawn, what is moved and left behind, what a seed fixes; each
-  by the check that the results name (benchmarks/peers/peer_facts.py);
-- times: of the mean and the variance of `SAMPLES` samples of one batch. All
+- facts: which layers draw, what changes in the network, and what a seed
+  determines, each by the check that the results name
+  (benchmarks/peers/peer_facts.py);
+- times: for the mean and the variance of `SAMPLES` samples of one batch. All
   take turns, round after round; a ratio is the median of the rounds' ratios;
-- peaks: what the same adds to the memory of a process of its own (Linux);
-- errors: of the mean of 32 samples. The reference of a network of 12 units
-  that drop is the sum over all 4096 masks; that of a larger one is 100,000
-  samples that PyTorch draws. Averaged over seeds, with the standard error.
+- peaks: the memory that the same adds to its own process (Linux);
+- errors: of the mean of 32 samples. For a network with 12 units that drop, the
+  reference is the sum over all 4096 masks; for a larger network it is 100,000
+  samples drawn by PyTorch. The errors are averaged over seeds, with a standard
+  error.
 
-Writes the tables to standard output and to
+The script writes the tables to standard output and to
 `benchmarks/results/peers_torch.json`; parts that are not run again stay in it.
 `--show` puts the tables of the results into docs/benchmarks/.
 """

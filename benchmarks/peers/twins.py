@@ -1,4 +1,4 @@
-"""Networks written twice, in Keras and in `torch.nn`, of the same weights.
+"""Networks written twice, in Keras and in `torch.nn`, with the same weights.
 
 Images are `(rows, height, width, channels)` for Keras and are permuted for
 PyTorch; sequences are `(rows, steps, features)` for both.

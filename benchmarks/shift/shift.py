@@ -3,31 +3,33 @@
     python -m benchmarks.shift.shift [--sets digits mnist] [--data DIR]
         [--seeds 5] [--quick] [--show]
 
-Trains classifiers on the digits 0 to 7, of scikit-learn's images and of the
-MNIST images in DIR, and asks them about test images of these digits as they
-are, rotated and with noise, and about the unseen digits 8 and 9. Networks of
-two hidden ReLU layers, trained by Adam with
+The script trains classifiers on the digits 0 to 7, of scikit-learn's images and
+of the MNIST images in DIR. It tests them on images of these digits as they are,
+rotated, and with noise, and on images of the unseen digits 8 and 9. The
+networks have two hidden ReLU layers and are trained with Adam, for several
+seeds each, with
 
 - no dropout,
 - dropout at a constant rate of .5,
-- a rate that falls from .7 to .3, or rises from .3 to .7: the same mean,
+- a rate that falls from .7 to .3, or rises from .3 to .7, which has the same
+  mean.
 
-each for several seeds. Dropout networks predict once with weight scaling and
-once by the mean of `NUM_SAMPLES` Monte Carlo samples, both at the rate that the
-training ended with. Of each prediction:
+Dropout networks predict once with weight scaling and once with the mean of
+`NUM_SAMPLES` Monte Carlo samples, both at the rate at the end of the training.
+For each prediction the script reports:
 
-- accuracy, and the errors of its probabilities: negative log-likelihood (NLL,
-  nats), expected calibration error (ECE, 15 bins), Brier score;
-- the area under the ROC curve for telling the shifted images from those that
-  are not, by the entropy of the prediction and, of Monte Carlo samples, by the
-  mutual information; .5 is chance.
+- the accuracy, and the errors of the probabilities: negative log-likelihood
+  (NLL, nats), expected calibration error (ECE, 15 bins), Brier score;
+- the area under the ROC curve for telling shifted images from the others, by
+  the entropy of the prediction and, for Monte Carlo samples, by the mutual
+  information; .5 is chance.
 
 Nothing was tuned. The networks, epochs and rates were written down before the
 first run, and each network is tested once.
 
-Writes `benchmarks/results/shift_<backend>.json`; `--show` writes its tables
-into `docs/benchmarks/`, draws NLL, ECE and AUROC into `docs/images` (with
-matplotlib) and trains nothing.
+The script writes `benchmarks/results/shift_<backend>.json`. `--show` trains
+nothing; it writes the tables into `docs/benchmarks/` and draws NLL, ECE and
+AUROC into `docs/images` (with matplotlib).
 """
 
 import argparse

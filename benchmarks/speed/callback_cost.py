@@ -1,11 +1,12 @@
-"""What it costs to move a rate at every batch: by a callback, or in the layer.
+"""What it costs to change a rate at every batch, by a callback or in the layer.
 
     KERAS_BACKEND=jax python -m benchmarks.speed.callback_cost --layers 100
 
-A stack of dense, batch normalisation and dropout layers, so that there are
-many variables, with little work for each: the worst case. Prints the time of
-a training step of `fit`, the least over epochs, for each way. On JAX a
-callback makes Keras take all variables out of its loop and put them back.
+The model is a stack of dense, batch normalisation and dropout layers. It has
+many variables with little work for each, which is the worst case. For each way
+the script prints the time of a training step of `fit`, the minimum over epochs.
+On JAX a callback makes Keras take all variables out of its loop and put them
+back.
 """
 
 import argparse

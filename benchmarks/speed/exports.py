@@ -2,13 +2,13 @@
 
     KERAS_BACKEND=tensorflow python -m benchmarks.speed.exports
 
-Needs the extra `exports`. Exports a small classifier on the backend that Keras
-runs on, in each format and with each of a few requests. `export` itself runs
-each file and compares it with Keras: a cell says "same" or why not. Beside it,
-whether Keras exports a plain Dense model in that format at all.
+The script needs the extra `exports`. It exports a small classifier on the
+current backend, in each format and with several settings. `export` itself runs
+each file and compares it with Keras; a cell says "same" or why not. Another
+column says whether Keras exports a plain Dense model in that format at all.
 
-Writes `benchmarks/results/exports_<backend>.json`, and the table of all such
-files into docs/exports.md.
+The script writes `benchmarks/results/exports_<backend>.json`, and the table of
+all such files into docs/exports.md.
 """
 
 import argparse

@@ -1,16 +1,17 @@
-"""What `fit_rates` costs beside one `mc_predict`.
+"""What `fit_rates` costs compared with one `mc_predict`.
 
     KERAS_BACKEND=torch python -m benchmarks.speed.fitting [--rounds 5] [--show]
 
-Twelve rates are fitted on rows of a network of `keras.applications` with a
-dropout before its last layer, as transfer learning has it: what comes before
-runs once for all rates. Both take turns, round after round, on the same rows,
-samples and batches, after a first call of each that compiles. The ratio is the
-median of the rounds' ratios of the time that all CPU cores were busy, which
-other programs on the machine disturb less than the time on the clock.
+Twelve rates are tried for a network of `keras.applications` with dropout before
+its last layer, as in transfer learning. The layers before it run once for all
+rates. Both functions take turns, round after round, on the same rows, samples
+and batches, after a first call of each that compiles. The ratio is the median
+of the rounds' ratios of processor time, which other programs on the machine
+disturb less than wall-clock time.
 
-Adds to `benchmarks/results/fitting_<backend>.json`; networks that are there are
-not run again. `--show` writes the results of all backends into docs/fitting.md.
+The script adds to `benchmarks/results/fitting_<backend>.json`; it skips
+networks that are there already. `--show` writes the results of all backends
+into docs/fitting.md.
 """
 
 import argparse

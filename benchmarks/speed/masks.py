@@ -1,4 +1,4 @@
-"""Times a training call of `kerasdrop.layers.Dropout` beside its rivals.
+"""Times a training call of `kerasdrop.layers.Dropout` and of other layers.
 
     KERAS_BACKEND=tensorflow python -m benchmarks.speed.masks
 
@@ -10,12 +10,12 @@ sizes, forward and forward + backward:
 - seeded: `keras.layers.Dropout(0.5, seed=0)`;
 - ours: `kerasdrop.layers.Dropout(0.5, seed=0)`.
 
-The layers are called as in a training step, the update of their state
-included. They take turns, round after round, so that a busy machine disturbs
-all of them alike. A ratio is the median of the rounds' ratios.
+The layers are called as in a training step, including the update of their
+state. They take turns, round after round, so that a busy machine disturbs all
+of them equally. A ratio is the median of the rounds' ratios.
 
-Writes the table to standard output and to
-`benchmarks/results/masks_<backend>.json`, and says whether each bar holds.
+The script writes the table to standard output and to
+`benchmarks/results/masks_<backend>.json`, and says whether each target is met.
 `--show` puts the table of the results of all backends into docs/benchmarks/.
 """
 

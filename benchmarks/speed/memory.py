@@ -2,10 +2,10 @@
 
     KERAS_BACKEND=jax python -m benchmarks.speed.memory [--models unet mlp]
 
-For each model the rise of the resident memory of a process over one call, its
-first, with all that is compiled and loaded for it: from what is in use before
-the call to the most during it, as Linux tells it (`VmHWM`). Each figure is from
-a process of its own:
+For each model, the script measures how much the resident memory of a process
+rises during its first call, including what is compiled and loaded for it: from
+the memory in use before the call to its peak, as Linux reports it (`VmHWM`).
+Each figure is from its own process:
 
 - predict: `model.predict(x, batch_size=...)`, the batch of the table;
 - one row: the same with `batch_size=1`;
@@ -13,16 +13,17 @@ a process of its own:
   64 MiB;
 - free: the same without a limit.
 
-"need" is what was measured beforehand, of so many rows and samples drawn at a
-time, and is to keep the limit. The models are those of
-`benchmarks/speed/montecarlo.py`, and a U-Net of three dimensions, 48 x 48 x 48,
-with 8 and 16 filters, of whose ours the bar is: at most 1.5 times its "one row"
-and 32 MiB, in a first call and in a second, where nothing is compiled any more.
+"need" is the memory that was measured beforehand for the rows and samples drawn
+at a time; it must stay below the limit. The models are those of
+`benchmarks/speed/montecarlo.py`, and a three-dimensional U-Net, 48 x 48 x 48,
+with 8 and 16 filters. The bar is a target for "ours" of the U-Net: at most 1.5
+times its "one row" plus 32 MiB, in a first call and in a second, where nothing
+is compiled.
 
-Writes the table to standard output and to
+The script writes the table to standard output and to
 `benchmarks/results/memory_<backend>.json`. Models that are not among `--models`
-keep the results that are there. `--show` writes the results of all backends
-into docs/benchmarks/ instead.
+keep their results. `--show` writes the results of all backends into
+docs/benchmarks/ instead.
 """
 
 import argparse

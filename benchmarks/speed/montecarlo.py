@@ -15,13 +15,14 @@ In one run, for each model, one batch and `--samples` samples:
 - products: the matrix products and convolutions behind the first layer that
   draws, on the folded batch, and nothing else (models with a late dropout).
 
-The rivals move batch normalization and need the spread computed; ours has it
-computed and moves nothing. All take turns, round after round, so that a busy
-machine disturbs them alike; a ratio is the median of the rounds' ratios.
+The others move the statistics of batch normalization, and their samples are not
+summarised; ours are, and it moves nothing. All take turns, round after round,
+so that a busy machine disturbs them equally; a ratio is the median of the
+rounds' ratios.
 
-`--memory` adds the peak of the memory to results that are there: of a process
-of its own for each number of samples, under the same `memory_limit`, of powers
-of 2 the least that the model can do with (Linux).
+`--memory` adds the peak memory to existing results. Each number of samples runs
+in its own process, under the same `memory_limit`: the smallest power of 2 that
+the model accepts (Linux).
 
 Writes the table to standard output and to
 `benchmarks/results/montecarlo_<backend>.json`, and says whether each bar holds.

@@ -2,13 +2,13 @@
 
     KERAS_BACKEND=tensorflow python -m benchmarks.speed.new_sizes
 
-Trains two models that differ in the dropout layer, in turn, on batches of
-sizes that none of them has seen, on those sizes again, and on one size; then
-calls both layers on sequences of new lengths without compiling. Prints the
-processor time of each, the median over the calls, and the ratio of the two,
-which other processes disturb less than the times.
+The script trains two models that differ in the dropout layer, in turn: on
+batches of new sizes, on the same sizes again, and on one size. Then it calls
+both layers on sequences of new lengths without compiling. It prints the median
+processor time of each, and the ratio of the two, which other processes disturb
+less than the times.
 
-JAX compiles a whole step for each size, whatever is in it.
+JAX compiles a whole step for each size, whatever the step contains.
 """
 
 import argparse

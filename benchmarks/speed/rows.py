@@ -1,17 +1,18 @@
-"""Measures the memory of a prediction whose results are written as they come.
+"""Measures the memory of a prediction whose results are written batch by batch.
 
     KERAS_BACKEND=jax python -m benchmarks.speed.rows [--rows 1000000]
 
-A file of 20 float32 features a row goes through a small network with dropout;
-a callback writes mean and standard deviation of each batch into a file, and
-nothing is collected. Then the same rows, in batches of a generator that bring
-targets, go through `evaluate` with the area under the ROC curve. Noted is the
-memory of the process that is no file's (`RssAnon` of Linux), after a tenth of
-the rows and at most from there on. The bar: it grows by at most 8 MiB; the
-inputs are 76 MiB, and the statistics of all rows, 36 bytes each, would be 34.
+A small network with dropout predicts rows of 20 float32 features from a file.
+A callback writes the mean and the standard deviation of each batch to a file,
+and nothing is collected. Then `evaluate` computes the area under the ROC curve
+for the same rows, which a generator yields in batches with targets. The script
+measures the memory of the process without mapped files (`RssAnon` of Linux),
+after a tenth of the rows, and its maximum from there on. The target is a growth
+of at most 8 MiB. The inputs take 76 MiB, and the statistics of all rows, 36
+bytes each, would take 34.
 
-Writes `benchmarks/results/rows_<backend>.json`. `--show` writes the results of
-all backends into docs/scaling.md instead.
+The script writes `benchmarks/results/rows_<backend>.json`. `--show` writes the
+results of all backends into docs/scaling.md instead.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What dropout adds to a training step: none, that of Keras, ours.
+"""What dropout adds to a training step: none, Keras' layers, kerasdrop's.
 
     KERAS_BACKEND=tensorflow python -m benchmarks.speed.training_step
 
@@ -10,18 +10,19 @@ backend and run eagerly (`run_eagerly=True`):
 - torch: eager, and compiled (`jit_compile=True`, `torch.compile`), where it
   compiles; else the message is in the results.
 
-Keras compiles a model for PyTorch in many parts, and PyTorch runs eagerly those
-of the same code after the eighth, which the larger of these models exceed. Here
-none is left out: `torch._dynamo.config.recompile_limit` is raised, and
-`automatic_dynamic_shapes` is off, without which a convolution does not compile.
+Keras compiles a model for PyTorch in many parts. After eight parts with the
+same code, PyTorch runs the others eagerly; the larger of these models have
+more. Here all parts are compiled: `torch._dynamo.config.recompile_limit` is
+raised. `automatic_dynamic_shapes` is off, because otherwise a convolution does
+not compile.
 
-Each network is there without dropout (none), with the layers of
-`keras.layers`, and with those of `kerasdrop.layers`, in the same places, no
-seeds given, and in a process of its own, so that no compiler confuses them.
-They take turns, round after round, so that a busy machine disturbs them alike;
-a ratio is the median of the rounds' ratios.
+Each network runs without dropout (none), with the layers of `keras.layers`, and
+with those of `kerasdrop.layers` in the same places, without seeds. Each runs in
+its own process, so that no compiler confuses them. They take turns, round after
+round, so that a busy machine disturbs them equally; a ratio is the median of
+the rounds' ratios.
 
-Writes the table to standard output and to
+The script writes the table to standard output and to
 `benchmarks/results/training_step_<backend>.json`; modes that are not run again
 stay in it. `--show` puts the tables of the results of all backends into
 docs/benchmarks/.

@@ -1,13 +1,14 @@
-"""What the self-check of `mc_predict` and `MonteCarlo` costs, side by side.
+"""What the self-check of `mc_predict` and `MonteCarlo` costs.
 
     KERAS_BACKEND=jax python -m benchmarks.speed.verification
         [--models mlp lstm]
 
-For each model a first call, compilation included, with the check and without,
-each of a new model, in turn, the order changing from round to round; and later
-calls of both, in turn. A ratio is the median of the ratios of the rounds, so
-that a busy machine disturbs both sides alike. The bars: at most 1.3 for a first
-call, 1.05 for a later one. Prints a table, in Markdown.
+For each model, the script times a first call of a new model, including
+compilation, with the check and without. Both take turns, and their order
+changes from round to round. It also times later calls of both, in turn. A ratio
+is the median of the rounds' ratios, so that a busy machine disturbs both sides
+equally. The targets are ratios of at most 1.3 for a first call and 1.05 for a
+later one. The script prints a table in Markdown.
 """
 
 import argparse

@@ -1,14 +1,14 @@
 r"""Writes the words behind many successive masks to standard output.
 
-For statistical batteries, e.g.
+They are for statistical test suites, e.g.
 
     python -m benchmarks.statistics.bits --words 2000000000 \
         --shape 4096x1024 | dieharder -a -g 200
     python -m benchmarks.statistics.bits --words 2147483648 \
         --shape 32x32 | RNG_test stdin32 -tlmax 8GB
 
-Words are raw, 32 bits, little-endian, mask after mask, row after row. What
-tells one mask from the next is chosen by `--vary`:
+Words are raw, 32 bits, little-endian, mask after mask, row after row. `--vary`
+chooses how successive masks differ:
 
 - draw: the index, as in the successive training steps of one layer;
 - seed: the seed, 0, 1, 2, ..., each at its first step;

@@ -1,31 +1,31 @@
-"""What rates chosen by `fit_rates` do for predictions of new rows.
+"""How rates chosen by `fit_rates` change predictions of new rows.
 
     KERAS_BACKEND=torch nice python -m benchmarks.statistics.fitted_rates
         --data DIR [--sets digits yacht] [--seeds 5] [--by-layer] [--quick]
         [--show]
 
 DIR holds `mnist.npz`, `uci_concrete.npz` and `uci_yacht.npz` (arrays `x` and
-`y`); digits and diabetes come with scikit-learn. A seed splits the rows anew:
-three fifths to train, one fifth to fit the rate, one fifth to judge. MNIST has
-5,000, 2,000 and 5,000 rows.
+`y`); digits and diabetes come with scikit-learn. Each seed gives another split
+of the rows: three fifths to train, one fifth to fit the rate, one fifth to
+test. For MNIST these are 5,000, 2,000 and 5,000 rows.
 
 Networks of two hidden layers are trained with Adam for a fixed number of
 epochs, without dropout, and with dropout behind each hidden layer at rates of
-.2 and of .5. Each predicts the rows to judge in these ways:
+.2 and of .5. Each predicts the test rows in these ways:
 
 - weight scaling: `predict`;
-- training rate: Monte Carlo at the rate of the training;
-- fitted rate: at the rate that `fit_rates` found, by the log-likelihood;
+- training rate: Monte Carlo at the training rate;
+- fitted rate: at the rate that `fit_rates` found by log-likelihood;
 - inserted and fitted: `insert_dropout` before the last layer of the network
   without dropout, at the rate that `fit_rates` found;
-- fitted by layer (`--by-layer`): at a rate for each of the two layers.
+- fitted by layer (`--by-layer`): with one rate for each of the two layers.
 
-Numbers need the variance of the noise. Each way takes the one that gives the
-rows of the fit the highest likelihood: weight scaling their mean squared error,
-the others one of `PARTS` of it.
+A regression needs the noise variance. Each way uses the one with the highest
+likelihood on the rows of the fit: weight scaling their mean squared error, the
+others one of the fractions `PARTS` of it.
 
-What is done is kept in `benchmarks/results/fitted_rates_<backend>.json` and not
-done again; `--show` writes the tables into docs/fitting.md.
+Finished ones are kept in `benchmarks/results/fitted_rates_<backend>.json` and
+not repeated. `--show` writes the tables into docs/fitting.md.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What benchmarks/statistics/plans.py makes of what it found."""
+"""The figures that benchmarks/statistics/plans.py computes from its samples."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The tables of benchmarks/statistics/plans.py, as docs/plans.md has them."""
+"""The tables of benchmarks/statistics/plans.py, for docs/plans.md."""
 
 from benchmarks.support import reporting
 

@@ -2,35 +2,36 @@
 
     KERAS_BACKEND=jax python -m benchmarks.statistics.plans [--quick] [--show]
 
-Trains six small networks on data that come with scikit-learn, each until its
-validation loss no longer falls, takes three small ones of fixed weights, and
-asks each for its predictive distribution by the stratified and by the
-independent plan, with several numbers of samples, for 20 seeds. What comes
-out is compared with a reference of 20,000 independent samples of other seeds,
-over rows held out of training. For each network, number of samples and plan:
+The script trains six small networks on data that come with scikit-learn, each
+until its validation loss no longer falls, and adds three small ones with fixed
+weights. It computes the predictive distribution of each with the stratified and
+with the independent plan, with several numbers of samples, for 20 seeds. It
+compares the results with a reference of 20,000 independent samples of other
+seeds, over rows held out of training. For each network, number of samples and
+plan it reports:
 
 - mean: the squared error of the predictive mean with independent samples,
-  over that with the plan. At 3, 32 samples of the plan are worth 96
-  independent ones.
-- variance: the same of the predictive variance.
-- bias: the mean of `variance` over the reference, less 1.
-- covered: how often the mean of the reference is within twice
-  `standard_error`, to whose square that of the reference is added. For classes
-  of the probabilities from .05 to .95, and, as "covered, others", of the
-  others, whose samples are very skewed.
-- claimed: the mean of `standard_error` over the root of the mean squared error
-  that there is, both in units of an output's standard deviation.
+  divided by that with the plan. If it is 3, 32 samples of the plan are as exact
+  as 96 independent ones.
+- variance: the same for the predictive variance.
+- bias: the mean of `variance` divided by the reference, minus 1.
+- covered: how often the mean of the reference is within twice the
+  `standard_error`, whose square is increased by that of the reference. For
+  classes, this is for probabilities from .05 to .95; "covered, others" is for
+  the others, whose samples are very skewed.
+- claimed: the mean of `standard_error` divided by the actual root mean squared
+  error, both in units of an output's standard deviation.
 
-Squared errors are averaged over rows and outputs; what the reference's own
-error adds to them is estimated from its parts and subtracted.
+Squared errors are averaged over rows and outputs. The contribution of the
+reference's own error is estimated from its parts and subtracted.
 
-With a tolerance, such that a middling row needs 20 sets of 16, for the rows
-that converged, of classes those whose widest output has .05 to .95: the root
-mean squared error of the output of most variance over the tolerance, and the
-samples drawn.
+With a tolerance, chosen so that a typical row needs 20 sets of 16, the script
+considers the rows that converged, and for classes only those whose output with
+the largest variance is from .05 to .95. It reports the root mean squared error
+of that output divided by the tolerance, and the number of samples.
 
-Prints the tables of docs/plans.md, and writes `benchmarks/results/plans_<
-backend>.json`. `--show` prints those that there are, and one of all backends.
+It prints the tables of docs/plans.md, and writes `benchmarks/results/plans_<
+backend>.json`. `--show` prints the existing ones, and one of all backends.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Arguments of the scripts, refused before anything is trained."""
+"""Arguments of the scripts, checked before anything is trained."""
 
 import argparse
 

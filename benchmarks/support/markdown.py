@@ -1,4 +1,4 @@
-"""Tables of results in Markdown, and their place in the pages of docs/."""
+"""Tables of results in Markdown, and their positions in the pages of docs/."""
 
 import pathlib
 

@@ -1,6 +1,6 @@
 """What the plots of the benchmarks share: axes, colours, files, links.
 
-matplotlib is loaded by the first plot: of a script, only `--show` needs it.
+The first plot loads matplotlib, so only `--show` of a script needs it.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Where a benchmark's figures were taken, and the file that keeps them."""
+"""The machine and versions of a benchmark's results, and their file."""
 
 import datetime
 import importlib.metadata

@@ -1,33 +1,34 @@
-"""The concentration of CO2 at Mauna Loa: how sure is dropout far from data?
+"""The concentration of CO2 at Mauna Loa: how certain is dropout far from data?
 
     KERAS_BACKEND=jax python -m benchmarks.papers.co2.co2 --data DIR [--seeds 1]
         [--units 128] [--iterations 10000] [--quick] [--show]
 
 DIR has `co2.csv`, the weekly record from 1958 to 2001 (Keeling & Whorf, 2004;
-public domain) as the package statsmodels has it, of which nothing else is
-needed. `pip install statsmodels`, and DIR is what this prints:
+public domain) from the package statsmodels, of which nothing else is needed.
+After `pip install statsmodels`, this prints DIR:
 
     python -c "import statsmodels.datasets.co2 as co2; print(co2.__path__[0])"
 
-The extrapolation of Gal & Ghahramani (2016), section 5.1 and Figure 2. Trained
-on are the last 200 monthly means before 1992, and compared the ten years after
-them. (The authors had some 200 points as well, but it is not known here which.)
-Networks as theirs: five hidden layers, ReLU or tanh, dropout after each of them
-at a rate of .1 or .2; initial weights uniform within sqrt(3 / inputs), biases
-0; half of the squared error of all rows at once and a weight decay of 1e-6; SGD
-with a momentum of .9 and the rate .01 (1 + 1e-4 t)^-.25 in iteration t. Theirs
-had 1024 units, a million iterations, and twice the learning rate for biases.
-Months and concentrations are standardised.
+The script repeats the extrapolation of Gal & Ghahramani (2016), section 5.1 and
+Figure 2. The networks are trained on the last 200 monthly means before 1992,
+and compared with the ten years after them. (The authors had about 200 points
+too, but it is not known which.) The networks are like theirs: five hidden
+layers, ReLU or tanh, dropout after each of them at a rate of .1 or .2; initial
+weights uniform within sqrt(3 / inputs), biases 0; half of the squared error of
+all rows at once and a weight decay of 1e-6; SGD with a momentum of .9 and the
+learning rate .01 (1 + 1e-4 t)^-.25 in iteration t. Theirs had 1024 units, a
+million iterations, and twice the learning rate for biases. Months and
+concentrations are standardised.
 
 Each network predicts by weight scaling, and by the mean and the standard
-deviation of 1000 Monte Carlo samples, drawn independently. No variance is added
-for noise. Beside them a Gaussian process of scikit-learn, with a squared
-exponential covariance and noise, by maximum likelihood; its standard deviation
-is also that of the function alone.
+deviation of 1000 independent Monte Carlo samples. No noise variance is added. A
+Gaussian process of scikit-learn is fitted for comparison, by maximum
+likelihood, with a squared exponential covariance and noise. Its standard
+deviation is also that of the function without noise.
 
-What is done is kept in `benchmarks/results/co2_<backend>.json` and not done
-again; `--show` trains nothing, and writes the tables into docs/benchmarks/
-and the plot into docs/images (with matplotlib).
+Finished networks are kept in `benchmarks/results/co2_<backend>.json` and not
+trained again. `--show` trains nothing, and writes the tables into
+docs/benchmarks/ and the plot into docs/images (with matplotlib).
 """
 
 import argparse

