@@ -12,6 +12,7 @@ from kerasdrop import masks
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 from kerasdrop.masks import int32
+from kerasdrop.masks import keeping
 
 __all__ = [
     "alpha_dropout",
@@ -75,6 +76,9 @@ def dropout(
     True
     """
     rate = masks.unless_all_is_kept(draw, rate, 0.0)
+    at_once = keeping.in_one_pass("inverted", inputs, draw, rate, noise_shape)
+    if at_once is not None:
+        return at_once
     keep = masks.keep_mask(draw, rate, inputs, noise_shape)
     scale = masks.survivor_scale(rate, _dtype(inputs))
     return _backend.selected(keep, inputs * scale)
@@ -106,10 +110,16 @@ def classic_dropout(
     >>> set(y.ravel().tolist()) <= {0.0, 1.0}
     True
     """
-    keep = masks.keep_mask(draw, rate, inputs, noise_shape)
     # 1, but NaN for an illegal rate, which must show here as well.
     scale = masks.unless_all_is_kept(draw, rate * 0.0 + 1.0, 1.0 - rate)
-    return _backend.selected(keep, inputs * ops.cast(scale, _dtype(inputs)))
+    scale = ops.cast(scale, _dtype(inputs))
+    at_once = keeping.in_one_pass(
+        "scaled", inputs, draw, rate, noise_shape, scale
+    )
+    if at_once is not None:
+        return at_once
+    keep = masks.keep_mask(draw, rate, inputs, noise_shape)
+    return _backend.selected(keep, inputs * scale)
 
 
 def classic_scaling(inputs: Tensor, rate: Tensor) -> Tensor:
@@ -317,15 +327,28 @@ def alpha_dropout(
     True
     """
     rate = masks.unless_all_is_kept(draw, rate, 0.0)
+    a, b = _alpha_scale_and_shift(rate, inputs)
+    at_once = keeping.in_one_pass(
+        "affine", inputs, draw, rate, noise_shape, a, _SELU_LIMIT, b
+    )
+    if at_once is not None:
+        return at_once
     keep = masks.keep_mask(draw, rate, inputs, noise_shape)
+    limit = ops.convert_to_tensor(_SELU_LIMIT, _dtype(inputs))
+    return a * ops.where(keep, inputs, limit) + b
+
+
+def _alpha_scale_and_shift(
+    rate: Tensor, inputs: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The `a` and `b` of `alpha_dropout`, of the dtype of `inputs`."""
     rate = ops.cast(rate, _precise(inputs))
     inverse = (1.0 - rate) * (1.0 + rate * _SELU_LIMIT_SQUARED)
     some = inverse > 0.0
     a = ops.where(some, ops.rsqrt(ops.where(some, inverse, 1.0)), 0.0)
     a = ops.where(inverse >= 0.0, a, float("nan"))
-    a, b = (ops.cast(v, _dtype(inputs)) for v in (a, -a * _SELU_LIMIT * rate))
-    limit = ops.convert_to_tensor(_SELU_LIMIT, _dtype(inputs))
-    return a * ops.where(keep, inputs, limit) + b
+    b = -a * _SELU_LIMIT * rate
+    return ops.cast(a, _dtype(inputs)), ops.cast(b, _dtype(inputs))
 
 
 @_backend.recomputed
@@ -412,7 +435,7 @@ def normal(draw: masks.Draw, inputs: Tensor) -> Tensor:
     if draw.keep_all is not None:
         factor = ops.convert_to_tensor(factor, _precise(inputs))
         factor = masks.unless_all_is_kept(draw, factor, 0.0)
-    return factor * ops.erfinv(_fused_uniform(inputs, *draw[:5], None))
+    return factor * ops.erfinv(_uniform_numbers(inputs, draw))
 
 
 @_backend.recomputed
@@ -446,7 +469,7 @@ def concrete_dropout(
     """
     draw = masks.for_rows(draw, inputs)
     # Numbers in (-1, 1), to which 1 can be added without rounding.
-    uniform = _fused_uniform(inputs, *draw[:5], noise_shape)
+    uniform = _uniform_numbers(inputs, draw, noise_shape)
     log_odds = ops.log(1.0 + uniform) - ops.log(1.0 - uniform)
     logit = masks.unless_all_is_kept(draw, logit, LOWEST_LOGIT)
     logit = ops.cast(logit, _precise(inputs))
@@ -503,3 +526,14 @@ def _uniform(
 
 
 _fused_uniform = _backend.fused(_uniform)
+
+
+def _uniform_numbers(
+    inputs: Tensor, draw: masks.Draw, noise_shape: Shape | None = None
+) -> Tensor:
+    at_once = keeping.in_one_pass(
+        "uniform", inputs, draw, noise_shape=noise_shape
+    )
+    if at_once is not None:
+        return at_once
+    return _fused_uniform(inputs, *draw[:5], noise_shape)

@@ -154,6 +154,11 @@ def _collected_garbage():
     _collect_garbage()
 
 
+def pytest_unconfigure():
+    # What is frozen is not freed at exit, of which some modules complain.
+    gc.unfreeze()
+
+
 _collections = itertools.count(1)
 _WHOLE_AFTER = 16
 

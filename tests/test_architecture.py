@@ -53,6 +53,10 @@ ELSEWHERE = {
     "kerasdrop._backend.peaks": {"jax", "tensorflow", "torch"},
     "kerasdrop._backend.tensorflow": {"tensorflow"},
     "kerasdrop._backend.torch": {"torch"},
+    "kerasdrop._backend.torch_kernel": {"torch"},
+    "kerasdrop._backend.triton_kernel": {"triton"},
+    "kerasdrop._backend.triton_launch": {"torch"},
+    "kerasdrop._backend.triton_trial": {"torch"},
     "kerasdrop.predictive": {"pandas"},  # optional, in one method
     "kerasdrop.plots.drawing": {"matplotlib"},  # optional, in one function
     # What writes and runs the files of a format.

@@ -23,6 +23,7 @@ from kerasdrop._types import Array
 from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
+from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 
 # Whether `compiled` compiles.
@@ -89,6 +90,49 @@ def selected(keep: Tensor, values: Tensor) -> Tensor:
     PyTorch may overwrite `values`.
     """
     return keras.ops.where(keep, values, keras.ops.zeros((), values.dtype))
+
+
+def has_kernel(inputs: Tensor) -> bool:
+    """Whether `in_one_pass` is worth asking: on PyTorch, eager on a GPU.
+
+    Elsewhere what is compiled makes kernels of its own, or there is a CPU.
+    """
+    return False
+
+
+def in_one_pass(
+    what: str,
+    inputs: Tensor,
+    draw: Given,
+    sizes: Shape,
+    rate: Tensor = 0.0,
+    half: int | None = None,
+    scale: Tensor | None = None,
+    fill: float = 0.0,
+    shift: Tensor | None = None,
+) -> Tensor | None:
+    """What `masks` and `functional` define, from one kernel, of the same bits.
+
+    Args:
+        what: `"mask"`: which units survive, bool. `"uniform"`: numbers in
+            (-1, 1). `"inverted"`: `inputs * keep / (1 - rate)`. `"scaled"`:
+            `inputs * keep * scale`. `"affine"`: `(inputs if keep else fill) *
+            scale + shift`.
+        inputs: Float tensor for which there is a kernel.
+        draw: A `masks.Draw`, of the rows of the inputs or of the noise.
+        sizes: Those of the noise: for outputs of the inputs' shape, 1 or the
+            inputs' size on each axis.
+        rate: float32 scalar tensor, or a number.
+        half: Of a rate that is a number, its threshold (`masks.strata`).
+        scale: Scalar tensor of the inputs' dtype.
+        fill: Number.
+        shift: Scalar tensor of the inputs' dtype.
+
+    Returns:
+        A tensor of the inputs' shape, for a mask and for uniform numbers of
+        `sizes`; None if the kernel is not for these arguments.
+    """
+    return None
 
 
 def at_hand(*values: Given) -> tuple[Array, ...] | None:

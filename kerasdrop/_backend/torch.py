@@ -16,6 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 from kerasdrop._backend.context import is_exporting
 from kerasdrop._backend.context import is_in_stateless_scope
+from kerasdrop._backend.torch_kernel import has_kernel
+from kerasdrop._backend.torch_kernel import in_one_pass
 from kerasdrop._types import Array
 from kerasdrop._types import Function
 from kerasdrop._types import Given
@@ -29,6 +31,8 @@ __all__ = [
     "full_like",
     "generators",
     "has_drawn",
+    "has_kernel",
+    "in_one_pass",
     "is_recomputing",
     "is_repeated",
     "is_same_trace",

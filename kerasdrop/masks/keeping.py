@@ -5,6 +5,7 @@ from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop import _checks
+from kerasdrop._types import Given
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 from kerasdrop.masks import int32
@@ -89,6 +90,64 @@ def _check_rows_of_noise(noise_shape: Shape, draw: Draw) -> None:
         )
 
 
+def in_one_pass(
+    what: str,
+    inputs: Tensor,
+    draw: Draw,
+    rate: Tensor = 0.0,
+    noise_shape: Shape | None = None,
+    scale: Tensor | None = None,
+    fill: float = 0.0,
+    shift: Tensor | None = None,
+) -> Tensor | None:
+    """What one kernel makes of the inputs, or None where there is none.
+
+    There is one on PyTorch, eager on a GPU; the bits are the same.
+
+    Args:
+        what: String, of `_backend.in_one_pass`, as are `scale`, `fill` and
+            `shift`.
+        inputs: Tensor; axis 0 is the row.
+        draw: A `Draw`.
+        rate: float32 scalar tensor in [0, 1].
+        noise_shape: As in `keras.layers.Dropout`, or None.
+        scale: Scalar tensor, or None.
+        fill: Number.
+        shift: Scalar tensor, or None.
+
+    Returns:
+        A tensor of the inputs' shape, or of the noise; or None.
+
+    Example:
+
+    >>> draw = Draw(key_of_seed(0), index=0)
+    >>> in_one_pass("inverted", np.ones((2, 4), "float32"), draw, 0.5) is None
+    True
+    """
+    if not _backend.has_kernel(inputs):
+        return None
+    draw, sizes = for_noise(inputs, for_rows(draw, inputs), noise_shape)
+    return _from_kernel(what, inputs, draw, sizes, rate, scale, fill, shift)
+
+
+def _from_kernel(
+    what: str,
+    inputs: Tensor,
+    draw: Draw,
+    sizes: Shape,
+    rate: Tensor,
+    *values: Given,
+) -> Tensor | None:
+    if what != "uniform":
+        rate = unless_all_is_kept(draw, rate, 0.0)
+    half = None
+    if not ops.is_tensor(rate):
+        # Not rounded to float32 by those who read numbers, so not here.
+        known = _backend.at_hand(rate)
+        half = None if known is None else strata.threshold(known[0])
+    return _backend.in_one_pass(what, inputs, draw, sizes, rate, half, *values)
+
+
 def _keep(
     inputs: Tensor,
     key: Tensor,
@@ -145,7 +204,12 @@ def _block_keep(
     for axis, block in enumerate(block_size, first_axis):
         sizes[axis] = sizes[axis] - (block - 1)  # blocks lie inside
     draw = Draw(key, index, rows, set_size, num_samples)
-    dropped = ops.logical_not(_survivors(draw, tuple(sizes), probability))
+    begins = None
+    if _backend.has_kernel(inputs):
+        begins = _from_kernel("mask", inputs, draw, tuple(sizes), probability)
+    if begins is None:
+        begins = _survivors(draw, tuple(sizes), probability)
+    dropped = ops.logical_not(begins)
     for axis, block in enumerate(block_size, first_axis):
         dropped = _extended(dropped, axis, block)
     return ops.logical_not(dropped)
@@ -201,6 +265,9 @@ def keep_mask(
     if draw.keep_all is True:
         return ops.ones(for_noise(inputs, draw, noise_shape)[1], "bool")
     rate = unless_all_is_kept(draw, rate, 0.0)
+    at_once = in_one_pass("mask", inputs, draw, rate, noise_shape)
+    if at_once is not None:
+        return at_once
     return _fused_keep(inputs, *draw[:5], rate, noise_shape)
 
 

@@ -12,6 +12,7 @@ from kerasdrop import _backend
 from kerasdrop import layers
 from kerasdrop import masks
 from kerasdrop.masks import draws
+from tests.support import operations
 
 torch = pytest.importorskip("torch")
 to_numpy = keras.ops.convert_to_numpy
@@ -236,42 +237,10 @@ OPERATIONS = {
 def test_a_call_is_few_operations(make, most):
     layer, x = make(), torch.from_numpy(X)
 
-    assert 0 < len(operations(lambda: layer(x, training=True))) <= most
+    assert 0 < len(operations.of(lambda: layer(x, training=True))) <= most
 
 
 def test_a_rate_that_inference_does_not_use_costs_nothing():
     layer, x = layers.Dropout(0.5, seed=0), torch.from_numpy(X)
 
-    assert operations(lambda: layer(x)) == []
-
-
-# No arithmetic and no pass over memory.
-_VIEWS = (
-    "detach",
-    "slice",
-    "select",
-    "unsqueeze",
-    "view",
-    "lift_fresh",
-    "to",
-    "resolve_conj",
-    "resolve_neg",
-)
-
-
-def operations(run):
-    """Names of the operations of PyTorch, without views."""
-    run()
-    with torch.profiler.profile(
-        activities=[torch.profiler.ProfilerActivity.CPU]
-    ) as profile:
-        run()
-    found = [
-        event.name.removeprefix("aten::").rstrip("_")
-        for event in profile.events()
-        if event.name.startswith("aten::")
-        and not (
-            event.cpu_parent and event.cpu_parent.name.startswith("aten::")
-        )
-    ]
-    return [name for name in found if name not in _VIEWS]
+    assert operations.of(lambda: layer(x)) == []

@@ -1,0 +1,305 @@
+"""PyTorch, eager on a GPU: dropout in one pass over memory.
+
+There each operation is a kernel of its own that reads and writes all of a
+tensor, and a mask is some 30 of them. `triton_kernel` reads the inputs and
+writes the outputs; for a gradient it makes the mask again, from a few words
+that are kept. What compiles, exports, fakes or traces operations gets the
+operations, which it fuses itself.
+"""
+
+import copy
+import functools
+import types
+
+import numpy as np
+import torch
+from torch.autograd import forward_ad
+
+from kerasdrop._backend import triton_launch
+from kerasdrop._backend import triton_trial
+from kerasdrop._backend.context import is_exporting
+from kerasdrop._types import Given
+from kerasdrop._types import Shape
+from kerasdrop._types import Tensor
+
+__all__ = ["has_kernel", "in_one_pass"]
+
+# Where the kernel is used. The tests add the CPU, for Triton's interpreter.
+DEVICES = {"cuda"}
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+# Private, as is what else tells that operations are traced or mapped. Pinned
+# by tests/backend/test_torch_kernel.py.
+_functorch = torch._C._functorch
+
+
+def has_kernel(inputs: Tensor) -> bool:
+    return (
+        not torch.compiler.is_compiling()
+        and type(inputs) in _PLAIN
+        and inputs.device.type in DEVICES
+        and inputs.dtype in _FLOATS
+        and inputs.layout is torch.strided
+        and not torch._C._len_torch_dispatch_stack()
+        and not torch._C._get_tracing_state()
+        and not is_exporting()
+        and triton_trial.is_passed(inputs.device, _is_right)
+    )
+
+
+def in_one_pass(
+    what: str,
+    inputs: Tensor,
+    draw: Given,
+    sizes: Shape,
+    rate: Tensor = 0.0,
+    half: int | None = None,
+    scale: Tensor | None = None,
+    fill: float = 0.0,
+    shift: Tensor | None = None,
+) -> Tensor | None:
+    is_free = what in ("mask", "uniform")
+    if is_free and _functorch.peek_interpreter_stack() is not None:
+        return None  # there a new tensor stands for another one
+    try:
+        recipe = _Recipe(what, inputs, draw, rate, half)
+        recipe.scale = _readable(scale, inputs.dtype, inputs)
+        recipe.shift = _readable(shift, inputs.dtype, inputs)
+    except _UnreadableError:
+        return None
+    recipe.fill = _rounded(fill, inputs.dtype)
+    shape = recipe.shape_of_words(sizes) if is_free else tuple(inputs.shape)
+    if not recipe.fits(shape, sizes):
+        return None
+    if not is_free:
+        return _Dropped.apply(inputs, recipe)
+    dtype = torch.float64 if inputs.dtype == torch.float64 else torch.float32
+    dtype = torch.bool if what == "mask" else dtype
+    outputs = torch.empty(shape, dtype=dtype, device=inputs.device)
+    return triton_launch.run(recipe, outputs, outputs)
+
+
+class _Dropped(torch.autograd.Function):
+    """What is dropped, with its gradients: it is linear, but for a shift."""
+
+    @staticmethod
+    def forward(inputs: Tensor, recipe: "_Recipe") -> Tensor:
+        inputs = inputs.resolve_neg()
+        order = triton_launch.order_of(recipe, inputs)
+        inputs = inputs.permute(order).contiguous()
+        inputs = inputs.permute(
+            [order.index(axis) for axis in range(inputs.ndim)]
+        )
+        return triton_launch.run(recipe, inputs, torch.empty_like(inputs))
+
+    @staticmethod
+    def setup_context(ctx: Given, inputs: Given, output: Tensor) -> None:
+        ctx.recipe = inputs[1].of_gradient()
+
+    @staticmethod
+    def backward(ctx: Given, gradient: Tensor) -> tuple[Tensor, None]:
+        if _functorch.is_legacy_batchedtensor(gradient):
+            # Of `torch.autograd.grad(is_grads_batched=True)`, which maps
+            # operations, and knows no `vmap`.
+            ones = torch.ones(
+                gradient.shape, dtype=gradient.dtype, device=gradient.device
+            )
+            factor = _Dropped.apply(ones, ctx.recipe)
+            return torch.where(factor == 0.0, 0.0, gradient * factor), None
+        return _Dropped.apply(gradient, ctx.recipe), None
+
+    @staticmethod
+    def jvp(ctx: Given, tangent: Tensor, _: Given) -> Tensor:
+        return _Dropped.apply(tangent, ctx.recipe)
+
+    @staticmethod
+    def vmap(
+        info: Given, in_dims: Shape, inputs: Tensor, recipe: "_Recipe"
+    ) -> tuple[Tensor, int]:
+        # As further rows: with each entry of the axis the draw begins anew.
+        return _Dropped.apply(inputs.movedim(in_dims[0], 0), recipe), 0
+
+
+class _Recipe:
+    """What outputs are made of, besides inputs: no tensor to PyTorch.
+
+    What PyTorch saves as a tensor comes back mapped in nested transforms, and
+    must not change before the gradient, as a rate may. So this holds copies,
+    made when the kernel first runs, below all transforms.
+    """
+
+    fill = 0.0
+    scale = shift = None
+
+    def __init__(
+        self,
+        what: str,
+        like: Tensor,
+        draw: Given,
+        rate: Tensor,
+        half: int | None,
+    ) -> None:
+        self.what, self.half = what, half
+        self._key = _readable(draw.key, torch.int32, like)
+        self._index = _readable(draw.index, torch.int32, like)
+        self._rate = _readable(rate, torch.float32, like)
+        self._rows = _readable(draw.rows, torch.int32, like)
+        is_in_sets = draw.set_size is not None
+        self.bits = draw.set_size.bit_length() - 1 if is_in_sets else 0
+        self.num_samples = draw.num_samples if is_in_sets else 1
+        self._is_kept = torch.is_grad_enabled()
+        self._copies: tuple[Given, ...] | None = None
+
+    def shape_of_words(self, sizes: Shape) -> Shape:
+        return (self._num_rows(sizes), *sizes[1:]) if sizes else ()
+
+    def _num_rows(self, sizes: Shape) -> int:
+        if self._rows is not None:
+            return self._rows.shape[0]
+        return sizes[0] if sizes else 1
+
+    def fits(self, shape: Shape, sizes: Shape) -> bool:
+        """Whether the kernel is for such tensors and such a noise.
+
+        Sets `num_rows`, that of the draw; `shape`, that of a row; and `steps`,
+        by how much the number of the unit grows along each axis of a row.
+        """
+        self.num_rows = self._num_rows(sizes)
+        self.shape = tuple(shape[1:])
+        noise = tuple(sizes[1:])
+        self.steps = tuple(
+            0 if size == 1 else int(np.prod(noise[axis + 1 :], dtype=int))
+            for axis, size in enumerate(noise)
+        )
+        return (
+            len(shape) == len(sizes)
+            and all(size in (1, of) for of, size in zip(shape, sizes))
+            and self.num_rows in (1, *shape[:1])
+            and self.num_rows % self.num_samples == 0
+            and (self.num_samples == 1 or self._rows is not None)
+            and _size(self._index) in (1, self.num_rows)
+            and _size(self._key) == 4
+            and _size(self._rate) == 1
+            and triton_launch.is_in_reach(shape, self.steps)
+        )
+
+    def copies(self, device: Given) -> tuple[Given, ...]:
+        """The words of key, index and rate; indices and rows, or None."""
+        if self._copies is None:
+            is_one = _size(self._index) == 1
+            bits = _bits(self._rate)
+            # Indices of rows are read elsewhere: then it is a word at hand.
+            parts = [self._key, self._index if is_one else bits, bits]
+            if self.half is not None:
+                parts.append(np.array(self.half, "int32"))
+            if all(isinstance(part, np.ndarray) for part in parts):
+                parts = [np.concatenate([part.reshape(-1) for part in parts])]
+            parts = [_on(device, part).reshape(-1) for part in parts]
+            many = (None if is_one else self._index, self._rows)
+            self._copies = (
+                torch.cat(parts),
+                *(
+                    None if of is None else self._kept(device, of)
+                    for of in many
+                ),
+            )
+        return self._copies
+
+    def _kept(self, device: Given, values: Given) -> Tensor:
+        tensor = _on(device, values).contiguous()
+        return tensor.clone() if self._is_kept else tensor
+
+    def of_gradient(self) -> "_Recipe":
+        """What it does to a change of the inputs, once it has run."""
+        recipe = copy.copy(self)
+        if self.what == "affine":
+            recipe.what, recipe.shift, recipe.fill = "scaled", None, 0.0
+        return recipe
+
+
+def _on(device: Given, values: Given) -> Tensor:
+    if isinstance(values, np.ndarray):
+        return torch.from_numpy(values.copy()).to(device)
+    return values
+
+
+def _bits(rate: Given) -> Given:
+    is_array = isinstance(rate, np.ndarray)
+    return rate.view("int32") if is_array else rate.view(torch.int32)
+
+
+def _size(values: Given) -> int:
+    is_array = isinstance(values, np.ndarray)
+    return values.size if is_array else values.numel()
+
+
+class _UnreadableError(Exception):
+    """A value that is traced, mapped, differentiated or elsewhere."""
+
+
+_NUMPY = {torch.int32: "int32", torch.float32: "float32"}
+
+
+def _readable(value: Given, dtype: Given, like: Tensor) -> Given:
+    """A tensor whose memory the kernel may read; or a NumPy array."""
+    if value is None:
+        return None
+    if not isinstance(value, torch.Tensor):
+        if dtype not in _NUMPY:
+            raise _UnreadableError
+        return np.asarray(value).astype(_NUMPY[dtype])
+    while _functorch.is_gradtrackingtensor(value) and _is_constant(value):
+        value = _functorch.get_unwrapped(value)
+    if (
+        type(value) not in _PLAIN
+        or _functorch.is_functorch_wrapped_tensor(value)
+        or (value.dtype, value.device) != (dtype, like.device)
+        or not _is_constant(value)
+    ):
+        raise _UnreadableError
+    return value
+
+
+def _is_constant(value: Tensor) -> bool:
+    return (
+        not value.requires_grad
+        and forward_ad.unpack_dual(value).tangent is None
+    )
+
+
+# The masks that `_is_right` expects, by the size of sets.
+_KNOWN = {
+    None: "da8bcd7eeb9a63d05f6bde53d4657edf",
+    16: "fbd91fe6b765a2f78f5d9afb7ffdfe7e",
+}
+
+
+def _is_right(device: Given) -> bool:
+    """Whether the kernel makes, on this device, what it has to.
+
+    Of words and of words of sets; at a rate of .3, where products with the
+    scale have to be rounded.
+    """
+    index = np.arange(16, dtype="int32")
+    draw = types.SimpleNamespace(
+        key=index[:4].reshape(2, 2, 1), index=index, rows=index * 0
+    )
+    values = np.arange(1, 129, dtype="float32").reshape(16, 8)
+    scale = np.float32(1.0) / (np.float32(1.0) - np.float32(0.3))
+    rate = torch.tensor(0.3, dtype=torch.float32, device=device)
+    for draw.set_size, known in _KNOWN.items():
+        draw.num_samples = 16
+        inputs = torch.from_numpy(values).to(device)
+        found = in_one_pass("inverted", inputs, draw, (16, 8), rate)
+        keep = np.frombuffer(bytes.fromhex(known), "uint8")
+        expected = np.unpackbits(keep).reshape(16, 8) * (values * scale)
+        if found is None or not np.array_equal(found.cpu().numpy(), expected):
+            return False
+    return True
+
+
+@functools.lru_cache(maxsize=64)
+def _rounded(number: float, dtype: Given) -> float:
+    return torch.tensor(number, dtype=dtype, device="cpu").item()

@@ -1,0 +1,69 @@
+"""Whether Triton works on a device, which the first call there finds out."""
+
+import logging
+import threading
+from importlib.util import find_spec
+
+import torch
+
+from kerasdrop._types import Function
+from kerasdrop._types import Given
+
+_lock = threading.Lock()
+_passed: dict[Given, bool] = {}
+
+
+def is_passed(device: Given, is_right: Function) -> bool:
+    """Whether the kernel can be used on a device, and gives what it has to.
+
+    Where it cannot, a warning is logged, once in a process.
+
+    Args:
+        device: Of PyTorch.
+        is_right: Function of the device, which runs the kernel and compares
+            the outputs with known ones.
+    """
+    known = _passed.get(device)
+    if known is not None:
+        return known
+    if _is_no_place():
+        return False
+    with _lock:
+        if device not in _passed:
+            fault = _fault(device, is_right)
+            if fault and all(_passed.values()):
+                logging.getLogger("kerasdrop").warning(_MESSAGE, device, fault)
+            _passed[device] = not fault
+    return _passed[device]
+
+
+def _is_no_place() -> bool:
+    """Whether outputs cannot be read here: then the next call may try."""
+    return torch._C._functorch.peek_interpreter_stack() is not None or (
+        torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    )
+
+
+_MESSAGE = (
+    "On %s, PyTorch's eager dropout takes many passes over memory where one "
+    "kernel of Triton would take one. Results are the same. %s"
+)
+
+
+def _fault(device: Given, is_right: Function) -> str:
+    if find_spec("triton") is None:
+        return "Triton is not installed: `pip install triton`."
+    try:
+        with torch.no_grad():
+            if is_right(device):
+                return ""
+    except Exception as error:  # of a compiler, a driver or Triton itself
+        lines = str(error).splitlines() or [""]
+        return (
+            "The kernel does not run here; a C compiler is needed, too. "
+            f"Received: {type(error).__name__}: {lines[0]}"
+        )
+    return (
+        "The kernel's outputs are not those of PyTorch's operations here. "
+        "Please report this with the versions of torch and triton."
+    )
