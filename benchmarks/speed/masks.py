@@ -10,6 +10,11 @@ sizes, forward and forward + backward:
 - seeded: `keras.layers.Dropout(0.5, seed=0)`;
 - ours: `kerasdrop.layers.Dropout(0.5, seed=0)`.
 
+On a GPU with PyTorch there are two more in eager mode:
+
+- operations: ours without the kernel that is written in Triton;
+- region: `torch.compile` of `kerasdrop.functional.dropout` alone.
+
 The layers are called as in a training step, including the update of their
 state. They take turns, round after round, so that a busy machine disturbs all
 of them equally. A ratio is the median of the rounds' ratios.
@@ -20,6 +25,7 @@ The script writes the table to standard output and to
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import statistics
@@ -45,6 +51,7 @@ MODES = {
 COMPILED = ("jit", "XLA", "compile")
 SIZES = ((4096, 1024), (128, 1024), (32, 64))
 COLUMNS = ("pass", "stock", "seeded", "ours")
+ON_GPU = ("operations", "region")
 RATE = 0.5
 
 # A measurement repeats the call until it lasts about so long.
@@ -57,6 +64,31 @@ def layer_of(column):
     if column == "seeded":
         return keras.layers.Dropout(RATE, seed=0)
     return kerasdrop.layers.Dropout(RATE, seed=0)
+
+
+def is_torch_on_gpu():
+    if BACKEND != "torch":
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def columns(mode):
+    more = mode == "eager" and is_torch_on_gpu()
+    return COLUMNS + ON_GPU * more
+
+
+@contextlib.contextmanager
+def by_operations():
+    """In the block, PyTorch makes masks without the kernel."""
+    from kerasdrop._backend import torch_kernel
+
+    devices, torch_kernel.DEVICES = torch_kernel.DEVICES, set()
+    try:
+        yield
+    finally:
+        torch_kernel.DEVICES = devices
 
 
 class JaxCalls:
@@ -152,14 +184,32 @@ class TorchCalls:
         if self._torch.cuda.is_available():
             self._torch.cuda.synchronize()
 
+    def _region(self):
+        """`functional.dropout`, compiled on its own, with a count of steps."""
+        layer = layer_of("ours")
+        key, rate = layer._state.tensor("key"), layer._state.tensor("rate")
+        step = self._torch.zeros_like(key[0, 0, 0])
+
+        @self._torch.compile
+        def dropped(inputs, step):
+            draw = kerasdrop.masks.Draw(key, step)
+            return kerasdrop.functional.dropout(inputs, draw, rate)
+
+        return lambda inputs: dropped(inputs, step.add_(1))
+
     def call(self, column, backward):
         layer = layer_of(column)
 
         def forward(inputs):
             if column == "pass":
                 return inputs * 2.0
+            if column == "operations":
+                with by_operations():
+                    return layer(inputs, training=True)
             return layer(inputs, training=True)
 
+        if column == "region":
+            forward = self._region()
         if self._compiles:
             forward = self._torch.compile(forward)
 
@@ -194,12 +244,12 @@ def rounds_of(mode, size, backward, num_rounds):
         calls.tensor(generator.normal(size=size).astype("float32"))
         for _ in ("inputs", "gradient")
     ]
-    runs = {column: calls.call(column, backward) for column in COLUMNS}
+    runs = {column: calls.call(column, backward) for column in columns(mode)}
     repeats = {
         column: repetitions(run, arguments, calls.finish)
         for column, run in runs.items()
     }
-    times = {column: [] for column in COLUMNS}
+    times = {column: [] for column in runs}
     for _ in range(num_rounds):
         for column, run in runs.items():
             start = time.perf_counter()
@@ -220,13 +270,19 @@ def ratio(times, column, reference):
 def measured(mode, size, backward, num_rounds):
     """One row of the table."""
     times = rounds_of(mode, size, backward, num_rounds)
+    milliseconds = {
+        column: round(statistics.median(each), 4)
+        for column, each in times.items()
+    }
+    further = [column for column in ON_GPU if column in times]
     return {
         "mode": mode,
         "size": list(size),
         "direction": "forward + backward" if backward else "forward",
-        "milliseconds": {
-            column: round(statistics.median(times[column]), 4)
-            for column in COLUMNS
+        "milliseconds": milliseconds,
+        **{
+            f"{column} / pass": round(ratio(times, column, "pass"), 2)
+            for column in further
         },
         "ours / pass": round(ratio(times, "ours", "pass"), 2),
         "ours / stock": round(ratio(times, "ours", "stock"), 2),
@@ -266,6 +322,11 @@ def show(rows):
             + "".join(f"{milliseconds[column]:10.3f}" for column in COLUMNS)
             + f"{row['ours / pass']:14.2f}{row['ours / stock']:8.2f}"
             + f"{row['ours / seeded']:8.2f}"
+            + "".join(
+                f", {column} {row[f'{column} / pass']:.2f}"
+                for column in ON_GPU
+                if column in milliseconds
+            )
         )
 
 
