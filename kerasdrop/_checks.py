@@ -66,7 +66,7 @@ def rate(
     """
     value = plain(value, name)
     if not is_number(value):
-        schedule = " or a `keras.optimizers.schedules.LearningRateSchedule`"
+        schedule = ", or a schedule (see `kerasdrop.schedules`)"
         raise Refusal(
             f"argument `{name}` must be one number in [0, 1]"
             f"{schedule if takes_schedule else ''}. Received: "

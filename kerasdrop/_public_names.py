@@ -1,4 +1,4 @@
-"""Tables of contents of the public modules, so that `help` begins with one."""
+"""What `help` of the public modules begins with, and what `dir` lists."""
 
 import inspect
 import textwrap
@@ -9,6 +9,9 @@ from kerasdrop._types import Given
 
 def list_public_names(package: types.ModuleType) -> None:
     """Puts what is public behind the first line of each docstring.
+
+    `dir`, and so the completion of a shell or notebook, lists just that, and
+    not the modules in which it is implemented.
 
     Args:
         package: The package; the modules in its `__all__` get one as well.
@@ -23,7 +26,17 @@ def list_public_names(package: types.ModuleType) -> None:
     for module in modules.values():
         own = {name: getattr(module, name) for name in module.__all__}
         _insert(module, {n: _first_sentence(value) for n, value in own.items()})
+        _hide_the_rest(module)
     _insert(package, lines)
+    _hide_the_rest(package)
+
+
+def _hide_the_rest(module: types.ModuleType) -> None:
+    def names() -> list[str]:
+        dunder = [name for name in vars(module) if name.startswith("__")]
+        return [*module.__all__, *dunder]
+
+    vars(module)["__dir__"] = names
 
 
 def _first_sentence(value: Given) -> str:

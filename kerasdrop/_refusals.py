@@ -2,8 +2,11 @@
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import ParamSpec
 from typing import TypeVar
 
@@ -22,16 +25,20 @@ class TypeRefusal(TypeError):
 
 
 def received_model(model: object) -> str:
-    """How a refusal of what is no model ends: what it is, and of what type.
+    """How a refusal of something else than a model ends: its value and type.
 
-    A module of PyTorch around one, as `DistributedDataParallel`, is told by
-    the model in it.
+    If the model is inside it, the way to it is told: in a module of PyTorch
+    around one, as `DistributedDataParallel`, or in the pair of a model and a
+    report that a conversion returns.
     """
     inner = getattr(model, "module", None)
     fix = ""
     if isinstance(inner, keras.Model):
         fix = f"Give it the model inside of the {type(model).__name__}, "
         fix += "`.module`. "
+    elif isinstance(model, tuple) and hasattr(model, "report"):
+        fix = "Give it the first of the two that the conversion returned: "
+        fix += "`model, report = ...`. "
     return f"{fix}Received: model={model!r} (of type {type(model).__name__})"
 
 
@@ -58,10 +65,17 @@ def blame_itself(
     """Makes a method say in what it refuses whose method it is.
 
     That is what the object's `_label()` returns, or the name of its class.
+    For `__init__`, arguments that it does not have are refused as well:
+    Python would name the class that defines it, which may be a private one.
     """
+    is_init = getattr(method, "__name__", "") == "__init__"
+    signature = inspect.signature(method) if is_init else None
 
     @functools.wraps(method)
     def blamed(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        # Not of a subclass with an `__init__` of its own, which calls this.
+        if signature and type(args[0]).__init__ is blamed:
+            check_arguments(type(args[0]), signature, args[1:], kwargs)
         try:
             return method(*args, **kwargs)
         except (Refusal, TypeRefusal) as refusal:
@@ -73,6 +87,39 @@ def blame_itself(
             raise _named(refusal, owner) from refusal.__cause__
 
     return blamed
+
+
+def check_arguments(
+    cls: type,
+    signature: inspect.Signature,
+    args: Sequence[object],
+    kwargs: Mapping[str, object],
+) -> None:
+    """Raises if an `__init__` cannot take these arguments.
+
+    Args:
+        cls: The class that was called.
+        signature: The signature of its `__init__`, with `self`.
+        args: The positional arguments, without `self`.
+        kwargs: The others.
+
+    Raises:
+        TypeError: If one is missing or too many; it says how to call the
+            class, and what was received.
+    """
+    try:
+        signature.bind(None, *args, **kwargs)
+    except TypeError as error:
+        names = ", ".join(
+            str(one.replace(annotation=one.empty))
+            for one in list(signature.parameters.values())[1:]
+        )
+        received = [repr(value) for value in args]
+        received += [f"{name}={value!r}" for name, value in kwargs.items()]
+        raise TypeError(
+            f"{cls.__name__}: {error}. Call it as {cls.__name__}({names}). "
+            f"Received: {cls.__name__}({', '.join(received)})"
+        ) from None
 
 
 def _named(

@@ -3,6 +3,7 @@
 import keras
 import pytest
 
+import kerasdrop
 from tests.support import helpers
 
 BACKEND = keras.backend.backend()
@@ -89,3 +90,10 @@ with socket.socket() as free:
 keras.distribution.initialize(f"127.0.0.1:{port}", 1, 0)
 """
     )
+
+
+def test_completion_offers_what_is_public():
+    for module in (kerasdrop, kerasdrop.layers, kerasdrop.plots):
+        offered = {name for name in dir(module) if not name.startswith("__")}
+        assert offered == set(module.__all__)
+    assert "__version__" in dir(kerasdrop)

@@ -33,8 +33,8 @@ def checked(probabilities: ArrayLike) -> tuple[Namespace, Tensor]:
     into, a row that is none becomes NaN, and so does what follows from it.
 
     Args:
-        probabilities: `(..., classes)`; `(..., 1)`, the probability of yes,
-            becomes those of no and yes.
+        probabilities: `(..., classes)`; `(..., 1)`, the probability of the
+            positive class, becomes those of the negative and the positive.
 
     Returns:
         The namespace to compute in, and an array or a tensor.
@@ -43,7 +43,7 @@ def checked(probabilities: ArrayLike) -> tuple[Namespace, Tensor]:
     if not len(p.shape) or not p.shape[-1]:
         raise Refusal(
             f"probabilities are `(..., classes)`, or `(..., 1)` for "
-            f"that of yes. Received: shape {tuple(p.shape)}"
+            f"that of the positive class. Received: shape {tuple(p.shape)}"
         )
     if p.shape[-1] == 1:
         p = xp.concatenate([1.0 - p, p], axis=-1)

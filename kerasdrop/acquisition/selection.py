@@ -18,7 +18,8 @@ def top_k(scores: ArrayLike, k: int) -> Array:
     """The k rows with the highest scores.
 
     Args:
-        scores: `(rows,)`, e.g. from `bald`.
+        scores: `(rows,)` or `(rows, 1)`, e.g. from `bald`, or the
+            `mutual_information` of a prediction.
         k: Integer, not above the number of rows.
 
     Returns:
@@ -26,7 +27,7 @@ def top_k(scores: ArrayLike, k: int) -> Array:
         are equal, the earlier row comes first.
 
     Raises:
-        ValueError: If `scores` are not numbers `(rows,)`, or fewer than k.
+        ValueError: If `scores` are not a number for each row, or fewer than k.
 
     Example:
 
@@ -51,7 +52,8 @@ def stochastic_top_k(
     such a batch as good as one of `batch_bald`.
 
     Args:
-        scores: `(rows,)`, e.g. from `bald`.
+        scores: `(rows,)` or `(rows, 1)`, e.g. from `bald`, or the
+            `mutual_information` of a prediction.
         k: Integer, not above the number of rows.
         method: The quantity to which the probability of a remaining row is
             proportional:
@@ -69,8 +71,8 @@ def stochastic_top_k(
         NumPy array `(k,)` of row numbers, in the order of the draws.
 
     Raises:
-        ValueError: If `scores` are not numbers `(rows,)`, or fewer than k can
-            be drawn; if a score is below 0 for `"power"`.
+        ValueError: If `scores` are not a number for each row, or fewer than k
+            can be drawn; if a score is below 0 for `"power"`.
 
     Example:
 
@@ -98,11 +100,14 @@ def stochastic_top_k(
 
 def _checked(scores: ArrayLike, k: int) -> Array:
     scores = np.asarray(pools.of_array(scores), "float64")
+    if scores.ndim == 2 and scores.shape[1] == 1:  # of one output of `binary`
+        scores = scores[:, 0]
     if scores.ndim != 1 or not np.isfinite(scores).all():
         kind = "not finite" if scores.ndim == 1 else f"of shape {scores.shape}"
         raise Refusal(
             f"argument `scores` must have a finite number for each "
-            f"row, `(rows,)`. Received: scores {kind}"
+            "row, `(rows,)` or `(rows, 1)`. Sum or average over further "
+            f"axes. Received: scores {kind}"
         )
     _checks.positive_integer(k, "k")
     if k > len(scores):

@@ -5,6 +5,7 @@ import inspect
 
 from kerasdrop import _backend
 from kerasdrop._refusals import blame_itself
+from kerasdrop._refusals import check_arguments
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 
@@ -75,13 +76,4 @@ def _check(cls: type, init: Function, args: Given, kwargs: Given) -> None:
                 f"{cls.__name__}: `{rate}` is the probability of dropping a "
                 f"unit, `1 - {name}`. Received: {name}={kwargs[name]!r}"
             )
-    try:
-        signature.bind(None, *args, **kwargs)
-    except TypeError as error:
-        names = ", ".join(
-            str(one.replace(annotation=one.empty))
-            for one in list(parameters.values())[1:]
-        )
-        raise TypeError(
-            f"{cls.__name__}: {error}. Call it as {cls.__name__}({names})."
-        ) from None
+    check_arguments(cls, signature, args, kwargs)

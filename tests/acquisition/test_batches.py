@@ -208,6 +208,15 @@ def test_the_highest_scores_come_first_and_of_equals_the_earlier():
     np.testing.assert_array_equal(found, [1, 3])
 
 
+def test_scores_of_one_output_have_an_axis_too_many():
+    scores = np.array([0.1, 0.5, 0.2, 0.5])
+    for choose in (acquisition.top_k, acquisition.stochastic_top_k):
+        more = {} if choose is acquisition.top_k else {"seed": 3}
+        np.testing.assert_array_equal(
+            choose(scores[:, None], 2, **more), choose(scores, 2, **more)
+        )
+
+
 @pytest.mark.parametrize("method", ["power", "softmax", "soft_rank"])
 def test_pairs_are_drawn_with_their_probability(method):
     scores, beta, times = np.array([0.2, 0.7, 0.4]), 1.5, 4000

@@ -65,6 +65,28 @@ def test_no_model():
         kerasdrop.mc_predict(layers.Dropout(0.5), X)
 
 
+def test_a_model_with_its_report_is_no_model():
+    plain = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    with pytest.raises(ValueError, match="`model, report = ...`.*Insertion"):
+        kerasdrop.mc_predict(kerasdrop.insert_dropout(plain, 0.1), X)
+
+
+@pytest.mark.parametrize(
+    ("x", "received"),
+    [
+        (np.full((2, 3), "1"), "an array of dtype <U1"),
+        (np.ones((2, 3), object), "an array of dtype object"),
+        (lambda: iter([X]), "x=<function .* \\(of type function\\)"),
+    ],
+    ids=["strings", "objects", "function"],
+)
+def test_other_data_than_numbers(model, x, received):
+    if keras.backend.backend() == "tensorflow" and not callable(x):
+        pytest.skip("layers of TensorFlow take strings")
+    with pytest.raises(ValueError, match=f"array of numbers.*{received}"):
+        kerasdrop.mc_predict(model, x, verbose=0)
+
+
 def test_unbuilt_model():
     unbuilt = keras.Sequential([kerasdrop.layers.Dropout(0.5), layers.Dense(2)])
     with pytest.raises(ValueError, match="not built.*Call it on a batch first"):

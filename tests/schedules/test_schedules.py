@@ -608,6 +608,16 @@ def test_a_wrong_argument_is_refused_with_the_fix(name):
         make()
 
 
+@pytest.mark.parametrize("cls", [schedules.Linear, schedules.Cosine])
+def test_a_missing_argument_names_the_schedule_and_its_arguments(cls):
+    name = cls.__name__
+    call = rf"^{name}: missing .*'num_steps'. Call it as {name}\(initial_rate, "
+    with pytest.raises(TypeError, match=call):
+        cls(0.5, 0.0)
+    with pytest.raises(TypeError, match=rf"Received: {name}\(0.5, end=0.0\)$"):
+        cls(0.5, end=0.0)
+
+
 def test_stochastic_depth_has_the_rates_of_its_paper():
     rates = schedules.linear_depth_rates(54, 0.5)
     kept = 1 - np.array(rates)

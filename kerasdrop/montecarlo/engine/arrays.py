@@ -68,7 +68,21 @@ def _array(x: Tensor, name: str) -> Tensor:
         return x.tocsr()
     if hasattr(x, "to_numpy"):  # a series or a frame of pandas
         return _of_pandas(x, name)
-    return ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
+    array = ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
+    # Strings are inputs of layers of TensorFlow, such as `TextVectorization`.
+    takes_strings = keras.backend.backend() == "tensorflow" and array.ndim
+    if array.dtype.kind in "OUS" and not takes_strings:
+        raise Refusal(
+            f"`{name}` must be an array of numbers, or a structure of such "
+            "arrays. Convert it, e.g. by `x.astype('float32')`; call a "
+            "generator function. Received: "
+            + (
+                f"an array of dtype {array.dtype}"
+                if array.ndim
+                else f"{name}={x!r} (of type {type(x).__name__})"
+            )
+        )
+    return array
 
 
 def _of_float_type(array: Tensor) -> Tensor:

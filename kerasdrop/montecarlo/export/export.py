@@ -149,11 +149,12 @@ def _checked_format(name: str, path: Given) -> Given:
     if backend not in format.backends:
         raise Refusal(
             f"format '{name}' can be written on "
-            f"{' and '.join(format.backends)}, and Keras runs on {backend}, "
-            "from where Keras writes it for no model, or not without changing "
-            "what is drawn. Save this model (`.keras`), load it in a process "
-            f"with KERAS_BACKEND={format.backends[0]} and export it there: "
-            "the samples are the same on all backends."
+            f"{' and '.join(format.backends)}, but Keras runs on {backend}, "
+            "where it cannot write this format with the same samples. Save "
+            "this `MonteCarlo` (`.save('predictive.keras')`), load it in a "
+            f"process with KERAS_BACKEND={' or '.join(format.backends)}, after "
+            "`import kerasdrop`, and export it there: the samples are the same "
+            "on all backends."
         )
     if not path.name.endswith(format.ending):
         raise Refusal(

@@ -171,7 +171,7 @@ def _classes(
     mean = _one_output(result, "mean")
     if result.kind != "binary":
         return targets, mean
-    # Each element is the probability of yes.
+    # Each element is the probability of the positive class.
     targets = target_shapes.like(targets, mean, "targets, 0 or 1 each")
     return np.asarray(targets).astype("int64"), mean[..., None]
 
