@@ -286,6 +286,12 @@ class _Linear:
     def __init__(self, layer: keras.layers.Layer) -> None:
         self._layer = layer
 
+    @property
+    def kernel(self) -> Tensor:
+        # As Keras does from 3.15 on: with its adapter, a kernel may be of
+        # another dtype than the inputs, which PyTorch's einsum refuses.
+        return ops.cast(self._layer.kernel, self._layer.compute_dtype)
+
     def __getattr__(self, name: str) -> Given:
         # Methods of the class: in a Monte Carlo pass the layer has a `call`
         # of its own, which would call the layer, with its activation.

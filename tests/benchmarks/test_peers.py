@@ -65,10 +65,10 @@ def test_what_is_drawn_is_told_from_the_dropout_beside_it():
         make = facts.KINDS[kind]
         return facts.row("", "", kinds, facts.drawn, make)["found"]
 
-    assert found("`GaussianDropout`") == {
-        "kerasdrop": "yes",
-        "torch loop": None,
-    }
+    gaussian = found("`GaussianDropout`")
+    # Keras before 3.15 warns once, of how it indexes.
+    gaussian["kerasdrop"] = gaussian["kerasdrop"].partition(", warns: Using")[0]
+    assert gaussian == {"kerasdrop": "yes", "torch loop": None}
     own = found("by a function, in a layer of one's own")
     assert own["torch loop"] == "yes"
     assert own["kerasdrop"].startswith("no, warns: ")

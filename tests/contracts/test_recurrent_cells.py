@@ -13,6 +13,7 @@ from keras import ops
 
 from kerasdrop import layers
 from kerasdrop.layers.thinned_cells import ThinnedCell
+from tests.support import versions
 
 INPUTS = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
 CELLS = {
@@ -61,6 +62,7 @@ def test_a_cell_has_its_masks_at_hand_by_these_names(name):
     assert not hasattr(cls(5), "dropout_mask_count")
 
 
+@versions.needs_keras("3.15", "has no kernel for both directions at once")
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_bidirectional_asks_the_cells_whether_their_rates_are_true(
     kind, monkeypatch

@@ -8,6 +8,7 @@ from keras import ops
 from kerasdrop import layers
 from kerasdrop.schedules import Linear
 from tests.support import resuming
+from tests.support import versions
 
 ocp = pytest.importorskip(
     "orbax.checkpoint", reason="needs the package orbax-checkpoint"
@@ -65,6 +66,10 @@ def assert_equal(found, expected):
         np.testing.assert_array_equal(found[name], expected[name], name)
 
 
+has_callback = versions.needs_keras("3.14", "has no `OrbaxCheckpoint`")
+
+
+@has_callback
 def test_a_training_goes_on_from_the_checkpoint_of_an_epoch(tmp_path):
     straight, stopped = network(), network()
     fit(straight, 4)
@@ -80,6 +85,7 @@ def test_a_training_goes_on_from_the_checkpoint_of_an_epoch(tmp_path):
         np.testing.assert_array_equal(mine, theirs)
 
 
+@has_callback
 def test_the_middle_of_an_epoch_comes_back_into_a_model_made_anew(tmp_path):
     model = network()
     folder = str(tmp_path / "run")

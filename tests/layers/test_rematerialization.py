@@ -8,6 +8,7 @@ import kerasdrop
 from kerasdrop import layers
 from kerasdrop.layers import Dropout
 from tests.support import probes
+from tests.support import versions
 
 BACKEND = keras.backend.backend()
 
@@ -47,6 +48,7 @@ class Block(keras.layers.Layer):
         return self.dropout(self.dense(inputs), training=training)
 
 
+@versions.needs_keras("3.13", "hands no `training` to a layer of such a scope")
 @pytest.mark.skipif(
     BACKEND != "torch", reason="Keras runs such a scope on PyTorch alone"
 )

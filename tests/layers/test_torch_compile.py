@@ -6,12 +6,15 @@ import pytest
 
 from kerasdrop import layers
 from kerasdrop.layers import Dropout
+from tests.support import versions
 
 if keras.backend.backend() != "torch":
     pytest.skip("about torch.compile", allow_module_level=True)
 
 import torch
 from torch._dynamo.testing import CompileCounter
+
+pytestmark = versions.looked_at_gradients
 
 INPUTS = torch.ones(8, 1000)
 RATES = [0.5, 0.0, 0.3, 1.0, 0.9]
@@ -64,10 +67,7 @@ def test_the_steps_are_counted(compiled):
     assert layer.step == 3
 
 
-@pytest.mark.skipif(
-    tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15),
-    reason="Keras before 3.15 breaks the graph in `convert_to_tensor`",
-)
+@versions.needs_one_graph
 def test_the_layer_is_one_graph():
     torch._dynamo.reset()
     layer = Dropout(0.5, seed=0)

@@ -12,12 +12,15 @@ import kerasdrop
 from kerasdrop import layers
 from tests.layers import test_common as common
 from tests.layers import test_rematerialization as rematerialized
+from tests.support import versions
 
 if keras.backend.backend() != "torch":
     pytest.skip("about torch.compile", allow_module_level=True)
 
 import torch
 from torch._dynamo.testing import CompileCounter
+
+pytestmark = versions.looked_at_gradients
 
 INPUTS = torch.linspace(-1.0, 1.0, 96).reshape(8, 12)
 
@@ -75,6 +78,7 @@ ELSEWHERE = (
 )
 
 
+@versions.needs_one_graph
 @pytest.mark.parametrize(
     "name",
     [
@@ -90,6 +94,7 @@ def test_every_layer_is_one_graph_for_all_sizes(name):
     )
 
 
+@versions.needs_one_graph
 @pytest.mark.parametrize(
     "make",
     [
@@ -113,6 +118,7 @@ def test_attention_is_one_graph_for_all_sizes(make):
     assert_compiled_as_eager(make, x, x)
 
 
+@versions.needs_one_graph
 def test_an_adapter_before_an_activation_is_one_graph():
     def make():
         inner = keras.layers.Dense(
@@ -166,13 +172,6 @@ def gradients(wrapper, body, **compile_arguments):
     return found, block.drop.step
 
 
-# The compiler looks at it whatever it is.
-has_no_gradient = pytest.mark.filterwarnings(
-    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
-)
-
-
-@has_no_gradient
 @pytest.mark.parametrize(
     "backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.slow)]
 )
@@ -183,8 +182,9 @@ def test_a_rematerialised_block_has_the_gradients_of_a_plain_one(backend):
     torch.testing.assert_close(again, plain)
 
 
-@has_no_gradient
-@pytest.mark.parametrize("fullgraph", [False, True])
+@pytest.mark.parametrize(
+    "fullgraph", [False, pytest.param(True, marks=versions.needs_one_graph)]
+)
 def test_plain_rematerialisation_is_refused(fullgraph):
     with pytest.raises(RuntimeError, match="kerasdrop.remat|side effect"):
         gradients(

@@ -488,7 +488,9 @@ def test_a_layer_that_no_prediction_calls_is_no_selection():
     model = keras.Model(x, kerasdrop.layers.Dropout(0.3, name="called")(x))
     model.extra = kerasdrop.layers.Dropout(0.3, name="extra")
     ones = np.ones((2, 4), "float32")
-    with pytest.raises(ValueError, match="'extra'.*not called in a prediction"):
+    # Keras before 3.15 does not even count it among the layers of the model.
+    words = "'extra'.*not called in a prediction|no layer.*layers='extra'"
+    with pytest.raises(ValueError, match=f"(?s){words}"):
         kerasdrop.mc_predict(
             model, ones, layers="extra", kind="regression", verbose=0
         )

@@ -9,8 +9,15 @@ from keras import ops
 import kerasdrop
 from tests.support import helpers
 from tests.support import plain_calls
+from tests.support import versions
 
 TOKENS = np.array([[3, 4, 0, 0], [1, 2, 5, 0], [6, 0, 0, 0], [1, 2, 3, 4]])
+# `GlobalAveragePooling1D` multiplies its inputs by the mask in their place, so
+# that others which take them get them changed, in a plain call. Not those that
+# were cast.
+POOLING_WRITES = keras.backend.backend() == "torch" and versions.is_older(
+    "3.15"
+)
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16", "float64")
 
 
@@ -139,6 +146,11 @@ def through_layers(policy):
 
 
 def test_masks_reach_inner_models_and_come_out(policy):
+    if policy == "float32" and POOLING_WRITES:
+        model = in_and_out_of_inner_models()
+        with pytest.raises(ValueError, match="self-check.*other outputs"):
+            kerasdrop.mc_predict(model, TOKENS, verbose=0)
+        return
     plain_calls.assert_samples_are_like_a_plain_call(
         in_and_out_of_inner_models(), TOKENS, tolerance(policy)
     )

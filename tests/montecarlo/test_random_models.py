@@ -6,6 +6,7 @@ import keras
 import pytest
 
 from tests.support import random_models
+from tests.support import versions
 from tests.support import zoo
 from tests.support import zoo_checks
 
@@ -28,7 +29,17 @@ def entry_of(seed):
     )
 
 
+def skip_what_keras_refuses(seed):
+    try:
+        random_models.make(seed)
+    except ValueError as error:
+        if not (versions.is_older("3.14") and "not connected" in str(error)):
+            raise
+        pytest.skip("Keras before 3.14 refuses an input that leads nowhere")
+
+
 def check(seed):
+    skip_what_keras_refuses(seed)
     checks = [
         zoo_checks.check_zero_noise,
         zoo_checks.check_independence,

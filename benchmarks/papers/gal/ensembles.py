@@ -45,6 +45,18 @@ def ensemble(num_features, num_units, rate, decays):
     return keras.Model(inputs, ops.transpose(outputs, (1, 0, 2)))
 
 
+class _Decay(keras.regularizers.Regularizer):
+    """Weight decay of each member: `(members, 1, 1)`."""
+
+    def __init__(self, decays):
+        self.decays = ops.reshape(
+            ops.convert_to_tensor(decays, "float32"), (-1, 1, 1)
+        )
+
+    def __call__(self, kernel):
+        return ops.sum(self.decays * ops.square(kernel))
+
+
 class _Dense(keras.layers.Layer):
     """`Dense` of each member: `(members, rows, size)` to `(..., num_units)`."""
 
@@ -52,13 +64,10 @@ class _Dense(keras.layers.Layer):
         super().__init__()
         # Glorot's, as `Dense` has it; the axis of members would be counted in.
         limit = math.sqrt(6.0 / (size + num_units))
-        decays = ops.reshape(
-            ops.convert_to_tensor(decays, "float32"), (-1, 1, 1)
-        )
         self.kernel = self.add_weight(
             (len(decays), size, num_units),
             keras.initializers.RandomUniform(-limit, limit),
-            regularizer=lambda kernel: ops.sum(decays * ops.square(kernel)),
+            regularizer=_Decay(decays),
         )
         self.bias = self.add_weight((len(decays), 1, num_units), "zeros")
         self.built = True

@@ -206,7 +206,10 @@ class Summary:
         )
         is_whole = state.stream.part.count == 0.0
         reached = ops.logical_and(reached, is_whole)
-        return ops.all(reached, axis=tuple(range(1, len(reached.shape))))
+        # Of several axes at once, Keras before 3.15 fails on PyTorch.
+        for _ in range(len(reached.shape) - 1):
+            reached = ops.all(reached, axis=-1)
+        return reached
 
     def _seen(self, state: Given) -> Given:
         seen = moments.result(state.stream)

@@ -110,6 +110,7 @@ def test_all_outputs_of_a_row_stop_together():
     x = keras.Input((3,))
     h = kerasdrop.layers.Dropout(0.5)(x)
     outputs = {"a": layers.Dense(1)(h), "b": layers.Dense(2)(h)}
+    outputs["of_two_axes"] = layers.Reshape((1, 2))(outputs["b"])
     result = predict(keras.Model(x, outputs), X[:6], tolerance=0.01)
     assert result.num_drawn.shape == result.converged.shape == (6,)
     for errors in result.standard_error.values():

@@ -152,7 +152,7 @@ def any_number_of_arguments(rate=0.4):
     return keras.Model(x, out)
 
 
-@entry()
+@entry(since="3.14")
 def an_input_without_use(rate=0.4):
     a, b = keras.Input((4,)), keras.Input((2,))
     return keras.Model([a, b], layers.Dropout(rate)(a))

@@ -91,6 +91,11 @@ VOLUMES = {
 }
 
 
+def _there(makers):
+    """Those of the layers that this version of Keras has."""
+    return [each for each in makers.items() if hasattr(layers, each[0])]
+
+
 def _behind(shape, makers, rate, merges=False):
     """A model with an output for each layer, all behind one dropout."""
     x = keras.Input(shape)
@@ -99,7 +104,7 @@ def _behind(shape, makers, rate, merges=False):
         x,
         {
             name: make()([h, x] if merges else h)
-            for name, make in makers.items()
+            for name, make in _there(makers)
         },
     )
 
@@ -192,7 +197,7 @@ def augmentations_before_dropout(rate=0.4):
     drop = layers.SpatialDropout2D(rate)
     ends = {
         name: layers.GlobalAveragePooling2D()(drop(make()(x)))
-        for name, make in AUGMENTATIONS.items()
+        for name, make in _there(AUGMENTATIONS)
     }
     return keras.Model(x, ends)
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from tests.support import versions
+
 ROWS = 6  # of the inputs of an entry; the last row is the first again
 TOKENS = 7  # integers of the inputs are below
 OPEN = 5  # size of an axis that a model leaves open
@@ -45,6 +47,7 @@ class Entry(NamedTuple):
         comparable: Whether its numbers are those of the other backends: not if
             weights are quantized, or the model does not list them, nor if
             operations of Keras differ, such as those on images.
+        since: String, the first version of Keras that can make it.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Entry(NamedTuple):
     warns: object = None
     backends: tuple = BACKENDS
     comparable: bool = True
+    since: str = "3.0"
 
     @property
     def number(self):
@@ -100,9 +104,13 @@ def of_policy(name):
 
 
 def here():
-    """The entries that run on this backend."""
+    """The entries that run on this backend, and on this Keras."""
     backend = keras.backend.backend()
-    return [one for one in ENTRIES.values() if backend in one.backends]
+    return [
+        one
+        for one in ENTRIES.values()
+        if backend in one.backends and not versions.is_older(one.since)
+    ]
 
 
 def is_quick(entry):
