@@ -11,8 +11,8 @@ these alone. tests/support/fixtures/ has what earlier versions wrote:
   3.15.1, PyTorch 2.13.0.
 - 0.1.0-recurrent.zip: layers and a schedule that came later on that day, with
   the same versions.
-- 0.1.0-keras-3.12.zip: all models, as of 29 November 2026, Keras 3.12.4, PyTorch
-  2.13.0. An older Keras does not load what a newer one wrote.
+- 0.1.0-keras-3.12.zip: all models, as of 29 November 2026, Keras 3.12.4,
+  PyTorch 2.13.0. An older Keras does not load what a newer one wrote.
 """
 
 import pathlib
