@@ -25,9 +25,12 @@ def test_the_metadata_ask_for_it():
     assert f"keras>={OLDEST}" in PROJECT["dependencies"]
 
 
-def test_ci_runs_it():
-    ran = _versions(".github/workflows/ci.yml", r"keras==(\S+?)\.0\b")
-    assert ran == {OLDEST}
+@pytest.mark.parametrize("file", [".github/workflows/ci.yml", "RELEASING.md"])
+def test_its_last_patch_is_run(file):
+    (ran,) = _versions(file, r"keras==(\S+?)\"")
+    assert ran.rpartition(".")[0] == OLDEST
+    table = (ROOT / "docs" / "stability.md").read_text()
+    assert re.search(rf"^\| {re.escape(ran)} \|", table, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
