@@ -86,8 +86,8 @@ def run_backend(backend, pytest_arguments, shared):
     Args:
         backend: String.
         pytest_arguments: List of strings.
-        shared: A folder in which the backends leave their numbers of the zoo
-            for the ones that run after them to compare with.
+        shared: A folder in which the backends leave their numbers, models and
+            masks for the ones that run after them to compare with.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder) / "report.xml"
@@ -104,7 +104,7 @@ def run_backend(backend, pytest_arguments, shared):
                 **_FASTER,
                 **os.environ,
                 "KERAS_BACKEND": backend,
-                "KERASDROP_ZOO": shared,
+                "KERASDROP_SHARED": shared,
             },
             check=False,
         )

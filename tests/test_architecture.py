@@ -215,7 +215,8 @@ def test_importing_the_package_leaves_matplotlib_unloaded():
         "import sys\n"
         "sys.modules['matplotlib'] = None\n"
         "import keras, kerasdrop\n"
-        "print(sys.modules['matplotlib'])"
+        "print(sys.modules['matplotlib'])",
+        is_new=True,
     )
 
     assert output == "None\n"

@@ -1,31 +1,24 @@
 """The examples run, and the same seed gives the same numbers."""
 
 import importlib.util
-import os
 import pathlib
 import runpy
-import subprocess
 import sys
 
-import keras
 import pytest
+
+from tests.support import forks
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
 def run_example(name, *arguments):
     """Runs an example in a process of its own; returns what it printed."""
-    result = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name), *arguments],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": keras.backend.backend(),
-            "MPLBACKEND": "agg",
-            "PYTHONPATH": str(ROOT),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
+    path = str(ROOT / "examples" / name)
+    result = forks.run(
+        f"import runpy; runpy.run_path({path!r}, run_name='__main__')",
+        arguments,
+        {"MPLBACKEND": "agg"},
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

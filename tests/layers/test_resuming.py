@@ -1,40 +1,25 @@
 """A killed and resumed training ends with the weights of a straight one."""
 
 import functools
-import os
-import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 
 import kerasdrop
+from tests.support import forks
 from tests.support import helpers
 from tests.support import resuming
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """The folder that a killed process left behind."""
     folder = tmp_path_factory.mktemp("killed")
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": keras.backend.backend(),
-        "PYTHONPATH": str(ROOT),
-    }
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.support.resuming", str(folder)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+    result = forks.run(
+        f"from tests.support import resuming; resuming.main({str(folder)!r})"
     )
     assert result.returncode == -signal.SIGKILL, result.stderr
     return folder

@@ -1,70 +1,22 @@
 """The same masks on every backend, in other processes and on many devices."""
 
-import functools
 import importlib.util
-import os
-import subprocess
-import sys
 
 import keras
 import pytest
 
 from tests.support import helpers
+from tests.support import other_backends
 
 BACKEND = keras.backend.backend()
 
-# Prints a digest of each of many masks and of a layer's outputs.
-_DIGESTS = """
-import hashlib
-import numpy as np
-from keras import ops
-from kerasdrop import layers
-from kerasdrop import masks
 
-def show(name, tensor):
-    array = np.ascontiguousarray(ops.convert_to_numpy(tensor))
-    digest = hashlib.sha256(array.tobytes()).hexdigest()
-    print(name, array.dtype, array.shape, digest)
-
-def int32(value):
-    return ops.convert_to_tensor(np.asarray(value, "int32"))
-
-for seed in (0, -1, 2**63 - 1):
-    key = masks.key_of_seed(seed)
-    for index in (0, 2**31 - 1, -(2**31)):
-        draw = masks.Draw(key, int32(index))
-        for shape in ((), (7,), (64, 1024), (2, 300, 300)):
-            show((seed, index, shape), masks.words(draw, shape))
-    child = masks.derived_key(key, 3)
-    rows = int32([5, 0, 2**31 - 1])
-    draw = masks.Draw(child, int32([1, 2, 3]), rows)
-    show((seed, "child, rows"), masks.words(draw, (3, 50)))
-    for set_size in (4, 16, 256):
-        draw = masks.Draw(child, int32([1, 2, 300]), rows, set_size)
-        show((seed, "stratified", set_size), masks.words(draw, (3, 50)))
-    for rate in (0.0, 1e-6, 0.001, 0.1, 0.3, 0.5, 0.9, 0.999, 1.0):
-        rate32 = ops.convert_to_tensor(np.float32(rate))
-        for dtype in DTYPES:
-            inputs = ops.zeros((200, 7, 13), dtype)
-            draw = masks.Draw(key, int32(9))
-            keep = masks.keep_mask(draw, rate32, inputs)
-            show((seed, rate, dtype), keep)
-            keep = masks.keep_mask(draw, rate32, inputs, (None, 1, None))
-            show((seed, rate, dtype, "noise shape"), keep)
-
-layer = layers.Dropout(0.5, seed=4)
-for step in range(3):
-    show(("layer", step), layer(np.ones((16, 33), "float32"), training=True))
-"""
+def digests(backend):
+    path = other_backends.folder_of(backend) / "digests.txt"
+    return path.read_text().splitlines()
 
 
-@functools.cache
-def digests(backend, dtypes=("float32", "float16", "bfloat16")):
-    code = f"DTYPES = {dtypes!r}\n{_DIGESTS}"
-    return helpers.run_python(code, backend).splitlines()
-
-
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("backend", other_backends.BACKENDS)
 def test_the_masks_are_those_of_the_other_backends(backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
@@ -74,10 +26,14 @@ def test_the_masks_are_those_of_the_other_backends(backend):
     assert digests(backend) == digests(BACKEND)
 
 
-def test_the_masks_of_float64_are_those_of_float32(monkeypatch):
+def test_the_masks_of_float64_are_those_of_float32():
     # JAX has float64 only if asked at its start.
-    monkeypatch.setenv("JAX_ENABLE_X64", "1")
-    lines = digests(BACKEND, ("float32", "float64"))
+    lines = other_backends.digests(
+        BACKEND,
+        ("float32", "float64"),
+        environment={"JAX_ENABLE_X64": "1"},
+        is_new=BACKEND == "jax",
+    )
 
     by_dtype = {
         dtype: [line.split(")", 1)[1] for line in lines if f"'{dtype}'" in line]
@@ -89,15 +45,7 @@ def test_the_masks_of_float64_are_those_of_float32(monkeypatch):
 
 
 def run_with(environment, code):
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "KERAS_BACKEND": BACKEND, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout.split()
+    return helpers.run_python(code, environment=environment).split()
 
 
 _REPLICAS = """

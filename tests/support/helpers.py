@@ -10,6 +10,8 @@ import sys
 
 import numpy as np
 
+from tests.support import forks
+
 
 def proportion_bound(probability, count):
     """Five standard deviations of a proportion in `count` independent draws.
@@ -98,22 +100,30 @@ def assert_same_moments(samples, others, rounding=0.0):
         )
 
 
-def run_python(code, backend=None):
-    """Runs `code` in a fresh process; asserts success, returns its output.
+def run_python(code, backend=None, environment=None, *, is_new=False):
+    """Runs `code` in a process of its own; asserts success, returns its output.
 
     Args:
         code: Python source.
         backend: The Keras backend; this process's if None.
+        environment: Dict of variables, besides those of this process. Those
+            that an import reads are for a new process.
+        is_new: Whether nothing shall have been imported there. Else Keras may
+            have been, if the backend is that of this process.
     """
-    environment = dict(os.environ)
-    environment["KERAS_BACKEND"] = backend or _this_backend()
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    here = _this_backend()
+    backend = backend or here
+    environment = {**(environment or {}), "KERAS_BACKEND": backend}
+    if backend == here and not is_new:
+        result = forks.run(code, environment=environment)
+    else:
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert result.returncode == 0, result.stderr
     return result.stdout
 

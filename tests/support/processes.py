@@ -1,16 +1,11 @@
 """Processes that are started together, each of which runs one function."""
 
-import os
-import pathlib
 import socket
-import subprocess
-import sys
 
 import numpy as np
 
+from tests.support import forks
 from tests.support import ranks
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 def free_ports(count):
@@ -48,24 +43,15 @@ def run(name, folder, count=ranks.WORLD):
         What it returned in each: a list of dicts of arrays.
     """
     ports = [str(port) for port in free_ports(ranks.WORLD)]
-    arguments = [sys.executable, "-m", "tests.support.ranks", name]
     processes = [
-        subprocess.Popen(
-            [*arguments, str(rank), str(folder), *ports],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE,
-            text=True,
+        forks.Program(
+            "from tests.support import ranks; ranks.main()",
+            [name, str(rank), str(folder), *ports],
         )
         for rank in range(count)
     ]
-    try:
-        for process in processes:
-            _, errors = process.communicate(timeout=250)
-            assert process.returncode == 0, errors
-    finally:
-        for process in processes:
-            process.kill()
+    for finished in [process.finish() for process in processes]:
+        assert finished.returncode == 0, finished.stderr
     found = []
     for rank in range(count):
         with np.load(folder / f"{rank}.npz") as arrays:

@@ -1,7 +1,7 @@
 """What two processes or replicas do together, one of which runs this.
 
-`python -m tests.support.ranks NAME RANK FOLDER PORT PORT` runs the function
-NAME, and saves the arrays that it returns as FOLDER/RANK.npz.
+`main` with the arguments NAME RANK FOLDER PORT PORT runs the function NAME, and
+saves the arrays that it returns as FOLDER/RANK.npz.
 """
 
 import contextlib
@@ -304,10 +304,7 @@ def masks_of_replicas(strategy):
     }
 
 
-def main(name, rank, folder, *ports):
+def main():
+    name, rank, folder, *ports = sys.argv[1:]
     found = globals()[name](int(rank), folder, ports)
     np.savez(os.path.join(folder, f"{rank}.npz"), **found)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,12 +1,11 @@
 """One training with every kind of rate, to be interrupted and resumed.
 
-`python -m tests.resuming FOLDER` trains it, saves in three ways at once, and
-kills itself in the middle of an epoch.
+`main` trains it, saves in three ways at once, and kills its process in the
+middle of an epoch.
 """
 
 import os
 import signal
-import sys
 
 import keras
 import numpy as np
@@ -125,7 +124,3 @@ def main(folder):
             At(KILL_EPOCH, KILL_BATCH, kill_this_process),
         ],
     )
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

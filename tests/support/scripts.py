@@ -2,8 +2,8 @@
 
 import importlib
 import pathlib
-import subprocess
-import sys
+
+from tests.support import forks
 
 ROOT = pathlib.Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -27,12 +27,13 @@ def module_of(name):
 
 def run(script, *arguments):
     """Runs a benchmark in a process of its own; returns what it printed."""
-    result = subprocess.run(
-        [sys.executable, "-m", dotted(script), *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+    result = forks.run(
+        f"""
+import os, runpy
+os.chdir({str(ROOT)!r})
+runpy.run_module({dotted(script)!r}, run_name="__main__", alter_sys=True)
+""",
+        [*map(str, arguments)],
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

@@ -196,7 +196,7 @@ def check_law(case):
 
 def check_backends(case):
     """The first samples are those of the backends that ran before."""
-    folder = os.environ.get("KERASDROP_ZOO")
+    folder = os.environ.get("KERASDROP_SHARED")
     is_comparable = case.entry.comparable and not case.entry.by_keras
     if not folder or not is_comparable:
         return
