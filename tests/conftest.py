@@ -70,10 +70,10 @@ def _backend_version_and_device(backend):
     return torch.__version__, device
 
 
-# Tests of scripts, of documents, of functions of arrays, of messages, of what is
-# decided before or after a backend computes, and of many models that are alike
-# to a backend. `make test` runs each of them on one backend, chosen by its name;
-# `make test BACKEND=...`, which CI runs on each, and `make test-full` run all.
+# Tests of scripts, of documents, of functions of arrays, of messages, of what
+# is decided before or after a backend computes, and of many models that are
+# alike to a backend. `make test` runs each of them on one backend, chosen by
+# its name. `make test BACKEND=...`, as in CI, and `make test-full` run all.
 IN_TURN = (
     "tests/acquisition/",
     "tests/adapters/test_registry.py",

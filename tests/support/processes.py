@@ -1,11 +1,16 @@
 """Processes that are started together, each of which runs one function."""
 
+import pathlib
 import socket
+import subprocess
+import sys
 
 import numpy as np
 
 from tests.support import forks
 from tests.support import ranks
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def free_ports(count):
@@ -19,7 +24,7 @@ def free_ports(count):
 
 
 def run_module(module, *arguments):
-    """Runs a module in one process of its own; returns what it printed."""
+    """Runs a module in one new process; returns what it printed."""
     result = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
