@@ -237,8 +237,8 @@ def of(model: keras.Model, layers: Given = None, rate: Given = None) -> Choice:
         return found
     if not found.places:
         raise Refusal(
-            f"no layer of model '{model.name}' is known to draw, so that "
-            "there is nothing to select, and no rate to give. Received: "
+            f"no layer of model '{model.name}' is known to draw, so there is "
+            "nothing to select, and nothing that a rate applies to. Received: "
             f"layers={layers!r}, rate={rate!r}"
         )
     numbers = {place.path: i for i, place in enumerate(found.places)}
@@ -316,9 +316,9 @@ def _given(
         found = _numbers(model, choice.places, numbers, key, is_key=True)
         if not found & choice.selected:
             raise Refusal(
-                f"the key {key!r} of argument `rate` means layers that "
+                f"the key {key!r} of argument `rate` selects layers that "
                 "`layers` leaves out, which draw nothing: "
-                f"{_listed(choice, found)}. Take it out, or select them. "
+                f"{_listed(choice, found)}. Remove the key, or select them. "
                 f"Received: rate={rate!r}"
             )
         for number in sorted(found & choice.selected):
@@ -335,9 +335,9 @@ def _given(
 def _read_by(reader: keras.layers.Layer) -> str:
     return (
         f"the code of '{reader.name}' ({model_tree.class_name(reader)}) "
-        "computes with the layer's own rate, which would be another number "
-        "than the one that is drawn at. Set the layer's rate itself, or "
-        "register how it draws, with `kerasdrop.register_stochastic`"
+        "computes with the layer's own rate, which would differ from the rate "
+        "of this call. Set the layer's rate itself, or register how it draws, "
+        "with `kerasdrop.register_stochastic`"
     )
 
 

@@ -115,10 +115,9 @@ class Batches:
         if arrays_.is_iterable_of_batches(x):
             if self._rows is not None or not (y is None or y is True):
                 raise Refusal(
-                    "`rows` and `y` go with `x` as arrays; "
-                    "`y=True` takes the targets that come with the batches. "
-                    f"Received: x of type {type(x).__name__}, which hands out "
-                    "batches"
+                    "`rows` and `y` need `x` as arrays; `y=True` uses the "
+                    "targets that come with the batches. Received: x of type "
+                    f"{type(x).__name__}, which yields batches"
                 )
             if labels is not None:
                 _check_none_given(x, labels)
@@ -127,9 +126,9 @@ class Batches:
         else:
             if y is True or (labels and labels.y is True):
                 raise Refusal(
-                    "`y=True` takes the targets that come with "
-                    "batches. Pass the targets themselves. Received: x of "
-                    f"type {type(x).__name__}, which has none"
+                    "`y=True` uses the targets that come with batches. Pass "
+                    "the targets themselves. Received: x of type "
+                    f"{type(x).__name__}, which has none"
                 )
             parts = (
                 arrays_.of(x, "x"),
@@ -169,11 +168,10 @@ class Batches:
         if size == num_rows or self._fills:
             return size
         raise Refusal(
-            "with `vectorized=False` a batch is not filled up, "
-            "and under this `keras.distribution` its rows must divide over "
-            f"the devices. Choose a `batch_size` that makes batches of a "
-            f"multiple of {divisible(1)} rows. Received: a batch of "
-            f"{num_rows}"
+            "with `vectorized=False` a batch is not padded, and under this "
+            "`keras.distribution` its rows must divide evenly over the "
+            "devices. Choose a `batch_size` that makes each batch a multiple "
+            f"of {divisible(1)} rows. Received: a batch of {num_rows}"
         )
 
     def _places(self, positions: Tensor) -> Tensor:
@@ -216,9 +214,8 @@ class Batches:
             return None
         if y is None:
             raise Refusal(
-                "with `y=True` each batch must bring its "
-                "targets: `(x, y)` or `(x, y, sample_weight)`. Received: a "
-                "batch without targets"
+                "with `y=True` each batch must contain its targets: `(x, y)` "
+                "or `(x, y, sample_weight)`. Received: a batch without targets"
             )
         return arrays_.of(y, "y")
 
@@ -229,9 +226,9 @@ def _check_none_given(x: Given, labels: Labels) -> None:
     ):
         return
     raise Refusal(
-        "`y` and `sample_weight` go with `x` as arrays. Leave them out: the "
-        "batches are to bring them, `(x, y)` or `(x, y, sample_weight)`. "
-        f"Received: x of type {type(x).__name__}, which hands out batches"
+        "`y` and `sample_weight` need `x` as arrays. Leave them out: batches "
+        "must contain them, as `(x, y)` or `(x, y, sample_weight)`. Received: "
+        f"x of type {type(x).__name__}, which yields batches"
     )
 
 
@@ -325,16 +322,16 @@ def _check_processes() -> None:
     if distribution is None or _backend.is_local(distribution.device_mesh):
         return
     raise Refusal(
-        "the `keras.distribution` that is set here spreads arrays "
-        "over several processes, each of which would see a part of the "
-        "result. Let each process predict with a model of its own: "
+        "the current `keras.distribution` spreads arrays over several "
+        "processes, each of which would see a part of the result. Let each "
+        "process predict with its own model: "
         "`weights = model.get_weights()`, "
         "`keras.distribution.set_distribution(None)`, "
         "`local = keras.models.clone_model(model)`, "
         "`local.set_weights(weights)`; then "
-        "`kerasdrop.mc_predict(local, x[part], rows=part, seed=0)` has the "
-        "numbers that these rows have in a prediction of all. A schedule in a "
-        "layer goes on by `layer.step = ...`."
+        "`kerasdrop.mc_predict(local, x[part], rows=part, seed=0)` returns the "
+        "numbers that these rows have in a prediction of all rows. To continue "
+        "a schedule in a layer, set `layer.step = ...`."
     )
 
 

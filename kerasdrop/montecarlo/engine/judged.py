@@ -107,7 +107,7 @@ class Judged:
             return
         raise Refusal(
             "losses and metrics must be for outputs that the model has and "
-            f"that have targets: {judged}. Compile those alone, or pass the "
+            f"that have targets: {judged}. Compile only those, or pass the "
             f"targets of the others. Received: some for {others}"
         )
 
@@ -118,9 +118,9 @@ class Judged:
         found = self._model._compiled_with.take_logits(names, place)
         if found:
             raise Refusal(
-                "the predictive mean of an output of kind 'logits' is one of "
+                "the predictive mean of an output of kind 'logits' consists of "
                 "probabilities, so a loss or metric with `from_logits=True` "
-                "would judge something else. Compile this `MonteCarlo` with "
+                "would be wrong. Compile this `MonteCarlo` with "
                 f"`from_logits=False`. Received: {found[0]} with "
                 "from_logits=True"
             )
@@ -198,8 +198,8 @@ class _StreamedLoss:
 
     def _refuse(self) -> None:
         raise Refusal(
-            "losses that are put together in different ways cannot be summed "
-            "over batches. Give all of them one `reduction`, 'sum' or "
+            "losses with different reductions cannot be summed over batches. "
+            "Give all of them the same `reduction`, 'sum' or "
             "'sum_over_batch_size'. Received: "
             f"{', '.join(sorted(map(str, self._reductions)))}"
         )

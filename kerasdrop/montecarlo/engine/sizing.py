@@ -116,9 +116,9 @@ class Sizing:
         of_one = self._bytes_per_sample(batch)
         if of_one is None and self._limit is not None:
             raise Refusal(
-                f"how much memory model '{self._model.name}' "
-                "needs is measured, and cannot be inside another function "
-                "that is traced. Use `predict`, or leave `memory_limit` out. "
+                f"the memory that model '{self._model.name}' needs cannot be "
+                "measured inside another traced function. Use `predict`, or "
+                "leave `memory_limit` out. "
                 f"Received: memory_limit={self._limit}"
             )
         wanted = Sizes(rows, self._most_samples(batch, rows))
@@ -269,9 +269,9 @@ class Sizing:
             if of_one is None and self._limit is not None:
                 raise Refusal(
                     "neither the device nor model "
-                    f"'{self._model.name}', which is no graph of layers, tells "
-                    "how much memory is needed. Leave `memory_limit` out and "
-                    "choose a smaller `batch_size`. Received: "
+                    f"'{self._model.name}', which is not a graph of layers, "
+                    "shows how much memory is needed. Leave `memory_limit` out "
+                    "and choose a smaller `batch_size`. Received: "
                     f"memory_limit={self._limit}"
                 )
             samples = min(chunks.size, chunks.num_samples)

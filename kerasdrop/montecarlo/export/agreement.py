@@ -82,19 +82,20 @@ def check(
     )
     if not _differences(expected, expected, of_another_seed):
         raise RuntimeError(
-            f"{owner}: what was exported cannot be told right from wrong: on "
-            "the inputs that it was tried with, the samples of another seed "
-            "have the same statistics. Nothing was written. Pass inputs of a "
-            "few rows on which the model is uncertain as `example`."
+            f"{owner}: the export cannot be told right from wrong: on the "
+            "inputs of the check, the samples of another seed have the same "
+            "statistics. Nothing was written. As `example`, pass inputs of a "
+            "few rows on which the model is uncertain."
         )
     differences = _differences(expected, of_another_seed, found)
     if differences:
         raise RuntimeError(
             f"{owner}: the exporter wrote a file that runs, but does not "
-            "return what this model returns for the same seed. So it was "
-            "deleted. Try another format (docs/exports.md), or inputs like "
-            "yours as `example`. Received: largest differences by statistic, "
-            f"in parts of what another seed makes: {differences}"
+            "return what this model returns for the same seed, so it was "
+            "deleted. Try another format (docs/exports.md), or pass inputs "
+            "like yours as `example`. Received: largest differences by "
+            "statistic, as fractions of the difference that another seed "
+            f"makes: {differences}"
         )
 
 

@@ -119,10 +119,10 @@ def export(
             raise RuntimeError(
                 f"{owner}: model '{predictive.model.name}' could not be "
                 f"exported as '{format.name}' from "
-                f"{keras.backend.backend()}: the exporter, or what runs its "
-                "file, failed as below. The model is as it was; "
-                "nothing was written. docs/exports.md has what else can be "
-                f"had. The reason: {type(error).__name__}: {error}"
+                f"{keras.backend.backend()}: the exporter, or the software "
+                "that runs its file, failed. The model is unchanged, and "
+                "nothing was written. docs/exports.md lists other formats. "
+                f"The reason: {type(error).__name__}: {error}"
             ) from error
         agreement.check(predictive, engine, trial, extra, found, owner)
         _move(folder, path.parent)
@@ -168,8 +168,8 @@ def _check_inputs(**given: Given) -> None:
     for name, value in given.items():
         if value not in (None, "input"):
             raise Refusal(
-                f"argument `{name}` of `export` must be 'input', for "
-                "an input of what is written, or None. Received: "
+                f"argument `{name}` of `export` must be 'input', for an input "
+                "of the exported model, or None. Received: "
                 f"{name}={value!r}"
             )
 
@@ -178,9 +178,9 @@ def _check_installed(format: Given, owner: str) -> None:
     missing = format.missing()
     if missing:
         raise ImportError(
-            f"{owner}: to write a file of format '{format.name}' and to run it "
-            "once, so that it is known to draw the same samples, these "
-            f"packages are needed: pip install {' '.join(missing)}"
+            f"{owner}: to write a file of format '{format.name}', and to run "
+            "it once for a check of its samples, these packages are needed: "
+            f"pip install {' '.join(missing)}"
         )
 
 
@@ -192,15 +192,15 @@ def _check_model(predictive: keras.Model) -> None:
     ]
     if by_keras:
         raise Refusal(
-            "these layers draw by Keras' own generators, which "
-            "draw other numbers where they are exported to: "
+            "these layers draw by Keras' own generators, which draw other "
+            "numbers in an exported model: "
             f"{', '.join(map(repr, by_keras))}. Register a function for their "
             "class that draws: `register_stochastic(cls, f)`."
         )
     if not predictive.vectorized:
         raise Refusal(
-            "what is exported runs its samples side by side. Make "
-            "it of the model without `vectorized=False`. Received: "
+            "an exported model runs its samples side by side. Export a "
+            "`MonteCarlo` that was made without `vectorized=False`. Received: "
             "vectorized=False"
         )
     is_torch = keras.backend.backend() == "torch"

@@ -22,15 +22,15 @@ def of(model: keras.Model, given: Given) -> Given:
         graph = keras_graph.graph_of(model)
         if graph is None:
             raise Refusal(
-                f"model '{model.name}' is no graph of layers, so it "
-                "is not known what it takes. Pass `input_signature`, e.g. "
+                f"model '{model.name}' is not a graph of layers, so its inputs "
+                "are not known. Pass `input_signature`, e.g. "
                 "`[keras.InputSpec('float32', (None, 8))]`."
             )
         given = [graph.input]
     if not isinstance(given, (list, tuple)) or len(given) != 1:
         raise Refusal(
-            "argument `input_signature` must be a list of one "
-            "structure, that of the model's inputs. Received: "
+            "argument `input_signature` must be a list with one element, the "
+            "structure of the model's inputs. Received: "
             f"input_signature={given!r}"
         )
     numbers = iter(range(len(tree.flatten(given))))

@@ -210,8 +210,8 @@ def _max_sweeps(given: int | None, groups: groups_.Groups) -> int:
         return _SWEEPS
     if groups.names is None:
         raise Refusal(
-            "argument `max_sweeps` is for groups of layers, of which there "
-            "are none. Leave it out, or pass `groups`. Received: "
+            "argument `max_sweeps` is for groups of layers, but there are "
+            "none. Leave it out, or pass `groups`. Received: "
             f"max_sweeps={given!r}"
         )
     return _checks.positive_integer(given, "max_sweeps")
@@ -220,15 +220,14 @@ def _max_sweeps(given: int | None, groups: groups_.Groups) -> int:
 def _check_data(x: Given, y: Given, groups: groups_.Groups) -> None:
     if y is None:
         raise Refusal(
-            "rates are scored by the targets of validation data. Pass "
-            "`y`, or `y=True` if the batches of `x` bring them. Received: "
-            "y=None"
+            "rates are scored with the targets of validation data. Pass `y`, "
+            "or `y=True` if the batches of `x` contain them. Received: y=None"
         )
     if groups.names is not None and isinstance(x, Iterator):
         raise Refusal(
-            "groups are searched in several passes over the data, and `x` "
-            "hands it out once. Pass arrays, or batches that can be taken "
-            "again, as of a `tf.data.Dataset` or a `DataLoader`. "
+            "groups are searched in several passes over the data, but `x` "
+            "yields it only once. Pass arrays, or batches that can be iterated "
+            "again, e.g. a `tf.data.Dataset` or a `DataLoader`. "
             f"Received: x of type {type(x).__name__}"
         )
 
@@ -265,8 +264,8 @@ def _warn_of_shared_masks(model: keras.Model, chosen: choice.Choice) -> None:
     if names:
         warnings.warn(
             "fit_rates: by their `noise_shape`, all rows share the masks of "
-            f"{', '.join(names)}. All errors take rows to be independent, so "
-            "they are too small: compare fits of several seeds.",
+            f"{', '.join(names)}. The errors assume independent rows, so they "
+            "are too small: compare fits with several seeds.",
             stacklevel=3,
         )
 

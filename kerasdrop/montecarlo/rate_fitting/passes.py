@@ -154,14 +154,14 @@ def _check_rows(first: Structure, targets: Structure) -> None:
     num_rows = len(tree.flatten(targets)[0])
     if num_rows < 2:
         raise Refusal(
-            "scores are compared over rows: pass two at least, and better "
+            "scores are compared over rows: pass at least two, and better "
             f"some hundred. Received: {num_rows} row"
         )
     pairs = zip(tree.flatten(first), tree.flatten(targets))
     if not all(map(_are_equal, *zip(*pairs))):
         raise Refusal(
             "groups are searched in several passes over the data, which must "
-            "bring the same rows in the same order each time. Turn shuffling "
+            "yield the same rows in the same order each time. Turn shuffling "
             "off. Received: batches whose targets differ from those of the "
             "first pass"
         )

@@ -55,8 +55,8 @@ class Score(NamedTuple):
         each = each.reshape(len(each), -1).mean(axis=-1)
         if np.isnan(each).any():
             raise Refusal(
-                f"the score '{self.name}' of a row is NaN: its target is no "
-                "class, or the model predicts no number. Received: NaN in "
+                f"the score '{self.name}' of a row is NaN: its target is not a "
+                "class, or the prediction is not a number. Received: NaN in "
                 f"{np.isnan(each).sum()} of {len(each)} rows, first in row "
                 f"{int(np.argmax(np.isnan(each)))}"
             )
@@ -97,15 +97,15 @@ def check(score: Given, direction: str | None) -> Score:
     found = _SCORES[score]
     if direction not in (None, found.direction):
         raise Refusal(
-            f"of '{score}' the {found.direction} is best. Leave `direction` "
-            f"out. Received: direction={direction!r}"
+            f"the {found.direction} value of '{score}' is best. Leave "
+            f"`direction` out. Received: direction={direction!r}"
         )
     if score == "calibration_error":
         warnings.warn(
-            "fit_rates: the calibration error is no proper score: a model "
-            "that predicts how frequent each class is, whatever the inputs, "
-            "has none. Choose by 'log_likelihood' or 'brier', and look at the "
-            "calibration afterwards.",
+            "fit_rates: the calibration error is not a proper score. It is 0 "
+            "for a model that predicts the frequency of each class, whatever "
+            "the inputs are. Choose by 'log_likelihood' or 'brier', and look "
+            "at the calibration afterwards.",
             stacklevel=3,
         )
     return found
@@ -182,7 +182,7 @@ def _check_kind(result: Predictive, name: str, numbers: bool) -> None:
         wanted = "numbers" if numbers else "classes"
         raise Refusal(
             f"the score '{name}' is for outputs that are {wanted}. Choose "
-            "another, or pass the `kind` that the outputs are. Received: "
+            "another score, or pass the actual `kind`. Received: "
             f"score={name!r} with kind={result.kind!r}"
         )
 

@@ -119,7 +119,7 @@ def over(
         if on_interrupt == "raise" or not num_rows:
             raise
         warnings.warn(
-            f"Interrupted. The fit is of the first {num_rows} rows.",
+            f"Interrupted. The fit uses the first {num_rows} rows.",
             stacklevel=_STACKLEVEL,
         )
     finally:
@@ -149,7 +149,7 @@ def _warn_of_padding(
     if any(one is not None for one in masks):
         warnings.warn(
             f"fit_rates: the model masks padding, but the score '{score.name}' "
-            "is a mean over all steps, with those of padding. To leave them "
+            "is a mean over all steps, including padding. To leave padding "
             "out, pass a function of (y, result) as `score`, and its "
             "`direction`.",
             stacklevel=_STACKLEVEL + 1,

@@ -42,22 +42,22 @@ _ONLY_IN_TRAINING = (
     "is called in training only, under `if training:`, so a prediction "
     "never reaches it. Call it always, `self.dropout(x, training=training)`: "
     "it does nothing at inference by itself. Or set its rate to 0, if it "
-    "shall not be drawn."
+    "should not draw."
 )
 _NOT_BY_ITSELF = (
-    "has a `call` of its own that, in a prediction, does not reach that of the "
+    "has its own `call`, which in a prediction does not reach that of the "
     "class that draws. Let it call `super().call(inputs, training=True)`, or "
-    "say how it draws, with `kerasdrop.register_stochastic`."
+    "register how it draws, with `kerasdrop.register_stochastic`."
 )
 
 _NEVER_CALLED = (
     "cannot get a rate: a prediction does not call it. If the layer around it "
-    "was made with a rate of 0, make that one with a rate above 0; else leave "
-    "this one out of `layers`."
+    "was made with a rate of 0, make that one with a rate above 0; otherwise "
+    "leave this one out of `layers`."
 )
 NOT_SELECTED = (
-    "draws random numbers at inference by itself, and is nothing that `layers` "
-    "could leave out. Leave `layers` out; or say how it draws, with "
+    "draws random numbers at inference by itself, and `layers` cannot leave it "
+    "out. Leave the argument `layers` out; or register how it draws, with "
     "`kerasdrop.register_stochastic`, and select it."
 )
 
@@ -124,7 +124,7 @@ def checking(
             raise ValueError(
                 f"{_named(model, silent[0])} is not called in a prediction"
                 f"{', nor is any other that draws' if silent[1:] else ''}, so "
-                "all samples would be the same. Select another by `layers`, "
+                "all samples would be the same. Select another with `layers`, "
                 "or let the model call it."
             )
     if scope.asked[id(None)] and not choice.is_whole:
@@ -133,8 +133,8 @@ def checking(
         raise ValueError(
             f"no layer of model '{model.name}' can draw, so all samples would "
             "be the same. Add dropout, e.g. `kerasdrop.layers.Dropout(0.5)`, "
-            "and train with it; of a layer of yours that is random in training "
-            "alone, say how it is drawn, with `kerasdrop.register_stochastic`."
+            "and train with it. If you have a layer that is random in training "
+            "only, register how it draws, with `kerasdrop.register_stochastic`."
         )
 
 

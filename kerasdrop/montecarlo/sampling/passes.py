@@ -116,9 +116,9 @@ def _folded(
             # It draws at inference by itself, as only its call tells.
             if error.layer is None or error.layer in layers:
                 raise ValueError(
-                    f"Something in model '{model.name}' draws random numbers "
-                    "that is no layer of its own, such as an activation. Put "
-                    "it into a layer of yours."
+                    f"Something in model '{model.name}' that is not a layer, "
+                    "such as an activation, draws random numbers. Put it into "
+                    "a custom layer."
                 ) from None
             if not choice.is_whole:
                 raise ValueError(
@@ -214,8 +214,8 @@ def _check_batch_axis(
         raise ValueError(
             f"The statistics of a row need outputs whose first axis is the "
             f"batch, here of {rows.shape[0]} rows. Let model '{model.name}' "
-            "return such outputs: what the rows have in common, e.g. with "
-            "`keras.ops.broadcast_to`, once for each row. Received: "
+            "return such outputs: if all rows share an output, repeat it for "
+            "each row, e.g. with `keras.ops.broadcast_to`. Received: "
             f"{name} of shape {tuple(output.shape)}"
         )
 

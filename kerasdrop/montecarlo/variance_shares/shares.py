@@ -118,7 +118,7 @@ def mc_sobol_indices(
         num_samples = _checks.positive_integer(num_samples, "num_samples")
         if num_samples < 2:
             raise Refusal(
-                "one pair of samples has no spread: pass two at least. "
+                "one pair of samples has no spread: pass at least two. "
                 f"Received: num_samples={num_samples}"
             )
         preconditions.check_model(model)
@@ -192,8 +192,8 @@ def _groups(
     named.check(groups)
     if not groups:
         raise Refusal(
-            "argument `groups` is an empty dict; leave it out for a group of "
-            "each layer. Received: groups={}"
+            "argument `groups` is an empty dict; leave it out to make each "
+            "layer a group. Received: groups={}"
         )
     numbers = named.numbers(
         groups,
@@ -291,9 +291,9 @@ def _check_finite(variances: Array, first_row: int) -> None:
     if not is_finite.all():
         row = first_row + int(np.argmin(is_finite))
         raise Refusal(
-            "outputs that are no finite numbers, or too large for float32, "
-            "have no variance to be shared. Leave out the rows that make them "
-            "(is there a NaN in `x`?). Received: such outputs in "
+            "outputs that are not finite, or too large for float32, have no "
+            "variance. Leave out the rows that make them (is there a NaN in "
+            "`x`?). Received: such outputs in "
             f"{np.sum(~is_finite)} of {len(is_finite)} rows of a batch, first "
             f"in row {row}"
         )

@@ -216,11 +216,11 @@ def test_targets_of_the_batches(model, form):
 
 
 def test_targets_must_come_with_the_batches(model):
-    with pytest.raises(ValueError, match="must bring its targets"):
+    with pytest.raises(ValueError, match="must contain its targets"):
         kerasdrop.mc_predict(model, iter([X]), y=True, **SETTINGS)
     with pytest.raises(ValueError, match="Pass the targets themselves"):
         kerasdrop.mc_predict(model, X, y=True, **SETTINGS)
-    with pytest.raises(ValueError, match="go with `x` as arrays"):
+    with pytest.raises(ValueError, match="need `x` as arrays"):
         kerasdrop.mc_predict(model, generator(), y=Y, **SETTINGS)
 
 

@@ -312,7 +312,7 @@ def test_targets_beside_batches_that_bring_them(classifier):
     predictive = kerasdrop.MonteCarlo(classifier, 16)
     predictive.compile(loss="sparse_categorical_crossentropy")
     for given in ({"y": CLASS}, {"sample_weight": WEIGHT}):
-        with pytest.raises(ValueError, match="go with `x` as arrays. Leave"):
+        with pytest.raises(ValueError, match="need `x` as arrays. Leave"):
             predictive.evaluate(batches(CLASS, None), verbose=0, **given)
     with pytest.raises(ValueError, match="Pass the targets themselves"):
         predictive.evaluate(X, True, verbose=0)

@@ -130,7 +130,7 @@ class TestAgainstEnumeratedMasks:
         assert "Dropout helps" in str(found)
 
     def test_the_calibration_error_comes_with_a_warning(self):
-        with pytest.warns(UserWarning, match="no proper score"):
+        with pytest.warns(UserWarning, match="not a proper score"):
             found = fit(one_unit(), score="calibration_error", num_samples=16)
 
         for rate, score in zip(GRID, found.scores):
@@ -391,11 +391,11 @@ class TestTheModelIsAsItWas:
         ({"rates": [0.5, 1.5]}, r"in \[0, 1\].*1.5"),
         ({"y": None}, "Pass `y`.*y=None"),
         ({"y": Y4[:7]}, "same number of rows"),
-        ({"x": X4[:1], "y": Y4[:1]}, "two at least.*Received: 1 row"),
+        ({"x": X4[:1], "y": Y4[:1]}, "at least two.*Received: 1 row"),
         ({"score": "accuracy"}, "log_likelihood, crps, brier.*'accuracy'"),
         ({"score": len}, "say whether.*direction=None"),
         ({"score": len, "direction": "up"}, "`direction` must be.*'up'"),
-        ({"direction": "lowest"}, "the highest is best.*'lowest'"),
+        ({"direction": "lowest"}, "the highest value .*'lowest'"),
         ({"score": "crps"}, "outputs that are numbers.*'probabilities'"),
         ({"score": "brier", "kind": "regression"}, "are classes.*'regression'"),
         ({"kind": "regression"}, "Pass `noise_variance`"),
@@ -408,8 +408,8 @@ class TestTheModelIsAsItWas:
         ({"rates": [-0.1, 0.5]}, r"in \[0, 1\].*-0.1"),
         ({"y": True}, "y=True"),
         ({"x": X4[:0], "y": Y4[:0]}, "at least one row"),
-        ({"x": iter([(X4, Y4)])}, "`y=True` takes the targets"),
-        ({"x": iter([X4]), "y": True}, "bring its targets"),
+        ({"x": iter([(X4, Y4)])}, "`y=True` uses the targets"),
+        ({"x": iter([X4]), "y": True}, "contain its targets"),
         ({"layers": []}, "`layers` is empty"),
         ({"batch_size": 0}, "`batch_size`.*0"),
         ({"score": "calibration_error", "kind": "regression"}, "are classes"),

@@ -303,7 +303,7 @@ class TestBatches:
 
     def test_that_come_once_are_refused(self):
         batches = ((X4, Y4) for _ in range(1))
-        with pytest.raises(ValueError, match=r"hands it out once.*generator"):
+        with pytest.raises(ValueError, match=r"yields it only once.*generator"):
             fit(two_layers(), batches, True, groups=TWO)
 
     def test_in_another_order_are_refused(self):

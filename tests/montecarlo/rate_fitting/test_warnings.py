@@ -34,7 +34,7 @@ def likelihood_of_words(y, result):
 
 
 def test_padding_in_a_score():
-    with pytest.warns(UserWarning, match="masks padding.*with those of padd"):
+    with pytest.warns(UserWarning, match="masks padding.*including padd"):
         kerasdrop.fit_rates(tagger(True), TOKENS, TAGS, **SETTINGS)
 
 

@@ -395,7 +395,7 @@ def test_a_model_without_a_graph_needs_its_kind():
 
     model = Net()
     model(np.ones((1, 3), "float32"))
-    with pytest.raises(ValueError, match="has no graph .*Pass `kind`"):
+    with pytest.raises(ValueError, match="has no graph.*Pass `kind`"):
         kerasdrop.MonteCarlo(model)
 
 
@@ -427,7 +427,7 @@ def test_kinds_must_name_the_outputs():
 @pytest.mark.parametrize(
     ("kind", "last", "message"),
     [
-        ("logits", "softmax", "what comes before a softmax"),
+        ("logits", "softmax", "the inputs of a softmax"),
         ("probabilities", None, "pass `kind='logits'`"),
         ("binary", None, "Add a sigmoid"),
         ("mean_and_variance", None, "mean_and_log_variance"),

@@ -32,8 +32,8 @@ def check(kind: str | None, model: keras.Model, owner: str) -> str:
         for one, read in zip(said, tree.flatten(_kinds_of(found))):
             if read in KINDS[one].refuted_by:
                 raise _refusals.Refusal(
-                    "logits are what comes before a softmax, while "
-                    f"model '{model.name}' ends in one, or in a sigmoid. Pass "
+                    "logits are the inputs of a softmax, but model "
+                    f"'{model.name}' ends in one, or in a sigmoid. Pass "
                     f"`kind='{read}'`. Received: kind={kind!r}"
                 )
     return kind
@@ -48,7 +48,7 @@ def _checked(kind: str) -> str:
     if not isinstance(kind, str) or kind not in KINDS:
         raise _refusals.Refusal(
             f"argument `kind` must be one of {', '.join(KINDS)}; a "
-            "structure of them, as that of the model's outputs (a dict by "
+            "structure of them, like that of the model's outputs (a dict by "
             "name, a list); or None to read it off the last activations. "
             f"Received: kind={kind!r}"
         )
@@ -64,8 +64,8 @@ def _only(found: activations.Read, model: keras.Model) -> str:
     """One kind for all outputs, or a structure of kinds."""
     if found is None:
         raise _refusals.Refusal(
-            f"model '{model.name}' has no graph to read off what its "
-            "outputs are. Pass `kind`, one of "
+            f"model '{model.name}' has no graph, so the kind of its outputs "
+            "is not known. Pass `kind`, one of "
             f"{', '.join(KINDS)}. Received: kind=None"
         )
     for read in tree.flatten(found):
@@ -83,7 +83,7 @@ def _check_class_axis(read: activations.Read, model: keras.Model) -> None:
         f"{read.class_axis} of an output with {read.rank} axes, while "
         "entropies and votes are over the last axis. Move the classes there "
         "(`keras.layers.Permute` behind the softmax), or pass "
-        "`kind='regression'` for the mean and the variance alone. Received: "
+        "`kind='regression'` for the mean and the variance only. Received: "
         "kind=None"
     )
 
@@ -98,7 +98,7 @@ def _warn_of_logits(
         if one == "regression" and reason is not None:
             warnings.warn(
                 f"{owner}: the outputs of model '{model.name}' are taken for "
-                "a regression, since no softmax or sigmoid makes them, but "
+                "a regression, because no softmax or sigmoid makes them, but "
                 f"{reason}. Pass `kind='logits'` if they are logits of "
                 "classes (for logits of a sigmoid, append "
                 "`keras.layers.Activation('sigmoid')` to the model), or "
