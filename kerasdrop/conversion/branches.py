@@ -44,8 +44,8 @@ def blocks(model: keras.Model) -> list[Place]:
     listed = ", ".join(map(repr, others[:20]))
     if listed:
         raise Refusal(
-            "no sum or concatenation of a block with kernels is one that "
-            f"every path goes through. Others are: {listed}"
+            "no sum or concatenation of a block with kernels lies on every "
+            f"path. Others are: {listed}"
         )
     closed = [
         repr(graph.path_of(node.operation))
@@ -55,13 +55,14 @@ def blocks(model: keras.Model) -> list[Place]:
     ]
     if closed:
         raise Refusal(
-            f"its blocks {', '.join(closed[:3])} are layers, inside which none "
-            "can be put. Layers that are made with a rate of their own draw at "
-            "that rate; `where=[…]` of their names puts dropout behind them"
+            f"its blocks {', '.join(closed[:3])} are layers, and dropout "
+            "cannot be inserted inside them. Layers that are made with their "
+            "own rate draw at that rate; `where=[…]` with their names inserts "
+            "dropout behind them"
         )
     raise Refusal(
         "there is no sum or concatenation of a block with kernels and its "
-        'inputs. For a chain of layers take `where="stages"`'
+        'inputs. For a chain of layers use `where="stages"`'
     )
 
 

@@ -45,14 +45,14 @@ def predictions(
         if may_draw:
             return {"predictions": "not compared: the model draws in them, too"}
         raise Refusal(
-            f"model '{copy.name}' draws in predictions, too, by code that "
+            f"model '{copy.name}' draws in predictions too, because its code "
             "calls dropout with `training=True` or makes a layer that always "
-            "draws: no model without dropout predicts that. Let the code hand "
-            "on the `training` that it is called with"
+            "draws. No model without dropout predicts the same. Let the code "
+            "pass on the `training` that it is called with"
         )
     raise Refusal(
-        f"model '{copy.name}', built anew from its configuration, has the "
-        f"same weights, but does not predict the same: it is off by {off:.2g} "
+        f"model '{copy.name}', rebuilt from its configuration, has the same "
+        f"weights, but does not predict the same: it is off by {off:.2g} "
         "of the largest output. Let the `get_config` of its classes return all "
         f"arguments of `__init__` (of {_foreign_classes(pairs)}), and do not "
         "change attributes afterwards; or make `kerasdrop.layers` in the code "
@@ -122,7 +122,7 @@ def _lost(
 ) -> Refusal:
     return Refusal(
         f"layer '{layer.name}' ({model_tree.class_name(layer)}) has {name}="
-        f"{before!r}, but {name}={now!r} when the model is built anew from "
+        f"{before!r}, but {name}={now!r} when the model is rebuilt from "
         "its configuration. Let the `get_config` of the class that makes it "
         "return all arguments of `__init__`, and give rates there, not "
         "afterwards"

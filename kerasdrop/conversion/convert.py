@@ -192,9 +192,9 @@ def _notes(
         return {}
     listed = ", ".join(dict.fromkeys(classes))
     return {
-        "files": f"the code of {listed} makes dropout: a `.keras` file holds "
-        "it as layers of Keras, to be converted after loading; a "
-        "`.weights.h5` file holds the rates as well"
+        "files": f"the code of {listed} makes dropout. A `.keras` file stores "
+        "it as layers of Keras: convert it after loading. A `.weights.h5` "
+        "file stores the rates too"
     }
 
 

@@ -69,15 +69,15 @@ def why_kept(layer: keras.layers.Layer, owner: Given) -> str:
     name = model_tree.class_name(layer)
     is_dropout = registry.is_stock_dropout(layer)
     if is_dropout and owner and registry.is_attention_without_dropout(owner):
-        return f"attention '{owner.name}', made with dropout=0, stays without"
+        return f"attention '{owner.name}' was made with dropout=0 and has none"
     if _has_no_scaling_of_ours(layer):
-        return f"{name} with scale_by_keep=False drops as no layer of ours does"
+        return f"{name} with scale_by_keep=False has no counterpart here"
     if is_convertible(layer):
         return (
-            f"{name} that '{owner.name}' ({type(owner).__name__}) makes itself"
+            f"'{owner.name}' ({type(owner).__name__}) makes this {name} itself"
         )
     if is_dropout:
-        return f"{name} is a subclass, what it overrides would be lost"
+        return f"{name} is a subclass; what it overrides would be lost"
     if registry.drops_in_its_call(layer) and not _is_cell_of(layer, owner):
         rates = {
             name: getattr(layer, name, 0.0)

@@ -96,9 +96,9 @@ def _fitting(place: Place, made_by: Given) -> Given:
     if rank not in _SPATIAL or data_format is None:
         raise Refusal(
             f"which units of '{made_by.name}' "
-            f"({model_tree.class_name(made_by)}) should fall together is not "
-            f"known: it makes a tensor of shape {place.tensor.shape}, and no "
-            "layer before or behind it says where the channels are. Say which "
+            f"({model_tree.class_name(made_by)}) should be dropped together is "
+            f"not known: it makes a tensor of shape {place.tensor.shape}, and "
+            "no layer before or behind it shows where the channels are. Pass a "
             "layer, e.g. `layer=kerasdrop.layers.Dropout`, or "
             "`layer=lambda made_by: kerasdrop.layers.Dropout(0.1, "
             "noise_shape=...)`"
@@ -139,34 +139,33 @@ def _check(layer: Given, place: Place, made_by: Given) -> None:
     if why:
         raise Refusal(
             f"argument `layer`: {type(layer).__name__} behind "
-            f"'{made_by.name}' is refused, since {why}"
+            f"'{made_by.name}' is refused, because {why}"
         )
 
 
 def _why_not(layer: keras.layers.Layer) -> str:
     if isinstance(layer, StochasticWrapper):
         return (
-            "it is a wrapper around a layer, and what is inserted stands "
-            "alone. Take `kerasdrop.layers.Dropout`"
+            "it is a wrapper around a layer, which cannot be inserted by "
+            "itself. Use `kerasdrop.layers.Dropout`"
         )
     if isinstance(layer, StochasticLayer):
         if layer._scales_at_inference():
             return (
-                "it multiplies by `1 - rate` at inference, so that the model "
-                "would predict something else. Take a layer that scales in "
+                "it multiplies by `1 - rate` at inference, so the predictions "
+                "of the model would change. Use a layer that scales in "
                 "training, e.g. `kerasdrop.layers.Dropout`"
             )
         if layer.stochastic_inference:
             return (
-                "it draws at inference, too, so that `predict` would be "
-                "random. Take `kerasdrop.layers.Dropout`; `mc_predict` draws "
-                "its masks"
+                "it draws at inference too, so `predict` would be random. Use "
+                "`kerasdrop.layers.Dropout`; `mc_predict` draws its masks"
             )
         return ""
     if not adapters.can_draw(layer):
         return (
-            "it is not known to draw. Take a layer of kerasdrop or Keras that "
-            "drops or adds noise, or say how this one draws with "
+            "it is not known to draw. Use a layer of kerasdrop or Keras that "
+            "drops or adds noise, or register how this one draws, with "
             "`kerasdrop.register_stochastic`"
         )
     return ""
@@ -185,7 +184,7 @@ def _why_it_changes(layer: keras.layers.Layer, tensor: Tensor) -> str:
     except Exception as error:
         return f"it cannot be called on a tensor of shape {shape}: {error}"
     if layer.weights:
-        return "it has weights, which the original has none for"
+        return "it has weights, for which the original has none"
     same = (
         ops.is_tensor(made)
         and tuple(made.shape) == tuple(shape)

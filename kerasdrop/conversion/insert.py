@@ -147,7 +147,7 @@ def insert_dropout(
         model,
         _NAME,
         "Put `kerasdrop.layers.Dropout(rate)` into its `call`; it has no "
-        "weights, so that checkpoints load as they are.",
+        "weights, so checkpoints load as they are.",
         lambda given: keras_graph.graph_of(given) is not None,
     )
     with blame(_NAME):
@@ -219,8 +219,8 @@ def _all_dropped(found: list[Place]) -> str:
     behind = [f"'{_behind(one)}'" for one in found if not one.is_identity]
     return (
         f"there is dropout at each of them, at {', '.join(behind[:5])}. "
-        "`mc_predict` draws it as the model is; `convert_dropout` gives it a "
-        "rate that `set_rates` sets"
+        "`mc_predict` draws it without any change; `convert_dropout` gives it "
+        "a rate that `set_rates` sets"
     )
 
 

@@ -33,7 +33,7 @@ def check_nothing_is_shared(
     for path, layer in model_tree.walk(duplicate):
         if id(layer) in owned:
             raise ValueError(
-                f"Model '{model.name}' cannot be copied: built anew from its "
+                f"Model '{model.name}' cannot be copied: rebuilt from its "
                 f"configuration, it holds layer '{path}' "
                 f"({model_tree.class_name(layer)}) of the old model itself, "
                 "and both would train it. Where `get_config` returns a layer, "
@@ -45,7 +45,7 @@ def check_nothing_is_shared(
     for variable in duplicate.variables:
         if id(variable) in owned:
             raise ValueError(
-                f"Model '{model.name}' cannot be copied: built anew from its "
+                f"Model '{model.name}' cannot be copied: rebuilt from its "
                 f"configuration, it has variable '{variable.path}' of the old "
                 "model itself. Make variables in `__init__` or `build`, not "
                 "in a global or in the class."
@@ -69,7 +69,7 @@ def carry_arguments(pairs: Pairs) -> None:
             raise ValueError(
                 f"Layer '{old.name}' ({model_tree.class_name(old)}) cannot be "
                 f"copied: it has {name}={before!r}, but {name}={now!r} when "
-                "the model is built anew from its configuration. Let the "
+                "the model is rebuilt from its configuration. Let the "
                 "`get_config` of the class that makes it return all arguments "
                 "of `__init__`, and do not change attributes afterwards."
             )

@@ -62,14 +62,14 @@ def _paths(model: keras.Model, candidates: Found, selector: Given) -> list[str]:
         if paths:
             return paths
         raise Refusal(
-            f"'{selector.name}' is not called in the graph of the model, or "
-            "in a graph that is"
+            f"'{selector.name}' is not called in the graph of the model or of "
+            "an inner model"
         )
     try:
         found = selection.selected(model, candidates, selector)
     except Refusal:
         raise Refusal(
             f"{selector!r} names no layer that is called in the graph of the "
-            "model, or in a graph that is"
+            "model or of an inner model"
         ) from None
     return [path for path, _ in found]

@@ -126,8 +126,8 @@ class _Search:
             raise Refusal(
                 f"the head of '{operation.name}' "
                 f"({type(operation).__name__}) is written in Python code, "
-                "where no layer can be put in. Name the layers behind which "
-                "dropout shall stand, e.g. "
+                "where no layer can be inserted. Name the layers behind which "
+                "dropout should be, e.g. "
                 f'`where="{self._graph.path_of(operation)}"`'
             )
         if _kernels_in(operation):
@@ -148,7 +148,7 @@ class _Search:
                 f"the last layer with a kernel, '{node.operation.name}' "
                 f"({model_tree.class_name(node.operation)}), takes integers, "
                 "which cannot be dropped. Name the layer behind which dropout "
-                f'shall stand, e.g. `where="{node.operation.name}"`'
+                f'should be, e.g. `where="{node.operation.name}"`'
             )
         return [Place(self._graph, x, (node,)) for x in floats]
 
@@ -173,7 +173,7 @@ def _none(end: str, is_sure: bool) -> list[Place]:
     """
     if is_sure:
         raise Refusal(
-            "the model makes probabilities, and on the way back from them to "
+            "the model makes probabilities, but between them and "
             f"{end} no layer with a kernel is its head for certain"
         )
     raise _NoTop

@@ -37,8 +37,8 @@ def stages(model: keras.Model) -> list[Place]:
         found += _ends(graph)
     if not found:
         raise Refusal(
-            "the size of what its layers make never falls behind an "
-            "activation, sum or concatenation that every path goes through"
+            "the size of its feature maps never falls behind an activation, "
+            "sum or concatenation that lies on every path"
         )
     return found
 
@@ -74,9 +74,9 @@ def _size(graph: OpenGraph, tensor: Tensor) -> int:
     if None in shape:
         name = graph.operation_behind(tensor).name
         raise Refusal(
-            f"the size of what '{name}' makes is not known: it has the shape "
-            f"{tensor.shape}. Build the model with an `input_shape` of "
-            "numbers, with the same weights"
+            f"the size of what '{name}' makes is not known: its shape is "
+            f"{tensor.shape}. Build the model with a known `input_shape`, and "
+            "with the same weights"
         )
     return math.prod(shape)
 

@@ -49,10 +49,10 @@ class Trial:
             except Exception as raised:  # any code may run
                 error = raised
         raise Refusal(
-            f"a copy of model '{self._model.name}' is made by the code of its "
-            "classes, and has to be compared with it. But it took none of the "
-            f"inputs that were made up for it, or given: {error} Pass a few "
-            "rows of inputs as `x`."
+            f"the code of its classes makes a copy of model "
+            f"'{self._model.name}', which has to be compared with it. But the "
+            "model accepts neither the given inputs nor generated ones: "
+            f"{error} Pass a few rows of inputs as `x`."
         ) from error
 
     def _candidates(self) -> Iterator[Given]:
@@ -132,7 +132,7 @@ def _of_shapes(shapes: Structure, size: int, dtype: str) -> Structure:
     if isinstance(shapes, dict):
         return {k: _of_shapes(v, size, dtype) for k, v in shapes.items()}
     if shapes is None:
-        raise Refusal("it has never been built by the shapes of its inputs")
+        raise Refusal("it was never built with the shapes of its inputs")
     if all(n is None or isinstance(n, int) for n in shapes):
         return _array((_ROWS, *shapes[1:]), dtype, size)
     return type(shapes)(_of_shapes(one, size, dtype) for one in shapes)

@@ -33,8 +33,8 @@ def why_not_loaded(pairs: Given) -> str:
         moved = _moved(old, new, copies)
         if moved is not None:
             return (
-                f"'{moved.name}' changes its place among the layers of its "
-                "class, by which files tell them apart"
+                f"'{moved.name}' changes its position among the layers of its "
+                "class, by which files identify them"
             )
     return ""
 

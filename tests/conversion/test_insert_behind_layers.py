@@ -112,7 +112,7 @@ def test_a_longer_branch_is_loaded_before_the_other_and_that_is_told(tmp_path):
     order = [layer.name for layer in new.layers if layer.weights]
     assert order == ["b", "a", "a2", "b2"]
     assert not report.loads_weights
-    assert "changes its place" in report.why_not_loaded
+    assert "changes its position" in report.why_not_loaded
     assert "insert again" in str(report)
 
     file = tmp_path / "silent.weights.h5"

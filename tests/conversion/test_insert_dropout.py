@@ -295,7 +295,7 @@ def test_heads_of_attention_are_no_image():
     h = stock.EinsumDense("btf,fhd->bthd", (6, 2, 4), name="heads")(x)
     model = keras.Model(x, stock.EinsumDense("bthd,hdo->bto", (6, 3))(h))
 
-    with pytest.raises(ValueError, match="(?s)'heads'.*Pass|Say which layer"):
+    with pytest.raises(ValueError, match="(?s)'heads'.*Pass|Pass a layer"):
         insert_dropout(model, 0.1)
     new, _ = insert_dropout(model, 0.1, layer=layers.Dropout)
     assert type(new.get_layer("heads_dropout")) is layers.Dropout
