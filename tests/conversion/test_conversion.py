@@ -507,7 +507,7 @@ def test_the_report_is_a_table():
         "converted  a            "
         "keras.layers.Dropout -> kerasdrop.layers.Dropout\n"
         "skipped    longer       "
-        "Own is a subclass, what it overrides would be lost\n"
+        "Own is a subclass; what it overrides would be lost\n"
         "note       predictions  the same, bit for bit, of inputs tried"
     )
 
