@@ -119,9 +119,12 @@ def _drop_path(
     layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure, rate: Given
 ) -> Given:
     """Drops the residual branch of a row, as the layer's paper has it."""
-    scales = getattr(layer, "scale_by_keep", True)
-    scaling = "inverted" if scales else "classic"
-    return functional.drop_path(inputs, draw, rate_tensor(rate), scaling)
+    rate = rate_tensor(rate)
+    if getattr(layer, "scale_by_keep", True):
+        return functional.drop_path(inputs, draw, rate)
+    # Unlike classic dropout, it does not scale at inference either.
+    rate = masks.unless_all_is_kept(draw, rate, 0.0)
+    return functional.drop_path(inputs, draw, rate, "classic")
 
 
 def _attention(

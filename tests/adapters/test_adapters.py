@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 from keras import ops
+from keras.src.applications import convnext
 
 import kerasdrop
 from tests.support.helpers import assert_proportion
@@ -200,3 +201,22 @@ def test_a_layer_at_rate_zero_draws_nothing_and_renumbers_nobody():
     )
     # Where nothing was dropped by the first layer, the second drops the same.
     assert ((without == 0.0) <= (with_it == 0.0)).all()
+
+
+def test_a_drop_path_that_does_not_scale_is_whole_at_inference():
+    """What it keeps it does not divide; the self-check passes."""
+    path = convnext.StochasticDepth(0.4)
+    path.scale_by_keep = False
+    result = kerasdrop.mc_predict(
+        sequential(path),
+        np.ones((32, 5, 8), "float32"),
+        64,
+        seed=0,
+        plan="independent",
+        kind="regression",
+        keep_samples=True,
+        verbose=0,
+    )
+    values = result.samples[:, :, 0, 0]
+    assert np.isin(values, [0.0, 1.0]).all()
+    assert_proportion(values == 0.0, 0.4)
