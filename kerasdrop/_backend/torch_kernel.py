@@ -9,6 +9,7 @@ operations, which it fuses itself.
 
 import copy
 import functools
+import math
 import types
 
 import numpy as np
@@ -74,11 +75,21 @@ def in_one_pass(
     if not recipe.fits(shape, sizes):
         return None
     if not is_free:
-        return _Dropped.apply(inputs, recipe)
+        return _run(inputs, recipe)
     dtype = torch.float64 if inputs.dtype == torch.float64 else torch.float32
     dtype = torch.bool if what == "mask" else dtype
     outputs = torch.empty(shape, dtype=dtype, device=inputs.device)
-    return triton_launch.run(recipe, outputs, outputs)
+    return triton_launch.run(recipe, recipe.layout(outputs), outputs, outputs)
+
+
+def _run(inputs: Tensor, recipe: "_Recipe") -> Tensor:
+    if (
+        (inputs.requires_grad and torch.is_grad_enabled())
+        or _functorch.peek_interpreter_stack() is not None
+        or forward_ad.unpack_dual(inputs).tangent is not None
+    ):
+        return _Dropped.apply(inputs, recipe)
+    return _Dropped.forward(inputs, recipe)
 
 
 class _Dropped(torch.autograd.Function):
@@ -87,12 +98,13 @@ class _Dropped(torch.autograd.Function):
     @staticmethod
     def forward(inputs: Tensor, recipe: "_Recipe") -> Tensor:
         inputs = inputs.resolve_neg()
-        order = triton_launch.order_of(recipe, inputs)
-        inputs = inputs.permute(order).contiguous()
-        inputs = inputs.permute(
-            [order.index(axis) for axis in range(inputs.ndim)]
+        layout = recipe.layout(inputs)
+        if not layout.is_dense:
+            inputs = inputs.contiguous()
+            layout = recipe.layout(inputs)
+        return triton_launch.run(
+            recipe, layout, inputs, torch.empty_like(inputs)
         )
-        return triton_launch.run(recipe, inputs, torch.empty_like(inputs))
 
     @staticmethod
     def setup_context(ctx: Given, inputs: Given, output: Tensor) -> None:
@@ -100,19 +112,11 @@ class _Dropped(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Given, gradient: Tensor) -> tuple[Tensor, None]:
-        if _functorch.is_legacy_batchedtensor(gradient):
-            # Of `torch.autograd.grad(is_grads_batched=True)`, which maps
-            # operations, and knows no `vmap`.
-            ones = torch.ones(
-                gradient.shape, dtype=gradient.dtype, device=gradient.device
-            )
-            factor = _Dropped.apply(ones, ctx.recipe)
-            return torch.where(factor == 0.0, 0.0, gradient * factor), None
-        return _Dropped.apply(gradient, ctx.recipe), None
+        return _of_change(gradient, ctx.recipe), None
 
     @staticmethod
     def jvp(ctx: Given, tangent: Tensor, _: Given) -> Tensor:
-        return _Dropped.apply(tangent, ctx.recipe)
+        return _of_change(tangent, ctx.recipe)
 
     @staticmethod
     def vmap(
@@ -120,6 +124,16 @@ class _Dropped(torch.autograd.Function):
     ) -> tuple[Tensor, int]:
         # As further rows: with each entry of the axis the draw begins anew.
         return _Dropped.apply(inputs.movedim(in_dims[0], 0), recipe), 0
+
+
+def _of_change(change: Tensor, recipe: "_Recipe") -> Tensor:
+    if not _functorch.is_legacy_batchedtensor(change):
+        return _Dropped.apply(change, recipe)
+    # Of `torch.autograd.grad(is_grads_batched=True)`, which maps operations and
+    # asks for no `vmap`.
+    ones = torch.ones(change.shape, dtype=change.dtype, device=change.device)
+    factor = _Dropped.apply(ones, recipe)
+    return torch.where(factor == 0.0, 0.0, change * factor)
 
 
 class _Recipe:
@@ -163,14 +177,13 @@ class _Recipe:
     def fits(self, shape: Shape, sizes: Shape) -> bool:
         """Whether the kernel is for such tensors and such a noise.
 
-        Sets `num_rows`, that of the draw; `shape`, that of a row; and `steps`,
-        by how much the number of the unit grows along each axis of a row.
+        Sets `num_rows`, that of the draw, and `steps`, by how much the number
+        of the unit grows along each axis of a row.
         """
         self.num_rows = self._num_rows(sizes)
-        self.shape = tuple(shape[1:])
         noise = tuple(sizes[1:])
         self.steps = tuple(
-            0 if size == 1 else int(np.prod(noise[axis + 1 :], dtype=int))
+            0 if size == 1 else math.prod(noise[axis + 1 :])
             for axis, size in enumerate(noise)
         )
         return (
@@ -182,7 +195,15 @@ class _Recipe:
             and _size(self._index) in (1, self.num_rows)
             and _size(self._key) == 4
             and _size(self._rate) == 1
-            and triton_launch.is_in_reach(shape, self.steps)
+            # As it is once it is contiguous.
+            and triton_launch.layout_of(
+                shape, (0,) * len(shape), self.steps
+            ).in_reach
+        )
+
+    def layout(self, tensor: Tensor) -> triton_launch.Layout:
+        return triton_launch.layout_of(
+            tuple(tensor.shape), tensor.stride(), self.steps
         )
 
     def copies(self, device: Given) -> tuple[Given, ...]:
@@ -213,9 +234,10 @@ class _Recipe:
 
     def of_gradient(self) -> "_Recipe":
         """What it does to a change of the inputs, once it has run."""
+        if self.what != "affine":
+            return self
         recipe = copy.copy(self)
-        if self.what == "affine":
-            recipe.what, recipe.shift, recipe.fill = "scaled", None, 0.0
+        recipe.what, recipe.shift, recipe.fill = "scaled", None, 0.0
         return recipe
 
 

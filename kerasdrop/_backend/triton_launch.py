@@ -1,10 +1,13 @@
 """Runs `triton_kernel` on tensors of PyTorch, where Triton works."""
 
+import functools
 import importlib
 import math
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from contextlib import nullcontext
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 
@@ -29,45 +32,72 @@ def kernels() -> ModuleType:
     return importlib.import_module("kerasdrop._backend.triton_kernel")
 
 
-def is_in_reach(shape: Shape, steps: Shape) -> bool:
-    """Whether tensors of this shape, in the usual order, can be run on."""
-    return (
-        math.prod(shape[:1]) < _MOST
-        and math.prod(shape[1:]) < _MOST
-        and len(_groups(shape[1:], steps)) <= 2
-    )
+class Layout(NamedTuple):
+    """How a tensor is cut for the kernel.
 
-
-def order_of(recipe: Given, tensor: Tensor) -> list[int]:
-    """The order of axes in which `run` takes a tensor, best without a copy.
-
-    Rows are outside, and may be of several axes.
+    Attributes:
+        is_dense: Whether it can be run on as it lies in memory. If not, so can
+            what is made `contiguous`, unless that is not `in_reach`.
+        in_reach: Whether the kernel is for such a shape and such a noise.
+        num_rows: Integer, of all axes but those of a row.
+        row_size: Integer, the elements of a row.
+        inner, outer_step, inner_step: Integers, as the kernel wants them.
+        block_rows, block_units: The sizes of a tile, powers of two.
     """
-    usual = list(range(tensor.ndim))
-    first = tensor.ndim - len(recipe.shape)
-    inside = sorted(usual[first:], key=lambda axis: -tensor.stride(axis))
-    order = [*usual[:first], *inside]
-    is_dense = tensor.permute(order).is_contiguous()
-    return (
-        order if is_dense and len(_axes(recipe, tensor, order)) <= 2 else usual
-    )
+
+    is_dense: bool
+    in_reach: bool
+    num_rows: int
+    row_size: int
+    inner: int
+    outer_step: int
+    inner_step: int
+    block_rows: int
+    block_units: int
 
 
-def _axes(
-    recipe: Given, tensor: Tensor, order: list[int]
+@functools.lru_cache(maxsize=1024)
+def layout_of(shape: Shape, strides: Shape, steps: Shape) -> Layout:
+    """The layout of a tensor of which the last axes are those of a row.
+
+    Args:
+        shape: Of the tensor.
+        strides: Of the tensor.
+        steps: For each axis of a row, by how much the number of the unit grows
+            along it.
+    """
+    first = len(shape) - len(steps)
+    num_rows, row_size = math.prod(shape[:first]), math.prod(shape[first:])
+    usual = range(first, len(shape))
+    order = sorted(usual, key=lambda axis: -strides[axis])
+    groups = _groups(shape, steps, order)
+    is_dense = _is_dense(shape, strides, order) and len(groups) <= 2
+    if not is_dense:
+        groups = _groups(shape, steps, usual)
+    in_reach = len(groups) <= 2 and max(num_rows, row_size) < _MOST
+    (_, outer_step), (inner, inner_step) = [(1, 0), (1, 0), *groups][-2:]
+    blocks = _blocks(max(num_rows, 1), max(row_size, 1))
+    steps = (inner, outer_step, inner_step)
+    return Layout(is_dense, in_reach, num_rows, row_size, *steps, *blocks)
+
+
+def _is_dense(shape: Shape, strides: Shape, order: list[int]) -> bool:
+    """Whether axes lie in memory without gaps: rows, then `order`."""
+    size = 1
+    for axis in (*range(len(shape) - len(order)), *order)[::-1]:
+        if shape[axis] != 1 and strides[axis] != size:
+            return False
+        size *= shape[axis]
+    return True
+
+
+def _groups(
+    shape: Shape, steps: Shape, order: Iterable[int]
 ) -> list[tuple[int, int]]:
-    first = tensor.ndim - len(recipe.shape)
-    inside = order[first:]
-    return _groups(
-        tuple(tensor.shape[axis] for axis in inside),
-        tuple(recipe.steps[axis - first] for axis in inside),
-    )
-
-
-def _groups(shape: Shape, steps: Shape) -> list[tuple[int, int]]:
     """Successive axes that can be taken for one: its size and its step."""
     groups: list[tuple[int, int]] = []
-    for size, step in zip(shape, steps):
+    for axis in order:
+        size, step = shape[axis], steps[axis - len(shape)]
         if size == 1:
             continue
         if groups and groups[-1][1] == size * step:
@@ -77,16 +107,22 @@ def _groups(shape: Shape, steps: Shape) -> list[tuple[int, int]]:
     return groups
 
 
-def run(recipe: Given, inputs: Tensor, outputs: Tensor) -> Tensor:
+def _blocks(num_rows: int, row_size: int) -> tuple[int, int]:
+    most_rows, most_units = (
+        1 << (size - 1).bit_length() for size in (num_rows, row_size)
+    )
+    units = min(most_units, _TILE // min(most_rows, _ROWS_OF_TILE))
+    return min(most_rows, _TILE // units), units
+
+
+def run(
+    recipe: Given, layout: Layout, inputs: Tensor, outputs: Tensor
+) -> Tensor:
     """Fills `outputs`, which lie in memory as `inputs` do, and returns them."""
     if outputs.numel() == 0:
         return outputs
-    axes = _axes(recipe, outputs, order_of(recipe, outputs))
-    (_, outer_step), (inner, inner_step) = [(1, 0), (1, 0), *axes][-2:]
-    row_size = math.prod(recipe.shape)
-    num_rows = outputs.numel() // row_size
-    block_rows, block_units = _blocks(num_rows, row_size)
-    num_tiles = -(-num_rows // block_rows) * -(-row_size // block_units)
+    num_tiles = -(-layout.num_rows // layout.block_rows)
+    num_tiles *= -(-layout.row_size // layout.block_units)
     words, indices, rows = recipe.copies(outputs.device)
     # What is not read may be any tensor.
     unread = words
@@ -99,13 +135,13 @@ def run(recipe: Given, inputs: Tensor, outputs: Tensor) -> Tensor:
             unread if rows is None else rows,
             unread if recipe.scale is None else recipe.scale,
             unread if recipe.shift is None else recipe.shift,
-            num_rows,
-            row_size,
+            layout.num_rows,
+            layout.row_size,
             recipe.num_rows,
             recipe.num_samples,
-            inner,
-            outer_step,
-            inner_step,
+            layout.inner,
+            layout.outer_step,
+            layout.inner_step,
             WHAT=getattr(kernels(), recipe.what.upper()),
             FILL=recipe.fill,
             HAS_INDICES=indices is not None,
@@ -113,20 +149,11 @@ def run(recipe: Given, inputs: Tensor, outputs: Tensor) -> Tensor:
             HAS_HALF=recipe.half is not None,
             BITS=recipe.bits,
             TOGETHER=recipe.num_samples > 1,
-            BLOCK_ROWS=block_rows,
-            BLOCK_UNITS=block_units,
+            BLOCK_ROWS=layout.block_rows,
+            BLOCK_UNITS=layout.block_units,
             **OPTIONS,
         )
     return outputs
-
-
-def _blocks(num_rows: int, row_size: int) -> tuple[int, int]:
-    """Rows and elements of a tile, powers of two."""
-    most_rows, most_units = (
-        1 << (size - 1).bit_length() for size in (num_rows, row_size)
-    )
-    units = min(most_units, _TILE // min(most_rows, _ROWS_OF_TILE))
-    return min(most_rows, _TILE // units), units
 
 
 def _on(device: Given) -> AbstractContextManager[Given]:

@@ -361,6 +361,9 @@ WAYS = {
     "batched gradients": lambda f, x: torch.autograd.functional.jacobian(
         f, x, vectorize=True
     ),
+    "batched tangents": lambda f, x: torch.autograd.functional.jacobian(
+        f, x, vectorize=True, strategy="forward-mode"
+    ),
 }
 
 
@@ -536,7 +539,7 @@ def test_a_call_is_few_operations(monkeypatch):
     assert 0 < len(launched) <= 9, launched
 
 
-def _copied(recipe, inputs, outputs):
+def _copied(recipe, layout, inputs, outputs):
     recipe.copies(outputs.device)
     return outputs
 

@@ -33,9 +33,9 @@ def on_cpu():
 
     run, made = triton_launch.run, []
 
-    def counted(recipe, *tensors):
+    def counted(recipe, *others):
         made.append(recipe.what)
-        return run(recipe, *tensors)
+        return run(recipe, *others)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch_kernel, "DEVICES", {"cuda", "cpu"})
