@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from kerasdrop import masks
+
 KERNEL = "kerasdrop._backend.triton_kernel"
 
 
@@ -41,3 +43,59 @@ def on_cpu():
         patch.setattr(torch_kernel, "DEVICES", {"cuda", "cpu"})
         patch.setattr(triton_launch, "run", counted)
         yield made
+
+
+def tensor(values):
+    """An int32 tensor."""
+    import torch
+
+    return torch.tensor(values, dtype=torch.int32)
+
+
+def rate(value=0.3):
+    import torch
+
+    return torch.tensor(value)
+
+
+def random(*shape, dtype="float32"):
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(shape, generator=generator)
+    return values.to(getattr(torch, dtype))
+
+
+def key():
+    import torch
+
+    return torch.from_numpy(masks.key_of_seed(3))
+
+
+def draw(index=70, **others):
+    return masks.Draw(key(), tensor(index), **others)
+
+
+def dropping(function):
+    """A function of `functional` as one of inputs alone."""
+    the_draw, the_rate = draw(), rate()
+    return lambda inputs: function(inputs, the_draw, the_rate)
+
+
+def both(call):
+    """What the kernel makes, and what operations make."""
+    expected = call()
+    with on_cpu() as made:
+        found = call()
+    assert made
+    return found, expected
+
+
+def assert_same(call):
+    """Raises unless the kernel makes what operations make, bit for bit."""
+    import torch
+
+    found, expected = both(call)
+    torch.testing.assert_close(
+        found, expected, rtol=0.0, atol=0.0, equal_nan=True
+    )
