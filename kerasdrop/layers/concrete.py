@@ -132,10 +132,10 @@ class ConcreteDropout(StochasticWrapper):
         if not isinstance(layer, self._wraps):
             raise Refusal(
                 "argument `layer` must be a `Dense`, `Conv1D`, "
-                "`Conv2D` or `Conv3D` layer of Keras, for the rate is learned "
-                "by its kernel. Before any other put a layer with a rate of "
-                f"its own, e.g. `Dropout`. Received: layer='{layer.name}' (of "
-                f"type {type(layer).__name__})"
+                "`Conv2D` or `Conv3D` layer of Keras, because its kernel is "
+                "needed to learn the rate. Before any other layer, put one "
+                "with its own rate, e.g. `Dropout`. Received: "
+                f"layer='{layer.name}' (of type {type(layer).__name__})"
             )
         self._first_rate = _checks.inner_rate(rate)
         self.weight_regularizer, self.dropout_regularizer = (
@@ -198,9 +198,9 @@ class ConcreteDropout(StochasticWrapper):
         """Raises, for it cannot be set."""
         raise ValueError(
             f"{self._label()}: the rate is learned and cannot be set. To set "
-            "those of other layers name them, `layers=[...]`. For a rate to "
-            f"be set, put `Dropout({self._first_rate:g})` before the layer "
-            f"'{self.layer.name}'. Received: rate={rate!r}"
+            "the rates of other layers, name them: `layers=[...]`. For a rate "
+            f"that can be set, put `Dropout({self._first_rate:g})` before the "
+            f"layer '{self.layer.name}'. Received: rate={rate!r}"
         )
 
     def _rate_tensor(self, step: Tensor | None = None) -> Tensor:

@@ -83,9 +83,9 @@ class DropConnect(StochasticWrapper):
         if type(layer) is not keras.layers.Dense:
             raise ValueError(
                 f"{self._label()}: argument `layer` must be a "
-                "`keras.layers.Dense`, and of no subclass: each row of a batch "
-                "has a kernel of its own, which is computed here and not by "
-                "the layer. Before other layers put `Dropout`. Received: "
+                "`keras.layers.Dense`, not a subclass: each row of a batch has "
+                "its own kernel, and the wrapper computes the outputs, not the "
+                "layer. Before other layers, put `Dropout`. Received: "
                 f"layer='{layer.name}' (of type {type(layer).__name__})"
             )
         self._start(rate, seed, stochastic_inference)

@@ -97,10 +97,10 @@ class EmbeddingDropout(StochasticWrapper):
         if not isinstance(layer, keras.layers.Embedding):
             raise ValueError(
                 f"{self._label()}: argument `layer` must be a "
-                "`keras.layers.Embedding`, of which it is known which vector "
-                "is of which id. In a layer that adds positions to it, wrap "
-                "the embedding inside. Behind other layers put `Dropout` or "
-                f"`LockedDropout`. Received: layer='{layer.name}' (of type "
+                "`keras.layers.Embedding`, which has one vector for each id. "
+                "If a layer adds positions, wrap the embedding inside it. "
+                "Behind other layers, put `Dropout` or `LockedDropout`. "
+                f"Received: layer='{layer.name}' (of type "
                 f"{type(layer).__name__})"
             )
         self._start(rate, seed, stochastic_inference)

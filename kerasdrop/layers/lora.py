@@ -117,9 +117,9 @@ class LoRAInputDropout(StochasticWrapper):
         if type(layer) not in self._takes:
             raise ValueError(
                 f"{self._label()}: argument `layer` must be a "
-                "`keras.layers.Dense`, `EinsumDense` or `Embedding`, and of no "
-                "subclass: what its adapter adds is computed here and not by "
-                f"the layer. Received: {received}"
+                "`keras.layers.Dense`, `EinsumDense` or `Embedding`, not a "
+                "subclass: the wrapper computes what the adapter adds, not the "
+                f"layer. Received: {received}"
             )
         if layer.compute_dtype != self.compute_dtype:
             raise ValueError(
@@ -130,9 +130,9 @@ class LoRAInputDropout(StochasticWrapper):
         if layer.activity_regularizer is not None:
             raise ValueError(
                 f"{self._label()}: the layer in it must have no "
-                "`activity_regularizer`, which would be given what it makes "
-                "without dropout. Put `keras.layers.ActivityRegularization` "
-                f"behind. Received: {received}"
+                "`activity_regularizer`, which would see the outputs without "
+                "dropout. Put `keras.layers.ActivityRegularization` behind it. "
+                f"Received: {received}"
             )
 
     @blame_itself
@@ -153,15 +153,15 @@ class LoRAInputDropout(StochasticWrapper):
         layer = self.layer
         if not layer.lora_enabled:
             raise ValueError(
-                f"{self._label()}: the layer in it has no adapter, so that "
-                "nothing can be dropped. Make it with `lora_rank=4`, or call "
-                f"`enable_lora(rank=4)` of it. Received: layer '{layer.name}'"
+                f"{self._label()}: the layer in it has no adapter, so nothing "
+                "can be dropped. Make it with `lora_rank=4`, or call its "
+                f"`enable_lora(rank=4)`. Received: layer '{layer.name}'"
             )
         if layer.quantization_mode not in (None, "int8", "int4"):
             raise ValueError(
                 f"{self._label()}: adapters of a layer that is quantized by "
-                f"'{layer.quantization_mode}' are not added by Keras as they "
-                "are by int8 and int4, which can be used. Received: layer "
+                f"'{layer.quantization_mode}' are not supported, because Keras "
+                "adds them in another way. Use int8 or int4. Received: layer "
                 f"'{layer.name}'"
             )
         if self._is_embedding:
@@ -196,11 +196,11 @@ class LoRAInputDropout(StochasticWrapper):
         if not is_there:
             raise ValueError(
                 f"{self._label()}: the adapter of layer '{self.layer.name}' "
-                "is 0, A and B: Keras merges it into the weights when it "
-                "saves, so that nothing is left of it in a file to train or "
-                "to drop. Save adapters by `save_lora_weights` of a KerasHub "
-                "backbone, and load them by `load_lora_weights`; or keep A and "
-                "B (`lora_kernel_a`, `lora_kernel_b`) yourself, and assign "
+                "is 0, A and B: Keras merges adapters into the weights when it "
+                "saves, so a file has no adapter left to train or to drop. "
+                "Save adapters with `save_lora_weights` of a KerasHub "
+                "backbone, and load them with `load_lora_weights`; or store A "
+                "and B (`lora_kernel_a`, `lora_kernel_b`) yourself, and assign "
                 "them. Predictions without dropout are right"
             )
 

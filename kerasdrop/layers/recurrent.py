@@ -165,8 +165,8 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
             rates = (cell.dropout, cell.recurrent_dropout)
             if any(rates):
                 raise ValueError(
-                    f"{self._label()}: the cell drops units itself, by rates "
-                    "that are fixed. Make it without, and give the rates to "
+                    f"{self._label()}: the cell drops units itself, at fixed "
+                    "rates. Make it without them, and give the rates to "
                     "this layer: `DropoutRNN(cell, input_rate=..., "
                     f"recurrent_rate=...)`. {received} with dropout={rates[0]},"
                     f" recurrent_dropout={rates[1]}"
@@ -174,7 +174,7 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
         is_gru = isinstance(cell, keras.layers.GRUCell)
         if drops_state and is_gru and type(cell) is not keras.layers.GRUCell:
             raise ValueError(
-                f"{self._label()}: of a subclass of `GRUCell` it is not known "
+                f"{self._label()}: in a subclass of `GRUCell` it is not known "
                 "where the state is multiplied by a kernel, and where it is "
                 "carried on and must not be dropped. Leave `recurrent_rate` "
                 f"out. {received}"

@@ -169,8 +169,8 @@ class Check:
             self._fail(
                 f"a prediction moves {', '.join(moved)}",
                 "It must leave these as they are. The layer that draws from "
-                "them should do so in training alone, or from a "
-                "`keras.random.SeedGenerator` of its own, made known by "
+                "them should do so in training only, or from its own "
+                "`keras.random.SeedGenerator`, and be registered with "
                 "`kerasdrop.register_stochastic`. (If another thread trains "
                 "the model, predict with a copy of it)",
             )
@@ -267,11 +267,11 @@ class Check:
             self._fail(
                 f"with nothing dropped, {self._named(difference.path)} makes "
                 f"other outputs than in a plain call: {_by(difference)}",
-                "What is called before it agrees. It may be that it does not "
-                "get a mask or an argument that it gets in a plain call, that "
-                "it takes axis 0 for the batch where it is not, or that the "
-                "function that was registered for it is not, without noise, "
-                "what the layer is at inference",
+                "The calls before it agree. It may lack a mask or an argument "
+                "that it gets in a plain call, or take axis 0 for the batch "
+                "where it is not. Or the function that was registered for it "
+                "does not, without noise, return what the layer returns at "
+                "inference",
             )
         if layouts.order is not None:
             difference, _ = comparing.first_difference(
@@ -330,8 +330,8 @@ class Check:
     def _fail_of_rows(self, difference: Given) -> None:
         layer = dict(model_tree.walk(self.model)).get(difference.path)
         by_caller = (
-            "Layers of Keras leave rows to themselves: look at what the code "
-            "around it does before it calls it. "
+            "Layers of Keras keep rows apart: check what the surrounding code "
+            "does before it calls this one. "
         )
         is_keras = layer is not None and not adapters.is_foreign(layer)
         self._fail(
@@ -353,8 +353,8 @@ class Check:
         if differ:
             self._fail(
                 f"{self._named(differ[0])} makes something else in each call, "
-                "though all layers that are known to draw are off",
-                "Let it draw in training alone, or say how it draws with "
+                "although all layers that are known to draw are off",
+                "Let it draw in training only, or register how it draws, with "
                 "`kerasdrop.register_stochastic`",
             )
 
@@ -364,9 +364,9 @@ class Check:
         if layer is not None and id(layer) in self._runs.in_training:
             self._fail(
                 f"{self._named(path)} is called with `training=True`",
-                "A plain call of the model obeys, and so `predict` does, but "
-                "among the layers that are no dropout a pass has none in "
-                "training. Call it with `training=training`",
+                "A plain call of the model obeys this, and so does `predict`, "
+                "but in a pass only dropout layers are in training mode. Call "
+                "it with `training=training`",
                 one_by_one=False,
             )
 
@@ -411,8 +411,7 @@ class Check:
             self._fail(
                 f"what {self._named(difference.path)} draws for a row depends "
                 f"on the other rows of the batch: {_by(difference)}",
-                "Masks must be drawn for axis 0, the rows, and each for its "
-                "sample",
+                "Each row, along axis 0, must get the mask of its own sample",
             )
 
     def _check_effects(self, rows: Tensor, run: Given) -> Given:
@@ -431,7 +430,7 @@ class Check:
         for path, why in seen.faults():
             self._fail(
                 f"{self._named(path)} {why}",
-                "A layer that draws must use the mask that it is given, once",
+                "A layer that draws must use the mask that it gets, once",
             )
         return seen.without_effect()
 
@@ -459,8 +458,8 @@ class Check:
             f"outputs: their mean differs by {distance:.2g} of the largest "
             f"value, and they have a standard deviation of {spread:.2g} "
             f"(allowed: {allowed:.1g})",
-            "On a few rows, uncompiled, they are. So it is how the pass is "
-            "compiled, or cut, or depends on the number of rows",
+            "On a few rows, uncompiled, they are. The cause is thus in how the "
+            "pass is compiled or cut, or it depends on the number of rows",
         )
 
     def _named(self, path: str) -> Given:
@@ -476,8 +475,8 @@ class Check:
         way_out = f" {_refusals.ONE_BY_ONE}" if one_by_one else ""
         raise VerificationError(
             f"{self.owner}: model '{self.model.name}' fails the self-check: "
-            f"{what}. {why}.{way_out} `verify=False` leaves the check out: "
-            "then the numbers may be wrong."
+            f"{what}. {why}.{way_out} `verify=False` skips the check; the "
+            "numbers may then be wrong."
         )
 
 

@@ -61,8 +61,8 @@ class Verification:
     def __str__(self) -> Given:
         lines = (
             f"Verified on {self.num_rows} rows: with nothing dropped, "
-            f"{self.num_calls} calls of layers and operations make what a "
-            f"plain call makes, to {self.largest_difference:.1e} (allowed: "
+            f"{self.num_calls} calls of layers and operations agree with a "
+            f"plain call to {self.largest_difference:.1e} (allowed: "
             f"{self.allowed:.1e})."
         )
         if self.without_effect:

@@ -185,8 +185,8 @@ def _warn_of_no_effect(check: Given, result: Given) -> None:
     if paths:
         warnings.warn(
             f"{check.owner}: what is drawn for {', '.join(map(repr, paths))} "
-            f"of model '{check.model.name}' has no effect on the rows at "
-            "hand. Their inputs may be all 0 there, or a weight behind them.",
+            f"of model '{check.model.name}' has no effect on the checked "
+            "rows. Its inputs may all be 0 there, or a weight behind it.",
             stacklevel=5,
         )
 

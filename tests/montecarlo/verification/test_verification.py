@@ -146,7 +146,7 @@ def test_masks_that_belong_to_a_number_of_samples(monkeypatch):
         return plain(plan, samples + samples.shape[0], rows)
 
     monkeypatch.setattr(plans, "index_and_rows", index_and_rows)
-    with fails("layer 'drop'", "each for its sample"):
+    with fails("layer 'drop'", "mask of its own sample"):
         predicted(dense(layers.Dropout(0.5, name="drop")))
 
 
