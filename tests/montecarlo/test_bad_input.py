@@ -81,7 +81,7 @@ def test_a_model_with_its_report_is_no_model():
     ids=["strings", "objects", "function"],
 )
 def test_other_data_than_numbers(model, x, received):
-    if keras.backend.backend() == "tensorflow" and not callable(x):
+    if keras.backend.backend() == "tensorflow" and "U1" in received:
         pytest.skip("layers of TensorFlow take strings")
     with pytest.raises(ValueError, match=f"array of numbers.*{received}"):
         kerasdrop.mc_predict(model, x, verbose=0)

@@ -71,7 +71,8 @@ def _array(x: Tensor, name: str) -> Tensor:
     array = ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
     # Strings are inputs of layers of TensorFlow, such as `TextVectorization`.
     takes_strings = keras.backend.backend() == "tensorflow" and array.ndim
-    if array.dtype.kind in "OUS" and not takes_strings:
+    is_string = all(isinstance(one, (str, bytes)) for one in array.flat[:1])
+    if array.dtype.kind in "OUS" and not (takes_strings and is_string):
         raise Refusal(
             f"`{name}` must be an array of numbers, or a structure of such "
             "arrays. Convert it, e.g. by `x.astype('float32')`; call a "
