@@ -65,7 +65,7 @@ test: compiler $(STAMP)-test
 		$(if $(BACKEND),,--in-turn) $(PYTEST)
 
 test-full: compiler $(STAMP)-test-full
-	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(RUN) tests/run_backends.py $(CHOSEN:%=--backend=%) \
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= $(RUN) tests/run_backends.py $(CHOSEN:%=--backend=%) \
 		--record=tests/full_results.txt -m "slow or not slow"
 
 # In a folder without `kerasdrop/`, so that it is the wheel that is imported. A

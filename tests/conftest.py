@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import os
 import platform
 import zlib
 
@@ -40,6 +41,8 @@ def pytest_configure():
             "jax_persistent_cache_enable_xla_caches": "none",
         }.items():
             jax.config.update(name, value)
+            # For the programs that tests start.
+            os.environ[name.upper()] = str(value)
 
 
 def pytest_report_header():

@@ -1,5 +1,6 @@
 """The script behind `make test` counts what ran, and cannot pass in silence."""
 
+import subprocess
 from importlib import metadata
 
 import keras
@@ -93,3 +94,17 @@ def test_a_record_keeps_what_the_other_backends_came_to(tmp_path):
         assert f"{backend} {metadata.version(backend)}" in line
         assert f"keras {keras.__version__}" in line
         assert line.endswith("; pytest -m 'slow or not slow'")
+
+
+@pytest.mark.parametrize("status", [0, -6])
+def test_flags_that_end_a_process_are_left_out(monkeypatch, status):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    ended = subprocess.CompletedProcess([], status)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
+    assert ("XLA_FLAGS" in run_backends.faster("jax")) == (status == 0)
+    assert "XLA_FLAGS" not in run_backends.faster("torch")
+
+
+def test_flags_of_the_environment_go_before(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    assert "XLA_FLAGS" not in run_backends.faster("jax")

@@ -117,9 +117,13 @@ def run_python(code, backend=None, environment=None, *, is_new=False):
     if backend == here and not is_new:
         result = forks.run(code, environment=environment)
     else:
+        variables = {**os.environ, **environment}
+        if backend != here:
+            # Those of this backend may end a process of another.
+            variables.pop("XLA_FLAGS", None)
         result = subprocess.run(
             [sys.executable, "-c", code],
-            env={**os.environ, **environment},
+            env=variables,
             capture_output=True,
             text=True,
             check=False,
