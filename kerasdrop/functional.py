@@ -334,8 +334,7 @@ def alpha_dropout(
     if at_once is not None:
         return at_once
     keep = masks.keep_mask(draw, rate, inputs, noise_shape)
-    limit = ops.convert_to_tensor(_SELU_LIMIT, _dtype(inputs))
-    return a * ops.where(keep, inputs, limit) + b
+    return a * _backend.where(keep, inputs, _SELU_LIMIT) + b
 
 
 def _alpha_scale_and_shift(
@@ -345,8 +344,9 @@ def _alpha_scale_and_shift(
     rate = ops.cast(rate, _precise(inputs))
     inverse = (1.0 - rate) * (1.0 + rate * _SELU_LIMIT_SQUARED)
     some = inverse > 0.0
-    a = ops.where(some, ops.rsqrt(ops.where(some, inverse, 1.0)), 0.0)
-    a = ops.where(inverse >= 0.0, a, float("nan"))
+    a = ops.rsqrt(_backend.where(some, inverse, 1.0))
+    a = _backend.where(some, a, 0.0)
+    a = _backend.where(inverse >= 0.0, a, float("nan"))
     b = -a * _SELU_LIMIT * rate
     return ops.cast(a, _dtype(inputs)), ops.cast(b, _dtype(inputs))
 

@@ -84,6 +84,19 @@ def full_like(tensor: Tensor, value: float, dtype: str | None = None) -> Tensor:
     return keras.ops.full_like(tensor, value, dtype=dtype)
 
 
+def where(condition: Tensor, one: Given, other: Given) -> Tensor:
+    """`keras.ops.where`, of which `one` or `other` may be a number.
+
+    On PyTorch Keras copies a number to the device, and the host waits for that.
+
+    Args:
+        condition: A bool tensor.
+        one, other: Tensors; or one of them a float, which then is rounded to
+            the dtype of the other.
+    """
+    return keras.ops.where(condition, one, other)
+
+
 def selected(keep: Tensor, values: Tensor) -> Tensor:
     """`values` where `keep`, else 0: not 0 * inf, which would be NaN.
 

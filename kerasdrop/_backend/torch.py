@@ -49,6 +49,7 @@ __all__ = [
     "table",
     "trace",
     "uncompiled",
+    "where",
 ]
 
 
@@ -166,6 +167,16 @@ def recomputed(function: Function) -> Function:
 def full_like(tensor: Tensor, value: float, dtype: str | None = None) -> Tensor:
     # Zeros first: they are where Keras looks for shapes, too.
     return keras.ops.zeros_like(tensor, dtype=dtype) + value
+
+
+def where(condition: Tensor, one: Given, other: Given) -> Tensor:
+    if torch.compiler.is_compiling() or is_exporting():
+        return keras.ops.where(condition, one, other)
+    one, other = (
+        each if isinstance(each, float) else keras.ops.convert_to_tensor(each)
+        for each in (one, other)
+    )
+    return torch.where(condition, one, other)
 
 
 _MANY = 2**14

@@ -199,7 +199,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             value = known[0].copy()
             if 0.0 <= value <= 1.0:
                 return ops.convert_to_tensor(value)
-        return ops.where(rate * (1.0 - rate) >= 0.0, rate, float("nan"))
+        return _backend.where(rate * (1.0 - rate) >= 0.0, rate, float("nan"))
 
     @blame_itself
     def _check_inputs(self, inputs: Tensor) -> None:

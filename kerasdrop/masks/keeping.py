@@ -385,4 +385,4 @@ def survivor_scale(rate: Tensor, dtype: str) -> Tensor:
         scale = np.asarray(1.0 / np.where(kept <= 0.0, np.inf, kept))
         return ops.cast(ops.convert_to_tensor(scale, precise), dtype)
     kept = 1.0 - ops.cast(rate, precise)
-    return ops.cast(1.0 / ops.where(kept <= 0.0, np.inf, kept), dtype)
+    return ops.cast(1.0 / _backend.where(kept <= 0.0, np.inf, kept), dtype)

@@ -35,6 +35,13 @@ def test_each_layer_computes_there_and_its_calls_wait_for_nothing():
     calls = {name: cases[name] for name in cases if name.endswith(": a call")}
     assert len(calls) > 30
     assert told(calls, "reads") == {}
+    # Nor does it send a number, for which a GPU would have it wait. Layers of
+    # Keras do, in which some of ours are.
+    copies = told(calls, "copies")
+    of_keras = ("Attention", "LoRA")
+    assert {
+        one for one in copies if not any(k in one for k in of_keras)
+    } == set()
 
     # Mistakes that were planted are found, and where they are.
     assert "same device" in constant["error"]

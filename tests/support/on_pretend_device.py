@@ -41,10 +41,11 @@ def seen(run, *args):
             run(*args)
         except Exception:
             error = traceback.format_exc()
-    reads = [
-        f"{one.name} in {one.line}" for one in transfers if one.to == "host"
-    ]
-    return {"error": error, "reads": reads}
+    reads, copies = (
+        [f"{one.name} in {one.line}" for one in transfers if one.to == side]
+        for side in ("host", "device")
+    )
+    return {"error": error, "reads": reads, "copies": copies}
 
 
 def _training_call(name):
