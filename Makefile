@@ -38,7 +38,7 @@ SCHEMA := $(VENV)/bin/check-jsonschema --quiet --builtin-schema
 SOURCES := pyproject.toml Makefile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-wheel lint check format bench \
+.PHONY: help demo test test-full test-wheel lint check format bench gpu \
 	build docs docs-serve compiler clean
 
 help:
@@ -54,6 +54,9 @@ help:
 	@echo "make docs       build the site into docs/_build/html, running examples/"
 	@echo "make docs-serve serve it on http://127.0.0.1:8000; PORT=8001: there"
 	@echo "make bench      print the cost of the masks on each backend"
+	@echo "make gpu        measure on a GPU, with the CUDA builds of PyTorch or JAX"
+	@echo "                that PYTHON has; WHEELS=DIR: install what else it lacks"
+	@echo "                from there; DATA=DIR of mnist.npz: train on it, too"
 	@echo "make build      build the wheel and the source archive into dist/"
 	@echo "make clean      remove .venv, dist and output"
 
@@ -110,6 +113,18 @@ bench: compiler $(STAMP)-test
 		KERAS_BACKEND=$$backend $(RUN) -m benchmarks.speed.masks; \
 	done
 
+# Nothing is fetched: the Python that is given has the builds for the GPU, and
+# is left as it is.
+GPU_VENV := .venv-gpu
+WHEELS ?=
+DATA ?=
+GPU ?=
+gpu:
+	$(if $(WHEELS),$(PYTHON) benchmarks/gpu/environment.py \
+		$(GPU_VENV) "$(WHEELS)")
+	$(if $(WHEELS),$(GPU_VENV)/bin/python,$(PYTHON)) -m benchmarks.gpu.gpu \
+		$(if $(DATA),--data "$(DATA)") $(GPU)
+
 # The whole of it, with warnings as errors: a link to a page or a heading that
 # is not there is one. Nothing is fetched.
 docs: $(STAMP)-docs-$(DEMO_BACKEND)
@@ -123,7 +138,7 @@ build: $(STAMP)-build
 	$(RUN) -m build --outdir dist .
 
 clean:
-	rm -rf $(VENV) dist output docs/_build docs/gallery docs/reference/api
+	rm -rf $(VENV) $(GPU_VENV) dist output docs/_build docs/gallery docs/reference/api
 
 # torch.compile writes C++ and hands it to a compiler.
 compiler:

@@ -51,6 +51,7 @@ import kerasdrop
 from benchmarks.support import command_line
 from benchmarks.support import markdown
 from benchmarks.support import reporting
+from benchmarks.support import waiting
 
 LOOP_SAMPLES = 2
 LEAST_ROUNDS = 3
@@ -62,6 +63,16 @@ def mlp():
     for _ in range(3):
         model += [layers.Dense(1024, activation="relu"), layers.Dropout(0.5)]
     return keras.Sequential([*model, layers.Dense(10, activation="softmax")])
+
+
+def wide_mlp(width):
+    policy = keras.DTypePolicy("bfloat16")
+    model = [keras.Input((512,))]
+    for _ in range(3):
+        dense = layers.Dense(width, activation="relu", dtype=policy)
+        model += [dense, layers.Dropout(0.5, dtype=policy)]
+    last = layers.Dense(10, activation="softmax", dtype=policy)
+    return keras.Sequential([*model, last])
 
 
 def lstm():
@@ -108,10 +119,10 @@ def efficientnet(drop_connect):
     return late(base)
 
 
-def convnext():
+def convnext(size):
     base = keras.applications.ConvNeXtTiny(
         include_top=False,
-        input_shape=(96, 96, 3),
+        input_shape=(size, size, 3),
         pooling="avg",
         weights=None,
     )
@@ -127,6 +138,13 @@ def late(base):
     return keras.Model(base.input, h)
 
 
+def small_late(size):
+    """Stands for a large model with a late dropout, in a try."""
+    x = keras.Input((size, size, 3))
+    h = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3)(x))
+    return late(keras.Model(x, h))
+
+
 class Case(NamedTuple):
     """A model to be timed.
 
@@ -134,22 +152,38 @@ class Case(NamedTuple):
         make: Function that makes it.
         batch: Rows of the batch.
         is_late: Whether only the head is drawn.
+        is_dense: Whether all is dense, so that its products are known.
+        for_gpu: Whether it is so large that it takes a GPU. It is run only if
+            it is named, and without the rivals that take many times as long.
     """
 
     make: object
     batch: int
     is_late: bool
+    is_dense: bool = False
+    for_gpu: bool = False
 
 
 CASES = {
-    "mlp": Case(mlp, 32, False),
+    "mlp": Case(mlp, 32, False, is_dense=True),
     "lstm": Case(lstm, 32, False),
     "transformer": Case(transformer, 8, False),
     "mobilenet 96": Case(lambda: mobilenet(96), 8, True),
     "mobilenet 224": Case(lambda: mobilenet(224), 2, True),
     "efficientnet top": Case(lambda: efficientnet(False), 2, True),
     "efficientnet all": Case(lambda: efficientnet(True), 1, False),
-    "convnext": Case(convnext, 1, True),
+    "convnext": Case(lambda: convnext(96), 1, True),
+    "convnext 224": Case(lambda: convnext(224), 32, True, for_gpu=True),
+    "mlp bfloat16": Case(
+        lambda: wide_mlp(4096), 4096, False, is_dense=True, for_gpu=True
+    ),
+}
+# The same in a size for a try on any machine.
+TINY = {
+    "convnext 224": Case(lambda: small_late(16), 2, True, for_gpu=True),
+    "mlp bfloat16": Case(
+        lambda: wide_mlp(32), 8, False, is_dense=True, for_gpu=True
+    ),
 }
 
 
@@ -176,6 +210,19 @@ def contenders(case, num_samples):
     )
     x = x.astype("float32")
     ours = kerasdrop.MonteCarlo(model, num_samples, seed=0)
+    found = {
+        "ours": (lambda: ours.predict_on_batch(x), 1),
+        **({} if case.for_gpu else rivals(case, x, num_samples)),
+        "one": (lambda: model.predict_on_batch(x), 1),
+    }
+    products = bare_products(model, case, num_samples)
+    if products is not None:
+        found["products"] = (products, 1)
+    return found
+
+
+def rivals(case, x, num_samples):
+    """Those that draw without this package."""
     stochastic = Stochastic(case.make())
     repeated = np.repeat(x, num_samples, axis=0)
 
@@ -187,45 +234,29 @@ def contenders(case, num_samples):
         for _ in range(num_samples):
             stochastic.predict_on_batch(x)
 
-    found = {
-        "ours": (lambda: ours.predict_on_batch(x), 1),
+    return {
         "loop": (loop, num_samples / LOOP_SAMPLES),
         "compiled": (compiled, 1),
         "repeated": (lambda: stochastic.predict_on_batch(repeated), 1),
-        "one": (lambda: model.predict_on_batch(x), 1),
     }
-    products = bare_products(model, case, num_samples)
-    if products is not None:
-        found["products"] = (products, 1)
-    return found
 
 
 def bare_products(model, case, num_samples):
     """The products of the dense layers that are run for each sample."""
-    if not (case.is_late or case.make is mlp):
+    if not (case.is_late or case.is_dense):
         return None
-    dense = [
-        layer.kernel.value
-        for layer in model.layers
-        if isinstance(layer, layers.Dense)
-    ]
-    kernels = [waited(kernel) for kernel in dense]
+    dense = [layer for layer in model.layers if isinstance(layer, layers.Dense)]
     if not case.is_late:
-        kernels = kernels[1:]  # the first is in the prefix
+        dense = dense[1:]  # the first is in the prefix
     rows = case.batch * num_samples
-    tensors = [
-        (
-            ops.convert_to_tensor(np.ones((rows, len(kernel)), "float32")),
-            ops.convert_to_tensor(kernel),
-        )
-        for kernel in kernels
-    ]
+    tensors = []
+    for layer in dense:
+        kernel = ops.cast(layer.kernel.value, layer.compute_dtype)
+        ones = ops.ones((rows, len(kernel)), layer.compute_dtype)
+        tensors.append((ones, kernel))
 
     def products():
-        for one, other in tensors:
-            last = ops.matmul(one, other)
-        if reporting.BACKEND == "jax":
-            last.block_until_ready()
+        waiting.wait([ops.matmul(*pair) for pair in tensors])
 
     return products
 
@@ -236,9 +267,8 @@ def timed(function, factor):
     return (time.perf_counter() - start) * factor
 
 
-def measured(name, num_samples, seconds):
+def measured(name, case, num_samples, seconds):
     """The row of the table of one model."""
-    case = CASES[name]
     functions = contenders(case, num_samples)
     for function, _ in functions.values():
         function()  # compiles
@@ -268,8 +298,11 @@ def measured(name, num_samples, seconds):
         **{
             f"ours / {one}": ratio([one])
             for one in ("loop", "compiled", "repeated", "one")
+            if one in times
         },
     }
+    if case.for_gpu:
+        row["ours / products"] = ratio(["products"])
     if "products" in times:
         row["ours / (one + products)"] = ratio(["one", "products"])
     return row
@@ -277,8 +310,10 @@ def measured(name, num_samples, seconds):
 
 def bars(rows):
     for row in rows:
-        rivals = ("loop", "compiled", "repeated")
-        best = max(row[f"ours / {rival}"] for rival in rivals)
+        if CASES[row["model"]].for_gpu:
+            continue  # theirs are in benchmarks/gpu/bars.py
+        names = ("loop", "compiled", "repeated")
+        best = max(row[f"ours / {name}"] for name in names)
         yield bar(f"{row['model']}: ours / best rival", best, 1.05)
         if CASES[row["model"]].is_late:
             name = "ours / (one + products)"
@@ -414,12 +449,18 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--models", nargs="+", choices=CASES, default=[*CASES])
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        choices=CASES,
+        default=[name for name, case in CASES.items() if not case.for_gpu],
+    )
     parser.add_argument("--samples", type=command_line.count, default=50)
     parser.add_argument(
         "--seconds", type=float, default=30.0, help="of rounds, for each model"
     )
     parser.add_argument("--memory", action="store_true", help="peaks only")
+    parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--peak", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--output", type=pathlib.Path, default=None)
     parser.add_argument("--show", action="store_true", help="into the docs")
@@ -448,7 +489,8 @@ def main():
                 )
         rows = {row["model"]: row for row in before["rows"]}
         for name in options.models:
-            rows[name] = measured(name, options.samples, options.seconds)
+            case = TINY.get(name, CASES[name]) if options.tiny else CASES[name]
+            rows[name] = measured(name, case, options.samples, options.seconds)
             show(rows[name])
         in_order = [rows[name] for name in CASES if name in rows]
         report |= {"rows": in_order, "peaks": before["peaks"]}

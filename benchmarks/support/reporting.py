@@ -9,6 +9,8 @@ import platform
 
 import keras
 
+import kerasdrop
+
 BACKEND = keras.backend.backend()
 
 _RESULTS = pathlib.Path(__file__).parents[1] / "results"
@@ -20,12 +22,14 @@ def taken(*packages):
     Args:
         packages: Names of further packages whose versions matter.
     """
-    names = ("kerasdrop", "keras", "numpy", *packages)
+    names = ("keras", "numpy", *packages)
     return {
         "date": datetime.date.today().isoformat(),
         "backend": BACKEND,
         "versions": {
             "python": platform.python_version(),
+            # Of the sources that run, which need not be installed.
+            "kerasdrop": kerasdrop.__version__,
             **{name: importlib.metadata.version(name) for name in names},
             BACKEND: __import__(BACKEND).__version__,
         },
@@ -46,7 +50,23 @@ def _machine():
         "device": str(keras.distribution.list_devices()[0])
         if BACKEND != "torch"
         else str(keras.ops.zeros(()).device),
+        **({"gpu": gpu_name()} if gpu_name() else {}),
     }
+
+
+def gpu_name():
+    """What the GPU that PyTorch or JAX runs on calls itself; None without."""
+    if BACKEND == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name()
+    if BACKEND == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        return device.device_kind if device.platform == "gpu" else None
+    return None
 
 
 def show_bars(bars):
@@ -84,6 +104,6 @@ def of_all_backends(name):
 def keep(name, report, output=None):
     """Writes a report to `output`, else `results/<name>_<backend>.json`."""
     output = output or path(name)
-    output.parent.mkdir(exist_ok=True)
+    output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(report, indent=1) + "\n")
     print(f"Written: {output}")

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.support import helpers
 from tests.support.scripts import BENCHMARKS
 from tests.support.scripts import module_of
 from tests.support.scripts import run
@@ -118,6 +119,81 @@ def test_a_training_that_was_interrupted_ends_with_the_same_weights(
         np.testing.assert_allclose(weight, other, rtol=1e-5, atol=1e-6)
 
 
+def test_a_run_that_is_over_leaves_a_checkpoint_to_go_on_from(
+    srivastava, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(srivastava, "CHUNK", 2)
+    draw = np.random.default_rng(0)
+    data = draw.random((400, 20), "float32"), draw.integers(0, 10, 400)
+    network = srivastava.Network((16,), max_norm=2.0)
+    arguments = (network, data, 5, 1)
+    whole, _ = srivastava.trained(*arguments, tmp_path / "a.keras")
+
+    checkpoint = tmp_path / "b.keras"
+    for made in (2, 4):
+        with pytest.raises(srivastava.Unfinished, match=f"{made} of 5"):
+            srivastava.trained(*arguments, checkpoint, seconds=0.0)
+    # The last chunk ends it, whatever the time.
+    resumed, _ = srivastava.trained(*arguments, checkpoint, seconds=0.0)
+
+    for weight, other in zip(whole.get_weights(), resumed.get_weights()):
+        np.testing.assert_allclose(weight, other, rtol=1e-5, atol=1e-6)
+
+
+# What `fit` of Keras makes of the same batches is the other side.
+_IN_A_LOOP = """
+import sys
+
+import numpy as np
+
+from benchmarks.papers.srivastava import compiled_loop
+from benchmarks.papers.srivastava import srivastava_mnist as script
+
+folder = __import__("pathlib").Path(sys.argv[1])
+script.CHUNK, script.BATCH_SIZE, script.STEPS_PER_CALL = 3, 4, 1
+draw = np.random.default_rng(0)
+data = draw.random((20, 6), "float32"), draw.integers(0, 10, 20)
+network = script.Network(
+    (8,), noise=script.GaussianDropout, max_norm=0.5, learning_rate=0.1
+)
+LOOP = compiled_loop.CompiledLoop
+
+def trained(name, *others):
+    model, _ = script.trained(network, data, 7, 1, folder / name, *others)
+    return model
+
+def same(one, other, **how):
+    for a, b in zip(one.variables, other.variables, strict=True):
+        np.testing.assert_allclose(a, b, **how)
+
+fitted, looped = trained("a.keras"), trained("b.keras", LOOP, None, 0.0)
+same(fitted, looped, rtol=2e-5, atol=1e-6)
+same(fitted.optimizer, looped.optimizer, rtol=2e-5, atol=1e-6)
+norms = np.linalg.norm(looped.layers[1].kernel, axis=0)
+assert (norms < 0.5001).all() and (norms > 0.4999).any(), norms
+assert [one.step for one in looped.layers if hasattr(one, "step")] == [7, 7]
+
+# With stops after each chunk, of which a file is all that is left.
+for made in (3, 6):
+    try:
+        trained("c.keras", LOOP, 0.0, 0.0)
+    except script.Unfinished as error:
+        assert str(error).startswith(f"{made} of 7"), error
+    else:
+        raise AssertionError("it did not stop")
+stopped = trained("c.keras", LOOP, 0.0, 0.0)
+same(looped, stopped, rtol=0, atol=0)
+same(looped.optimizer, stopped.optimizer, rtol=0, atol=0)
+print("same")
+"""
+
+
+def test_a_compiled_loop_makes_the_same_weights_and_can_be_stopped(tmp_path):
+    # It is for JAX, whatever backend the other tests are on.
+    code = _IN_A_LOOP.replace("sys.argv[1]", repr(str(tmp_path)))
+    assert helpers.run_python(code, backend="jax").endswith("same\n")
+
+
 def test_averages_of_passes_that_differ_in_every_second_image(
     srivastava, monkeypatch
 ):
@@ -155,6 +231,8 @@ def test_a_schedule_is_chosen_without_the_test_images(
         seeds=[0],
         updates=100,
         quick=False,
+        compiled_loop=False,
+        seconds=None,
         checkpoints=folder,
         output=folder / "results.json",
     )

@@ -37,6 +37,10 @@ A finished row of a seed is kept in the results, and not trained again. For an
 interrupted one, `--checkpoints` keeps the weights every 600 updates, and
 training continues from there, with the same images in the same order.
 
+With `--compiled-loop`, on JAX, 600 updates are one call of the device, which is
+meant for a GPU. `--seconds` ends a run after that long, with a checkpoint and
+exit status 3; the next run continues from there.
+
 The script writes `benchmarks/results/srivastava_mnist_<backend>.json`. `--show`
 trains nothing; it writes the tables into `docs/benchmarks/` and draws Figures 9
 to 11 into `docs/images`, if there are results (with matplotlib). `--quick`
@@ -57,6 +61,7 @@ import numpy as np
 from keras import layers
 
 import kerasdrop
+from benchmarks.papers.srivastava import compiled_loop
 from benchmarks.papers.srivastava import srivastava_plots
 from benchmarks.support import command_line
 from benchmarks.support import markdown
@@ -73,6 +78,10 @@ BATCH_SIZE = 100
 CHUNK = 600  # updates between two checkpoints: an epoch of all images
 # Updates in one call of the backend; Keras refuses more on PyTorch.
 STEPS_PER_CALL = 1 if reporting.BACKEND == "torch" else 20
+# The same on a GPU, in seconds: there a chunk takes less than to write a file.
+SECONDS_BETWEEN = 20.0
+# What the script ends with if `--seconds` were over first.
+UNFINISHED = 3
 LEARNING_RATES = (0.01, 0.03, 0.1, 0.3)
 CHOICE_UPDATES = 600
 
@@ -260,34 +269,79 @@ def order(num_images, seed, chunk):
     )[:count]
 
 
-def trained(network, data, updates, seed, checkpoint):
-    """A trained model, and the seconds that it took since it was resumed."""
-    images, labels = data
+class Fit:
+    """Updates by `fit`, for any backend.
+
+    Args:
+        model: A compiled model.
+        data: Images and classes.
+    """
+
+    def __init__(self, model, data):
+        self._model = model
+        self._data = data
+
+    def __call__(self, order):
+        """Updates the model once for each batch; returns the last loss."""
+        images, labels = (part[order.reshape(-1)] for part in self._data)
+        history = self._model.fit(
+            images, labels, batch_size=BATCH_SIZE, shuffle=False, verbose=0
+        )
+        return history.history["loss"][-1]
+
+    def put_back(self):
+        """The model has it all."""
+
+
+class Unfinished(Exception):
+    """The time that was given is over; a checkpoint has what was done."""
+
+
+def trained(
+    network,
+    data,
+    updates,
+    seed,
+    checkpoint,
+    loop=Fit,
+    seconds=None,
+    between=0.0,
+):
+    """A trained model, and the seconds that it took since it was resumed.
+
+    Args:
+        loop: What makes the updates: `Fit`, or `CompiledLoop` on JAX.
+        seconds: After so many, a checkpoint is written and `Unfinished`
+            raised; None for no end.
+        between: Seconds from one checkpoint to the next, at least.
+    """
+    images, _ = data
     if checkpoint.exists():
         model = keras.models.load_model(checkpoint)
     else:
         model = network.build(images.shape[1], updates, seed)
     begun = int(model.optimizer.iterations)
-    start = time.perf_counter()
+    run = loop(model, data)
+    start = saved = time.perf_counter()
     for done in range(begun, updates, CHUNK):
         chosen = order(len(images), seed, done // CHUNK)
         chosen = chosen[: (updates - done) * BATCH_SIZE]
-        history = model.fit(
-            images[chosen],
-            labels[chosen],
-            batch_size=BATCH_SIZE,
-            shuffle=False,
-            verbose=0,
-        )
-        now = int(model.optimizer.iterations)
-        _save(model, checkpoint)
-        seconds = time.perf_counter() - start
-        left = seconds / (now - begun) * (updates - now)
-        print(
-            f"  {now:7} of {updates} updates, loss "
-            f"{history.history['loss'][-1]:.4f}, {left:.0f} s left",
-            flush=True,
-        )
+        loss = run(chosen.reshape(-1, BATCH_SIZE))
+        now = min(done + CHUNK, updates)
+        clock = time.perf_counter()
+        is_over = seconds is not None and clock - start >= seconds
+        if clock - saved >= between or is_over or now == updates:
+            run.put_back()
+            _save(model, checkpoint)
+            left = (clock - start) / (now - begun) * (updates - now)
+            print(
+                f"  {now:7} of {updates} updates, loss {loss:.4f}, "
+                f"{left:.0f} s left",
+                flush=True,
+            )
+            saved = time.perf_counter()
+        if is_over and now < updates:
+            raise Unfinished(f"{now} of {updates} updates are made")
     return model, time.perf_counter() - start
 
 
@@ -356,6 +410,7 @@ class Benchmark:
     def __init__(self, options, report):
         self.options = options
         self.report = report
+        self._begun = time.perf_counter()
         self.train, self.test = mnist_data.load(options.data)
         self.to_learn, self.to_choose = mnist_data.split(self.train)
 
@@ -431,6 +486,15 @@ class Benchmark:
 
         return self._record(row, label, network, data, updates, seed, measure)
 
+    def _how(self):
+        """The last arguments of `trained`."""
+        left = None
+        if self.options.seconds is not None:
+            left = self.options.seconds - (time.perf_counter() - self._begun)
+        if self.options.compiled_loop:
+            return compiled_loop.CompiledLoop, left, SECONDS_BETWEEN
+        return Fit, left, 0.0
+
     def _record(self, row, label, network, data, updates, seed, measure):
         key = {"row": row, "point": label, "updates": updates, "seed": seed}
         for record in self.report["records"]:
@@ -442,7 +506,9 @@ class Benchmark:
             network = network._replace(hidden=hidden)
         name = f"{row} {label or ''} {updates} {seed}.keras"
         checkpoint = self.options.checkpoints / name
-        model, seconds = trained(network, data, updates, seed, checkpoint)
+        model, seconds = trained(
+            network, data, updates, seed, checkpoint, *self._how()
+        )
         record = {
             **key,
             "images": len(data[0]),
@@ -618,6 +684,10 @@ def parse_arguments():
         default=1000,
         help="passes of Figure 11",
     )
+    parser.add_argument("--compiled-loop", action="store_true")
+    parser.add_argument(
+        "--seconds", type=float, help="of training, before this run ends"
+    )
     parser.add_argument("--choose", action="store_true")
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--quick", action="store_true")
@@ -632,6 +702,11 @@ def parse_arguments():
         options.updates, options.samples = 20, 20
     if options.quick and not options.output:
         options.output = options.checkpoints / "quick.json"
+    if options.compiled_loop and reporting.BACKEND != "jax":
+        parser.error(
+            "--compiled-loop is for JAX: set KERAS_BACKEND=jax. Received: "
+            f"{reporting.BACKEND}"
+        )
     if not options.show and not options.data:
         parser.error("--data is missing: the folder that has mnist.npz")
     return options
@@ -645,8 +720,12 @@ def main():
         report = reporting.kept(path)
     if not options.show:
         benchmark = Benchmark(options, report)
-        for row in options.rows:
-            (benchmark.choose if options.choose else benchmark.run)(row)
+        try:
+            for row in options.rows:
+                (benchmark.choose if options.choose else benchmark.run)(row)
+        except Unfinished as unfinished:
+            print(f"{unfinished}. Run this again to go on.")
+            raise SystemExit(UNFINISHED) from None
         report = benchmark.report
     print(tables(report))
     if options.show:
