@@ -1,4 +1,4 @@
-"""The oldest Keras is one number, said and run; an older one is refused."""
+"""What is said of versions is run; a Keras that is too old is refused."""
 
 import pathlib
 import re
@@ -31,6 +31,18 @@ def test_its_last_patch_is_run(file):
     assert ran.rpartition(".")[0] == OLDEST
     table = (ROOT / "docs" / "stability.md").read_text()
     assert re.search(rf"^\| {re.escape(ran)} \|", table, re.MULTILINE)
+
+
+def test_ci_runs_each_python_that_is_named():
+    (ran,) = _versions(".github/workflows/ci.yml", r"python: \[(.*)\]")
+    prefix = "Programming Language :: Python :: 3."
+    named = [
+        name.removeprefix(prefix)
+        for name in PROJECT["classifiers"]
+        if name.startswith(prefix)
+    ]
+    assert [f'"3.{name}"' for name in named] == ran.split(", ")
+    assert PROJECT["requires-python"] == f">=3.{named[0]}"
 
 
 @pytest.mark.parametrize(
