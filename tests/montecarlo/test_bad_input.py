@@ -87,6 +87,26 @@ def test_other_data_than_numbers(model, x, received):
         kerasdrop.mc_predict(model, x, verbose=0)
 
 
+def test_missing_numbers_that_a_compiled_model_hides():
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            layers.Dense(4, activation="relu"),
+            layers.Dropout(0.5),
+            layers.Dense(2),
+        ]
+    )
+    missing = np.full((2, 3), np.nan, "float32")
+    if np.isnan(model.predict(missing, verbose=0)).all():
+        result = kerasdrop.mc_predict(model, missing, verbose=0)
+        assert np.isnan(result.mean).all()
+    else:  # TensorFlow, where stock `predict` makes 0 of them
+        with pytest.raises(
+            kerasdrop.VerificationError, match="NaN or infinite.*Fill in"
+        ):
+            kerasdrop.mc_predict(model, missing, verbose=0)
+
+
 def test_unbuilt_model():
     unbuilt = keras.Sequential([kerasdrop.layers.Dropout(0.5), layers.Dense(2)])
     with pytest.raises(ValueError, match="not built.*Call it on a batch first"):

@@ -453,6 +453,15 @@ class Check:
             )
             if difference is not None:
                 self._fail_of_rows(difference)
+        if np.isinf(distance):  # NaN or infinite in one of the two alone
+            self._fail(
+                "some inputs or outputs are NaN or infinite, and the compiled "
+                "pass turns them into other numbers than a plain call does",
+                "On TensorFlow, a compiled `relu` turns NaN into 0, in "
+                "`predict` as well. Fill in the missing numbers of `x`, or "
+                "leave these rows out",
+                one_by_one=False,
+            )
         self._fail(
             "with nothing dropped, the samples of the pass are not the plain "
             f"outputs: their mean differs by {distance:.2g} of the largest "
