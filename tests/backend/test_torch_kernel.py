@@ -121,6 +121,21 @@ def test_words_of_sets(set_size, num_samples):
     kernels.assert_same(lambda: functional.normal(draw, x))
 
 
+def test_a_first_index_that_begins_no_set():
+    draw = in_sets(48, 16, 24, first=163)
+
+    for noise in (None, (None, 1)):
+        kernels.assert_same(
+            functools.partial(
+                functional.dropout,
+                kernels.random(48, 7),
+                draw,
+                kernels.rate(),
+                noise,
+            )
+        )
+
+
 @pytest.mark.parametrize("plan", plans.PLANS)
 @pytest.mark.parametrize("num_samples", [5, 16, 50])
 def test_plans(plan, num_samples):
