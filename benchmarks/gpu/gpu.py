@@ -51,6 +51,7 @@ UPDATES = 1_000_000
 _COMMON = "tests/layers/test_common.py::test_"
 ANSWERS = (
     "tests/masks/test_masks.py",
+    "tests/backend/test_torch_kernel_on_gpu.py",
     "tests/montecarlo/test_closed_forms.py",
     f"{_COMMON}outputs_are_those_of_the_formula_under_the_known_words",
     f"{_COMMON}a_monte_carlo_pass_draws_it",

@@ -121,7 +121,15 @@ def _scaled(
 
 
 @triton.jit(
-    do_not_specialize=["num_rows", "period", "num_samples"],
+    # Or sizes of batches and of noises would be compiled for, one by one.
+    do_not_specialize=[
+        "num_rows",
+        "period",
+        "num_samples",
+        "inner",
+        "outer_step",
+        "inner_step",
+    ],
 )
 def one_pass(
     inputs: tl.tensor,

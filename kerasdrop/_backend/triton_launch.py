@@ -15,11 +15,6 @@ from kerasdrop._types import Given
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 
-# Elements of a tile, and its rows if there are as many. Hashes of rows and
-# units are made once for each tile: the nearer to a square, the fewer.
-_TILE = 2**11
-_ROWS_OF_TILE = 2**4
-
 # Numbers of rows and of units are int32.
 _MOST = 2**30
 
@@ -76,7 +71,7 @@ def layout_of(shape: Shape, strides: Shape, steps: Shape) -> Layout:
         groups = _groups(shape, steps, usual)
     in_reach = len(groups) <= 2 and max(num_rows, row_size) < _MOST
     (_, outer_step), (inner, inner_step) = [(1, 0), (1, 0), *groups][-2:]
-    blocks = _blocks(max(num_rows, 1), max(row_size, 1))
+    blocks = _blocks(num_rows, row_size)
     steps = (inner, outer_step, inner_step)
     return Layout(is_dense, in_reach, num_rows, row_size, *steps, *blocks)
 
@@ -108,11 +103,16 @@ def _groups(
 
 
 def _blocks(num_rows: int, row_size: int) -> tuple[int, int]:
-    most_rows, most_units = (
-        1 << (size - 1).bit_length() for size in (num_rows, row_size)
-    )
-    units = min(most_units, _TILE // min(most_rows, _ROWS_OF_TILE))
-    return min(most_rows, _TILE // units), units
+    """The rows and elements of a tile: few kinds, for each is compiled.
+
+    Hashes of rows and units are made once for each tile: the nearer it is to
+    a square, the fewer.
+    """
+    if num_rows < 8:
+        return 1, 2048
+    if row_size <= 2:
+        return 1024, 2
+    return (128, 16) if row_size <= 16 else (16, 128)
 
 
 def run(
