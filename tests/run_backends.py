@@ -139,6 +139,8 @@ def run_backend(backend, pytest_arguments, shared):
                 *("--quiet", "--durations=10", f"--junit-xml={report}"),
                 # Compiling takes most of the time, and one core each.
                 f"--numprocesses={min(os.cpu_count(), 4)}",
+                # The tests of a file share what one of them has compiled.
+                "--dist=loadfile",
                 *pytest_arguments,
             ],
             env={
