@@ -251,7 +251,8 @@ def bare_products(model, case, num_samples):
     rows = case.batch * num_samples
     tensors = []
     for layer in dense:
-        kernel = ops.cast(layer.kernel.value, layer.compute_dtype)
+        # A copy: Keras on JAX deletes the values of variables in `predict`.
+        kernel = ops.cast(ops.copy(layer.kernel.value), layer.compute_dtype)
         ones = ops.ones((rows, len(kernel)), layer.compute_dtype)
         tensors.append((ones, kernel))
 

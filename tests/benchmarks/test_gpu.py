@@ -21,6 +21,8 @@ def step_of(gpu, code):
     return gpu.Step("a_step", "torch", ("-c", code), 60.0, {})
 
 
+# Eight processes that import Keras: half a minute of processor time.
+@pytest.mark.timeout(900)
 def test_a_dry_run_runs_each_step_and_keeps_nothing():
     before = sorted((BENCHMARKS / "results").rglob("*"))
 

@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-import traceback
+import sys
 
 import torch
 from torch.utils import _pytree as pytree
@@ -91,14 +91,20 @@ def watched():
 def _note(to, name, numbers):
     if not _watchers:
         return
-    lines = [
-        f"{frame.filename.removeprefix(_ROOT)}:{frame.lineno}"
-        for frame in traceback.extract_stack()
-        if frame.filename.startswith(_ROOT) and frame.filename != __file__
-    ]
-    transfer = Transfer(to, name, numbers, lines[-1] if lines else "")
+    transfer = Transfer(to, name, numbers, _innermost_line())
     for found in _watchers:
         found.append(transfer)
+
+
+def _innermost_line():
+    """Where this project is in the stack; "" if it is not."""
+    frame = sys._getframe()
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(_ROOT) and file != __file__:
+            return f"{file.removeprefix(_ROOT)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
 
 
 def _is_here(value):
