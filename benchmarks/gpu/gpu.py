@@ -185,8 +185,6 @@ def run(step, seconds):
 def environment_of(step):
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
-        # Several processes of JAX share the GPU in `training_step`.
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         **os.environ,
         **step.environment,
         "PYTHONPATH": os.pathsep.join(paths),

@@ -39,6 +39,8 @@ import time
 from concurrent import futures
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
+# Each process of JAX would take most of a GPU's memory, and there are three.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import keras
 import numpy as np
