@@ -7,7 +7,6 @@ do what they always do.
 
 import contextlib
 import functools
-import inspect
 from collections.abc import Iterable
 from collections.abc import Iterator
 
@@ -164,7 +163,9 @@ def _is_leaf_with_training(layer: keras.layers.Layer) -> bool:
 def _staying_in_inference(
     plain: Function, layer: keras.layers.Layer | None = None
 ) -> Function:
-    signature = inspect.signature(plain)
+    place = keras_graph.place_of_training(plain)
+    if place is None:
+        return plain
 
     @functools.wraps(plain)
     def call(*args: Given, **kwargs: Given) -> Tensor:
@@ -172,9 +173,11 @@ def _staying_in_inference(
         is_told = scope is not None and scope.is_in_training(layer)
         if is_told or not scopes.is_inference():
             return plain(*args, **kwargs)
-        bound = signature.bind(*args, **kwargs)
-        bound.arguments["training"] = False
-        return plain(*bound.args, **bound.kwargs)
+        if len(args) > place:
+            args = (*args[:place], False, *args[place + 1 :])
+        else:
+            kwargs["training"] = False
+        return plain(*args, **kwargs)
 
     return call
 

@@ -10,6 +10,7 @@ from kerasdrop._types import Structure
 from kerasdrop.layers.base import StochasticLayer
 
 _PLAIN = (bool, int, float, complex, str, bytes)
+_PLAIN_CLASSES = frozenset(_PLAIN)
 # What `fit`, `predict` and `compile` leave on a model.
 _OF_TRAINER = {
     "_compile_config",
@@ -21,12 +22,16 @@ _OF_TRAINER = {
     "stop_predicting",
     "stop_training",
 }
+# What a graph has in `_operations` as well, in another order.
+_OF_GRAPH = {"_nodes", "_nodes_by_depth", "_operations_by_depth"}
 # Larger arrays are told apart as objects.
 _MOST_BYTES = 4096
 
 
 class _Same:
     """Equal to itself alone, and held: its `id` is not given to another."""
+
+    __slots__ = ("value",)
 
     def __init__(self, value: Given) -> None:
         self.value = value
@@ -38,11 +43,13 @@ class _Same:
 
 
 @functools.cache
-def _bookkeeping(is_model: bool) -> set[str]:
-    """Names of what Keras itself keeps on any layer or model."""
+def _bookkeeping(is_model: bool, is_graph: bool) -> set[str]:
+    """Names of what Keras itself keeps on any layer, model or graph."""
     names = set(vars(keras.layers.Layer(name="bare")))
     if is_model:
         names |= _OF_TRAINER | set(vars(keras.Model(name="bare_model")))
+    if is_graph:
+        names |= _OF_GRAPH
     return names
 
 
@@ -54,20 +61,25 @@ def of_layer(layer: keras.layers.Layer) -> list[tuple[Given, ...]]:
     other layers.
     """
     is_own = isinstance(layer, StochasticLayer)
-    skipped = _bookkeeping(isinstance(layer, keras.Model))
+    is_model = isinstance(layer, keras.Model)
+    is_graph = is_model and _OF_GRAPH <= vars(layer).keys()
+    skipped = _bookkeeping(is_model, is_graph)
     found: list[tuple[Given, ...]] = []
+    # All layers of a model are read in each prediction: what most names are
+    # is asked first.
     for name, value in vars(layer).items():
+        if name in skipped or value is None:
+            continue
         # TensorFlow keeps lists of what is tracked under such names, and we
         # what earlier predictions made.
         if name.startswith(("_self_", "__kerasdrop_")):
             continue
-        if value is None or name in skipped:
-            continue
         # The rate of a layer of ours is read when the function runs.
         if is_own and name.startswith("_") and name not in _OF_OURS:
             continue
-        if isinstance(value, _PLAIN):
-            found.append((name, type(value), value))
+        cls = type(value)
+        if cls in _PLAIN_CLASSES:
+            found.append((name, cls, value))
         else:
             value = _plain(value, 3)
             if value is not None:
@@ -88,6 +100,9 @@ def _plain(value: Structure, depth: int) -> Given:
             return _Same(value)
         return value.shape, value.dtype.str, value.tobytes()
     if depth and isinstance(value, (tuple, list)):
+        classes = tuple(map(type, value))
+        if _PLAIN_CLASSES.issuperset(classes):
+            return classes, tuple(value)
         return [_plain(one, depth - 1) for one in value]
     if depth and isinstance(value, dict):
         return [

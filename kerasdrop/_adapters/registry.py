@@ -7,6 +7,7 @@ carry the same facts as class attributes, and are asked in the same way.
 
 import dataclasses
 import sys
+import weakref
 from collections.abc import Iterable
 from collections.abc import Iterator
 
@@ -337,6 +338,7 @@ for _name in layers.__all__:
 def register(cls: type, adapter: drawing.Adapter) -> None:
     """Remembers how the layers of a class of a user draw."""
     _REGISTERED[cls] = adapter
+    _drawing_classes.clear()
 
 
 def is_registered(cls: type) -> bool:
@@ -358,6 +360,17 @@ def drawing_class(cls: type) -> type | None:
     A subclass of a stock class is of its kind; one of a registered class or of
     a layer of ours is not, but for itself.
     """
+    if cls not in _drawing_classes:
+        _drawing_classes[cls] = _looked_up(cls)
+    return _drawing_classes[cls]
+
+
+# All layers of a model are asked several times in each prediction. It is what
+# is registered alone that may change.
+_drawing_classes: Given = weakref.WeakKeyDictionary()
+
+
+def _looked_up(cls: type) -> type | None:
     if cls in _REGISTERED:
         return cls
     if issubclass(cls, StochasticLayer):

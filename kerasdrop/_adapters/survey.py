@@ -107,6 +107,11 @@ class Survey:
         return layers, variables
 
     @property
+    def has_foreign(self) -> bool:
+        """Whether code runs that neither Keras nor this package wrote."""
+        return any(is_foreign(layer) for _, layer in self.layers)
+
+    @property
     def is_traceable(self) -> bool:
         """Whether each layer runs inside a function that JAX compiles.
 

@@ -206,6 +206,15 @@ def compiled(
     return function
 
 
+def argument(array: Given) -> Given:
+    """An array as an argument of what `compiled` returns: a tensor.
+
+    JAX takes the array itself, in a tenth of the time that it needs to make a
+    tensor of it.
+    """
+    return keras.ops.convert_to_tensor(array)
+
+
 def quickly(
     function: Function, model: keras.Model, traceable: bool = True
 ) -> Function:

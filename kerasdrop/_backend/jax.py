@@ -24,6 +24,7 @@ from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 
 __all__ = [
+    "argument",
     "compiled",
     "is_local",
     "is_recomputing",
@@ -187,6 +188,10 @@ def quickly(
     return compiled(function, model, traceable=traceable, options=_QUICK)
 
 
+def argument(array: Given) -> Given:
+    return array
+
+
 def compiled(
     function: Function,
     model: keras.Model,
@@ -200,7 +205,10 @@ def compiled(
         with keras.StatelessScope(state_mapping=zip(variables, values)):
             return function(*args)
 
-    step: Given = by_values
+    def op_by_op(values: list[Tensor], args: Given) -> Given:
+        return by_values(values, jax.tree.map(jax.numpy.asarray, args))
+
+    step: Given = op_by_op
     if traceable:
         step = jax.jit(by_values, compiler_options=options)
 

@@ -97,9 +97,10 @@ if _backend.BACKEND == "jax":
         devices = {
             device
             for leaf in jax.tree.leaves(args)
+            if hasattr(leaf, "sharding")  # an array of NumPy has none
             for device in leaf.sharding.device_set
         }
-        return Peak(size * len(devices), results)
+        return Peak(size * max(1, len(devices)), results)
 
 elif _backend.BACKEND == "torch":
     import gc

@@ -6,6 +6,7 @@ Each function names one belief; `tests/contracts/test_keras_graph.py` pins it.
 import contextlib
 import inspect
 import sys
+import weakref
 from collections.abc import Iterator
 
 import keras
@@ -54,6 +55,18 @@ def nodes_of(graph: Given) -> Iterator[Given]:
         for node in graph._nodes_by_depth[depth]:
             if node.operation is not None and not node.is_input:
                 yield node
+
+
+def node_making(graph: Given, tensor: Tensor) -> Given:
+    """The call of a graph that returns a symbolic tensor; None for an input."""
+    # Outputs are made last.
+    for depth in sorted(graph._nodes_by_depth):
+        for node in graph._nodes_by_depth[depth]:
+            if node.operation is None or node.is_input:
+                continue
+            if any(output is tensor for output in node.outputs):
+                return node
+    return None
 
 
 def arguments_of(node: Given, values: dict[int, Tensor]) -> Given:
@@ -129,7 +142,33 @@ def _double(layer: keras.layers.Layer, **attributes: object) -> Given:
 
 def takes_training(operation: Given) -> bool:
     """Whether the `call` of `operation` has an argument `training`."""
-    return "training" in inspect.signature(operation.call).parameters
+    return place_of_training(operation.call) is not None
+
+
+# By function: to read a signature takes longer than many a call.
+_places: Given = weakref.WeakKeyDictionary()
+
+
+def place_of_training(call: Function) -> int | None:
+    """The place of the argument `training` of a function; None without any.
+
+    If it is taken by name alone, a place that no argument is at.
+    """
+    function = getattr(call, "__func__", None)  # of a bound method
+    if function is None:
+        return _read_place(call)
+    if function not in _places:
+        _places[function] = _read_place(call)
+    return _places[function]
+
+
+def _read_place(call: Function) -> int | None:
+    parameters = inspect.signature(call).parameters
+    if "training" not in parameters:
+        return None
+    if parameters["training"].kind is inspect.Parameter.KEYWORD_ONLY:
+        return sys.maxsize
+    return list(parameters).index("training")
 
 
 def minds_context(operation: Given) -> bool:

@@ -10,6 +10,7 @@ from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop import masks
 from kerasdrop._refusals import blame
+from kerasdrop._types import Array
 from kerasdrop._types import Config
 from kerasdrop._types import Given
 from kerasdrop._types import Rate
@@ -50,6 +51,11 @@ class StateVariable(keras.random.SeedGenerator):
                 **_backend.whole_layout(value.ndim),
             )
         self.state.place = place
+
+    def hold(self, value: Array) -> None:
+        """Assigns an array, unless it is there: to look takes less time."""
+        if not np.array_equal(ops.convert_to_numpy(self.state), value):
+            self.state.assign(value)
 
     def next(self, *args: Given, **kwargs: Given) -> int:
         raise TypeError("This holds a state of kerasdrop and draws nothing.")

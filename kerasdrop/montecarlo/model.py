@@ -287,7 +287,7 @@ class MonteCarlo(NotTrained):
             value = _checks.seed(value)
         if value is None:
             value = random.getrandbits(63)
-        self._key.state.assign(masks.key_of_seed(value))
+        self._key.hold(masks.key_of_seed(value))
         self._seed = value
 
     @property
@@ -317,7 +317,7 @@ class MonteCarlo(NotTrained):
                 f"model '{self.model.name}' has other layers that can draw "
                 f"than when this {type(self).__name__} was made. Make another."
             )
-        self._rates.state.assign(vector)
+        self._rates.hold(vector)
         self._engine.choose(chosen)
 
     def call(self, inputs: Tensor, training: bool = False) -> Given:

@@ -307,11 +307,11 @@ def _chosen(data: RowsOf, chosen: Tensor) -> RowsOf:
 
 
 def _distributed(array: Tensor) -> Tensor:
-    """A tensor, its rows spread over the devices of `keras.distribution`."""
-    tensor = ops.convert_to_tensor(array)
+    """An argument, its rows spread over the devices of `keras.distribution`."""
     distribution = keras.distribution.distribution()
     if distribution is None:
-        return tensor
+        return _backend.argument(array)
+    tensor = ops.convert_to_tensor(array)
     layout = distribution.get_data_layout(tensor.shape)
     return keras.distribution.distribute_tensor(tensor, layout)
 

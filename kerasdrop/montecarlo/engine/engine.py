@@ -146,13 +146,12 @@ class Engine:
         if self._settings.vectorized:
             at_once = self._sizing.of(batch, batch.rows.shape[0]).samples
         chunks, functions = self._sizing.chunks(at_once)
-        rates = ops.convert_to_tensor(self._rates())
         return Pass(
             self._drawing,
             functions,
             chunks,
             batch,
-            rates,
+            self._rates(),
             self.after_call,
         )
 
@@ -293,8 +292,8 @@ class Engine:
     def after_predict(self) -> None:
         """To be called behind a prediction.
 
-        On PyTorch a layer that counts its calls does so in each pass: that is
-        no other model, which would have to be checked again.
+        On PyTorch a layer of a user that counts its calls does so in each
+        pass: that is no other model, which would have to be checked again.
         """
-        if not _backend.TRACES:
+        if not _backend.TRACES and survey.of(self._model).has_foreign:
             self._made_for = self._now()

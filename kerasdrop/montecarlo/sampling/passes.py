@@ -229,7 +229,7 @@ def precise(output: Tensor) -> Given:
 
 def drawing() -> Given:
     """The `keep_all` of a pass that draws: an argument, if it is compiled."""
-    return ops.convert_to_tensor(False) if _backend.COMPILES else None
+    return _backend.argument(np.False_) if _backend.COMPILES else None
 
 
 @contextlib.contextmanager

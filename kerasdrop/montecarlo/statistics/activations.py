@@ -69,10 +69,10 @@ def _of_tensor(
         outer: Dict from the id of an input of the graph to a function that
             reads what it is in the graph around.
     """
-    for node in keras_graph.nodes_of(graph):
-        for number, output in enumerate(node.outputs):
-            if output is tensor:
-                return _of_call(node, number, graph, outer)
+    node = keras_graph.node_making(graph, tensor)
+    if node is not None:
+        number = next(i for i, t in enumerate(node.outputs) if t is tensor)
+        return _of_call(node, number, graph, outer)
     inside = outer.get(id(tensor))
     return _OTHER if inside is None else inside()
 

@@ -73,17 +73,17 @@ class Verifier:
         Raises:
             VerificationError: If the model fails.
         """
-        rows = runs.Rows(
-            tree.map_structure(_array, batch.inputs), _array(batch.rows)
-        )
         signature: Given = tuple(
-            None if leaf is None else (leaf.shape[1:], str(leaf.dtype))
-            for leaf in tree.flatten(rows.inputs)
+            None if leaf is None else (tuple(leaf.shape[1:]), str(leaf.dtype))
+            for leaf in tree.flatten(batch.inputs)
         )
         # One row cannot show whether rows see each other.
         signature = (min(num_rows, 2), *signature)
         if signature in self._seen:
             return None
+        rows = runs.Rows(
+            tree.map_structure(_array, batch.inputs), _array(batch.rows)
+        )
         check = _check_of(self._model, self._settings, choice)
         most_rows = max(1, min(most_rows, chosen_rows.MOST_ROWS))
         result = check.on(rows, num_rows, most_rows)
