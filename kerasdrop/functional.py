@@ -5,10 +5,10 @@ functions, so a stock layer and its counterpart here drop the same units.
 """
 
 import keras
-from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop import masks
+from kerasdrop._backend import ops
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 from kerasdrop.masks import int32

@@ -33,6 +33,10 @@ COMPILES = BACKEND != "torch"
 VALUES_ARE_FINAL = BACKEND == "jax"
 
 
+# `keras.ops`, for what is called often: PyTorch has others, of the same bits.
+ops: Given = keras.ops
+
+
 def fused(function: Function) -> Function:
     """Makes one kernel of integer arithmetic where the backend would not.
 
@@ -95,6 +99,18 @@ def where(condition: Tensor, one: Given, other: Given) -> Tensor:
             the dtype of the other.
     """
     return keras.ops.where(condition, one, other)
+
+
+def entries(table: Tensor, places: Tensor) -> Tensor:
+    """The entries of a table at places that are in it, from 0 on.
+
+    `keras.ops.take` looks for others, in a pass over memory or two.
+
+    Args:
+        table: Tensor `(size,)`.
+        places: int32 tensor.
+    """
+    return keras.ops.take(table, places)
 
 
 def selected(keep: Tensor, values: Tensor) -> Tensor:

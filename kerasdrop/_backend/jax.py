@@ -26,6 +26,7 @@ from kerasdrop._types import Tensor
 __all__ = [
     "argument",
     "compiled",
+    "entries",
     "is_local",
     "is_recomputing",
     "is_repeated",
@@ -186,6 +187,10 @@ def quickly(
     function: Function, model: keras.Model, traceable: bool = True
 ) -> Function:
     return compiled(function, model, traceable=traceable, options=_QUICK)
+
+
+def entries(table: Tensor, places: Tensor) -> Tensor:
+    return table.at[places].get(mode="promise_in_bounds")
 
 
 def argument(array: Given) -> Given:

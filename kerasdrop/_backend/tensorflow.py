@@ -25,6 +25,7 @@ __all__ = [
     "by_rows",
     "checkpointed",
     "compiled",
+    "entries",
     "for_one_replica",
     "fori_loop",
     "fused",
@@ -48,6 +49,10 @@ __all__ = [
 
 
 right_shift = tf.bitwise.right_shift
+
+
+def entries(table: Tensor, places: Tensor) -> Tensor:
+    return tf.gather(table, places)
 
 
 def has_rank(tensor: Tensor) -> bool:

@@ -18,6 +18,7 @@ from kerasdrop._backend.context import is_exporting
 from kerasdrop._backend.context import is_in_stateless_scope
 from kerasdrop._backend.torch_kernel import has_kernel
 from kerasdrop._backend.torch_kernel import in_one_pass
+from kerasdrop._backend.torch_ops import Ops
 from kerasdrop._types import Array
 from kerasdrop._types import Function
 from kerasdrop._types import Given
@@ -28,6 +29,7 @@ __all__ = [
     "SEEDS_OWN",
     "at_hand",
     "compiled",
+    "entries",
     "full_like",
     "generators",
     "has_drawn",
@@ -38,6 +40,7 @@ __all__ = [
     "is_same_trace",
     "is_state_lost",
     "lasting",
+    "ops",
     "overflows",
     "quickly",
     "random_state",
@@ -51,6 +54,9 @@ __all__ = [
     "uncompiled",
     "where",
 ]
+
+
+ops = Ops()
 
 
 def replica() -> tuple[Tensor, Tensor]:
@@ -108,6 +114,11 @@ def table(name: str, function: Function, dtype: str = "int32") -> Function:
         return stored(size, like.device)
 
     return tensor
+
+
+def entries(table: Tensor, places: Tensor) -> Tensor:
+    found = torch.index_select(table, 0, torch.flatten(places))
+    return torch.reshape(found, places.shape)
 
 
 def at_hand(*values: Given) -> tuple[Array, ...] | None:

@@ -11,8 +11,8 @@ import statistics
 
 import keras
 import numpy as np
-from keras import ops
 
+from kerasdrop._backend import ops
 from kerasdrop._refusals import Refusal
 from kerasdrop._types import ArrayLike
 from kerasdrop._types import Given

@@ -4,10 +4,10 @@ For arrays and tensors (see `arrays`), the classes in the last axis.
 """
 
 import numpy as np
-from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop import _refusals
+from kerasdrop._backend import ops
 from kerasdrop._formulas import arrays
 from kerasdrop._refusals import Refusal
 from kerasdrop._types import ArrayLike

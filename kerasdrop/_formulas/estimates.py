@@ -95,7 +95,9 @@ def _variance(xp: Namespace, plan: str, seen: Seen) -> Tensor:
     return xp.where(has_sets, of_sets, of_one_set)
 
 
-def squared_standard_error(plan: str, seen: Seen) -> Tensor:
+def squared_standard_error(
+    plan: str, seen: Seen, of_one: Tensor | None = None
+) -> Tensor:
     """The square of what `mean` plus or minus twice it covers 95 % with.
 
     Independent samples: variance / T, the square of the standard error.
@@ -114,11 +116,13 @@ def squared_standard_error(plan: str, seen: Seen) -> Tensor:
     Args:
         plan: One of `plans.PLANS`.
         seen: A `Seen`.
+        of_one: Its `variance`, if that is known.
     """
     xp, *numbers = arrays.floats(*seen)
     seen = Seen(*numbers)
     count, mean, _, num_sets, _ = seen
-    of_one = _variance(xp, plan, seen)
+    if of_one is None:
+        of_one = _variance(xp, plan, seen)
     squared = of_one / count
     if set_size(plan) is not None:
         n = xp.maximum(num_sets, 1.0)

@@ -6,8 +6,7 @@ Reference: [Gal & Ghahramani, 2016](https://arxiv.org/abs/1506.02142), equation
 
 import math
 
-from keras import ops
-
+from kerasdrop._backend import ops
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import log_sums

@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from keras import ops
-
+from kerasdrop._backend import ops
 from kerasdrop._types import Tensor
 
 

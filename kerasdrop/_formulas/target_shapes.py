@@ -2,8 +2,8 @@
 
 import keras
 import numpy as np
-from keras import ops
 
+from kerasdrop._backend import ops
 from kerasdrop._formulas import arrays
 from kerasdrop._refusals import Refusal
 from kerasdrop._types import ArrayLike

@@ -1,8 +1,8 @@
 """Checks of the arguments of calibration functions, and their reductions."""
 
 import numpy as np
-from keras import ops
 
+from kerasdrop._backend import ops
 from kerasdrop._formulas import arrays
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import target_shapes

@@ -54,7 +54,8 @@ class StateVariable(keras.random.SeedGenerator):
 
     def hold(self, value: Array) -> None:
         """Assigns an array, unless it is there: to look takes less time."""
-        if not np.array_equal(ops.convert_to_numpy(self.state), value):
+        held = ops.convert_to_numpy(_backend.read(self.state))
+        if not np.array_equal(held, value):
             self.state.assign(value)
 
     def next(self, *args: Given, **kwargs: Given) -> int:

@@ -4,10 +4,10 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop import _refusals
+from kerasdrop._backend import ops
 from kerasdrop._types import Array
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor

@@ -14,9 +14,8 @@ begin as hashes that are read from memory or end a `narrowed`, of which no range
 is known, and what is compared in the end is made by xor, not by a sum.
 """
 
-from keras import ops
-
 from kerasdrop import _backend
+from kerasdrop._backend import ops
 from kerasdrop._types import Tensor
 
 # Below, the quotient of a float32 division is off by more than one: that keeps

@@ -1,10 +1,10 @@
 """Words, and keep masks: words compared with a rate."""
 
 import numpy as np
-from keras import ops
 
 from kerasdrop import _backend
 from kerasdrop import _checks
+from kerasdrop._backend import ops
 from kerasdrop._types import Given
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor

@@ -3,9 +3,9 @@
 import dataclasses
 
 import numpy as np
-from keras import ops
 
 from kerasdrop import _checks
+from kerasdrop._backend import ops
 from kerasdrop._refusals import Refusal
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor

@@ -3,9 +3,9 @@
 import functools
 
 import numpy as np
-from keras import ops
 
 from kerasdrop import _backend
+from kerasdrop._backend import ops
 from kerasdrop._types import Array
 from kerasdrop._types import Given
 from kerasdrop._types import Shape
@@ -148,7 +148,7 @@ def kept_in_sets(draw: Draw, shape: Shape, rate: Tensor) -> Tensor:
     lowest *= 2**_PERMUTATION_BITS
     lowest += int32.low_bits(choice, _PERMUTATION_BITS)
     table = _decision_table(17 * 2**_PERMUTATION_BITS, choice)
-    decisions = ops.take(table, lowest)
+    decisions = _backend.entries(table, lowest)
     place_bits = (2 ** np.arange(16)).astype("uint16").view("int16")
     place_bits = place_bits[: min(draw.num_samples, 16)]
     place_bits = ops.convert_to_tensor(place_bits)

@@ -2,8 +2,7 @@
 
 import functools
 
-from keras import ops
-
+from kerasdrop._backend import ops
 from kerasdrop._types import Given
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor

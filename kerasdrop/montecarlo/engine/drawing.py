@@ -5,11 +5,11 @@ import functools
 from typing import NamedTuple
 
 import keras
-from keras import ops
 from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop._adapters import survey
+from kerasdrop._backend import ops
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Structure

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import keras
 import numpy as np
-from keras import ops
 from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop import masks
 from kerasdrop._adapters import asking
 from kerasdrop._adapters import survey
+from kerasdrop._backend import ops
 from kerasdrop._structure import model_tree
 from kerasdrop._structure import padding
 from kerasdrop._types import Function

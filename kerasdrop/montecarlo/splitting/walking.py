@@ -7,10 +7,11 @@ masks and casts variables.
 import functools
 
 import keras
-from keras import ops
 from keras import tree
 
+from kerasdrop._backend import ops
 from kerasdrop._structure import keras_graph
+from kerasdrop._structure import padding
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Shape
@@ -271,7 +272,10 @@ class Walk:
             # What has no batch (a learned constant) stays as it is.
             if tensor is None or layout.axis is None:
                 return tensor
-            folded[key] = self._fold(layout.axis)(tensor)
+            if padding.may_have_mask(tensor):
+                folded[key] = self._fold(layout.axis)(tensor)
+            else:
+                folded[key] = ops.repeat(tensor, self._num_samples, layout.axis)
         return folded[key]
 
     def _made(

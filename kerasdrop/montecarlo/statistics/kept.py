@@ -1,8 +1,7 @@
 """Samples that are kept one by one, in tensors of a fixed size."""
 
-from keras import ops
-
 from kerasdrop import _backend
+from kerasdrop._backend import ops
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 from kerasdrop.masks import plans

@@ -7,8 +7,7 @@ spread of 0.01, a float32 sum of squares would have no correct digit.
 
 from typing import NamedTuple
 
-from keras import ops
-
+from kerasdrop._backend import ops
 from kerasdrop._formulas import estimates
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor

@@ -2,10 +2,9 @@
 
 import math
 
-from keras import ops
-
 from kerasdrop import _backend
 from kerasdrop import _checks
+from kerasdrop._backend import ops
 from kerasdrop._refusals import Refusal
 from kerasdrop._types import Given
 from kerasdrop._types import Shape

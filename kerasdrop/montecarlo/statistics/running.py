@@ -4,8 +4,7 @@ Without a pivot: no more is their mean, by rounding neither, and a small one is
 as exact as a large one.
 """
 
-from keras import ops
-
+from kerasdrop._backend import ops
 from kerasdrop._types import Tensor
 
 

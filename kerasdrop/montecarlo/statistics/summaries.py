@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from keras import ops
-
+from kerasdrop._backend import ops
 from kerasdrop._formulas import estimates
 from kerasdrop._formulas import log_sums
 from kerasdrop._types import Given
@@ -164,7 +163,7 @@ class Summary:
         """A dict of statistics."""
         plan, seen = self._settings.plan, self._seen(state)
         variance = estimates.variance(plan, seen)
-        error = estimates.squared_standard_error(plan, seen)
+        error = estimates.squared_standard_error(plan, seen, variance)
         found = {
             "mean": seen.mean,
             "variance": variance,

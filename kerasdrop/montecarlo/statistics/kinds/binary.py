@@ -1,8 +1,7 @@
 """The probability of the positive class, in each element."""
 
-from keras import ops
-
 from kerasdrop import _refusals
+from kerasdrop._backend import ops
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import likelihood
 from kerasdrop._types import Given

@@ -1,7 +1,6 @@
 """Classes over the last axis: probabilities, or logits."""
 
-from keras import ops
-
+from kerasdrop._backend import ops
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import likelihood
 from kerasdrop._types import Given

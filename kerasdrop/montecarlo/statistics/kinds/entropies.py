@@ -2,8 +2,7 @@
 
 import abc
 
-from keras import ops
-
+from kerasdrop._backend import ops
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.statistics import running
