@@ -48,8 +48,8 @@ class Program:
         )
         self._process.start()
 
-    def finish(self, timeout=250):
-        """Waits for its end; a program that takes longer is killed."""
+    def finish(self, timeout=None):
+        """Waits for its end; kills what takes longer than so many seconds."""
         self._process.join(timeout)
         if self._process.exitcode is None:
             self._process.kill()

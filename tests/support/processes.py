@@ -55,7 +55,7 @@ def run(name, folder, count=ranks.WORLD):
         )
         for rank in range(count)
     ]
-    for finished in [process.finish() for process in processes]:
+    for finished in [process.finish(timeout=250) for process in processes]:
         assert finished.returncode == 0, finished.stderr
     found = []
     for rank in range(count):

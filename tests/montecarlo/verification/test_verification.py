@@ -601,7 +601,8 @@ def test_rounding_of_a_pass_is_no_fault(monkeypatch, environment):
         monkeypatch.setenv(name, value)
     # Op by op, JAX takes its time.
     names = IN_ANY_DTYPE_TOO[: 3 if "JAX_DISABLE_JIT" in environment else None]
-    lines = helpers.run_python(f"NAMES = {names!r}\n{_PASSES}").splitlines()
+    code = f"NAMES = {names!r}\n{_PASSES}"
+    lines = helpers.run_python(code, is_new=True).splitlines()
     assert lines[-1] == f"{4 * len(names)} passes"
 
 
