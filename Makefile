@@ -16,6 +16,9 @@ tensorflow := tensorflow
 endif
 jax := jax
 torch := torch==2.13.0
+# What interprets and compiles PyTorch's kernel for GPUs. It lies in a folder of
+# its own, which only tests on PyTorch see (tests/conftest.py says why).
+triton := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),triton==3.9.0)
 ruff := ruff==0.17.5
 mypy := mypy==2.4.1
 # What checks the files that the repository's host reads.
@@ -84,6 +87,8 @@ test-wheel: compiler
 	$(WHEEL)/.venv/bin/python -m pip install --quiet "$(torch)"
 	$(WHEEL)/.venv/bin/python -m pip install --quiet \
 		"$(tensorflow)" "$(jax)" "$$(ls dist/*.whl)[test]"
+	$(if $(triton),$(WHEEL)/.venv/bin/python -m pip install --quiet --no-deps \
+		--target $(WHEEL)/.venv/triton "$(triton)")
 	cd $(WHEEL) && .venv/bin/python tests/run_backends.py \
 		$(CHOSEN:%=--backend=%) --ignore=tests/test_architecture.py $(PYTEST)
 
@@ -169,6 +174,7 @@ $(STAMP)-docs-%: $(SOURCES) | $(RUN)
 $(STAMP)-test: $(SOURCES) | $(RUN)
 	$(INSTALL) "$(torch)"
 	$(INSTALL) "$(tensorflow)" "$(jax)" --editable ".[test]"
+	$(if $(triton),$(INSTALL) --no-deps --upgrade --target $(VENV)/triton "$(triton)")
 	@touch $@
 
 # KerasHub needs `tensorflow`, which has the same files as `tensorflow-cpu`: one

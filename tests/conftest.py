@@ -3,8 +3,16 @@
 import gc
 import itertools
 import os
+import pathlib
 import platform
+import sys
 import zlib
+
+# Where PyTorch finds Triton, the import of PyTorch loads it, and TensorFlow
+# ends a process that loads Triton after it. So only tests on PyTorch, where it
+# comes first, see the folder that the Makefile installs it into.
+if os.environ.get("KERAS_BACKEND") == "torch":
+    sys.path.append(str(pathlib.Path(sys.prefix, "triton")))
 
 import keras
 import numpy as np

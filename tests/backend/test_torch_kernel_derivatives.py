@@ -12,7 +12,7 @@ if keras.backend.backend() != "torch":
 
 import torch
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason="`make test` installs Triton on Linux")
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 

@@ -16,7 +16,7 @@ if keras.backend.backend() != "torch":
 
 import torch
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason="`make test` installs Triton on Linux")
 
 if not torch.cuda.is_available():
     pytest.skip("there is no GPU", allow_module_level=True)

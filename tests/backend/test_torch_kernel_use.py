@@ -20,7 +20,7 @@ import torch
 
 from kerasdrop._backend import triton_launch
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason="`make test` installs Triton on Linux")
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 

@@ -13,7 +13,9 @@ from tests.support import kernels
 if keras.backend.backend() != "torch":
     pytest.skip("about PyTorch", allow_module_level=True)
 
-triton = pytest.importorskip("triton")
+triton = pytest.importorskip(
+    "triton", reason="`make test` installs Triton on Linux"
+)
 
 PLAIN = {
     "FILL": 0.5,

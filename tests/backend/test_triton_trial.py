@@ -20,7 +20,7 @@ from kerasdrop._backend import torch_kernel
 from kerasdrop._backend import triton_launch
 from kerasdrop._backend import triton_trial
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason="`make test` installs Triton on Linux")
 
 pytestmark = pytest.mark.usefixtures("interpreted")
 
