@@ -972,7 +972,8 @@ def test_a_schedule_moves_the_rate_in_a_compiled_function(name):
 def test_an_illegal_rate_is_refused(name, rate):
     if rate is None and NO_RATE in CASES[name].opt_outs:
         pytest.skip(CASES[name].opt_outs[NO_RATE])
-    with pytest.raises(ValueError, match=r"argument `rate` .*\[0, 1\]"):
+    told = r"argument `(rate|(recurrent_)?dropout)` .*\[0, 1\]"
+    with pytest.raises(ValueError, match=told):
         CASES[name].make(rate)
 
 

@@ -323,11 +323,11 @@ def test_losses_that_no_sum_over_batches_puts_together(model):
     y = {"number": NUMBER, "class": CLASS}
     loss = {**LOSSES, "number": keras.losses.MeanSquaredError("sum")}
     predictive.compile(loss=loss)
-    with pytest.raises(ValueError, match="MonteCarlo: .* one `reduction`"):
+    with pytest.raises(ValueError, match="MonteCarlo: .* the same `reduction`"):
         predictive.evaluate(X, y, verbose=0)
     weighted = keras.losses.MeanSquaredError("mean_with_sample_weight")
     predictive.compile(loss={**LOSSES, "number": weighted})
-    with pytest.raises(ValueError, match="MonteCarlo: .* one `reduction`"):
+    with pytest.raises(ValueError, match="MonteCarlo: .* the same `reduction`"):
         predictive.evaluate(X, y, sample_weight=WEIGHT, verbose=0)
 
 
