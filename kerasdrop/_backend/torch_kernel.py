@@ -46,7 +46,18 @@ def has_kernel(inputs: Tensor) -> bool:
         and not torch._C._len_torch_dispatch_stack()
         and not torch._C._get_tracing_state()
         and not is_exporting()
+        and not _is_functionalized()
         and triton_trial.is_passed(inputs.device, _is_right)
+    )
+
+
+def _is_functionalized() -> bool:
+    """Whether a `torch.func.functionalize` is entered: it has no such rule."""
+    if _functorch.peek_interpreter_stack() is None:
+        return False
+    kind = _functorch.TransformType.Functionalize
+    return any(
+        level.key() == kind for level in _functorch.get_interpreter_stack()
     )
 
 
@@ -97,8 +108,12 @@ class _Dropped(torch.autograd.Function):
 
     @staticmethod
     def forward(inputs: Tensor, recipe: "_Recipe") -> Tensor:
-        inputs = inputs.resolve_neg()
+        # Zeros may have no memory, where a tangent or a gradient is none.
+        is_void = inputs._is_zerotensor()
+        inputs = torch.zeros_like(inputs) if is_void else inputs.resolve_neg()
         layout = recipe.layout(inputs)
+        if not layout.in_reach:
+            return _by_halves(inputs, recipe)
         if not layout.is_dense:
             inputs = inputs.contiguous()
             layout = recipe.layout(inputs)
@@ -126,6 +141,19 @@ class _Dropped(torch.autograd.Function):
         return _Dropped.apply(inputs.movedim(in_dims[0], 0), recipe), 0
 
 
+def _by_halves(inputs: Tensor, recipe: "_Recipe") -> Tensor:
+    """Of more rows than the kernel counts, which axes that are mapped make."""
+    axes = recipe.num_axes
+    entries = inputs.reshape(-1, *inputs.shape[inputs.ndim - axes :])
+    halves = [_Dropped.forward(each, recipe) for each in entries.chunk(2)]
+    return torch.cat(halves).reshape(inputs.shape)
+
+
+# A gradient may be compiled where what it is of was not ("compiled autograd").
+@torch.compiler.disable(
+    reason="Eager dropout on a GPU has a kernel, for the gradient as well. "
+    "Compile the model, too: then both are made of operations."
+)
 def _of_change(change: Tensor, recipe: "_Recipe") -> Tensor:
     if not _functorch.is_legacy_batchedtensor(change):
         return _Dropped.apply(change, recipe)
@@ -159,6 +187,8 @@ class _Recipe:
         self._key = _readable(draw.key, torch.int32, like)
         self._index = _readable(draw.index, torch.int32, like)
         self._rate = _readable(rate, torch.float32, like)
+        if what == "inverted" and like.dtype == torch.float64:
+            _check_unrounded(rate, self._rate)
         self._rows = _readable(draw.rows, torch.int32, like)
         is_in_sets = draw.set_size is not None
         self.bits = draw.set_size.bit_length() - 1 if is_in_sets else 0
@@ -177,10 +207,10 @@ class _Recipe:
     def fits(self, shape: Shape, sizes: Shape) -> bool:
         """Whether the kernel is for such tensors and such a noise.
 
-        Sets `num_rows`, that of the draw, and `steps`, by how much the number
-        of the unit grows along each axis of a row.
+        Sets `num_rows` and `num_axes`, those of the draw, and `steps`, by how
+        much the number of the unit grows along each axis of a row.
         """
-        self.num_rows = self._num_rows(sizes)
+        self.num_rows, self.num_axes = self._num_rows(sizes), len(sizes)
         noise = tuple(sizes[1:])
         self.steps = tuple(
             0 if size == 1 else math.prod(noise[axis + 1 :])
@@ -210,9 +240,11 @@ class _Recipe:
         """The words of key, index and rate; indices and rows, or None."""
         if self._copies is None:
             is_one = _size(self._index) == 1
-            bits = _bits(self._rate)
             # Indices of rows are read elsewhere: then it is a word at hand.
-            parts = [self._key, self._index if is_one else bits, bits]
+            index = self._index if is_one else self._key.reshape(-1)[:1]
+            parts = [self._key, index]
+            if self.what != "uniform":
+                parts.append(_bits(self._rate))
             if self.half is not None:
                 parts.append(np.array(self.half, "int32"))
             if all(isinstance(part, np.ndarray) for part in parts):
@@ -242,9 +274,14 @@ class _Recipe:
 
 
 def _on(device: Given, values: Given) -> Tensor:
-    if isinstance(values, np.ndarray):
-        return torch.from_numpy(values.copy()).to(device)
-    return values
+    if not isinstance(values, np.ndarray):
+        return values
+    if values.size == 1:  # a number: the host waits for what it copies there
+        number = values.view("int32").item()
+        return torch.full(
+            values.shape, number, dtype=torch.int32, device=device
+        )
+    return torch.from_numpy(values.copy()).to(device)
 
 
 def _bits(rate: Given) -> Given:
@@ -282,6 +319,13 @@ def _readable(value: Given, dtype: Given, like: Tensor) -> Given:
     ):
         raise _UnreadableError
     return value
+
+
+def _check_unrounded(rate: Given, in_float32: Given) -> None:
+    """The rate is float32 in the kernel; a number is not, in operations."""
+    is_number = isinstance(in_float32, np.ndarray)
+    if is_number and np.any(np.asarray(rate) != in_float32):
+        raise _UnreadableError
 
 
 def _is_constant(value: Tensor) -> bool:

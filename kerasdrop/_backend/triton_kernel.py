@@ -162,7 +162,8 @@ def one_pass(
         inputs: Pointer; of no use for a mask and uniform numbers.
         outputs: Pointer.
         words: Pointer to int32: the four of the key, the index, the bits of
-            the rate and, if HAS_HALF, `masks.strata.threshold` of the rate.
+            the rate, but for UNIFORM, and, if HAS_HALF,
+            `masks.strata.threshold` of the rate.
         indices: Pointer to int32, one for each row if HAS_INDICES.
         rows: Pointer to int32, the numbers of the rows if HAS_ROWS.
         scale: Pointer to a number that inputs are multiplied with.

@@ -40,8 +40,15 @@ def is_passed(device: Given, is_right: Function) -> bool:
 def _is_no_place() -> bool:
     """Whether outputs cannot be read here: then the next call may try."""
     return torch._C._functorch.peek_interpreter_stack() is not None or (
-        torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+        torch.cuda.is_available()
+        and (
+            torch.cuda.is_current_stream_capturing()
+            or torch.cuda.get_sync_debug_mode() == _READING_IS_AN_ERROR
+        )
     )
+
+
+_READING_IS_AN_ERROR = 2
 
 
 _MESSAGE = (
@@ -50,13 +57,22 @@ _MESSAGE = (
 )
 
 
+def _is_installed() -> bool:
+    try:
+        return find_spec("triton") is not None
+    except ValueError:  # of an empty module that someone put there
+        return False
+
+
 def _fault(device: Given, is_right: Function) -> str:
-    if find_spec("triton") is None:
+    if not _is_installed():
         return "Triton is not installed: `pip install triton`."
     try:
         with torch.no_grad():
             if is_right(device):
                 return ""
+    except torch.cuda.OutOfMemoryError:
+        raise  # which says nothing about the kernel: the next call may try
     except Exception as error:  # of a compiler, a driver or Triton itself
         lines = str(error).splitlines() or [""]
         return (

@@ -138,10 +138,11 @@ def _from_kernel(
     rate: Tensor,
     *values: Given,
 ) -> Tensor | None:
-    if what != "uniform":
+    is_rate = what != "uniform"
+    if is_rate:
         rate = unless_all_is_kept(draw, rate, 0.0)
     half = None
-    if not ops.is_tensor(rate):
+    if is_rate and not ops.is_tensor(rate):
         # Not rounded to float32 by those who read numbers, so not here.
         known = _backend.at_hand(rate)
         half = None if known is None else strata.threshold(known[0])

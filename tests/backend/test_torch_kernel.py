@@ -291,6 +291,9 @@ OTHERS = {
     "a mask larger than the inputs": lambda: functional.dropout(
         kernels.random(3, 1), kernels.draw(), kernels.rate(), (None, 5)
     ),
+    "a number that float32 would round": lambda: functional.dropout(
+        kernels.random(3, 4, dtype="float64"), kernels.draw(), 0.3
+    ),
     "an index of another dtype": lambda: functional.dropout(
         kernels.random(3, 4),
         masks.Draw(kernels.key(), torch.tensor(5)),

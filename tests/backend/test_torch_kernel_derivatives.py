@@ -12,6 +12,8 @@ if keras.backend.backend() != "torch":
 
 import torch
 
+from kerasdrop._backend import triton_launch
+
 pytest.importorskip("triton", reason="`make test` installs Triton on Linux")
 
 pytestmark = pytest.mark.usefixtures("interpreted")
@@ -37,6 +39,26 @@ def by_dual(call, x):
         return torch.autograd.forward_ad.unpack_dual(call(dual)).tangent
 
 
+def in_compiled_backward(call, x):
+    from torch._dynamo import compiled_autograd
+
+    x = x.clone().requires_grad_()
+    loss = (call(x) ** 2).sum()
+    with compiled_autograd._enable(
+        lambda graph: torch.compile(graph, backend="eager")
+    ):
+        loss.backward()
+    torch.compiler.reset()
+    return x.grad
+
+
+def of_no_memory(call, x):
+    x = x.clone().requires_grad_()
+    y = call(x)
+    zeros = torch._efficientzerotensor(y.shape)
+    return torch.autograd.grad(y, x, zeros)[0].clone()
+
+
 WAYS = {
     "gradient, twice": lambda f, x: gradient(cubed(f), x),
     "dual": lambda f, x: by_dual(f, x),
@@ -53,6 +75,8 @@ WAYS = {
     "jacrev": lambda f, x: torch.func.jacrev(f)(x),
     "jacfwd": lambda f, x: torch.func.jacfwd(f)(x),
     "hessian": lambda f, x: torch.func.hessian(cubed(f))(x),
+    "compiled backward": in_compiled_backward,
+    "zeros of no memory": of_no_memory,
     "batched gradients": lambda f, x: torch.autograd.functional.jacobian(
         f, x, vectorize=True
     ),
@@ -64,6 +88,7 @@ WAYS = {
 
 # PyTorch's own, of its `torch.jit`.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
 @pytest.mark.parametrize("function", [linear, affine], ids=["linear", "affine"])
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_derivatives(way, function):
@@ -72,6 +97,29 @@ def test_derivatives(way, function):
     found, expected = kernels.both(lambda: way(function, x))
 
     torch.testing.assert_close(found, expected)
+
+
+def test_more_rows_than_the_kernel_counts(monkeypatch):
+    x = kernels.random(5, 3, 4, 2)
+    way = torch.func.vmap(torch.func.vmap(linear), in_dims=1)
+    with kernels.on_cpu():
+        linear(x[0, 0])  # so that the kernel has been tried
+    run, numbers = triton_launch.run, []
+
+    def counted(recipe, layout, *others):
+        numbers.append(layout.num_rows)
+        return run(recipe, layout, *others)
+
+    monkeypatch.setattr(triton_launch, "_MOST", 8)
+    monkeypatch.setattr(triton_launch, "run", counted)
+    triton_launch.layout_of.cache_clear()
+
+    found, expected = kernels.both(lambda: way(x))
+
+    triton_launch.layout_of.cache_clear()
+    assert torch.equal(found, expected)
+    assert sum(numbers) == 5 * 3 * 4
+    assert max(numbers) < 8
 
 
 def test_nothing_is_kept_for_a_gradient():

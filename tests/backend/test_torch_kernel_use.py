@@ -52,6 +52,9 @@ TRACED = {
     ),
     "make_fx": traced_by_fx,
     "jit": traced_by_jit,
+    "functionalize": lambda call, x: torch.func.functionalize(
+        lambda x: torch.func.vjp(call, x)[0]
+    )(x),
     "fake": faked,
 }
 
@@ -132,6 +135,32 @@ def test_a_call_is_few_operations(monkeypatch):
 def _copied(recipe, layout, inputs, outputs):
     recipe.copies(outputs.device)
     return outputs
+
+
+DRAWING = ("Dropout", "AlphaDropout", "GaussianDropout", "ClassicDropout")
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_a_call_copies_nothing_to_the_device(name, monkeypatch):
+    at_hand = _backend.at_hand
+
+    def of_numbers(*values):
+        is_there = any(isinstance(value, torch.Tensor) for value in values)
+        return None if is_there else at_hand(*values)
+
+    def copied(values):
+        raise AssertionError(f"of {values}: the host waits for a copy")
+
+    monkeypatch.setattr(_backend, "at_hand", of_numbers)
+    layer = getattr(layers, name)(0.5, seed=0)
+    x = kernels.random(8, 4).requires_grad_()
+    with kernels.on_cpu() as made:
+        layer(x, training=True)
+        made.clear()
+        monkeypatch.setattr(torch, "from_numpy", copied)
+        layer(x, training=True).sum().backward()
+
+    assert made
 
 
 FEW = ("Dropout", "GaussianDropout", "LSTM", "DropBlock2D", "DropConnect")

@@ -1,6 +1,8 @@
 """A kernel that is missing, fails or is wrong is not used; a line says so."""
 
 import logging
+import sys
+import types
 
 import keras
 import numpy as np
@@ -52,6 +54,57 @@ def test_without_triton_operations_are_used_and_a_line_says_so(
     monkeypatch.setattr(triton_trial, "find_spec", lambda name: None)
 
     assert "pip install triton" in messages(caplog, expected)
+
+
+def test_an_empty_module_is_no_triton(untried, monkeypatch, caplog):
+    expected = linear(kernels.random(3, 4))
+    monkeypatch.setitem(sys.modules, "triton", types.ModuleType("triton"))
+
+    assert "pip install triton" in messages(caplog, expected)
+
+
+def test_a_lack_of_memory_says_nothing_about_the_kernel(
+    untried, monkeypatch, caplog
+):
+    x = kernels.random(3, 4)
+    expected, of_kernel = linear(x), triton_launch.kernels
+
+    def full():
+        raise torch.cuda.OutOfMemoryError
+
+    with kernels.on_cpu() as made:
+        monkeypatch.setattr(triton_launch, "kernels", full)
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            linear(x)
+        monkeypatch.setattr(triton_launch, "kernels", of_kernel)
+        made.clear()
+        assert torch.equal(linear(x), expected)
+
+    assert made
+    assert caplog.text == ""
+
+
+def test_it_is_not_tried_where_reading_is_an_error(
+    untried, monkeypatch, caplog
+):
+    x = kernels.random(3, 4)
+    expected = linear(x)
+    answers = {
+        "is_available": True,
+        "is_current_stream_capturing": False,
+        "get_sync_debug_mode": 2,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
+
+    with kernels.on_cpu() as made:
+        assert torch.equal(linear(x), expected)
+        assert not made
+        monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+        assert torch.equal(linear(x), expected)
+
+    assert made
+    assert caplog.text == ""
 
 
 def test_a_kernel_that_fails_is_not_used(untried, monkeypatch, caplog):
