@@ -54,6 +54,7 @@ ELSEWHERE = {
     "kerasdrop._backend.tensorflow": {"tensorflow"},
     "kerasdrop._backend.torch": {"torch"},
     "kerasdrop._backend.torch_kernel": {"torch"},
+    "kerasdrop._backend.torch_recipe": {"torch"},
     "kerasdrop._backend.triton_kernel": {"triton"},
     "kerasdrop._backend.triton_launch": {"torch"},
     "kerasdrop._backend.triton_trial": {"torch"},

@@ -1,6 +1,7 @@
 """Whether Triton works on a device, which the first call there finds out."""
 
 import logging
+import sys
 import threading
 from importlib.util import find_spec
 
@@ -66,7 +67,8 @@ def _is_installed() -> bool:
 
 def _fault(device: Given, is_right: Function) -> str:
     if not _is_installed():
-        return "Triton is not installed: `pip install triton`."
+        package = "triton-windows" if sys.platform == "win32" else "triton"
+        return f"Triton is not installed: `pip install {package}`."
     try:
         with torch.no_grad():
             if is_right(device):

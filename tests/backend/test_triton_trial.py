@@ -47,13 +47,20 @@ def messages(caplog, expected):
     return caplog.text
 
 
+@pytest.mark.parametrize(
+    ("platform", "package"),
+    [("linux", "triton"), ("win32", "triton-windows")],
+)
 def test_without_triton_operations_are_used_and_a_line_says_so(
-    untried, monkeypatch, caplog
+    platform, package, untried, monkeypatch, caplog
 ):
     expected = linear(kernels.random(3, 4))
     monkeypatch.setattr(triton_trial, "find_spec", lambda name: None)
+    monkeypatch.setattr(
+        triton_trial, "sys", types.SimpleNamespace(platform=platform)
+    )
 
-    assert "pip install triton" in messages(caplog, expected)
+    assert f"`pip install {package}`" in messages(caplog, expected)
 
 
 def test_an_empty_module_is_no_triton(untried, monkeypatch, caplog):
