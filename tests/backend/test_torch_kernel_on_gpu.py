@@ -85,8 +85,11 @@ def test_gradients():
         )
 
 
-def test_a_call_waits_for_nothing():
-    layer = layers.Dropout(0.5, seed=0)
+@pytest.mark.parametrize(
+    "name", ["Dropout", "ClassicDropout", "AlphaDropout", "GaussianDropout"]
+)
+def test_a_call_waits_for_nothing(name):
+    layer = getattr(layers, name)(0.5, seed=0)
     x = kernels.random(64, 500).to(DEVICE).requires_grad_()
     layer(x, training=True)
 
