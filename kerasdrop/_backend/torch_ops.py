@@ -161,4 +161,6 @@ class Ops:
         sizes = [-1] * (x.ndim + 1)
         sizes[axis + 1] = repeats
         wide = torch.unsqueeze(x, axis + 1).expand(sizes)
+        # A copy, also of one row or once: a layer may write into its inputs.
+        wide = wide.clone(memory_format=torch.contiguous_format)
         return torch.flatten(wide, axis, axis + 1)

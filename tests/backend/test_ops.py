@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import kerasdrop
 from kerasdrop import _backend
 
 FLOATS = np.array(
@@ -121,3 +122,51 @@ def test_entries_of_a_table():
     found = _backend.entries(*tensors([table, places]))
     np.testing.assert_array_equal(ops.convert_to_numpy(found), table[places])
     assert keras.backend.standardize_dtype(found.dtype) == "int16"
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="tensors are not written into"
+)
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_what_is_repeated_can_be_written_into(size, repeats):
+    # Rows and samples of one alone could be a view of what is repeated.
+    x = ops.ones((size, 4))
+    repeated = _backend.ops.repeat(x, repeats, 0)
+    repeated.add_(1.0)
+    np.testing.assert_array_equal(x, np.ones((size, 4)))
+    np.testing.assert_array_equal(repeated, np.full((size * repeats, 4), 2.0))
+
+
+class WritesIntoInputs(keras.layers.Layer):
+    """As modules of PyTorch with `inplace=True` do."""
+
+    def call(self, drawn, plain):
+        return drawn + plain.add_(1.0)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="tensors are not written into"
+)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_layer_may_write_into_what_all_samples_share(rows):
+    inputs = keras.Input((4,))
+    shared = keras.layers.Dense(4)(inputs)
+    drawn = keras.layers.Dense(4)(keras.layers.Dropout(1e-9)(shared))
+    model = keras.Model(inputs, WritesIntoInputs()(drawn, shared))
+    x = np.random.default_rng(0).normal(size=(rows, 4)).astype("float32")
+    result = kerasdrop.mc_predict(
+        model,
+        x,
+        40,
+        plan="independent",
+        kind="regression",
+        seed=0,
+        verbose=0,
+        # One sample of a few rows at a time.
+        memory_limit=2000,
+    )
+    np.testing.assert_allclose(
+        result.mean, model.predict(x, verbose=0), rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_array_equal(result.std, 0.0)
