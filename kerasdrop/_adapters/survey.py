@@ -104,7 +104,11 @@ class Survey:
             (id(variable), variable.trainable)
             for variable in self.model.variables
         ]
-        return layers, variables
+        classes = [
+            (cls, cls.call, attributes.of_class(cls))
+            for cls in dict.fromkeys(type(layer) for _, layer in self.layers)
+        ]
+        return layers, variables, classes
 
     @property
     def has_foreign(self) -> bool:
