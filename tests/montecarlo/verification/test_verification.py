@@ -95,24 +95,33 @@ def test_rows_in_another_order(monkeypatch):
         predicted(dense(layers.Dropout(0.5)))
 
 
-def test_rows_repeated_in_another_order(monkeypatch):
-    def call(self, inputs):
-        return ops.tile(
-            inputs, (self.num_samples, *(1,) * (len(inputs.shape) - 1))
-        )
+def plant_repeat(monkeypatch, repeat):
+    """Rows are repeated by another function, in a layer and outside."""
 
-    monkeypatch.setattr(walking.Fold, "call", call)
+    class Planted:
+        def __getattr__(self, name):
+            return getattr(ops, name)
+
+    Planted.repeat = staticmethod(repeat)
+    monkeypatch.setattr(walking, "ops", Planted())
+
+
+def test_rows_repeated_in_another_order(monkeypatch):
+    def repeat(x, repeats, axis):
+        assert axis == 0
+        return ops.tile(x, (repeats, *(1,) * (len(x.shape) - 1)))
+
+    plant_repeat(monkeypatch, repeat)
     with fails("layer 'drop'"):
         predicted(dense(layers.Dropout(0.5, name="drop")))
 
 
 def test_a_cast_that_loses_digits(monkeypatch):
-    plain = walking.Fold.call
+    def repeat(x, repeats, axis):
+        x = ops.repeat(x, repeats, axis)
+        return ops.cast(ops.cast(x, "float16"), "float32")
 
-    def call(self, inputs):
-        return ops.cast(ops.cast(plain(self, inputs), "float16"), "float32")
-
-    monkeypatch.setattr(walking.Fold, "call", call)
+    plant_repeat(monkeypatch, repeat)
     with fails("layer 'drop'", "differs by"):
         predicted(dense(layers.Dropout(0.5, name="drop")))
 
