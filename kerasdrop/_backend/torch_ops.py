@@ -3,9 +3,10 @@
 In each call Keras looks for symbolic tensors, and for other dtypes and devices.
 In eager mode that takes longer than the arithmetic of a small tensor. Here the
 kernel that Keras calls in the end is called at once, so results and gradients
-are the same, to the bit. It is done for tensors alone, of one dtype and on one
-device, beside plain numbers; everything else goes to Keras, and so does what is
-compiled or exported.
+are the same, to the bit, for float32. Of other floats, the dtype of the tensors
+is kept, where Keras computes in float32 or returns it. It is done for tensors
+alone, of one dtype and on one device, beside plain numbers; everything else
+goes to Keras, and so does what is compiled or exported.
 """
 
 import keras

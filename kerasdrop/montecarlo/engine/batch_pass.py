@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 from keras import tree
 
+from kerasdrop._structure import nested
 from kerasdrop._types import Array
 from kerasdrop._types import Config
 from kerasdrop._types import Function
@@ -124,7 +125,7 @@ class Pass:
             )
         # JAX returns at once, before it has computed anything.
         made = (self._result, self._state)[self._result is None]
-        ops.convert_to_numpy(tree.flatten(made)[-1])
+        ops.convert_to_numpy(nested.flatten(made)[-1])
         self.num_done += 1
 
     def at_several(self, several: Array) -> tuple[list[Config], Config]:

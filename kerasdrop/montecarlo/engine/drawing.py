@@ -5,11 +5,11 @@ import functools
 from typing import NamedTuple
 
 import keras
-from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop._adapters import survey
 from kerasdrop._backend import ops
+from kerasdrop._structure import nested
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
@@ -189,7 +189,7 @@ class Drawing:
                 return [
                     summary.features(output)[0]
                     for summary, output in zip(
-                        of_outputs, tree.flatten(outputs)
+                        of_outputs, nested.flatten(outputs)
                     )
                 ]
 
@@ -214,7 +214,7 @@ class Drawing:
                 ]
 
             found = ops.map(of_chunk, firsts)
-        return tree.map_structure(lambda _: ops.zeros(()), structure), found
+        return nested.map_structure(lambda _: ops.zeros(()), structure), found
 
     def plain(
         self, batch: RowsOf, rates: Tensor, chunks: chunks_.Chunks
@@ -241,10 +241,10 @@ class Drawing:
         states = [
             summary.init(output, (0, 0), 2, SET_SIZE)
             for summary, output in zip(
-                self.summaries_of(outputs, batch), tree.flatten(outputs)
+                self.summaries_of(outputs, batch), nested.flatten(outputs)
             )
         ]
-        skeleton = tree.map_structure(lambda _: ops.zeros(()), outputs)
+        skeleton = nested.map_structure(lambda _: ops.zeros(()), outputs)
         none = ops.zeros_like(batch.rows, dtype="bool")
         return self.finish(batch, State(skeleton, states, none))
 
@@ -266,9 +266,9 @@ class Drawing:
         of_outputs = self.summaries_of(outputs, batch)
         states = [
             summary.init(output, (0, rest_at), rest, chunks.size)
-            for summary, output in zip(of_outputs, tree.flatten(outputs))
+            for summary, output in zip(of_outputs, nested.flatten(outputs))
         ]
-        skeleton = tree.map_structure(lambda _: ops.zeros(()), outputs)
+        skeleton = nested.map_structure(lambda _: ops.zeros(()), outputs)
         none = ops.zeros_like(batch.rows, dtype="bool")
         state = State(skeleton, states, none)
         if chunks.first % SET_SIZE == 0:
@@ -308,26 +308,26 @@ class Drawing:
         structure = (state.summaries, state.converged)
 
         def add_chunk(number: int, *flat: Given) -> Given:
-            states, converged = tree.pack_sequence_as(structure, list(flat))
+            states, converged = nested.packed(structure, flat)
             start = ops.cast(number, "int32") * chunks.size + first
             outputs = draw(plans.range_of(start, chunks.size))
             added = [
                 summary.update(one, output, start)
                 for summary, one, output in zip(
-                    of_outputs, states, tree.flatten(outputs)
+                    of_outputs, states, nested.flatten(outputs)
                 )
             ]
             if self.settings.tolerance is not None:
-                added = tree.map_structure(
-                    lambda old, new: _chosen(converged, old, new), states, added
-                )
+                pairs = zip(nested.flatten(states), nested.flatten(added))
+                chosen = [_chosen(converged, *pair) for pair in pairs]
+                added = nested.packed(added, chosen)
                 # Whatever a chunk is, rows are looked at after each set.
                 is_set = (start + chunks.size) % SET_SIZE == 0
                 reached = self._converged(of_outputs, added, converged, rates)
                 converged = ops.where(is_set, reached, converged)
-            return tree.flatten((added, converged))
+            return nested.flatten((added, converged))
 
-        flat = tree.flatten(structure)
+        flat = nested.flatten(structure)
         if self.settings.tolerance is None:
             flat = _backend.fori_loop(
                 num_chunks, lambda i, flat: add_chunk(i, *flat), flat
@@ -340,7 +340,7 @@ class Drawing:
                 lambda number, *flat: (number + 1, *add_chunk(number, *flat)),
                 (ops.zeros((), "int32"), *flat),
             )
-        states, converged = tree.pack_sequence_as(structure, list(flat))
+        states, converged = nested.packed(structure, flat)
         return State(state.skeleton, states, converged)
 
     def _converged(

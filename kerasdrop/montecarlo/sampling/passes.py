@@ -14,6 +14,7 @@ from kerasdrop._adapters import asking
 from kerasdrop._adapters import survey
 from kerasdrop._backend import ops
 from kerasdrop._structure import model_tree
+from kerasdrop._structure import nested
 from kerasdrop._structure import padding
 from kerasdrop._types import Function
 from kerasdrop._types import Given
@@ -166,7 +167,7 @@ def _side_by_side(
         num_samples,
         functools.partial(scope, samples, rates, at_inference, moved),
     )
-    return tree.map_structure(
+    return nested.map_structure(
         lambda output: precise(
             ops.reshape(output, (-1, num_samples, *ops.shape(output)[1:]))
         ),
@@ -192,14 +193,14 @@ def _one_by_one(
         with scope(number, rates, at_inference, moved):
             structure = model(inputs, training=False)
         _check_batch_axis(model, structure, rows)
-        return [precise(output) for output in tree.flatten(structure)]
+        return [precise(output) for output in nested.flatten(structure)]
 
     if samples.shape[0] == 1:
         outputs = [output[None] for output in one(samples)]
     else:
         # A loop and not its rounds written out: the model is compiled once.
         outputs = ops.map(one, samples)
-    return tree.pack_sequence_as(
+    return nested.packed(
         structure, [ops.swapaxes(output, 0, 1) for output in outputs]
     )
 
@@ -207,8 +208,11 @@ def _one_by_one(
 def _check_batch_axis(
     model: keras.Model, outputs: Structure, rows: Tensor
 ) -> None:
+    sizes = tuple(rows.shape)
+    if all(tuple(one.shape[:1]) == sizes for one in nested.flatten(outputs)):
+        return
     for path, output in tree.flatten_with_path(outputs):
-        if tuple(output.shape[:1]) == tuple(rows.shape):
+        if tuple(output.shape[:1]) == sizes:
             continue
         name = " ".join(["output", *map(repr, path)])
         raise ValueError(

@@ -11,6 +11,7 @@ from keras import tree
 
 from kerasdrop._backend import ops
 from kerasdrop._structure import keras_graph
+from kerasdrop._structure import nested
 from kerasdrop._structure import padding
 from kerasdrop._types import Function
 from kerasdrop._types import Given
@@ -170,7 +171,7 @@ class Walk:
     ) -> list[_NotYet]:
         args, kwargs = keras_graph.arguments_of(step.node, values)
         entrance = keras_graph.entrance(step.node.operation, run)
-        return tree.flatten(memory.prepared(entrance)(*args, **kwargs))
+        return nested.flatten(memory.prepared(entrance)(*args, **kwargs))
 
     def rest(self, part: Given, memory: Memory) -> Given:
         """The flat outputs of the model, folded."""
@@ -219,7 +220,7 @@ class Walk:
             outputs = _Inside(layer, run)(ops.zeros(()), mask=masks)
         finally:
             self._casts = before
-        return tree.flatten(outputs)
+        return nested.flatten(outputs)
 
     def _repeated_mask(self, mask: Tensor, axis: int) -> Given:
         return repeated_mask(mask, self._num_samples, axis)
@@ -287,7 +288,7 @@ class Walk:
 
         def again(tensors: dict[int, Tensor]) -> list[Tensor]:
             args, kwargs = keras_graph.arguments_of(step.node, tensors)
-            return tree.flatten(call(*args, **kwargs))
+            return nested.flatten(call(*args, **kwargs))
 
         try:
             outputs = again(tensors)
