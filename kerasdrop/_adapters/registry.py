@@ -337,8 +337,10 @@ for _name in layers.__all__:
 
 def register(cls: type, adapter: drawing.Adapter) -> None:
     """Remembers how the layers of a class of a user draw."""
+    global _drawing_classes
     _REGISTERED[cls] = adapter
-    _drawing_classes.clear()
+    # Another thread may be filling the old one.
+    _drawing_classes = weakref.WeakKeyDictionary()
 
 
 def is_registered(cls: type) -> bool:
@@ -360,9 +362,10 @@ def drawing_class(cls: type) -> type | None:
     A subclass of a stock class is of its kind; one of a registered class or of
     a layer of ours is not, but for itself.
     """
-    if cls not in _drawing_classes:
-        _drawing_classes[cls] = _looked_up(cls)
-    return _drawing_classes[cls]
+    known = _drawing_classes
+    if cls not in known:
+        known[cls] = _looked_up(cls)
+    return known[cls]
 
 
 # All layers of a model are asked several times in each prediction. It is what
