@@ -141,6 +141,9 @@ def run_backend(backend, pytest_arguments, shared):
                 f"--numprocesses={min(os.cpu_count(), 4)}",
                 # The tests of a file share what one of them has compiled.
                 "--dist=loadfile",
+                # In their order: those of most tests first would leave files of
+                # few long ones to the end, when one process has no more to do.
+                "--no-loadscope-reorder",
                 *pytest_arguments,
             ],
             env={
