@@ -20,6 +20,8 @@ _PLAIN_CLASSES = frozenset(_PLAIN)
 _OF_TRAINER = {
     "_compile_config",
     "_compiled_trainable_state",
+    "_eval_epoch_iterator",
+    "_jax_state",
     "history",
     "optimizer",
     "output_names",

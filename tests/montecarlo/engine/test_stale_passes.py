@@ -17,6 +17,7 @@ from keras import ops
 import kerasdrop
 
 X = np.random.default_rng(0).normal(size=(3, 5, 4)).astype("float32")
+Y = X[..., :2]
 
 
 traces = []
@@ -357,7 +358,12 @@ def test_nothing_is_traced_again_without_a_change():
         [
             lambda model: setattr(model.layers[-1], "rate", 0.3),  # it is live
             lambda model: model.compile("sgd", "mse"),
-            lambda model: model.fit(X, X[..., :2], verbose=0),
+            lambda model: model.fit(X, Y, verbose=0, validation_data=(X, Y)),
+            lambda model: model.train_on_batch(X, Y),
+            lambda model: model.evaluate(X, Y, verbose=0),
+            lambda model: model.test_on_batch(X, Y),
             lambda model: model.predict(X, verbose=0),
+            lambda model: model.predict_on_batch(X),
+            lambda model: model.set_weights(model.get_weights()),
         ],
     )
