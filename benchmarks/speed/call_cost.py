@@ -130,7 +130,7 @@ def functions_of(case, rows):
         return ours, [plain]
     others = [lambda: model.predict_on_batch(x)]
     if case.beside == "products":
-        as_there = montecarlo.Case(case.make, rows, False)
+        as_there = montecarlo.Case(case.make, rows, False, is_dense=True)
         others.append(montecarlo.bare_products(model, as_there, NUM_SAMPLES))
     return ours, others
 

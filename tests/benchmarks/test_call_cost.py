@@ -35,3 +35,12 @@ def test_a_time_is_to_be_short_and_a_rate_high():
     assert not holds("few rows", 100.0)
     assert holds("many rows", 100.0)
     assert not holds("many rows", 0.1)
+
+
+def test_a_wide_network_is_beside_a_prediction_and_its_products():
+    ours, others = module_of("call_cost").functions_of(
+        module_of("call_cost").CASES["wide MLP"], rows=2
+    )
+    for function in (ours, *others):
+        function()
+    assert len(others) == 2
