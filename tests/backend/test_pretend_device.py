@@ -9,6 +9,9 @@ import keras
 import pytest
 
 from tests.support import processes
+from tests.support.versions import needs_keras
+
+pytestmark = needs_keras("3.15", "takes no device from `KERAS_TORCH_DEVICE`")
 
 if keras.backend.backend() != "torch":
     pytest.skip("the device is one of PyTorch", allow_module_level=True)

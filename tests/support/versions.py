@@ -36,6 +36,12 @@ needs_one_graph = needs_keras(
     "3.15", "ends a graph of torch.compile in each operation", backend="torch"
 )
 
+keeps_tensors = needs_keras(
+    "3.15",
+    "keeps what a layer made until Python collects its garbage",
+    backend="torch",
+)
+
 # The compiler looks at the gradient of each tensor that goes into a graph.
 looked_at_gradients = pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"

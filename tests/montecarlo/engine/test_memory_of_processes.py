@@ -9,6 +9,7 @@ import keras
 import pytest
 
 from tests.support import helpers
+from tests.support.versions import keeps_tensors
 
 MIB = 2**20
 LIMIT = 64 * MIB
@@ -126,6 +127,7 @@ def risen(case, **settings):
     return map(int, helpers.run_python(program).split()[-2:])
 
 
+@keeps_tensors
 @pytest.mark.parametrize(
     ("case", "kind"),
     [

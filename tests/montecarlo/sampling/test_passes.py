@@ -11,6 +11,7 @@ import kerasdrop
 from kerasdrop.montecarlo.engine import chunks
 from kerasdrop.montecarlo.engine import engine
 from tests.support import reference
+from tests.support.versions import keeps_tensors
 
 X = np.random.default_rng(0).normal(size=(10, 3)).astype("float32")
 
@@ -153,10 +154,7 @@ def test_progress_counts_calls(model, capsys):
 @pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="a graph's own matter elsewhere"
 )
-@pytest.mark.skipif(
-    tuple(map(int, keras.__version__.split(".")[:2])) < (3, 15),
-    reason="the layers of Keras 3.13 keep what they made until it is collected",
-)
+@keeps_tensors
 def test_results_are_let_go_when_they_are_not_used_any_more():
     alive, prefix, rest = [], [], []
 
