@@ -169,7 +169,11 @@ def jax_processes(rank, folder, ports):
         assert shard.index[0].start in (rank * ROWS, None)
         found[name] = np.asarray(shard.data) == 0
     found |= epochs.of_jax(rank, folder)
-    return found | jax_distribution(rank)
+    found |= jax_distribution(rank)
+    # It waits for the others. A fork ends without what JAX does at the end of a
+    # process, and without this the first that ended took the others with it.
+    jax.distributed.shutdown()
+    return found
 
 
 def jax_distribution(rank):
