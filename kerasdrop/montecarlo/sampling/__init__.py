@@ -1,1 +1,1 @@
-"""Samples of a batch, drawn by a model's own layers."""
+"""Draws the samples of a batch through a model's own layers."""

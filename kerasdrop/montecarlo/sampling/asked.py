@@ -1,4 +1,4 @@
-"""What shows only in a pass: which layers ask for a draw, and where."""
+"""Checks during a pass which layers ask for a draw, and where they ask."""
 
 import contextlib
 import functools
@@ -63,14 +63,15 @@ NOT_SELECTED = (
 
 
 class Randomness(NamedTuple):
-    """What of a model makes random numbers by itself.
+    """The parts of a model that make random numbers by themselves.
 
-    It takes a walk through all layers, so it is looked up once for all draws.
+    Finding them takes a walk through all layers, so it is done once for all
+    draws.
 
     Attributes:
-        owners: Dict of the layers that have a generator of Keras, by its id.
-        has_foreign: Whether code runs that neither Keras nor this package
-            wrote.
+        owners: Dict from the id of a Keras generator to the layer that owns it.
+        has_foreign: Whether the model has layers that neither Keras nor this
+            package wrote.
     """
 
     owners: dict[int, keras.layers.Layer]
@@ -78,7 +79,7 @@ class Randomness(NamedTuple):
 
 
 def randomness_of(model: keras.Model) -> Randomness:
-    """The `Randomness` of a model."""
+    """Returns the `Randomness` of a model."""
     layers = keras_graph.all_layers(model)
     owners = {
         id(generator): layer
@@ -99,20 +100,20 @@ def checking(
     choice: choices.Choice,
     rates: Tensor,
 ) -> Iterator[Given]:
-    """A `StochasticScope` for the block, in which all layers ask as they must.
+    """Enters a `StochasticScope` and checks that all layers ask as they must.
 
     Args:
         model: The model that is run in the block.
         randomness: Its `Randomness`.
         inputs: Its inputs, tensors.
         layers: The layers that draw.
-        draw_of, keep_all, rates: As of `StochasticScope`.
+        draw_of, keep_all, rates: As for `StochasticScope`.
         choice: The `choice.Choice` of what is drawn.
 
     Raises:
-        ValueError: If a layer asks inside a loop that is traced once, or if
-            the model runs a layer, or its owner, in which it would be drawn
-            in training, without its asking.
+        ValueError: If a layer asks inside a loop that is traced once, or if the
+            model runs a layer (or the layer that owns it) that draws in
+            training but does not ask for its draw here.
     """
     scope = scopes.StochasticScope(draw_of, layers, keep_all, rates)
     with entered(scope, model, randomness):
@@ -164,7 +165,7 @@ def entered(
 
 @contextlib.contextmanager
 def refusing(model: keras.Model) -> Iterator[None]:
-    """What cannot be drawn in the block is an error that names the layer."""
+    """Adds the layer's name to the error if something cannot be drawn."""
     try:
         yield
     except scopes.AskedInLoop as error:
@@ -186,10 +187,10 @@ def _named(model: keras.Model, layer: keras.layers.Layer) -> Given:
 def _check_silent(
     model: keras.Model, inputs: Structure, silent: Given, choice: choices.Choice
 ) -> None:
-    """Raises if one of the layers should have asked and did not.
+    """Raises if one of the layers should have asked but did not.
 
-    A layer may stand in a part of the model that predictions do not run, such
-    as a head for training alone: then nothing is wrong.
+    Nothing is wrong if a layer is in a part of the model that predictions do
+    not run, such as a head that only training uses.
     """
     called, _ = _trial(model, inputs, silent, choice, training=False)
     _, asked = _trial(model, inputs, silent, choice, training=True)
@@ -215,16 +216,16 @@ def _trial(
     choice: choices.Choice,
     training: Given,
 ) -> Given:
-    """Ids of the layers that a call runs; and how often each of `layers` asks.
+    """Returns the ids of the layers that run, and how often each layer asks.
 
-    The model is called on symbolic inputs: nothing in it moves.
+    The model is called on symbolic inputs, so its state does not change.
     """
     called: set[Given] = set()
     key = masks.key_of_seed(0)
     one = np.zeros(1, "int32")
 
     def draw_of(layer: keras.layers.Layer, *_: Given) -> Given:
-        # A seed is that of the first row.
+        # A seed belongs to the first row.
         return (
             masks.Draw(key, 0)
             if layer is not None
@@ -235,7 +236,8 @@ def _trial(
     scope = scopes.StochasticScope(draw_of, layers, rates=rates)
 
     def run(inputs: Structure) -> Given:
-        # Keras may try more than once: on PyTorch without data, then with.
+        # Keras may try more than once. On PyTorch it tries without data first,
+        # and then with data.
         called.clear()
         scope.asked.clear()
         with _recording(model, called), scope:

@@ -41,28 +41,28 @@ def sampler(
     choice: choices.Choice | None = None,
     rates: Tensor | None = None,
 ) -> Iterator[Given]:
-    """Inside the block, a function that draws samples.
+    """Yields a function that draws samples while the block lasts.
 
     Args:
         model: A built model.
-        key: int32 tensor `(2, 2, 1)`, what all samples depend on.
+        key: int32 tensor `(2, 2, 1)`, on which all samples depend.
         plan: One of `plans.PLANS`.
         inputs: The model's inputs, tensors `(batch, ...)`.
-        rows: int32 `(batch,)`, each row's place in the data.
-        vectorized: Whether the samples of a chunk are run side by side, as
-            rows of one batch. If not, each is a plain call of the model.
-        in_parts: Whether samples of one set are drawn in several chunks.
-        keep_all: As of `masks.Draw`.
+        rows: int32 `(batch,)`, the position of each row in the data.
+        vectorized: Whether the samples of a chunk run side by side, as rows of
+            one batch. If not, each sample is a plain call of the model.
+        in_parts: Whether several chunks draw the samples of one set.
+        keep_all: As for `masks.Draw`.
         choice: The `choice.Choice` of what is drawn; None for all.
-        rates: The vector of its rates, a tensor; None for its numbers.
+        rates: The vector of its rates, a tensor; None for the rates that the
+            choice itself has.
 
     Yields:
-        A function of the samples' numbers, int32 `(samples,)`, of another
-        vector of rates for them, if they are to have one, of whether they
-        are plain predictions, in which nothing draws, and of what is added
-        to the numbers in each of `drawn_layers`, int32 `(layers,)`, if it is
-        not 0. It returns the model's outputs, each `(batch, samples, ...)`
-        and float32 or float64.
+        A function of the samples' numbers, int32 `(samples,)`. Its further
+        arguments are optional: another vector of rates, whether the samples are
+        plain predictions in which nothing draws, and int32 `(layers,)` that is
+        added to the samples' numbers in each of `drawn_layers`. It returns the
+        model's outputs, each `(batch, samples, ...)` and float32 or float64.
     """
     choice = choice or choices.whole(model)
     numbers = drawn_layers(model, choice)
@@ -75,7 +75,7 @@ def sampler(
         at_inference: bool,
         moved: Tensor | None,
     ) -> Given:
-        """A scope for the draws of these samples, one call of it."""
+        """A scope with the draws of these samples, for one call."""
         of_samples = draws(samples, moved)
         if at_inference:
             asleep = scopes.InferenceScope(of_samples, numbers)
@@ -106,7 +106,7 @@ def _folded(
     layers: list[keras.layers.Layer],
     choice: choices.Choice,
 ) -> replay.FoldedModel:
-    """The model on its inputs, behind which all draws of samples are made."""
+    """The model on its inputs, ready to draw any number of samples."""
     found = survey.of(model)
     while True:
         holders = found.holders_of(layers)
@@ -114,7 +114,7 @@ def _folded(
             with asked.refusing(model):
                 return replay.FoldedModel(model, inputs, holders)
         except scopes.DrawsInPrefix as error:
-            # It draws at inference by itself, as only its call tells.
+            # A layer draws at inference by itself, which only its call shows.
             if error.layer is None or error.layer in layers:
                 raise ValueError(
                     f"Something in model '{model.name}' that is not a layer, "
@@ -133,10 +133,10 @@ def _folded(
 def drawn_layers(
     model: keras.Model, choice: choices.Choice
 ) -> dict[keras.layers.Layer, int]:
-    """A dict from each layer that draws in a pass to its number.
+    """Returns a dict from each layer that draws in a pass to its number.
 
-    The numbers are those of all that can draw: so the masks of a layer do not
-    depend on what else is chosen.
+    All layers that can draw are numbered, so the masks of a layer do not depend
+    on which other layers are chosen.
     """
     return {
         layer: number
@@ -198,7 +198,7 @@ def _one_by_one(
     if samples.shape[0] == 1:
         outputs = [output[None] for output in one(samples)]
     else:
-        # A loop and not its rounds written out: the model is compiled once.
+        # A loop, which is not unrolled, so the model is compiled once.
         outputs = ops.map(one, samples)
     return nested.packed(
         structure, [ops.swapaxes(output, 0, 1) for output in outputs]
@@ -225,14 +225,14 @@ def _check_batch_axis(
 
 
 def precise(output: Tensor) -> Given:
-    """The output in float32, or float64 if it is in that."""
+    """The output in float32, or in float64 if it already is."""
     if keras.backend.standardize_dtype(output.dtype) != "float64":
         output = ops.cast(output, "float32")
     return output
 
 
 def drawing() -> Given:
-    """The `keep_all` of a pass that draws: an argument, if it is compiled."""
+    """The `keep_all` of a pass that draws, a tensor in a compiled function."""
     return _backend.argument(np.False_) if _backend.COMPILES else None
 
 
@@ -246,9 +246,9 @@ def inference(
     vectorized: Given,
     choice: choices.Choice,
 ) -> Iterator[Given]:
-    """Inside the block all that is known to draw is in inference.
+    """Puts all layers that are known to draw into inference in the block.
 
-    What is not known, and draws from Keras' generators, draws what it would in
+    Unknown code that draws from Keras' generators draws the same numbers as in
     a pass of these samples.
 
     Args:
@@ -278,7 +278,7 @@ def output_masks(
     vectorized: bool,
     choice: choices.Choice,
 ) -> list[Given]:
-    """The masks of padding of a plain prediction, of each of the flat outputs.
+    """The padding mask of each flat output of a plain prediction.
 
     Args:
         model, key, plan, inputs, rows, vectorized, choice: As in `sampler`.
@@ -301,7 +301,7 @@ def _draws(
     in_parts: bool = False,
     keep_all: bool | None = None,
 ) -> Function:
-    """Function of samples that returns what is drawn for them.
+    """Returns a function from samples to the draws that they use.
 
     Args:
         numbers: As `drawn_layers` returns it.
@@ -335,29 +335,30 @@ def _draws_of_layers(
     draw: masks.Draw,
     shifts: dict[int, Tensor],
 ) -> Function:
-    """What each layer draws in one pass, as `scopes.StochasticScope` asks it.
+    """Returns the `draw_of` of a `scopes.StochasticScope` for one pass.
 
-    A layer that is called again draws anew, and anew at each step of a loop.
+    A layer draws anew in each of its calls, and at each step of a loop.
 
     Args:
-        key, draw: Of all layers.
-        keys: Dict of the keys of the layers, by their ids.
-        shifts: Dict of what is added to the numbers of their samples.
+        key, draw: Those that all layers share.
+        keys: Dict from the id of a layer to its key.
+        shifts: Dict from the id of a layer to what is added to its samples'
+            numbers.
     """
 
     def draw_of(
         layer: keras.layers.Layer | None, number: int, steps: Shape
     ) -> masks.Draw:
         if layer is None:
-            # A generator of Keras in a layer that is not known: no number of
-            # a layer is below 0.
+            # This is a Keras generator in an unknown layer. It gets a number
+            # below 0, which no layer has.
             of_call = masks.derived_key(key, np.int32(-1))
         else:
             of_call = keys[id(layer)]
         if number:
             of_call = masks.derived_key(of_call, np.int32(number))
         for step in steps:
-            # Below 0: no number of a call.
+            # A number below 0 is not the number of a call.
             of_call = masks.derived_key(of_call, -1 - step)
         index = draw.index
         if id(layer) in shifts:

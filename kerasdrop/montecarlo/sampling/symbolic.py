@@ -1,4 +1,4 @@
-"""Runs a function of tensors on symbolic ones: nothing is computed or moved."""
+"""Runs a function on symbolic tensors, which computes and changes nothing."""
 
 import contextlib
 import threading
@@ -12,7 +12,7 @@ from kerasdrop._types import Structure
 
 
 class _Function(keras.layers.Layer):
-    """Keras runs what is a layer on symbolic inputs."""
+    """A layer around a function: Keras runs layers on symbolic inputs."""
 
     def __init__(self, function: Given) -> None:
         super().__init__(autocast=False, name="symbolic")
@@ -28,7 +28,7 @@ _current = threading.local()
 
 @contextlib.contextmanager
 def running() -> Iterator[None]:
-    """Marks that tensors made in this thread hold nothing."""
+    """Marks that the tensors made in this thread have no values."""
     outer = is_running()
     _current.is_running = True
     try:
@@ -38,12 +38,12 @@ def running() -> Iterator[None]:
 
 
 def is_running() -> bool:
-    """Whether this thread runs a function on symbolic tensors, by `run`."""
+    """Whether `run` is running a function in this thread."""
     return getattr(_current, "is_running", False)
 
 
 def run(function: Given, inputs: Structure) -> None:
-    """Calls `function` as a backend traces it, perhaps more than once.
+    """Calls `function` on symbolic tensors, perhaps more than once.
 
     Args:
         function: Function of a structure of tensors that returns tensors.

@@ -1,1 +1,1 @@
-"""What of a model runs once, and what runs for each sample."""
+"""Splits a model into what runs once and what runs for each sample."""

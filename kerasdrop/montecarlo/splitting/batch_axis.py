@@ -1,10 +1,10 @@
-"""Where the batch is in each tensor of a graph, before anything is run.
+"""Finds the batch axis of each tensor of a graph before anything runs.
 
 Each call of the graph is tried on the shapes of two batches, of 11 and of 13
-rows. An axis whose size is 11 in one and 13 in the other is the batch; an axis
-that has another size in each was made of the batch. No number is computed. A
-layer that does not tell its output shape is believed to keep the batch where
-it is, until a pass finds that it does not (see `misfits`).
+rows. An axis whose size is 11 in one and 13 in the other is the batch. An axis
+with any other two different sizes was computed from the batch. Only shapes are
+computed. A layer that does not tell its output shape is assumed to leave the
+batch where it is, until a pass finds that it does not (see `misfits`).
 """
 
 import contextlib
@@ -24,10 +24,10 @@ from kerasdrop.masks import scopes
 from kerasdrop.montecarlo.splitting import operations
 
 SIZES = (11, 13)
-# In place of an axis of unknown size.
+# Stands for an axis of unknown size.
 _OPEN_SIZE = 64
 
-# They take no more from a tensor than its shape.
+# These read only the shape of a tensor.
 _OF_THE_SHAPE_ALONE = {"OnesLike", "ZerosLike", "FullLike"}
 
 
@@ -36,12 +36,12 @@ class Layout:
     """Where the batch is in a tensor.
 
     Attributes:
-        axis: Integer, the axis that is the batch: its place i is row i. None
-            if there is no such axis.
-        spread: None, or an axis whose size depends on that of the batch in
-            another way: it has several places for each row, say.
-        pooled_by: None, or the operation that made one result of all rows,
-            in words.
+        axis: Integer, the axis that is the batch: its entry i belongs to row i.
+            None if there is no such axis.
+        spread: None, or an axis whose size depends on the batch in another way,
+            such as an axis with several entries for each row.
+        pooled_by: None, or a description of the operation that combined all
+            rows into one result.
     """
 
     axis: int | None = None
@@ -57,17 +57,19 @@ ROWS = Layout(axis=0)
 
 
 class Layouts:
-    """The layouts of a graph's tensors in one call of it.
+    """The layouts of a graph's tensors in one call of the graph.
 
     Attributes:
-        of: Dict of a `Layout` by the id of a symbolic tensor.
-        inside: Dict of the `Layouts` of the graphs called, by the id of a
-            node.
-        names: Dict of a node's operation in words, by the id of the node.
-        made_by: Dict of the same by the id of a symbolic tensor.
-        believed: Ids of the nodes whose layers did not tell.
-        tried: Dict of what a symbolic tensor is for a batch of 11 rows, as a
-            `keras.KerasTensor`, by its id; None for an input that is None.
+        of: Dict from the id of a symbolic tensor to its `Layout`.
+        inside: Dict from the id of a node to the `Layouts` of the graph that it
+            calls.
+        names: Dict from the id of a node to a description of its operation.
+        made_by: Dict from the id of a symbolic tensor to a description of the
+            operation that made it.
+        believed: Ids of the nodes whose layers did not tell their output
+            shapes.
+        tried: Dict from the id of a symbolic tensor to the `keras.KerasTensor`
+            that it is for a batch of 11 rows; None for an input that is None.
     """
 
     def __init__(self) -> None:
@@ -86,17 +88,18 @@ def layouts(
 
     Args:
         model: A model with a graph.
-        shapes: The shapes of its flat inputs without the axis of the batch;
-            None for an input that is None.
-        trusts: Whether a layer that does not tell its output shape is
-            believed to keep the batch where it is. Else it is tried, too.
+        shapes: The shapes of its flat inputs without the batch axis; None for
+            an input that is None.
+        trusts: Whether to assume that a layer that does not tell its output
+            shape leaves the batch where it is. Otherwise such a layer is tried,
+            too.
 
     Returns:
         `Layouts`.
 
     Raises:
-        ValueError: If rows see each other, as far as shapes and arguments
-            tell, or if an output has no axis 0 that is the batch.
+        ValueError: If shapes and arguments show that rows see each other, or if
+            axis 0 of an output is not the batch.
     """
     graph = keras_graph.graph_of(model)
     inputs = [
@@ -127,7 +130,7 @@ def _input(symbolic: Tensor, shape: Shape) -> "_Tried":
 
 @dataclasses.dataclass(frozen=True)
 class _Tried:
-    """A tensor as the two batches have it."""
+    """A tensor in each of the two batches."""
 
     shapes: tuple[Given, ...]
     dtype: str
@@ -151,7 +154,7 @@ def _in_words(one: int, other: int) -> str:
 
 
 class _Attempt:
-    """One try of a graph's calls, and of those inside."""
+    """One trial of the calls of a graph and of its inner graphs."""
 
     def __init__(
         self, model: keras.Model, fixed_size: Given, trusts: bool
@@ -163,7 +166,7 @@ class _Attempt:
     def graph(
         self, graph: keras.Model, inputs: list[Given], path: str
     ) -> tuple[Layouts, list[Given]]:
-        """Returns the `Layouts` of a call, and what its outputs are."""
+        """Returns the `Layouts` of a call, and its outputs."""
         found = Layouts()
         tried = dict(zip(map(id, graph.inputs), inputs))
         for node in keras_graph.nodes_of(graph):
@@ -191,7 +194,7 @@ class _Attempt:
     def _inside(
         self, node: Given, tried: dict[int, _Tried], path: str, found: Layouts
     ) -> list[_Tried] | None:
-        """The outputs of a graph that is called; None if it is none."""
+        """The outputs if a graph is called; else None."""
         graph = keras_graph.graph_of(node.operation)
         if graph is None:
             return None
@@ -229,7 +232,7 @@ class _Attempt:
         """The shapes of each output, a pair for the two batches."""
         if self._is_asked(node, given):
             for spec in self._ways_to_ask(node.operation):
-                with contextlib.suppress(Exception):  # of a user's layer: any
+                with contextlib.suppress(Exception):  # a user's may raise any
                     return operations.shapes_by(spec, node, tried)
         first = given[0].layout if given else Layout()
         stays = first if first.has_batch else ROWS
@@ -245,7 +248,7 @@ class _Attempt:
             and not self._trusts
             and not operations.is_of_keras(operation)
         ):
-            # What the layer says itself comes second to a trial of it.
+            # A trial of the layer is better than what the layer tells.
             trial = keras.Operation.compute_output_spec
             yield functools.partial(trial, operation)
         yield operation.compute_output_spec
@@ -254,7 +257,8 @@ class _Attempt:
         """Whether to ask an operation for the shapes of its outputs."""
         if not self._trusts or operations.tells_its_shape(node.operation):
             return True
-        # Else a layer is called, which takes time and may leave traces.
+        # Otherwise the layer is called, which takes time and may change its
+        # state.
         return operations.has_moved_an_axis(node) or any(
             tensor.layout not in (ROWS, Layout()) for tensor in given
         )
@@ -262,7 +266,7 @@ class _Attempt:
     def _believed(
         self, shape: Given, stays: Layout, given: list[_Tried]
     ) -> tuple[Shape, Shape]:
-        """The shapes of an output, as Keras planned it for any batch."""
+        """The shapes of an output, as Keras inferred them for any batch."""
         if not shape or shape[0] not in (None, self._fixed_size):
             shape = [_OPEN_SIZE if size is None else size for size in shape]
             return tuple(shape), tuple(shape)
@@ -296,7 +300,7 @@ class _Attempt:
         for tensor in given:
             if tensor.layout.pooled_by is not None:
                 return tensor.layout
-        # A layer of a user may return what it learned, or positions.
+        # A user's layer may return learned values or positions.
         pools = not isinstance(operation, keras.layers.Layer) or (
             operations.is_of_keras(operation)
         )
@@ -324,7 +328,8 @@ class _Attempt:
         one, other = given[0], output
         along = one.layout.axis, one.layout.spread
         rank = len(one.shapes[0])
-        # Of another rank, the axis may be one of the output (`expand_dims`).
+        # If the rank differs, the axis may count the output's axes
+        # (`expand_dims`).
         stays = rank == len(other.shapes[0]) and (
             along == (other.layout.axis, other.layout.spread)
         )
@@ -338,7 +343,7 @@ class _Attempt:
 
 
 def _fitted(tried: _Tried, symbolic: Tensor) -> _Tried:
-    """An input as a graph takes it: with a last axis of size 1, or without."""
+    """Adds or removes a last axis of size 1, as the graph has the input."""
     shapes, rank = tried.shapes, len(symbolic.shape)
     if len(shapes[0]) == rank + 1:
         shapes = tuple(shape[:-1] for shape in shapes)

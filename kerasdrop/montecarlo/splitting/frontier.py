@@ -1,10 +1,10 @@
-"""Which calls of a graph are made once, and which once for each sample.
+"""Decides which calls of a graph run once, and which for each sample.
 
-Made once are the calls before any layer that draws: the prefix. Where a result
-of it meets one that was drawn, it is folded, each row repeated once for each
-sample. That can be done as long as an axis of it is the batch. A result that
-has the batch in it in another way (several places for each row, after a
-`reshape`) is made anew from folded tensors, as far back as need be.
+The calls before any layer that draws run once: they are the prefix. Where a
+result of the prefix meets a drawn result, it is folded: each row is repeated
+once for each sample. Folding needs an axis that is the batch. A result that
+contains the batch in another way (several entries for each row after a
+`reshape`) is computed again from folded tensors, as far back as necessary.
 """
 
 import dataclasses
@@ -24,23 +24,27 @@ from kerasdrop.montecarlo.splitting.batch_axis import ROWS
 
 @dataclasses.dataclass
 class Step:
-    """What is done about one call of a graph.
+    """How one call of a graph is handled.
 
     Attributes:
         node: The call.
-        words: Its operation, as a message names it.
-        layouts: Dict of the `Layout` of each tensor around it, by id.
+        words: The operation's name in messages.
+        layouts: Dict from the id of a tensor in the same graph to its `Layout`.
         is_once: Whether the call is made in the prefix.
         is_repeated: Whether it is made for each sample.
-        minds_context: Whether it has to be told that this is no training.
-        is_believed: Whether the layer did not tell where the batch is.
-        begins: Whether it draws, and nothing that it gets was drawn.
-        inside: The `Part` of a graph that draws, which is entered; or None.
-            The call of a graph that is entered with plain tensors belongs to
-            the prefix as well as to the rest.
-        mask_axes: Then, for each mask that goes in, the axis to repeat along.
-        done_once: Ids of what the prefix does not need any more behind it.
-        done_repeated: Ids of what the rest does not need any more behind it.
+        minds_context: Whether it must be told that this is not training.
+        is_believed: Whether the layer did not tell its output shape, so that
+            the place of the batch is an assumption.
+        begins: Whether it draws and none of its inputs was drawn.
+        inside: None, or the `Part` of an inner graph that draws. A call that
+            enters such a graph with plain tensors belongs to both the prefix
+            and the rest.
+        mask_axes: If `inside` is set, the axis to repeat along for each mask of
+            the inputs.
+        done_once: Ids of the tensors that the prefix no longer needs after this
+            step.
+        done_repeated: Ids of the tensors that the rest no longer needs after
+            this step.
     """
 
     node: Given
@@ -58,19 +62,19 @@ class Step:
 
     @property
     def is_split(self) -> bool:
-        """Whether a graph is entered in the prefix, and left in the rest."""
+        """Whether a graph is entered in the prefix and left in the rest."""
         return self.inside is not None and not self.is_repeated
 
 
 @dataclasses.dataclass
 class Part:
-    """What is done about the calls of one graph.
+    """How the calls of one graph are handled.
 
     Attributes:
         graph: The graph.
         layouts: Its `batch_axis.Layouts`.
         steps: List of `Step`.
-        drawn: Ids of the tensors that depend on what was drawn.
+        drawn: Ids of the tensors that depend on a draw.
     """
 
     graph: Given
@@ -79,25 +83,25 @@ class Part:
     drawn: set[Given]
 
 
-# Found once for each graph, by what it depends on.
+# The parts found so far for each graph, by what they depend on.
 _layouts: Given = weakref.WeakKeyDictionary()
 _parts: Given = weakref.WeakKeyDictionary()
-# Graphs with a layer that does not keep the batch where it was believed to be.
+# Graphs with a layer that moved the batch although it was assumed not to.
 _distrusted: Given = weakref.WeakSet()
 
 
 def of(model: keras.Model, shapes: list[Shape], stochastic: set[int]) -> Part:
-    """The `Part` of a model's graph, from the second time on as it was found.
+    """Returns the `Part` of a model's graph, which is found once and kept.
 
     Args:
         model: A model with a graph.
         shapes: The shapes of its flat inputs without the axis of the batch;
             None for an input that is None.
-        stochastic: Ids of all layers that draw, or hold a layer that does.
+        stochastic: Ids of all layers that draw or contain a layer that does.
 
     Raises:
-        ValueError: If samples cannot be run side by side, as far as shapes
-            and arguments tell.
+        ValueError: If shapes and arguments show that samples cannot run side by
+            side.
     """
     graph = keras_graph.graph_of(model)
     trusts = graph not in _distrusted
@@ -112,7 +116,7 @@ def of(model: keras.Model, shapes: list[Shape], stochastic: set[int]) -> Part:
         finder = _Finder(model, stochastic)
         parts[key] = finder.part(graph, layouts[key[:2]], False)
     except ValueError:
-        # Perhaps since a layer was believed what is not so.
+        # The assumption about a layer's output shape may have been wrong.
         if not distrust(model):
             raise
         return of(model, shapes, stochastic)
@@ -120,10 +124,10 @@ def of(model: keras.Model, shapes: list[Shape], stochastic: set[int]) -> Part:
 
 
 def distrust(model: keras.Model) -> bool:
-    """From now on tries each layer that does not tell its output shape.
+    """Makes later calls try each layer that does not tell its output shape.
 
     Returns:
-        Whether they were believed before.
+        Whether such layers were assumed to keep the batch in place before.
     """
     graph = keras_graph.graph_of(model)
     before = graph not in _distrusted
@@ -139,7 +143,7 @@ class _Finder:
     def part(
         self, graph: keras.Model, layouts: batch_axis.Layouts, is_drawn: bool
     ) -> Part:
-        """The `Part` of a call of `graph`, whose inputs were drawn or not."""
+        """The `Part` of a call of `graph` with inputs that may be drawn."""
         nodes = [
             node
             for node in keras_graph.nodes_of(graph)
@@ -153,12 +157,12 @@ class _Finder:
                 for node in nodes
             ]
             part = Part(graph, layouts, steps, drawn)
-            more = _repeat_what_cannot_be_folded(part)
+            more = _repeat_unfoldable(part)
             if not more - forced:
                 break
             forced |= more
-        _leave_out_what_nobody_needs(part)
-        _let_go(part)
+        _skip_unused_calls(part)
+        _set_last_uses(part)
         return part
 
     def _step(
@@ -200,7 +204,8 @@ class _Finder:
 
     def _check_draw(self, step: Step) -> None:
         operation, inputs = step.node.operation, step.node.input_tensors
-        # What a user's layer makes of its inputs before it draws, it knows.
+        # A user's layer itself knows what it does to its inputs before it
+        # draws.
         is_known = isinstance(operation, StochasticLayer) or type(
             operation
         ).__module__.startswith("keras.src.layers.")
@@ -221,7 +226,7 @@ class _Finder:
 def _mask_axes(
     node: Given, layouts: dict[int, batch_axis.Layout]
 ) -> tuple[int | None, ...]:
-    """For each mask of a call's inputs, the axis that is the batch, or None."""
+    """The batch axis, or None, of each mask of a call's inputs."""
     inputs, mask = keras_graph.inputs_and_mask(node, layouts)
     given = inputs if mask is None else mask
     return tuple(
@@ -230,15 +235,15 @@ def _mask_axes(
     )
 
 
-def _repeat_what_cannot_be_folded(part: Part) -> set[Given]:
-    """Marks the steps that are to be made anew from folded tensors.
+def _repeat_unfoldable(part: Part) -> set[Given]:
+    """Marks the steps that must run again on folded tensors.
 
     Returns:
-        Ids of nodes that cannot be made twice, since they draw.
+        Ids of the nodes that cannot run twice because they draw.
     """
     made_by = {id(t): step for step in part.steps for t in step.node.outputs}
     forced = set()
-    # From the last to the first: who is marked comes before who marks.
+    # In reverse order, since a step marks steps before it.
     for step in reversed(part.steps):
         if not (step.is_repeated or step.is_split):
             continue
@@ -257,8 +262,8 @@ def _repeat_what_cannot_be_folded(part: Part) -> set[Given]:
     return forced
 
 
-def _leave_out_what_nobody_needs(part: Part) -> None:
-    """Plain results that only what is made anew was made of."""
+def _skip_unused_calls(part: Part) -> None:
+    """Skips plain calls whose results the repeated steps compute again."""
     needed = {id(tensor) for tensor in part.graph.outputs} - part.drawn
     for step in reversed(part.steps):
         if step.is_once and not step.is_split:
@@ -271,8 +276,8 @@ def _leave_out_what_nobody_needs(part: Part) -> None:
                 needed.add(id(tensor))
 
 
-def _let_go(part: Part) -> None:
-    """Says for each step which results are not used behind it: memory."""
+def _set_last_uses(part: Part) -> None:
+    """Sets which results each step is the last to use, to free their memory."""
     repeated = [step for step in part.steps if step.is_repeated]
     kept = {id(tensor) for tensor in part.graph.outputs}
     in_rest = {

@@ -1,8 +1,8 @@
-"""What a pass finds out about a model only when it runs it.
+"""Handles what shows only when a pass runs the model.
 
-A layer may move the batch away from axis 0 without telling; a call may fail on
-folded rows that does not fail on the rows themselves. Either becomes an error
-that names the place, or another way of running the model.
+A layer may move the batch away from axis 0 without telling, or a call may fail
+on folded rows although it works on the rows themselves. Each case leads to an
+error that names the place, or to another way of running the model.
 """
 
 import contextlib
@@ -25,13 +25,14 @@ from kerasdrop.montecarlo.splitting import frontier
 
 
 class Failures:
-    """The error that an attempt ends with, past what Keras makes of it.
+    """Keeps the error that an attempt ends with, as it was raised.
 
-    Keras dresses up what is raised inside the call of a layer.
+    Keras changes the message of an error that a layer's call raises.
 
     Attributes:
         error: The error, or None.
-        was_misled: Whether a layer was believed to keep the batch in place.
+        was_misled: Whether the assumption that a layer keeps the batch in place
+            was wrong.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class Failures:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Keeps what is raised inside the block."""
+        """Keeps the error that the block raises."""
         try:
             yield
         except Exception as error:
@@ -53,12 +54,13 @@ def tried_again(
     attempt: Function,
     before_the_next: Function | None = None,
 ) -> Given:
-    """`attempt(failures)`; a second time if the first one was misled.
+    """Returns `attempt(failures)`; tries twice if an assumption was wrong.
 
     Args:
         model: The model.
         attempt: Function of `Failures`.
-        before_the_next: Another one, which has to come before a second time.
+        before_the_next: Another function of `Failures`, which runs before a
+            second attempt.
     """
     failures = Failures()
     try:
@@ -81,13 +83,13 @@ def check_rows(
     num_rows: int | None,
     failures: Failures,
 ) -> None:
-    """Checks that the batch is where it was believed to be.
+    """Checks that the batch is where it was assumed to be.
 
     Args:
         model: The model.
-        step: The `frontier.Step` that was made.
+        step: The `frontier.Step` that ran.
         outputs: Its outputs.
-        num_rows: The size that the batch has in it; None if not known.
+        num_rows: The size of the batch in the outputs; None if unknown.
         failures: `Failures`.
     """
     if num_rows is None:
@@ -98,7 +100,7 @@ def check_rows(
             (num_rows,),
             (None,),
         )
-        # Another axis of this size may be there by chance: that is looked at.
+        # Another axis may have this size by chance, so that is checked.
         is_twice = step.is_believed and any(
             size == num_rows and open_size is None
             for size, open_size in zip(shape[1:], symbolic.shape[1:])
@@ -121,27 +123,28 @@ def _shape(output: Tensor) -> Shape:
 def explain(
     model: keras.Model, step: Tensor, error: Given, on_one_sample: Given
 ) -> None:
-    """Raises what to tell where a call failed on folded rows.
+    """Raises an explanation if a call failed only because rows were folded.
 
     Args:
         model: The model.
         step: The `frontier.Step`.
-        error: What was raised.
+        error: The error that was raised.
         on_one_sample: Function that makes the call on the rows of one sample.
 
     Raises:
-        ValueError: If that is well. Else it is no matter of rows.
+        ValueError: If the call on one sample works. If it fails, too, folding
+            is not the cause.
     """
     try:
         with scopes.TrialScope():
             on_one_sample()
-    except Exception:  # whatever it was
+    except Exception:  # of any kind
         return
     raise _side_by_side(model, step.words, error)
 
 
 def may_explain(error: Given) -> bool:
-    """Whether the number of rows can be what an error is about."""
+    """Whether the number of rows can be the cause of an error."""
     others = (OSError, MemoryError, _backend.ValuesAway)
     return not isinstance(error, others)
 
@@ -157,7 +160,7 @@ def _side_by_side(model: keras.Model, words: Given, error: Given) -> Given:
 
 
 def _first_line(error: Given) -> Given:
-    """What an error says, without what Keras puts around it."""
+    """The message of an error, without the text that Keras adds."""
     lines = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
     lines = [line.strip() for line in lines if line.strip()]
     if lines and lines[0].startswith("Exception encountered when calling"):
@@ -168,17 +171,18 @@ def _first_line(error: Given) -> Given:
 def called(
     model: keras.Model, inputs: Structure, fold: Given, num_samples: int
 ) -> Given:
-    """The outputs of a model without a graph, all of it folded.
+    """The outputs of a model without a graph, all of which runs folded.
 
     Args:
         model: The model.
         inputs: Its inputs, tensors `(batch, ...)`.
         fold: Function that repeats the rows of a tensor.
-        num_samples: How often it does.
+        num_samples: How often it repeats them.
 
     Raises:
-        ValueError: If the model fails on folded rows alone, or if its outputs
-            do not have them as their first axis, and as no other.
+        ValueError: If the model fails on folded rows but not on plain ones, or
+            if the folded rows are not the first axis of its outputs, and only
+            that axis.
     """
 
     def plain() -> Given:
@@ -193,7 +197,7 @@ def called(
             raise
         try:
             plain()
-        except Exception:  # so it is no matter of rows
+        except Exception:  # folding is not the cause
             raise error from None
         raise _side_by_side(model, _place(model, error), error) from error
     num_rows = number_of_rows(inputs)
@@ -203,7 +207,7 @@ def called(
 
 
 def number_of_rows(inputs: Tensor) -> int | None:
-    """The rows of a structure of tensors; None if not known."""
+    """The number of rows of a structure of tensors; None if unknown."""
     sizes = [x.shape[0] for x in tree.flatten(inputs) if x is not None]
     return sizes[0] if sizes else None
 
@@ -214,7 +218,7 @@ def _check_outputs(
     shapes = [tuple(output.shape) for output in tree.flatten(outputs)]
     expected = shapes
     if any(num_rows in shape[1:] for shape in shapes):
-        # By chance, or since rows meet rows.
+        # Either by chance, or because rows are combined with rows.
         expected = [
             (num_rows, *output.shape[1:]) for output in tree.flatten(plain())
         ]
@@ -229,7 +233,7 @@ def _check_outputs(
 
 
 def _place(model: keras.Model, error: Given) -> Given:
-    """The innermost layer of a model that an error came through, in words."""
+    """Describes the innermost layer of a model that an error came through."""
     layers = {
         id(layer): (path, layer) for path, layer in model_tree.walk(model)
     }

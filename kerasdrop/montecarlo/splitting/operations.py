@@ -1,4 +1,4 @@
-"""What an operation of a graph tells without being run."""
+"""Facts about an operation of a graph that can be read without running it."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Shape
 
-# `axis=None` means all axes, though the shape stays.
+# For these, `axis=None` means all axes although the shape stays.
 _OVER_ALL_AXES = {"Flip", "Roll"}
 
 
@@ -21,13 +21,13 @@ def shapes_by(
     """The shapes of each output of a call, a pair for the two batches.
 
     Args:
-        spec: Function of what the operation is called with that returns what
-            comes out of it, as `keras.KerasTensor`s.
+        spec: Function of the operation's arguments that returns its outputs as
+            `keras.KerasTensor`s.
         node: The call.
-        tried: Dict of what its inputs are, by id: a pair each, or None.
+        tried: Dict from the id of an input to its pair of tensors, or to None.
 
     Raises:
-        ValueError: If a size is not known.
+        ValueError: If a size is unknown.
     """
     outputs = []
     for number in (0, 1):
@@ -48,7 +48,7 @@ def shapes_by(
 
 
 def has_moved_an_axis(node: Given) -> bool:
-    """Whether Keras found an open axis where there was none."""
+    """Whether Keras inferred an axis of unknown size that no input has."""
     axes = {
         axis
         for tensor in node.input_tensors
@@ -77,7 +77,7 @@ def tells_its_shape(layer: keras.layers.Layer) -> bool:
 
 
 def is_of_keras(layer: keras.layers.Layer) -> bool:
-    """Whether all of a layer is written by Keras: a function is not."""
+    """Whether Keras wrote all of a layer; a user's function counts as not."""
     cls = type(layer)
     return cls is not keras.layers.Lambda and (
         cls.__module__.startswith("keras.src.layers.")
@@ -85,10 +85,10 @@ def is_of_keras(layer: keras.layers.Layer) -> bool:
 
 
 def named_axes(operation: keras.layers.Layer, rank: int) -> Sequence[int]:
-    """The axes along which `operation` is told to work, from 0 on."""
+    """The axes that `operation` was told to work along, counted from 0."""
     cls = type(operation)
     if isinstance(operation, keras.layers.Layer) and (
-        # What it holds there is the axis that it keeps.
+        # The `axis` of these layers may be the one that they keep.
         not is_of_keras(operation) or ".preprocessing." in cls.__module__
     ):
         return ()

@@ -1,12 +1,12 @@
 """Runs a model's deterministic part once and the rest once per sample.
 
-A tensor is either plain, of `batch` rows, or folded, of `batch * samples` rows
-with the samples of a row side by side. The graph is walked call by call: plain
-inputs make plain outputs, until a layer draws. There, and behind it, what is
-still plain is folded first. `frontier` says which call is made when.
+A tensor is either plain, with `batch` rows, or folded, with `batch * samples`
+rows in which the samples of a row are neighbours. The graph is walked call by
+call: plain inputs give plain outputs until a layer draws. From there on, inputs
+that are still plain are folded first. `frontier` decides which call runs when.
 
-The model is not cut in two: making two models of one rewrites the history of
-its inputs and breaks its `get_config`.
+The model is not cut in two, because making two models from one rewrites the
+history of its inputs and breaks its `get_config`.
 """
 
 import contextlib
@@ -25,19 +25,20 @@ from kerasdrop.montecarlo.splitting import walking
 
 
 class FoldedModel:
-    """A model on given inputs, of which any number of samples can be asked.
+    """A model on given inputs that returns any number of samples.
 
     Args:
         model: A built model.
         inputs: Its inputs, tensors `(batch, ...)`.
-        stochastic: Ids of all layers that draw, or hold a layer that does.
-        observe: None, or what is told of each call of the graph: function of
-            (operation, inputs, outputs, whether they are folded, whether
-            what was folded begins here), the tensors as flat lists.
+        stochastic: Ids of all layers that draw or contain a layer that does.
+        observe: None, or a function that each call of the graph is reported to.
+            Its arguments are the operation, the inputs and the outputs as flat
+            lists of tensors, whether these are folded, and whether folding
+            begins at this call.
 
     Raises:
-        ValueError: If the inputs are not those of the model, or if samples
-            cannot be run side by side.
+        ValueError: If the inputs do not fit the model, or if samples cannot run
+            side by side.
     """
 
     def __init__(
@@ -73,12 +74,13 @@ class FoldedModel:
     def samples(
         self, num_samples: int, scope: Function = contextlib.nullcontext
     ) -> Given:
-        """The outputs, each leaf `(batch * num_samples, ...)`.
+        """Returns the outputs, each leaf `(batch * num_samples, ...)`.
 
         Args:
             num_samples: Integer.
             scope: Function that returns a new `StochasticScope`, which tells
-                the layers what to draw. By default one is there already.
+                the layers what to draw. By default the caller has already
+                entered one.
         """
         if self._graph is None:
             with scope():
@@ -107,7 +109,7 @@ class FoldedModel:
 def _part(
     model: keras.Model, inputs: list[Given], stochastic: set[int]
 ) -> frontier.Part:
-    """What is to be done about the calls of a model on flat inputs."""
+    """The `Part` of a call of a model on flat inputs."""
     shapes: list[Given] = [
         None if x is None else tuple(x.shape[1:]) for x in inputs
     ]
@@ -119,7 +121,7 @@ def _check_number(
 ) -> None:
     given = len(tree.flatten(inputs))
     names = [tensor.name for tensor in graph.inputs]
-    # A dict may have more than the model asks for.
+    # A dict may have more entries than the model needs.
     too_many = given > len(names) and not isinstance(inputs, dict)
     if given < len(names) or too_many:
         raise ValueError(
@@ -136,15 +138,15 @@ def observe_shapes(
     inputs: Structure = None,
     as_tried: bool = False,
 ) -> None:
-    """Tells of each call of a graph with tensors that have shapes alone.
+    """Reports each call of a graph with tensors that have only shapes.
 
     Args:
         model: A model with a graph.
         stochastic, observe: As in `FoldedModel`.
-        inputs: The model's inputs, arrays of any number of rows, by which to
-            tell where the batch is. By default they may be of any size.
-        as_tried: Whether each tensor has the shape that it has for a batch of
-            11 rows, instead of that which Keras planned for any batch.
+        inputs: The model's inputs, arrays with any number of rows, which help
+            to find the batch axis. By default inputs of any size are possible.
+        as_tried: Whether each tensor has its shape for a batch of 11 rows
+            instead of the shape that Keras inferred for any batch.
 
     Raises:
         ValueError: As `FoldedModel` does.
@@ -165,7 +167,7 @@ def _observe_part(
     tensors: dict[int, Tensor],
     as_tried: bool,
 ) -> None:
-    """Tells of the calls of a graph; `tensors` stand for its symbolic ones."""
+    """Reports the calls of a graph; `tensors` replace its symbolic tensors."""
 
     def add(symbolic: list[Tensor]) -> None:
         for one in symbolic:

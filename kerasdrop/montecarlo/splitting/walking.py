@@ -1,7 +1,7 @@
-"""One pass over a graph: over its prefix, or over the rest for some samples.
+"""Walks over a graph: over its prefix, or over the rest for some samples.
 
-All that Keras does around a call it does as ever: it converts inputs, hands on
-masks and casts variables.
+Keras does all its usual work around a call: it converts inputs, passes masks on
+and casts variables.
 """
 
 import functools
@@ -24,7 +24,7 @@ from kerasdrop.montecarlo.splitting import misfits
 class Fold(keras.layers.Layer):
     """Repeats each row `num_samples` times, its padding mask included.
 
-    A layer only because Keras hands masks from layer to layer.
+    It is a layer because Keras passes masks from layer to layer.
     """
 
     def __init__(self, num_samples: int, axis: int = 0) -> None:
@@ -42,16 +42,16 @@ class Fold(keras.layers.Layer):
 
 
 def repeated_mask(mask: Tensor, num_samples: int, axis: int) -> Given:
-    """A mask for folded inputs; `axis` is the batch, None for none."""
+    """A mask for folded inputs; `axis` is the batch axis, or None."""
     if mask is None or axis is None or axis >= len(mask.shape):
         return mask
     return ops.repeat(mask, num_samples, axis=axis)
 
 
 class _Inside(keras.layers.Layer):
-    """Runs what is left of a graph, as inside the call of its layer.
+    """Runs the rest of a graph as if inside the call of its layer.
 
-    Keras then casts variables, and hands the mask of the inputs on to outputs
+    Keras then casts variables, and passes the mask of the inputs on to outputs
     without one, as it does around the whole call.
     """
 
@@ -72,17 +72,19 @@ class _Inside(keras.layers.Layer):
 
 
 class _NotYet:
-    """Stands for an output of which there will be one for each sample."""
+    """Stands for an output that is computed later, once for each sample."""
 
 
 class Memory:
-    """What the prefix of one call of a graph leaves to the rest.
+    """What the prefix of one call of a graph leaves for the rest.
 
     Attributes:
-        values: The plain results that are still needed, by symbolic tensor.
+        values: Dict from the id of a symbolic tensor to its plain value, if the
+            rest needs it.
         masks: The padding masks of its inputs, in their structure, or None.
-        prepared: Function that makes of an operation what is to be called.
-        of_call: The memories of the graphs called inside, by node.
+        prepared: Function that returns what to call in place of an operation.
+        of_call: Dict from the id of a node to the `Memory` of the graph it
+            calls.
     """
 
     def __init__(self) -> None:
@@ -98,7 +100,7 @@ class Memory:
         masks: Given,
         prepared: Function,
     ) -> None:
-        """Notes what a graph is called with."""
+        """Stores the arguments that a graph is called with."""
         self.values = dict(zip(map(id, graph.inputs), inputs))
         if any(mask is not None for mask in tree.flatten(masks)):
             self.masks = masks
@@ -106,11 +108,11 @@ class Memory:
 
 
 class Walk:
-    """One pass over a graph: over its prefix, or over the rest for samples.
+    """One walk over a graph: over its prefix, or over the rest for samples.
 
     Args:
         model: The model whose graph it is.
-        num_rows: The size of the batch, or None if it is not known.
+        num_rows: The size of the batch, or None if it is unknown.
         num_samples: How often a row is repeated; None in the prefix.
         observe: As in `FoldedModel`.
         failures: `misfits.Failures`.
@@ -130,11 +132,11 @@ class Walk:
         self._observe = observe
         self._failures = failures
         self._casts = False
-        # A layer takes longer to make than to call.
+        # Making a layer takes longer than calling it.
         self._fold = functools.cache(functools.partial(Fold, num_samples))
 
     def once(self, part: Given, memory: Memory) -> list[_NotYet]:
-        """Makes the calls of the prefix; returns outputs, or `_NotYet`s."""
+        """Makes the calls of the prefix; returns outputs or `_NotYet`s."""
         values = memory.values
         for step in part.steps:
             if step.is_split:
@@ -151,7 +153,7 @@ class Walk:
         return [values.get(id(t), _NotYet()) for t in part.graph.outputs]
 
     def _entered(self, step: Given, memory: Memory) -> list[_NotYet]:
-        """Enters a graph with plain tensors, as far as its prefix goes."""
+        """Enters a graph with plain tensors and runs its prefix."""
         inside = memory.of_call[id(step.node)] = Memory()
 
         def run(
@@ -187,7 +189,7 @@ class Walk:
         return self._as_inside(self._model, Memory(), (), run)
 
     def _left(self, step: Given, memory: Memory) -> Given:
-        """What a graph that was entered returns; `_NotYet` where it has."""
+        """The outputs of an entered graph; `_NotYet` if the prefix has one."""
         inside = memory.of_call[id(step.node)]
 
         def run() -> list[_NotYet]:
@@ -207,7 +209,7 @@ class Walk:
         mask_axes: Shape,
         run: Function,
     ) -> Given:
-        """`run()`, as if inside the call of a layer that was entered."""
+        """Returns `run()`, called as if inside the call of an entered layer."""
         casts = self._casts or layer.compute_dtype != layer.variable_dtype
         masks = memory.masks if layer.supports_masking else None
         if masks is None and not casts:
@@ -228,7 +230,7 @@ class Walk:
     def _repeat(
         self, part: Given, memory: Memory, folded: dict[int, Given]
     ) -> None:
-        """Makes the calls behind the prefix, and adds what they return."""
+        """Makes the calls after the prefix and adds their results."""
         for step in part.steps:
             if step.is_split:
                 outputs = self._left(step, memory)
@@ -270,7 +272,7 @@ class Walk:
     ) -> Given:
         if key not in folded:
             tensor = memory.values[key]
-            # What has no batch (a learned constant) stays as it is.
+            # A tensor without a batch axis, such as a learned constant, stays.
             if tensor is None or layout.axis is None:
                 return tensor
             if padding.may_have_mask(tensor):
@@ -300,7 +302,7 @@ class Walk:
                     self._model,
                     step,
                     error,
-                    lambda: again(self._of_one_sample(step, tensors)),
+                    lambda: again(self._rows_of_one_sample(step, tensors)),
                 )
             raise
         misfits.check_rows(
@@ -316,8 +318,8 @@ class Walk:
             )
         return outputs
 
-    def _of_one_sample(self, step: Tensor, tensors: Given) -> Given:
-        """Of folded tensors, the rows of the first sample alone."""
+    def _rows_of_one_sample(self, step: Tensor, tensors: Given) -> Given:
+        """The rows of the first sample of folded tensors."""
         one = {}
         for key, tensor in tensors.items():
             axis = step.layouts[key].axis
