@@ -1,8 +1,8 @@
 """Programs that start where Keras has been imported already.
 
-Its import takes several seconds, and what most programs of the tests do takes
-less than one. One process imports it and does nothing else, and each program is
-a fork of it. As in a new process, the backend has not started there. A fork ends
+Its import takes several seconds, and the rest of most test programs takes less
+than one. One process imports it and does nothing else, and each program is a
+fork of it. As in a new process, the backend has not started there. A fork ends
 without what a module has left for the end of its process (`atexit`), so a
 program that needs that does it itself.
 """

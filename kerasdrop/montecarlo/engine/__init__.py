@@ -1,1 +1,1 @@
-"""Batches, samples and memory: how a prediction is cut, and put together."""
+"""Batches, samples and memory: cuts a prediction and joins its results."""

@@ -1,4 +1,4 @@
-"""Data as arrays, whatever they came as, and rows of them."""
+"""Converts data of any type to arrays, and takes rows of them."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from kerasdrop._types import Tensor
 
 
 def is_iterable_of_batches(x: Tensor) -> bool:
-    """Whether `x` hands out batches, rather than being an array of rows."""
+    """Whether `x` is an iterable of batches, not arrays of rows."""
     if isinstance(x, keras.utils.PyDataset):
         return True
     is_structure = isinstance(x, (list, tuple, dict))
@@ -22,9 +22,9 @@ def is_iterable_of_batches(x: Tensor) -> bool:
 
 
 def rows_of(arrays: Structure, rows: Given) -> Structure:
-    """Some rows of a structure of arrays: dense, and of Keras' float type.
+    """Returns some rows of arrays, dense and in Keras' float type.
 
-    Only these are converted, so that memory does not grow with the data.
+    Only these rows are converted, so that memory does not grow with the data.
 
     Args:
         arrays: As `of` returns it.
@@ -34,24 +34,25 @@ def rows_of(arrays: Structure, rows: Given) -> Structure:
 
 
 def mapped(function: Function, arrays: Structure) -> Structure:
-    """`function` of each leaf but None, in the structure of `arrays`."""
+    """Applies a function to each leaf but None; keeps the structure."""
     return tree.map_structure(
         lambda array: None if array is None else function(array), arrays
     )
 
 
 def of(x: Tensor, name: str) -> Tensor:
-    """`x` with every leaf an array, which a nested list of numbers is not.
+    """Returns `x` with an array for each leaf; nested lists are refused.
 
-    Arrays stay what they are, sparse matrices of scipy among them: see
+    Arrays, including sparse matrices of scipy, are not converted here: see
     `rows_of`.
 
     Args:
-        x: A structure; None stands for an input that is left out.
-        name: String, the argument's.
+        x: A structure; None for an input that is left out.
+        name: String, the name of the argument.
 
     Raises:
-        ValueError: If leaves are numbers, or frames with other than numbers.
+        ValueError: If leaves are numbers, or frames with values that are not
+            numbers.
     """
     leaves = tree.flatten(x)
     if any(isinstance(leaf, (int, float, bool, str)) for leaf in leaves):
@@ -66,10 +67,10 @@ def of(x: Tensor, name: str) -> Tensor:
 def _array(x: Tensor, name: str) -> Tensor:
     if _is_sparse(x):
         return x.tocsr()
-    if hasattr(x, "to_numpy"):  # a series or a frame of pandas
+    if hasattr(x, "to_numpy"):  # a pandas series or frame
         return _of_pandas(x, name)
     array = ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
-    # Strings are inputs of layers of TensorFlow, such as `TextVectorization`.
+    # Some layers on TensorFlow, such as `TextVectorization`, take strings.
     takes_strings = keras.backend.backend() == "tensorflow" and array.ndim
     is_string = all(isinstance(one, (str, bytes)) for one in array.flat[:1])
     if array.dtype.kind in "OUS" and not (takes_strings and is_string):
@@ -93,11 +94,11 @@ def _of_float_type(array: Tensor) -> Tensor:
 
 
 def _of_pandas(x: Given, name: str) -> Tensor:
-    """The numbers of a frame or series, missing ones being NaN."""
+    """The numbers of a frame or series, with NaN for missing ones."""
     array = x.to_numpy()
     if array.dtype != object:
         return array
-    try:  # columns of several types, or that may lack values
+    try:  # columns of several types, or with missing values
         return x.to_numpy(dtype=keras.config.floatx(), na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise Refusal(
@@ -116,7 +117,7 @@ def _dense(array: Tensor) -> Tensor:
 
 
 def num_rows(arrays: Structure) -> int:
-    """How many rows all arrays have; raises if it is not the same number."""
+    """The number of rows of all arrays; raises if the numbers differ."""
     shapes = [
         tuple(array.shape)
         for array in tree.flatten(arrays)

@@ -1,4 +1,4 @@
-"""The samples of one batch, a call of a compiled function at a time."""
+"""Draws the samples of one batch in calls of a compiled function."""
 
 import numpy as np
 from keras import ops
@@ -15,17 +15,17 @@ from kerasdrop.montecarlo.engine.batches import RowsOf
 from kerasdrop.montecarlo.engine.drawing import Drawing
 from kerasdrop.montecarlo.sampling import passes
 
-# The samples of one compiled call that redraws: between two Ctrl-C is heard.
+# The samples of one compiled call that redraws. Ctrl-C works between two calls.
 _SAMPLES_PER_CALL = 1024
 
 
 class Pass:
-    """The samples of one batch, a compiled call at a time.
+    """Draws the samples of one batch in compiled calls.
 
     Attributes:
-        num_calls: How many calls it takes at most.
-        num_done: How many of them were made.
-        num_samples: How many samples of a row were drawn, at most.
+        num_calls: How many calls it makes at most.
+        num_done: How many calls it has made.
+        num_samples: How many samples were drawn so far, at most, for a row.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Pass:
         self.num_calls = chunks.num_calls
 
     def over(self, batch: RowsOf) -> Given:
-        """The same over another batch."""
+        """Returns the same pass over another batch."""
         return Pass(
             self._drawing,
             self._compiled,
@@ -60,7 +60,7 @@ class Pass:
         )
 
     def at(self, rates: Tensor) -> "Pass":
-        """The same at other rates, a vector."""
+        """Returns the same pass at other rates, a vector."""
         rates = ops.convert_to_tensor(rates)
         return Pass(
             self._drawing,
@@ -77,12 +77,12 @@ class Pass:
 
     @property
     def num_samples_in_all(self) -> int:
-        """How many samples of a row are drawn at the end."""
+        """How many samples of a row are drawn in the whole pass."""
         return self._chunks.num_samples
 
     @property
     def num_rows_at_once(self) -> int:
-        """How many rows, one for each sample, are drawn at once."""
+        """How many rows, one for each sample, are drawn at a time."""
         samples = min(self._chunks.size, self._chunks.num_samples)
         return self._batch.rows.shape[0] * samples
 
@@ -96,16 +96,16 @@ class Pass:
         return bool(ops.convert_to_numpy(self._state.converged).all())
 
     def advance(self) -> None:
-        """Makes the next call, and waits for it."""
+        """Makes the next call and waits for it."""
         self.call()
         self.after_call()
 
     def after_call(self) -> None:
-        """To be called behind `call`, in the thread that made this."""
+        """Finishes `call`, in the thread that made this object."""
         self._after_call()
 
     def call(self) -> None:
-        """What `advance` does but `after_call`."""
+        """Does what `advance` does, except for `after_call`."""
         drawing = passes.drawing()
         if self.num_calls == 1:
             self._result = self._compiled["whole"](
@@ -123,7 +123,7 @@ class Pass:
                 self._state,
                 ops.convert_to_tensor(first, "int32"),
             )
-        # JAX returns at once, before it has computed anything.
+        # JAX returns immediately, before it has computed anything.
         made = (self._result, self._state)[self._result is None]
         ops.convert_to_numpy(nested.flatten(made)[-1])
         self.num_done += 1
@@ -131,12 +131,12 @@ class Pass:
     def at_several(self, several: Array) -> tuple[list[Config], Config]:
         """The statistics at several vectors of rates, `(rates, places)`.
 
-        The layers before the first draw run once for all of them, if all
-        samples are drawn in one call; else once for each call.
+        If all samples are drawn in one call, the layers before the first draw
+        run once for all rates; otherwise they run once in each call.
 
         Returns:
-            A list of those at each rate; and those of a plain prediction, as
-            of two equal samples.
+            A list of the statistics at each vector of rates, and the statistics
+            of a plain prediction, computed from two equal samples.
         """
         if self.num_calls > 1:
             found = [self.at(rates)._statistics_of_all() for rates in several]
@@ -151,15 +151,16 @@ class Pass:
     def redrawn(
         self, groups: Array, num_samples: int
     ) -> tuple[Given, list[Given]]:
-        """How samples change where the masks of a group are redrawn.
+        """Measures how samples change when the masks of a group are redrawn.
 
         Args:
-            groups: int32 `(groups, layers)`, as of `Drawing.redrawn`.
-            num_samples: Integer, from 0 on; those that are redrawn follow.
+            groups: int32 `(groups, layers)`, as for `Drawing.redrawn`.
+            num_samples: Integer, how many samples from number 0 on. The redrawn
+                samples have the numbers after these.
 
         Returns:
-            The structure of the outputs; and for each output what
-            `Drawing.redrawn` returns, NumPy arrays, of all samples.
+            The structure of the outputs, and for each output what
+            `Drawing.redrawn` returns, as NumPy arrays for all samples.
         """
         size = self._chunks.size
         count = -(-num_samples // size)
@@ -194,13 +195,13 @@ class Pass:
         return tree.map_structure(ops.convert_to_numpy, found)
 
     def output_masks(self) -> list[Given]:
-        """The masks of padding of the flat outputs."""
+        """The padding masks of the flat outputs."""
         found = self._compiled["output_masks"](self._batch)
         self._after_call()
         return found
 
     def kept(self) -> Given:
-        """The statistics where all is kept, by the functions of this pass."""
+        """The statistics if nothing is dropped, by this pass's functions."""
         keep_all = ops.convert_to_tensor(True)
         if self.num_calls == 1:
             result = self._compiled["whole"](self._batch, self._rates, keep_all)
@@ -211,7 +212,7 @@ class Pass:
         return result
 
     def statistics(self) -> Config:
-        """A dict of the statistics of what was drawn."""
+        """A dict of the statistics of the samples so far."""
         if self._result is not None:
             return self._result
         if self.is_done:
@@ -225,7 +226,7 @@ class Pass:
 
 
 def _in_a_row(tensor: Tensor) -> Array:
-    """`(chunks, ..., samples)` as `(..., chunks * samples)`, in NumPy."""
+    """`(chunks, ..., samples)` as a NumPy array `(..., chunks * samples)`."""
     array = np.moveaxis(ops.convert_to_numpy(tensor), 0, -2)
     return array.reshape(*array.shape[:-2], -1)
 

@@ -1,4 +1,4 @@
-"""Cuts data into batches of rows, each row with its place in the data."""
+"""Cuts data into batches of rows; each row keeps its position in the data."""
 
 import itertools
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ from kerasdrop.montecarlo.engine import arrays as arrays_
 
 
 class RowsOf(NamedTuple):
-    """Inputs together with each row's place in the data.
+    """Inputs, and the position of each row in the data.
 
     Attributes:
-        inputs: As the model takes them.
+        inputs: The model's inputs.
         rows: int32 tensor `(batch,)`.
-        targets: A structure of tensors as of the model's outputs, or None.
+        targets: Tensors in the structure of the model's outputs, or None.
     """
 
     inputs: Given
@@ -34,11 +34,11 @@ class RowsOf(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What some rows are judged by.
+    """The targets and weights by which rows are judged.
 
     Attributes:
-        y: A structure of arrays `(rows, ...)`; None where there is none.
-        sample_weight: Array `(rows,)`, or a structure of arrays; or None.
+        y: A structure of arrays `(rows, ...)`; None if there are no targets.
+        sample_weight: An array `(rows,)`, a structure of arrays, or None.
     """
 
     y: Given = None
@@ -50,8 +50,8 @@ class Batch(NamedTuple):
 
     Attributes:
         rows: A `RowsOf`.
-        num_valid: Integer, how many of them are not filling.
-        labels: The `Labels` of these.
+        num_valid: Integer, how many of them are not padding.
+        labels: The `Labels` of these rows.
     """
 
     rows: RowsOf
@@ -60,37 +60,37 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The rows of some data, some at a time.
+    """Iterates over the rows of some data in batches.
 
-    Every batch has the same size, so that one compiled function serves all:
-    the last is filled up with copies of its last row, which the reader cuts.
-    Under a `keras.distribution` each batch is spread over its devices, and
-    filled up until it divides. Only if rows of a batch may see each other
-    nothing is filled up.
+    All batches have the same size, so that they share one compiled function:
+    the last batch is padded with copies of its last row, which the reader
+    removes. Under a `keras.distribution` each batch is spread over the devices,
+    and padded to a multiple of their number. If rows of a batch may see each
+    other, nothing is padded.
 
     Args:
-        x: Tensor, structure of arrays with the same number of rows (None for
-            an optional input that is left out; pandas and scipy's sparse
-            matrices count as arrays), or an iterable of batches
+        x: Tensor, structure of arrays with the same number of rows (None for an
+            optional input that is left out; pandas objects and sparse matrices
+            of scipy count as arrays), or an iterable of batches
             (`tf.data.Dataset`, PyTorch `DataLoader`, `keras.utils.PyDataset`,
-            generator), each of them `x`, `(x,)`, `(x, y)` or
-            `(x, y, sample_weight)`.
-        batch_size: Integer; the batches of an iterable have their own.
-        most_rows: Function of a `RowsOf`, arrays of any number of rows, and
-            of a number of rows, that returns how many of these can be drawn at
-            a time, or None.
-        first_row: Integer, the place of the first row, the others following.
-        rows: None, or integers, the place of each row.
-        y: None, or targets: an array or a structure of arrays. True: those
-            that come with the batches of an iterable.
-        steps: None, or an integer, the batches to take.
-        fills: Whether batches are filled up.
-        labels: None, or the `Labels` by which the rows are judged; of an
-            iterable, whose batches bring them, with None or True as `y`.
+            generator), each of them `x`, `(x,)`, `(x, y)` or `(x, y,
+            sample_weight)`.
+        batch_size: Integer; the batches of an iterable keep their own sizes.
+        most_rows: Function of a `RowsOf` with arrays of any number of rows, and
+            of a number of rows. It returns how many of these rows can be drawn
+            at a time, or None for all.
+        first_row: Integer, the position of the first row; the others follow it.
+        rows: None, or integers, the position of each row.
+        y: None, or targets: an array or a structure of arrays. True means the
+            targets that come with the batches of an iterable.
+        steps: None, or an integer, how many batches to take.
+        fills: Whether batches are padded.
+        labels: None, or the `Labels` by which the rows are judged. If `x` is an
+            iterable, its batches contain them, and `y` is None or True here.
 
     Attributes:
-        num_batches: Integer, or None where the data do not tell.
-        num_rows: Integer, of all batches together; None for an iterable.
+        num_batches: Integer, or None if the data do not tell.
+        num_rows: Integer, the rows of all batches; None for an iterable.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class Batches:
             batches = (x[number] for number in numbers)
         else:
             batches = iter(x)
-        # `islice` takes none beyond the last.
+        # `islice` takes no batch beyond the last.
         for batch in itertools.islice(batches, steps):
             inputs, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
             parts = (
@@ -206,7 +206,7 @@ class Batches:
             data = RowsOf(parts[0], None, parts[1])
             size = most_rows(data, num_rows) or num_rows
             if size < num_rows:
-                self.num_batches = None  # each makes several
+                self.num_batches = None  # each is cut into several
             yield from _slices(parts, num_rows, size)
 
     def _targets_of(self, y: Given) -> Given:
@@ -253,19 +253,19 @@ def _slices(parts: Structure, num_rows: int, size: int) -> Iterator[Given]:
 def _length(x: Given) -> int | None:
     try:
         return len(x)
-    except TypeError:  # a generator, or a dataset without an end in sight
+    except TypeError:  # a generator, or a dataset of unknown length
         return None
 
 
 def _num_batches(x: Given, steps: int | None) -> int | None:
-    """How many batches an iterable hands out; None where it does not tell."""
+    """How many batches an iterable has; None if it does not tell."""
     is_endless = False
     if isinstance(x, keras.utils.PyDataset):
         size = x.num_batches
         is_endless = size is None
     else:
         size = _length(x)
-        if hasattr(x, "cardinality"):  # of a `tf.data.Dataset`
+        if hasattr(x, "cardinality"):  # a `tf.data.Dataset`
             is_endless = int(x.cardinality()) == -1
     if steps is None and is_endless:
         raise Refusal(
@@ -278,7 +278,7 @@ def _num_batches(x: Given, steps: int | None) -> int | None:
 
 
 def first_rows(data: RowsOf, size: int) -> RowsOf:
-    """The first rows of `RowsOf` with arrays, as tensors, filled up.
+    """The first rows of a `RowsOf` with arrays, as tensors, with padding.
 
     Args:
         data: `RowsOf`; its `rows` may be None.
@@ -296,7 +296,7 @@ def first_rows(data: RowsOf, size: int) -> RowsOf:
 
 
 def _chosen(data: RowsOf, chosen: Tensor) -> RowsOf:
-    """Some rows of `RowsOf`; all of its own `rows`."""
+    """Some rows of a `RowsOf`; its attribute `rows` stays whole."""
 
     def filled(part: Tensor) -> Tensor:
         return arrays_.mapped(_distributed, arrays_.rows_of(part, chosen))
@@ -307,7 +307,7 @@ def _chosen(data: RowsOf, chosen: Tensor) -> RowsOf:
 
 
 def _distributed(array: Tensor) -> Tensor:
-    """An argument, its rows spread over the devices of `keras.distribution`."""
+    """An argument with its rows spread over the devices of the distribution."""
     distribution = keras.distribution.distribution()
     if distribution is None:
         return _backend.argument(array)
@@ -317,7 +317,7 @@ def _distributed(array: Tensor) -> Tensor:
 
 
 def _check_processes() -> None:
-    """Each process of a mesh has but a part of each array."""
+    """Refuses several processes, since each has only a part of an array."""
     distribution = keras.distribution.distribution()
     if distribution is None or _backend.is_local(distribution.device_mesh):
         return
@@ -336,7 +336,7 @@ def _check_processes() -> None:
 
 
 def divisible(num_rows: int) -> int:
-    """The next number of rows that divides over the devices."""
+    """The next number of rows that is a multiple of the devices."""
     distribution = keras.distribution.distribution()
     if distribution is None:
         return num_rows

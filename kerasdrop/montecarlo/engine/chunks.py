@@ -1,34 +1,35 @@
-"""How many samples and rows are drawn at a time."""
+"""Cuts the samples of a batch into chunks, and these into calls."""
 
 from typing import NamedTuple
 
 from kerasdrop._types import Given
 from kerasdrop.masks.plans import SET_SIZE
 
-# Matrix products of so many rows are as fast, row for row, as larger ones.
+# Matrix products with this many rows are as fast, per row, as larger ones.
 _ROWS_THAT_PAY = 4096
 
-# Convolutions are slower with more than this in use: it leaves the cache.
+# Convolutions with more bytes in use than this are slower: they do not fit into
+# the cache.
 _BYTES_THAT_PAY = 2**27
 
-# Samples in one compiled call. Between two calls there is progress to show and
-# Ctrl-C to hear; each runs the deterministic layers anew.
+# Samples in one compiled call. Progress is shown and Ctrl-C works between two
+# calls, but each call runs the deterministic layers again.
 _SAMPLES_PER_CALL = 256
 
 
 class Chunks(NamedTuple):
     """How the samples of a batch are cut into chunks, and these into calls.
 
-    The first chunk has what does not fill a whole one: some sets from sample 0
-    on, and the last samples, which fill neither a set nor a part of one. Whole
-    chunks follow.
+    The first chunk has the samples that do not fill a whole chunk: some sets
+    from sample 0 on, and the last samples, which fill neither a set nor a part
+    of one. Whole chunks follow.
 
     Attributes:
-        num_samples: Integer, of each row.
-        size: Integer, samples in a whole chunk: some sets, or a half, a
-            quarter, an eighth or a sixteenth of one.
-        first: Integer, samples in the first chunk.
-        count: Integer, the whole chunks behind the first.
+        num_samples: Integer, the samples of each row.
+        size: Integer, the samples in a whole chunk: some sets, or a half, a
+            quarter, an eighth or a sixteenth of a set.
+        first: Integer, the samples in the first chunk.
+        count: Integer, the whole chunks after the first.
         per_call: Integer, the chunks in a compiled call.
     """
 
@@ -45,13 +46,13 @@ class Chunks(NamedTuple):
 
     @property
     def first_in_sets(self) -> int:
-        """Those of the first chunk but the rest, from sample 0 on."""
+        """The samples of the first chunk from sample 0 on, without the rest."""
         return self.first - self.rest
 
     @property
     def in_first_call(self) -> Given:
-        """How many chunks the first compiled call has behind its first."""
-        # All other calls have as many as each other, and one function.
+        """How many whole chunks the first compiled call draws."""
+        # All later calls have equally many chunks, and so share one function.
         if self.count <= self.per_call:
             return self.count
         return self.count % self.per_call or self.per_call
@@ -61,27 +62,27 @@ class Chunks(NamedTuple):
         return 1 + (self.count - self.in_first_call) // self.per_call
 
     def chunks_after(self, num_calls: Given) -> Given:
-        """Whole chunks behind the first that so many calls make."""
+        """How many whole chunks this many calls draw."""
         return self.in_first_call + (num_calls - 1) * self.per_call
 
     def in_sets_after(self, num_calls: Given) -> Given:
-        """Samples from number 0 on that so many calls make."""
+        """How many samples from number 0 on this many calls draw."""
         return self.first_in_sets + self.chunks_after(num_calls) * self.size
 
     def samples_after(self, num_calls: Given) -> Given:
-        """All samples that so many calls make."""
+        """How many samples this many calls draw in all."""
         if num_calls == 0:
             return 0
         return self.rest + self.in_sets_after(num_calls)
 
 
 def cut(num_samples: int, at_once: int) -> Chunks:
-    """`Chunks` of up to so many samples.
+    """Cuts the samples of a row into `Chunks`.
 
     Args:
-        num_samples: Integer, of each row.
-        at_once: Integer: all of them, a multiple of the set size, or 1, 2, 4
-            or 8.
+        num_samples: Integer, the samples of each row.
+        at_once: Integer, the samples to draw at a time: `num_samples`, a
+            multiple of the set size, or 1, 2, 4 or 8.
     """
     size = at_once
     if at_once >= min(num_samples, SET_SIZE):
@@ -94,11 +95,11 @@ def cut(num_samples: int, at_once: int) -> Chunks:
 
 
 def that_pay(rows: int, bytes_per_sample: int) -> int:
-    """How many samples of so many rows to draw at once, for speed alone.
+    """How many samples of this many rows to draw at once for speed.
 
     Args:
         rows: Integer.
-        bytes_per_sample: Of one sample of one row, or None if unknown.
+        bytes_per_sample: The bytes of one sample of one row; None if unknown.
 
     Returns:
         A multiple of the set size.

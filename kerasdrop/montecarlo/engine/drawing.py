@@ -1,4 +1,4 @@
-"""What a compiled function of a pass computes: samples, and statistics."""
+"""The computation of a pass that is compiled: samples and statistics."""
 
 import dataclasses
 import functools
@@ -26,7 +26,7 @@ from kerasdrop.montecarlo.statistics import summaries
 
 
 class State(NamedTuple):
-    """What a pass knows of the samples so far.
+    """What a pass keeps of the samples so far.
 
     Attributes:
         skeleton: The structure of the outputs, as scalars.
@@ -41,7 +41,7 @@ class State(NamedTuple):
 
 @dataclasses.dataclass
 class Drawing:
-    """Draws samples of batches, and summarises them.
+    """Draws the samples of batches and summarises them.
 
     Attributes:
         model: A built model.
@@ -69,7 +69,7 @@ class Drawing:
     def partial(
         self, batch: RowsOf, state: Given, in_sets: Given, rest: Given
     ) -> Given:
-        """The statistics of what was drawn: numbers as of `Chunks`."""
+        """The statistics of the samples so far; `Chunks` has their numbers."""
         of_outputs = self.summaries_of(state.skeleton, batch)
         states = [
             summary.partial(one, in_sets, rest)
@@ -116,9 +116,9 @@ class Drawing:
         num_chunks: Tensor,
         keep_all: Given = None,
     ) -> Given:
-        """The `State` after the first chunk and as many whole ones.
+        """Returns the `State` after the first chunk and some whole ones.
 
-        If all is kept, one whole chunk tells as much as many.
+        If nothing is dropped, one whole chunk shows as much as many.
         """
         if keep_all is not None and num_chunks > 1:
             num_chunks = ops.where(keep_all, 1, num_chunks)
@@ -128,14 +128,14 @@ class Drawing:
     def sweep(
         self, batch: RowsOf, several: Tensor, chunks: chunks_.Chunks
     ) -> Given:
-        """Statistics at several rates, and of plain predictions.
+        """The statistics at several vectors of rates, and of plain predictions.
 
-        All have one prefix.
+        All of them share one run of the prefix.
 
         Args:
             batch: A `RowsOf`.
             several: Tensor `(rates, places)`, vectors of rates.
-            chunks: `Chunks` that are drawn in one call.
+            chunks: `Chunks` that one call draws.
         """
         with self._sampler(batch, several[0], chunks) as draw:
 
@@ -157,27 +157,29 @@ class Drawing:
         firsts: Tensor,
         others: Tensor,
     ) -> Given:
-        """How samples differ from those with the masks of a group redrawn.
+        """Compares samples with samples in which a group's masks are redrawn.
 
-        With a sample `a`, one `b` that shares no mask with it, and `c`, which
-        is `a` but with the masks of a group from `b`, the halves of
-        `(a - b)**2`, of `(a - c) (a + c - 2 b)` and of `(a - c)**2` have as
-        their means the variance, what the group explains of it alone, and what
-        is gone without the group. The sums over the elements of an output are
-        returned. All have one prefix.
+        Let `a` be a sample, `b` one that shares no mask with it, and `c` the
+        sample `a` but with the masks of a group from `b`. Half the mean of `(a
+        - b)**2` is the variance. Half the mean of `(a - c) (a + c - 2 b)` is
+        the part of it that the group explains alone, and half the mean of `(a -
+        c)**2` is the part that vanishes without the group. The function returns
+        sums over the elements of an output. All samples share one run of the
+        prefix.
 
         Args:
             batch: A `RowsOf`.
             rates: Vector of rates.
-            chunks: `Chunks`, whose size is that of a chunk.
-            groups: int32 `(groups, layers)`, 1 for the layers of a group.
-            firsts: int32 `(chunks,)`, numbers of the first samples of chunks.
-            others: int32 scalar, how far from them are those that are redrawn.
+            chunks: `Chunks`, which has the size of a chunk.
+            groups: int32 `(groups, layers)`, 1 for each layer of the group.
+            firsts: int32 `(chunks,)`, the number of the first sample of each
+                chunk.
+            others: int32 scalar, what is added to their numbers to redraw them.
 
         Returns:
-            The structure of the outputs, as scalars; and for each output, in
-            a list, a tuple of tensors `(chunks, batch, size)`, `(chunks,
-            groups, batch, size)` and the same again.
+            The structure of the outputs, as scalars, and a list with a tuple of
+            three tensors for each output: `(chunks, batch, size)` and twice
+            `(chunks, groups, batch, size)`.
         """
         structure = None
         with self._sampler(batch, rates, chunks) as draw:
@@ -224,7 +226,7 @@ class Drawing:
             return self._plain(draw, batch)
 
     def output_masks(self, batch: RowsOf) -> list[Given]:
-        """The masks of padding of the flat outputs; None for those without."""
+        """The padding masks of the flat outputs; None for an output without."""
         return passes.output_masks(
             self.model,
             ops.convert_to_tensor(self.key()),
@@ -236,7 +238,7 @@ class Drawing:
         )
 
     def _plain(self, draw: Function, batch: RowsOf) -> Given:
-        # Two equal samples: of a single one there is no variance.
+        # Two equal samples, since a single one has no variance.
         outputs = draw(plans.range_of(0, 2), at_inference=True)
         states = [
             summary.init(output, (0, 0), 2, SET_SIZE)
@@ -300,11 +302,11 @@ class Drawing:
         first: int,
         num_chunks: Tensor,
     ) -> Given:
-        """The `State` after whole chunks of samples from number `first` on."""
+        """Returns the `State` after whole chunks from sample `first` on."""
         if isinstance(num_chunks, int) and num_chunks == 0:
             return state
         of_outputs = self.summaries_of(state.skeleton, batch)
-        # The skeleton is no part of what changes.
+        # The skeleton does not change.
         structure = (state.summaries, state.converged)
 
         def add_chunk(number: int, *flat: Given) -> Given:
@@ -321,7 +323,8 @@ class Drawing:
                 pairs = zip(nested.flatten(states), nested.flatten(added))
                 chosen = [_chosen(converged, *pair) for pair in pairs]
                 added = nested.packed(added, chosen)
-                # Whatever a chunk is, rows are looked at after each set.
+                # Convergence is checked after each set, whatever the chunks
+                # are.
                 is_set = (start + chunks.size) % SET_SIZE == 0
                 reached = self._converged(of_outputs, added, converged, rates)
                 converged = ops.where(is_set, reached, converged)
@@ -346,7 +349,7 @@ class Drawing:
     def _converged(
         self, of_outputs: Given, states: Structure, before: Given, rates: Tensor
     ) -> Given:
-        """Rows that take no further samples, with `before` among them."""
+        """The rows that take no further samples, including `before`."""
         if self.settings.tolerance is None:
             return before
         smallest_chance = survey.smallest_chance(
@@ -374,13 +377,13 @@ class Drawing:
 
 
 def _half_sum(products: Tensor) -> Given:
-    """Half the sum over all but rows and samples, `(batch, samples)`."""
+    """Half the sum over all axes but rows and samples, `(batch, samples)`."""
     axes = tuple(range(2, len(products.shape)))
     return 0.5 * (ops.sum(products, axis=axes) if axes else products)
 
 
 def _chosen(rows: Tensor, one: Given, other: Given) -> Given:
-    """`one` in these rows, `other` else; both `(batch, ...)`."""
+    """`one` in these rows and `other` elsewhere; both are `(batch, ...)`."""
     shape = (-1, *(1,) * (len(one.shape) - 1))
     return ops.where(ops.reshape(rows, shape), one, other)
 
@@ -388,8 +391,8 @@ def _chosen(rows: Tensor, one: Given, other: Given) -> Given:
 def _packed(skeleton: Given, results: Given) -> Given:
     """A dict of statistics, each in the structure of the outputs.
 
-    Where outputs are of several kinds, a statistic has those outputs that it
-    exists for.
+    If outputs are of several kinds, a statistic contains only the outputs that
+    it exists for.
     """
     packed = {}
     for name in summaries.STATISTICS:

@@ -1,4 +1,4 @@
-"""Samples of a batch, streamed into statistics by compiled functions."""
+"""Streams the samples of a batch into statistics by compiled functions."""
 
 import copy
 import dataclasses
@@ -25,14 +25,14 @@ from kerasdrop.montecarlo.verification import whole_pass
 
 
 class Engine:
-    """Draws what was asked for, and summarises it.
+    """Draws the samples of a prediction and summarises them.
 
     Args:
         model: A built model.
         key: Function that returns the key of all samples.
         settings: A `settings.Settings`.
-        holder: A layer, with all variables of these among its own.
-        owner: Who is to blame in a message.
+        holder: A layer that tracks all variables of the model.
+        owner: The public function that messages name.
         choice: The `choice.Choice` of what is drawn.
         rates: Function that returns the vector of its rates.
     """
@@ -56,27 +56,27 @@ class Engine:
         self._sizing = sizing.Sizing(
             model,
             settings.num_samples,
-            # Rows are looked at after each set, if they may converge.
+            # If rows may converge, they are checked after each set.
             settings.tolerance is not None,
             settings.memory_limit,
             self._functions,
             lambda: self._drawing.choice,
         )
-        # Names of functions traced in the last call.
+        # The names of the functions that the last call traced.
         self._traces: list[str] = []
         self._verifier = whole_pass.Verifier(
             model, settings.plan, settings.vectorized, owner
         )
 
     def most_rows(self, data: Given, rows: int) -> int | None:
-        """How many rows can be drawn at a time, at most so many; None for all.
+        """How many of `rows` rows can be drawn at a time; None for all.
 
-        To be asked before each prediction: it looks whether the model is still
-        what was compiled.
+        Call this before each prediction: it also checks whether the model has
+        changed since it was compiled.
 
         Args:
-            data: `RowsOf` with arrays of any number of rows, as `batches`
-                makes batches of.
+            data: `RowsOf` with arrays of any number of rows, which `batches`
+                cuts into batches.
             rows: Integer.
 
         Raises:
@@ -95,21 +95,21 @@ class Engine:
         return self._drawing.choice
 
     def with_choice(self, choice: choices.Choice) -> "Engine":
-        """An engine that draws what is in another `choice.Choice`."""
+        """Returns an engine that draws another `choice.Choice`."""
         engine = copy.copy(self)
         engine._drawing = dataclasses.replace(self._drawing, choice=choice)
         return engine
 
     def choose(self, choice: choices.Choice) -> None:
-        """From now on draws what is in another `choice.Choice`."""
+        """Makes this engine draw another `choice.Choice` from now on."""
         self._drawing.choice = choice
 
     def _now(self) -> Given:
-        """What a compiled pass depends on, as it is."""
+        """The present state of everything that a compiled pass depends on."""
         return self._drawing.choice.key, survey.of(self._model).fingerprint
 
     def _forget_what_is_out_of_date(self) -> None:
-        # Stock layers have their own rates in the compiled function.
+        # The rates of stock layers are constants in the compiled function.
         made_for = self._now()
         if made_for != self._made_for:
             self._sizing.forget()
@@ -117,11 +117,12 @@ class Engine:
             self._made_for = made_for
 
     def with_key(self, key: Tensor, rates: Tensor = None) -> Given:
-        """An engine that differs in the key: a function that returns it.
+        """Returns an engine with another key.
 
         Args:
-            key: Such a function.
-            rates: The same for the rates; None for those of this engine.
+            key: Function that returns the key.
+            rates: Function that returns the rates; None for the rates of this
+                engine.
         """
         engine = copy.copy(self)
         engine._drawing = dataclasses.replace(self._drawing, key=key)
@@ -129,19 +130,19 @@ class Engine:
         return engine
 
     def of_call(self, batch: RowsOf) -> Given:
-        """The statistics of a `RowsOf`, of all rows at a time."""
+        """The statistics of a `RowsOf`, with all rows drawn at a time."""
         if not self._settings.vectorized:
             return self.whole(batch, SET_SIZE)
         self._forget_what_is_out_of_date()
         return self.whole(batch, self._sizing.of_call(batch))
 
     def whole(self, batch: RowsOf, samples_at_once: int) -> Given:
-        """The statistics of a `RowsOf`: one function, to trace or run."""
+        """The statistics of a `RowsOf`, in one function to trace or run."""
         chunks = chunks_.cut(self._settings.num_samples, samples_at_once)
         return self._drawing.whole(batch, self._rates(), chunks)
 
     def over(self, batch: RowsOf) -> Given:
-        """A `Pass` over a batch, which draws a compiled call at a time."""
+        """A `Pass` over a batch, which draws it in compiled calls."""
         at_once = SET_SIZE
         if self._settings.vectorized:
             at_once = self._sizing.of(batch, batch.rows.shape[0]).samples
@@ -156,15 +157,15 @@ class Engine:
         )
 
     def verified(self, one: Given, batch: RowsOf, num_rows: int) -> Given:
-        """Makes the self-check, if it was not yet made for such inputs.
+        """Makes the self-check unless it was already made for such inputs.
 
         Args:
             one: The `Pass` over the batch.
             batch: A `RowsOf`.
-            num_rows: Integer, how many rows of it are not filling.
+            num_rows: Integer, how many of its rows are not padding.
 
         Returns:
-            Function that is to be called when the pass has been made.
+            Function to call after the pass.
 
         Raises:
             VerificationError: If the model fails.
@@ -184,21 +185,21 @@ class Engine:
         return finish
 
     def _kept(self, one: Given, batch: RowsOf, chosen: Given) -> Given:
-        """The statistics of these rows of a batch where all is kept."""
-        # What classic layers make of it depends on the rate.
+        """The statistics of these rows of a batch if nothing is dropped."""
+        # Classic layers scale by the rate even if they drop nothing.
         one = one.at(self._drawing.choice.of_check().vector())
         if _backend.COMPILES:
             return tree.map_structure(
                 lambda tensor: ops.convert_to_numpy(tensor)[chosen], one.kept()
             )
-        # Nothing is gained by running all rows.
+        # Running all rows would gain nothing.
         part = tree.map_structure(
             lambda tensor: None if tensor is None else tensor[chosen], batch
         )
         return one.over(part).kept()
 
     def output_masks(self, batch: RowsOf) -> list[Given]:
-        """The masks of padding of the flat outputs, of a plain prediction.
+        """The padding masks of the flat outputs of a plain prediction.
 
         Returns:
             A list of arrays `(batch, ...)`; None for an output without one.
@@ -209,7 +210,7 @@ class Engine:
         ]
 
     def _functions(self, chunks: chunks_.Chunks) -> dict[str, Function]:
-        """The functions that a pass calls, compiled, by name."""
+        """The compiled functions that a pass calls, by name."""
         draw = self._drawing
 
         def whole(batch: RowsOf, rates: Tensor, keep_all: Given) -> Given:
@@ -255,7 +256,7 @@ class Engine:
             "redrawn": redrawn,
             "output_masks": draw.output_masks,
         }
-        # In plain calls of the model no size is left open, nor where the number
+        # No size is left open in plain calls of the model, nor where the number
         # of steps decides how Keras runs them.
         found = survey.of(self._model)
         any_size = self._settings.vectorized and not found.draws_by_step
@@ -270,7 +271,7 @@ class Engine:
         }
 
     def _noted(self, function: Function) -> Function:
-        """`function`, which tells when it is traced."""
+        """Wraps `function` so that it notes when it is traced."""
 
         @functools.wraps(function)
         def traced(*args: Given) -> Given:
@@ -280,20 +281,20 @@ class Engine:
         return traced
 
     def after_call(self) -> None:
-        """To be called after a compiled function.
+        """Call this after each compiled function.
 
-        A layer may count its calls, or keep what it saw in its last: what a
-        trace itself changed does not make the trace out of date.
+        A layer may count its calls or store its last inputs. What a trace
+        itself changed does not make the trace out of date.
         """
         if _backend.TRACES and self._traces:
             self._made_for = self._now()
         self._traces.clear()
 
     def after_predict(self) -> None:
-        """To be called behind a prediction.
+        """Call this after each prediction.
 
-        On PyTorch a layer of a user that counts its calls does so in each
-        pass: that is no other model, which would have to be checked again.
+        On PyTorch, a user's layer that counts its calls does so in each pass.
+        This does not make it another model that must be checked again.
         """
         if not _backend.TRACES and survey.of(self._model).has_foreign:
             self._made_for = self._now()

@@ -1,4 +1,4 @@
-"""Loss and metrics of a predictive mean, batch by batch."""
+"""The loss and metrics of a predictive mean, batch by batch."""
 
 import functools
 
@@ -18,21 +18,21 @@ from kerasdrop._types import Structure
 from kerasdrop.montecarlo.engine.batches import Batch
 from kerasdrop.montecarlo.statistics import outputs
 
-# The reduction of a function as a loss.
+# The reduction that Keras uses for a function as a loss.
 _BY_DEFAULT = "sum_over_batch_size"
-# Means over what is not masked.
+# Reductions that average over the entries that are not masked.
 _OF_VALID = {_BY_DEFAULT, "mean"}
 
 
 class Judged:
-    """Judges the means of each batch, of which it keeps none.
+    """Evaluates the means of each batch, without keeping them.
 
     A `receivers.Receiver`.
 
     Args:
-        model: A compiled model, whose metrics are reset.
-        masks_of: Function of a `RowsOf` that returns the mask of padding of
-            each flat output, or None.
+        model: A compiled model. Its metrics are reset.
+        masks_of: Function of a `RowsOf` that returns the padding mask, or None,
+            of each flat output.
         return_dict: Whether the result is a dict.
     """
 
@@ -43,7 +43,7 @@ class Judged:
         self._masks_of = masks_of
         self._has_masks = True
         self._return_dict = return_dict
-        # Of metrics alone the loss is 0, as Keras has it.
+        # A model with metrics but no loss has a loss of 0, as in Keras.
         self._loss = None if model.loss is None else _StreamedLoss(model)
         self._logs: Config = {}
         self.num_rows = 0
@@ -71,23 +71,23 @@ class Judged:
         return dict(self._logs)
 
     def _masks(self, batch: Batch, count: int) -> list[Array | None]:
-        """The mask of padding of each flat output, as Keras judges by it."""
+        """The padding mask of each flat output, as Keras applies it."""
         if not self._has_masks:
             return [None] * count
         masks = self._masks_of(batch.rows)
-        # A model that makes none is asked once.
+        # A model without masks is asked only once.
         self._has_masks = any(one is not None for one in masks)
         return [
             None if one is None else one[: batch.num_valid] for one in masks
         ]
 
     def _check_compiled(self, mean: Structure, y: Structure) -> None:
-        """Raises if what was compiled does not fit the outputs."""
+        """Raises if the compiled losses or metrics do not fit the outputs."""
         names = self._model._compiled_with.names_of(mean)
         judged = [
             name for name, one in zip(names, tree.flatten(y)) if one is not None
         ]
-        if len(names) > 1:  # what has no targets is not judged
+        if len(names) > 1:  # skips outputs without targets
             self._check_compiled_for(names, judged)
         kinds = outputs.kinds(self._model.kind, mean)
         for place, kind in enumerate(kinds):
@@ -97,9 +97,9 @@ class Judged:
     def _check_compiled_for(
         self, names: list[Given], judged: list[Given]
     ) -> None:
-        """Raises if there are losses or metrics for other outputs.
+        """Raises if there are losses or metrics for outputs that do not exist.
 
-        Keras may take one that is for another output for the only one.
+        Keras may apply one that is for another output to the only output.
         """
         named = self._model._compiled_with.named(names)
         others = [name for name in named if name not in judged]
@@ -114,7 +114,7 @@ class Judged:
     def _check_takes_probabilities(
         self, names: list[Given], place: int
     ) -> None:
-        """Raises if a loss or metric would take a mean for logits."""
+        """Raises if a loss or metric would treat mean values as logits."""
         found = self._model._compiled_with.take_logits(names, place)
         if found:
             raise Refusal(
@@ -126,7 +126,7 @@ class Judged:
             )
 
     def result(self) -> Given:
-        """The loss, a list of it and the metrics, or a dict."""
+        """Returns the loss, a list of the loss and the metrics, or a dict."""
         if self._return_dict:
             return dict(self._logs)
         values = list(self._logs.values())  # the loss is the first
@@ -134,10 +134,10 @@ class Judged:
 
 
 class _StreamedLoss:
-    """The loss of all rows from those of the batches.
+    """Computes the loss of all rows from the losses of the batches.
 
-    Where it is a mean over rows, a sum, or a mean by weights, it is that of
-    all rows at once, to rounding.
+    If the loss is a mean over rows, a sum, or a weighted mean, the result is
+    the loss of all rows at once, up to rounding.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -172,7 +172,7 @@ class _StreamedLoss:
             )
         )
         if self._is_sum:
-            # Of regularizers, which are no sum over rows.
+            # The regularizers' losses are not sums over rows.
             self._added = sum(_number(ops.sum(one)) for one in model.losses)
             self._total += loss - self._added
             return
@@ -184,7 +184,7 @@ class _StreamedLoss:
     def _share(
         self, num_rows: int, weight: Given, masks: list[Array | None]
     ) -> float:
-        """By what the loss of a batch is weighted in the mean."""
+        """The weight of a batch's loss in the mean."""
         mask = masks[0] if len(masks) == 1 else None
         if "mean_with_sample_weight" in self._reductions:
             if weight is None and mask is None:
@@ -211,7 +211,7 @@ class _StreamedLoss:
 
 
 def _sum(weight: Given, mask: Array | None) -> float:
-    """The sum of weights of rows, or of their steps, that are not masked."""
+    """The sum of the weights of rows, or of steps, that are not masked."""
     if mask is None:
         return float(np.sum(weight, dtype="float64"))
     valid = np.asarray(mask, "float64")
@@ -223,17 +223,17 @@ def _sum(weight: Given, mask: Array | None) -> float:
 
 
 def _plain(value: Given) -> Given:
-    """A number, as a float; or an array, as some metrics have it."""
+    """A number as a float; or an array, which some metrics return."""
     array = ops.convert_to_numpy(value)
     return array if array.ndim else float(array)
 
 
 def _number(value: Given) -> float:
-    """A scalar as a float; of a loss of each row the mean."""
+    """A scalar as a float; the mean if there is a loss for each row."""
     return float(np.mean(ops.convert_to_numpy(value)))
 
 
 def _like(mean: Structure, labels: Structure, name: str) -> Structure:
-    """Labels in the structure of the outputs, as Keras takes them."""
+    """Returns labels in the structure of the outputs, which Keras needs."""
     flat = outputs.targets(labels, mean, name)
     return tree.pack_sequence_as(mean, flat)

@@ -1,4 +1,4 @@
-"""The way through the batches of a prediction, with bar and callbacks."""
+"""Loops over the batches of a prediction, with progress bar and callbacks."""
 
 import contextlib
 import warnings
@@ -23,17 +23,18 @@ from kerasdrop.montecarlo.statistics import outputs
 from kerasdrop.montecarlo.statistics import summaries
 from kerasdrop.predictive import Predictive
 
-# From a warning below to who called `predict` or `mc_predict`.
+# The stack level from a warning here to the caller of `predict` or
+# `mc_predict`.
 _STACKLEVEL = 5
 
 
 class Calls(NamedTuple):
-    """The methods of callbacks that are called, as Keras calls them.
+    """Which methods of callbacks are called, as in Keras.
 
     Attributes:
         stage: String, `"predict"` or `"test"`: `on_predict_begin` and so on.
-        stop: String, the attribute of a model that ends it.
-        tells_end: Whether the last logs are told at the end.
+        stop: String, the attribute of a model that ends the loop.
+        tells_end: Whether the callbacks get the last logs at the end.
     """
 
     stage: str
@@ -55,21 +56,22 @@ def run(
     on_interrupt: str = "raise",
     calls: Calls = PREDICTING,
 ) -> tuple[Given, int]:
-    """What a receiver makes of all statistics, and of how many samples.
+    """Runs a prediction; returns a receiver's result and the samples.
 
     Args:
-        predictive: The `MonteCarlo` that predicts: settings, `verify`, and
-            what callbacks see as their model.
+        predictive: The `MonteCarlo` that predicts. It has the settings and
+            `verify`, and it is the model that callbacks see.
         engine: Its `Engine`.
         data: `Batches`.
         receiver: A `receivers.Receiver`.
         verbose: Integer, checked.
-        callbacks: Those of the user, or None.
+        callbacks: The user's callbacks, or None.
         on_interrupt: `"raise"` or `"return"`.
         calls: `PREDICTING` or `EVALUATING`.
     """
     if callbacks is None:
-        # Not a list of none, for which Keras starts a thread in each call.
+        # Not an empty callback list, for which Keras starts a thread in each
+        # call.
         callbacks = keras.callbacks.Callback()
     elif not isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks = keras.callbacks.CallbackList(
@@ -120,11 +122,11 @@ def run(
 
 
 class _Drawn:
-    """Draws the batches of some data, as many at a time as there are replicas.
+    """Draws the batches of some data, one on each replica at a time.
 
     Attributes:
-        current: A `Batch` and its `Pass`, the first of those that are drawn
-            just now; None before.
+        current: The first `Batch` that is being drawn and its `Pass`; None
+            before that.
     """
 
     def __init__(
@@ -142,14 +144,14 @@ class _Drawn:
         self.current: tuple[Batch, Pass] | None = None
 
     def batches(self, begin: Function) -> Generator[Given, None, None]:
-        """Yields for each batch its number, itself, statistics, and a function.
+        """Yields for each batch its number, itself, statistics and a function.
 
         Args:
-            begin: Function of the number of a batch, which is called before
-                anything is drawn for it.
+            begin: Function of the number of a batch, called before anything is
+                drawn for the batch.
 
         Yields:
-            The function is to be called when the statistics are taken.
+            The function must be called when the statistics have been used.
         """
         first = 0
         with Team(self._predictive.model) as team:
@@ -178,7 +180,7 @@ class _Drawn:
         """Draws all samples of the batches from number `first` on."""
         of_one = passes[0].num_calls
         if self._bar is None:
-            # Unknown by now, if batches had to be cut.
+            # If batches had to be cut, their number is unknown from now on.
             total = self._data.num_batches
             most = None if total is None else total * of_one
             self._bar = keras.utils.Progbar(most, verbose=self._verbose)
@@ -187,14 +189,14 @@ class _Drawn:
             team.advance(passes)
             made = sum(one.num_done for one in passes)
             self._bar.update(done + made)
-        # A batch that has converged is done before all its calls. The
-        # bar prints its last line each time that it is told the end.
+        # A converged batch ends before all its calls. The bar prints its last
+        # line each time that it gets the final value.
         if made < of_one * len(passes):
             self._bar.update(done + of_one * len(passes))
 
 
 def _record(predictive: keras.Model, part: Config) -> Predictive:
-    # Keras merges dicts in the logs into these.
+    # Keras merges dicts in the logs into the logs.
     return Predictive(
         part,
         predictive.num_samples,
@@ -217,7 +219,7 @@ def _checked(callbacks: Given) -> list[Given]:
 
 
 def _caller(callbacks: Given, stage: str) -> Given:
-    """Function of what happened, which tells the callbacks of it."""
+    """Returns a function of an event's name that reports it to callbacks."""
 
     def call(name: str, *args: Given) -> None:
         getattr(callbacks, f"on_{stage}_{name}")(*args)
@@ -226,7 +228,7 @@ def _caller(callbacks: Given, stage: str) -> Given:
 
 
 class _Unconverged:
-    """The rows that did not reach the tolerance, and how far they are."""
+    """Counts the rows that miss the tolerance, and by how much they do."""
 
     def __init__(self) -> None:
         self._num_rows = self._num_late = 0
@@ -244,7 +246,7 @@ class _Unconverged:
                 array[late].max()
                 for array in tree.flatten(part["standard_error"])
             ]
-            # Whatever is no number stays one.
+            # NaN stays NaN.
             self._largest_error = np.maximum(self._largest_error, max(errors))
 
     def warn(self, predictive: keras.Model) -> None:
@@ -270,7 +272,7 @@ def _say_what_is_there(
 
 
 def _arrays(statistics: Config, num_rows: int) -> Config:
-    """The first rows of all statistics as numpy arrays, in their order."""
+    """The first rows of all statistics as numpy arrays, in the usual order."""
     return {
         # JAX sorts the keys of a dict.
         name: tree.map_structure(

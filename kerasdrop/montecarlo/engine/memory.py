@@ -1,6 +1,7 @@
-"""How much memory a sample of a row takes: an estimate from shapes.
+"""Estimates from shapes how much memory a sample of a row needs.
 
-For what is fast, and for what to begin with: what is needed is measured.
+The estimate decides what is fast and where to begin. The actual need is
+measured.
 """
 
 import math
@@ -17,19 +18,19 @@ from kerasdrop._types import Tensor
 from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.splitting import replay
 
-# Besides inputs and outputs a layer needs about as much again: masks, padded
-# and rearranged copies.
+# A layer needs about as much as its inputs and outputs again, for masks and for
+# padded and rearranged copies.
 _WORKSPACE = 2
 
 
 def bytes_per_sample(
     model: keras.Model, inputs: Structure, choice: choices.Choice
 ) -> int | None:
-    """What one sample of one row takes at a time, in bytes, by its shapes.
+    """The bytes that one sample of one row needs at a time, by its shapes.
 
-    The outputs of all layers behind the first that draws are counted from
-    when they are made until they are used for the last time; a kernel of
-    `DropConnect`, of which each row has one, during the call.
+    The outputs of all layers after the first that draws are counted from when
+    they are made until they are last used. A kernel of `DropConnect`, which
+    each row has for itself, is counted during the call.
 
     Args:
         model: A built model.
@@ -38,7 +39,7 @@ def bytes_per_sample(
 
     Returns:
         An integer; None for a model without a graph of layers, whose
-        intermediate results are not known.
+        intermediate results are unknown.
     """
     graph = keras_graph.graph_of(model)
     if graph is None:
@@ -51,9 +52,9 @@ def bytes_per_sample(
 
 
 def bytes_of_plain_call(model: keras.Model, inputs: Structure) -> Given:
-    """What a plain call of one row makes in graphs of layers, in bytes.
+    """The bytes of all tensors that a plain call of one row makes in graphs.
 
-    Where it is not compiled, Keras holds all of it until the call is over.
+    If the call is not compiled, Keras holds all of them until its end.
 
     Args:
         model, inputs: As for `bytes_per_sample`.
@@ -73,7 +74,7 @@ def bytes_of_plain_call(model: keras.Model, inputs: Structure) -> Given:
 
 
 def _longest(inputs: Tensor) -> int:
-    """What stands for the size of an axis that is not known."""
+    """The size that stands for an unknown size of an axis."""
     given = [x for x in tree.flatten(inputs) if x is not None]
     return max((size for x in given for size in x.shape[1:]), default=1)
 
@@ -85,10 +86,10 @@ def _bytes_of_row(tensor: Tensor, length: int) -> int:
 
 
 class _Calls:
-    """Records the calls that are made once for each sample."""
+    """Records the calls that are made for each sample."""
 
     def __init__(self, length: int) -> None:
-        self._length = length  # in place of an axis of unknown size
+        self._length = length  # stands for an unknown size
         self._calls: list[Given] = []
 
     def __call__(
@@ -107,7 +108,7 @@ class _Calls:
         last_use = {}
         for number, (inputs, outputs) in enumerate(self._calls):
             last_use.update(dict.fromkeys(map(id, inputs), number))
-            # What nobody uses is an output of the model, and stays.
+            # A tensor that no call uses is an output of the model, and stays.
             for output in outputs:
                 last_use[id(output)] = len(self._calls)
         alive, peak = {}, 0
@@ -124,7 +125,7 @@ class _Calls:
 
 
 def _kernels_of_rows(operation: keras.layers.Layer) -> list[Given]:
-    """What stands for the kernels that a call makes, one for each row."""
+    """Stand-ins for the kernels that a call makes, one for each row."""
     if not isinstance(operation, keras.layers.Layer):
         return []  # an operation of `keras.ops`
     return [

@@ -1,4 +1,4 @@
-"""What receives the statistics of each batch as they come."""
+"""Receivers of the statistics of each batch."""
 
 from typing import Protocol
 
@@ -15,7 +15,7 @@ class Receiver(Protocol):
     """Receives the statistics of each batch.
 
     Attributes:
-        num_rows: Integer, of how many rows there were any.
+        num_rows: Integer, the number of rows received so far.
     """
 
     @property
@@ -29,21 +29,20 @@ class Receiver(Protocol):
             batch: The `Batch` of these rows.
 
         Returns:
-            What callbacks get as the logs of the batch; None for the
-            statistics.
+            The logs of the batch for callbacks; None for the statistics.
         """
 
     def result(self) -> Given:
-        """What is returned at the end."""
+        """The result of the whole prediction."""
 
 
 class Collected:
-    """Puts the statistics of all rows together.
+    """Joins the statistics of all rows.
 
     Args:
-        num_rows: Integer, how many rows there will be; None if nobody knows.
-        taken: Function of the statistics of a batch and the place of its
-            first row, which returns those to keep.
+        num_rows: Integer, how many rows there will be; None if unknown.
+        taken: Function of the statistics of a batch and the position of its
+            first row, which returns the statistics to keep.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class Collected:
 
 
 class PassedOn:
-    """Keeps nothing: callbacks alone get the statistics."""
+    """Keeps nothing: only callbacks get the statistics."""
 
     def __init__(self) -> None:
         self.num_rows = 0

@@ -1,4 +1,4 @@
-"""How many rows and samples are drawn at a time, so that memory suffices."""
+"""Finds how many rows and samples fit into memory at a time."""
 
 import math
 from typing import NamedTuple
@@ -10,17 +10,17 @@ from kerasdrop.masks.plans import SET_SIZE
 
 DEFAULT_LIMIT = 2**28
 
-# What is measured differs a little from what is taken for its share of it.
+# A measured size may differ this much from a share of another one.
 _ROOM = 0.95
 
 
 class Sizes(NamedTuple):
-    """What is drawn at a time.
+    """How much is drawn at a time.
 
     Attributes:
         rows: Integer.
-        samples: Integer, of each row: all, some sets, or a half, a quarter,
-            an eighth or a sixteenth of one.
+        samples: Integer, the samples of each row: all, some sets, or a half, a
+            quarter, an eighth or a sixteenth of a set.
     """
 
     rows: int
@@ -32,11 +32,11 @@ class Sizes(NamedTuple):
 
 
 class Need(NamedTuple):
-    """What some `Sizes` take.
+    """The memory that some `Sizes` need.
 
     Attributes:
-        size: In bytes, at a time.
-        results: In bytes, what of it are the results.
+        size: Bytes in use at a time.
+        results: The bytes of it that are results.
     """
 
     size: int
@@ -44,28 +44,26 @@ class Need(NamedTuple):
 
 
 class Found:
-    """What was found for rows of some shapes.
+    """The sizes that were found, by the shapes of rows.
 
     Args:
-        limit: In bytes; None for a default.
+        limit: The memory limit in bytes; None for a default.
     """
 
     def __init__(self, limit: Given) -> None:
         self.limit = DEFAULT_LIMIT if limit is None else limit
         self._sizes: dict[
             Given, Given
-        ] = {}  # by what the data are and how many rows are wanted
-        self._enough: list[
-            Given
-        ] = []  # `_Enough`, where all that was wanted could be had
+        ] = {}  # by the shapes and the wanted number of rows
+        self._enough: list[Given] = []  # `_Enough`: all that was wanted fitted
 
     def of(self, shapes: tuple[int, Shape], wanted: Sizes) -> Given:
-        """The `Sizes` to draw at a time, if they are known; or None.
+        """The `Sizes` to draw at a time if they are known; else None.
 
         Args:
-            shapes: Tuple of what rows must be a multiple of, and of the shapes
-                of a row, without the batch.
-            wanted: `Sizes`, the most that may be.
+            shapes: Tuple of the number that rows must be a multiple of, and of
+                the shapes of one row.
+            wanted: `Sizes`, the upper limit.
         """
         key = (shapes, wanted.rows)
         if key not in self._sizes and any(
@@ -77,9 +75,9 @@ class Found:
     def add(
         self, shapes: Given, wanted: Given, found: Given, needs: Given
     ) -> None:
-        """Remembers `Sizes` and the `Need` of each that was measured."""
+        """Stores `Sizes` and the `Need` of all that were measured."""
         self._sizes[shapes, wanted.rows] = found
-        # Batches of so many rows are what is drawn next.
+        # The batches that follow have this many rows.
         self._sizes.setdefault((shapes, found.rows), found)
         if found == wanted:
             share = max(need.size / one.total for one, need in needs.items())
@@ -87,12 +85,12 @@ class Found:
 
 
 class _Enough(NamedTuple):
-    """Sizes that could be had for rows of some shapes.
+    """Sizes that fitted for rows of some shapes.
 
     Attributes:
-        shapes: As `Found.of` takes them.
+        shapes: As for `Found.of`.
         sizes: `Sizes`.
-        size: In bytes, what they took at the most.
+        size: The most bytes that they needed.
     """
 
     shapes: tuple[Given, ...]
@@ -100,7 +98,7 @@ class _Enough(NamedTuple):
     size: float
 
     def suffices(self, shapes: Given, sizes: Given, limit: Given) -> Given:
-        """Whether others can be had as well, as far as can be told."""
+        """Whether other sizes are known to fit, too."""
         (step, *shapes), (own_step, *own) = shapes, self.shapes
         if step != own_step or list(map(len, shapes)) != list(map(len, own)):
             return False
@@ -109,7 +107,8 @@ class _Enough(NamedTuple):
             for pair in zip(shapes, own)
         )
         of_sizes = max(1.0, sizes.total / self.sizes.total)
-        # No layer takes more than the square of the length of a sequence.
+        # The memory of a layer grows at most with the square of a sequence's
+        # length.
         return self.size * growth**2 * of_sizes <= limit
 
 
@@ -121,21 +120,21 @@ def most(
     step: int,
     worth: float,
 ) -> Given:
-    """The largest `Sizes` up to those wanted that keep a limit.
+    """Returns the largest `Sizes` up to those wanted that keep a limit.
 
-    So many times the rows or samples take at most so many times the memory.
-    Hence more than what was measured is known to keep the limit, too.
+    N times the rows or samples need at most N times the memory. Larger sizes
+    than the measured ones are therefore known to keep the limit, too.
 
     Args:
         size: Function of `Sizes` that returns bytes.
         wanted: `Sizes`.
-        begin: `Sizes` to measure first, up to those wanted.
-        limit: In bytes.
-        step: Integer; rows come in multiples of it.
-        worth: How many times as much must be hoped for to measure again.
+        begin: `Sizes` to measure first, at most those wanted.
+        limit: The memory limit in bytes.
+        step: Integer; the number of rows is a multiple of it.
+        worth: The factor that must be possible for another measurement.
 
     Returns:
-        `Sizes`, at the least one sample of `step` rows, whatever these need.
+        `Sizes`, at least one sample of `step` rows, whatever these need.
     """
     least = Sizes(step, 1)
     sizes, too_large = begin, wanted.total + 1
@@ -159,12 +158,12 @@ def most(
 
 
 def cut(wanted: Sizes, total: int, step: int) -> Sizes:
-    """`Sizes` wanted, cut to so many samples of all rows; sets are cut last.
+    """Cuts `Sizes` to a total number of samples of all rows; sets last.
 
     Args:
         wanted: `Sizes`.
-        total: Number.
-        step: Integer; rows come in multiples of it.
+        total: The number of samples of all rows.
+        step: Integer; the number of rows is a multiple of it.
     """
     total = max(step, int(total))
     of_set = min(wanted.samples, SET_SIZE)
@@ -175,7 +174,8 @@ def cut(wanted: Sizes, total: int, step: int) -> Sizes:
         return Sizes(wanted.rows, samples)
     rows = total // of_set // step * step
     if rows:
-        # As many batches, but alike: the last is filled up.
+        # The same number of batches, but of equal size, since the last one is
+        # padded.
         rows = -(-wanted.rows // -(-wanted.rows // rows))
         return Sizes(-(-rows // step) * step, of_set)
     return Sizes(step, 2 ** int(math.log2(total // step)))

@@ -1,4 +1,4 @@
-"""Measures what a pass takes, and finds how much of it is drawn at a time."""
+"""Measures the memory of a pass, and finds how much to draw at a time."""
 
 import functools
 
@@ -23,29 +23,29 @@ from kerasdrop.montecarlo.splitting import misfits
 from kerasdrop.montecarlo.verification import runs
 from kerasdrop.montecarlo.verification import untouched
 
-# How many times as much has to be hoped for to measure again: it is a trial, or
-# to compile once more.
+# The factor that must be possible for another measurement, which means a trial
+# or another compilation.
 _WORTH = 1.5 if peaks.BY_RUNNING else 3.0
 
 _LITTLE = 0.05
 
 
 class _OfTheseRows(Exception):
-    """A model fails with fewer rows than those that it is to be run on."""
+    """A model fails on fewer rows than it is to run on."""
 
 
 class Sizing:
-    """How many rows and samples are drawn at a time.
+    """Finds how many rows and samples are drawn at a time.
 
     Args:
         model: A built model.
         num_samples: Integer, of each row.
-        by_sets: Whether no more than a set of samples is drawn at a time.
-        limit: In bytes; None for a default, which one sample of a row may
-            exceed.
-        functions: Function of `Chunks` that returns the compiled functions of
-            a pass, by name: `whole`, `start`, `more` and `finish`; and
-            `trial`, which takes how many chunks to draw behind the first.
+        by_sets: Whether at most one set of samples is drawn at a time.
+        limit: The memory limit in bytes; None for a default, which one sample
+            of a row may exceed.
+        functions: Function of `Chunks` that returns the compiled functions of a
+            pass, by name: `whole`, `start`, `more` and `finish`; and `trial`,
+            whose argument is how many chunks to draw after the first.
         choice: Function that returns the `choice.Choice` of what is drawn.
     """
 
@@ -67,24 +67,22 @@ class Sizing:
         self.forget()
 
     def forget(self) -> None:
-        """To be called when the model is not what it was."""
+        """Forgets all results, for a model that has changed."""
         self._found = sizes.Found(self._limit)
         self._bytes: dict[
             Given, Given
-        ] = {}  # of one sample of one row, by the shapes of a row
-        self._compiled: dict[
-            Given, Given
-        ] = {}  # functions, by how samples are cut
+        ] = {}  # of one sample of a row, by the row's shapes
+        self._compiled: dict[Given, Given] = {}  # functions, by `Chunks`
 
     def chunks(self, samples: Tensor) -> Given:
-        """`Chunks` of so many samples, and the functions for them."""
+        """Returns `Chunks` of this many samples, and the functions for them."""
         chunks = chunks_.cut(self._num_samples, samples)
         if chunks not in self._compiled:
             self._compiled[chunks] = self._functions(chunks)
         return chunks, self._compiled[chunks]
 
     def of(self, data: batches.RowsOf, rows: int) -> Given:
-        """The `Sizes` to draw at a time.
+        """Returns the `Sizes` to draw at a time.
 
         Args:
             data: `RowsOf`, arrays or tensors of any number of rows.
@@ -96,17 +94,17 @@ class Sizing:
         return self._of(data, batches.divisible(rows), batches.divisible(1))
 
     def of_call(self, batch: batches.RowsOf) -> int:
-        """How many samples of all rows of a batch to draw at a time.
+        """Returns how many samples of all rows of a batch to draw at a time.
 
-        Where another function is being traced there is nothing to measure:
-        there shapes have to tell.
+        While another function is being traced nothing can be measured, so
+        shapes must suffice.
 
         Args:
             batch: `RowsOf` with tensors.
 
         Raises:
-            ValueError: If the limit is too low for one sample of these rows,
-                or nothing tells what they need.
+            ValueError: If the limit is too low for one sample of these rows, or
+                if it is unknown what they need.
         """
         rows = batch.rows.shape[0]
         if rows is None:
@@ -129,7 +127,7 @@ class Sizing:
         return found.samples
 
     def rows_to_check(self, batch: Tensor, at_once: Given) -> Given:
-        """How many rows of a batch a plain call may have beside a pass.
+        """Returns how many rows of a batch a plain call may have beside a pass.
 
         Args:
             batch: A `RowsOf`.
@@ -147,7 +145,8 @@ class Sizing:
         key: Given = (step, *_shapes(data))
         found = self._found.of(key, wanted)
         if found is None:
-            # A layer may draw from these: that is for the self-check to see.
+            # A layer may draw from these generators, which the self-check must
+            # see.
             with untouched.generators_kept():
                 try:
                     found, needs = self._measured(data, wanted, step)
@@ -159,7 +158,7 @@ class Sizing:
     def _measured(
         self, data: batches.RowsOf, wanted: sizes.Sizes, step: int
     ) -> Given:
-        """`Sizes`, and the `Need` of each that was measured for them."""
+        """Returns `Sizes`, and the `Need` of all that were measured."""
         needs, compiled = {}, {}
 
         def size(some: sizes.Sizes) -> Given:
@@ -169,8 +168,8 @@ class Sizing:
             try:
                 needs[some] = self._need(batch, chunks, compiled[chunks])
             except Exception as error:
-                # A number of rows may be written into the model. If not, it
-                # fails with these as well, and says so of them.
+                # The model may need a fixed number of rows. If not, it also
+                # fails on these rows, with an error about them.
                 if some.rows == wanted.rows or not misfits.may_explain(error):
                     raise
                 raise _OfTheseRows from error
@@ -186,7 +185,7 @@ class Sizing:
         )
         if found in needs:
             self._check(needs[found], found, step)
-        # What was compiled to be measured is there for the pass.
+        # The pass can use what was compiled for the measurement.
         chunks = chunks_.cut(self._num_samples, found.samples)
         if chunks in compiled:
             self._compiled.setdefault(chunks, compiled[chunks])
@@ -204,7 +203,7 @@ class Sizing:
         return sizes.cut(wanted, self._found.limit // of_one, step)
 
     def _check(self, need: sizes.Need, found: sizes.Sizes, step: int) -> None:
-        """Raises if not even the least keeps the limit."""
+        """Raises if not even the smallest size keeps the limit."""
         least = need.size - need.results
         if self._limit is None or least <= self._limit or found.samples > 1:
             return
@@ -218,7 +217,7 @@ class Sizing:
         )
 
     def _most_samples(self, data: batches.RowsOf, rows: int) -> int:
-        """How many samples are drawn at once where memory is no matter."""
+        """How many samples are drawn at once if memory is no constraint."""
         most = SET_SIZE
         if not self._by_sets:
             most = chunks_.that_pay(rows, self._bytes_per_sample(data))
@@ -264,7 +263,7 @@ class Sizing:
         size: Given,
         results: Given,
     ) -> Given:
-        if size is None:  # the backend does not tell
+        if size is None:  # the backend does not report it
             of_one = self._bytes_per_sample(batch)
             if of_one is None and self._limit is not None:
                 raise Refusal(
@@ -282,13 +281,13 @@ class Sizing:
 def _of_trial(
     batch: batches.RowsOf, chunks: chunks_.Chunks, trial: Function
 ) -> Given:
-    """What a pass takes besides its data, and of it the results."""
+    """The memory of a pass besides its data, and the part that is results."""
     peak: Given = peaks.of(trial, batch, 0)
     results, states = map(peaks.size_of, peak.results)
     if chunks.count == 0:
         return peak.size, results
-    # Further chunks find there what the first has left. If that is little, no
-    # other needs to be drawn to know how much they take.
+    # Later chunks reuse the memory that the first one has left. If that is
+    # little, no other chunk is necessary to know how much they need.
     if states <= _LITTLE * peak.size:
         return peak.size + states, results
     return peaks.of(trial, batch, 1).size, results

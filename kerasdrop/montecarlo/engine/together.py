@@ -1,4 +1,4 @@
-"""Several batches at a time, one on each replica of a strategy."""
+"""Draws several batches at a time, one on each replica of a strategy."""
 
 import concurrent.futures
 import itertools
@@ -18,12 +18,12 @@ _Item = TypeVar("_Item")
 
 
 class Team:
-    """The replicas that draw passes side by side; mostly it is one.
+    """The replicas that draw passes side by side; usually there is one.
 
-    A pass is drawn as it would be by one device, by the same functions on the
-    same number of rows: so each number is the same, to the bit.
+    Each pass is drawn as on a single device, by the same functions on the same
+    number of rows, so each number is the same to the bit.
 
-    A context manager, which waits for what still runs at its end.
+    This is a context manager, which waits at its end for running calls.
 
     Args:
         model: The model that draws.
@@ -50,7 +50,7 @@ class Team:
             self._pool.shutdown(wait=True)
 
     def groups(self, items: Iterable[_Item]) -> Iterator[list[_Item]]:
-        """As many at a time as there are replicas."""
+        """Yields as many items at a time as there are replicas."""
         iterator = iter(items)
         while group := [*itertools.islice(iterator, len(self._replicas))]:
             yield group
@@ -67,7 +67,7 @@ class Team:
             one.after_call()
 
     def statistics(self, passes: list[Pass]) -> list[Config]:
-        """Those of each `Pass`."""
+        """Returns the statistics of each `Pass`."""
         return self._of_each(Pass.statistics, passes, passes)
 
     def _of_each(

@@ -1,1 +1,1 @@
-"""What is kept of the samples, and what follows from it."""
+"""The sums that are kept of samples, and the statistics from them."""

@@ -1,8 +1,8 @@
-"""Reads off a model's graph what kind of numbers each of its outputs is.
+"""Infers the kind of each output from a model's graph.
 
-An output is followed back through operations that leave a probability a
-probability (reshapes, casts, averages, inner models) to the activation that
-made it. Everything else is a regression.
+An output is traced back through operations that keep probabilities (reshapes,
+casts, averages, inner models) to the activation that made it. Any other output
+is a regression.
 """
 
 import dataclasses
@@ -34,12 +34,12 @@ _FUNCTIONS = (
 
 @dataclasses.dataclass(frozen=True)
 class Read:
-    """What was read off one output.
+    """What was inferred for one output.
 
     Attributes:
         kind: One of `kinds.KINDS`.
-        class_axis: Integer, the axis with the classes; None without any. It
-            is not the last one where the model moves it.
+        class_axis: Integer, the axis with the classes, or None. It is not the
+            last axis if the model moves it.
         rank: Integer, the number of axes.
     """
 
@@ -52,7 +52,7 @@ _OTHER = Read(REGRESSION)
 
 
 def read(model: keras.Model) -> Given:
-    """A `Read` for each output, in their structure; None without a graph."""
+    """Returns a `Read` for each output, or None for a model without a graph."""
     graph = keras_graph.graph_of(model)
     if graph is None:
         return None
@@ -63,11 +63,11 @@ def read(model: keras.Model) -> Given:
 def _of_tensor(
     tensor: Tensor, graph: keras.Model, outer: dict[int, Given]
 ) -> Read:
-    """What a symbolic tensor of a graph is.
+    """Returns the `Read` of a symbolic tensor of a graph.
 
     Args:
         outer: Dict from the id of an input of the graph to a function that
-            reads what it is in the graph around.
+            returns its `Read` in the outer graph.
     """
     node = keras_graph.node_making(graph, tensor)
     if node is not None:
@@ -80,7 +80,7 @@ def _of_tensor(
 def _of_call(
     node: Given, number: int, graph: keras.Model, outer: dict[int, Given]
 ) -> Read:
-    """What output `number` of a call is."""
+    """Returns the `Read` of output `number` of a call."""
 
     def of_inputs() -> list[Read]:
         return [_of_tensor(t, graph, outer) for t in node.input_tensors]
@@ -113,7 +113,7 @@ def _of_operation(
             }
         return _of_tensor(inner.outputs[number], inner, outer)
     if registry.nearest_facts(type(operation)).is_layer_inside:
-        # It may see one axis less, so axes are counted from the end.
+        # The operation may see one axis less, so axes are counted from the end.
         return _of_operation(
             operation.layer, output, inputs, number, of_inputs, reader
         )
@@ -148,7 +148,7 @@ def _made(kind: str, axis: int, rank: int) -> Read:
     if kind == "binary":
         return Read(kind)
     axes = [axis] if isinstance(axis, int) else list(axis or ())
-    if len(axes) != 1:  # a softmax over several axes together
+    if len(axes) != 1:  # a softmax over several axes
         return _OTHER
     return Read(kind, axes[0] % rank, rank)
 
@@ -160,7 +160,7 @@ def _kept(
     inputs: list[Tensor],
     found: list[Read],
 ) -> Read:
-    """What becomes of probabilities in a call that keeps elements."""
+    """The `Read` of probabilities after a call that only moves elements."""
     if len(set(found)) != 1 or found[0].kind == REGRESSION:
         return _OTHER
     (first, *_) = found
@@ -173,8 +173,8 @@ def _kept(
     return Read(first.kind, axis, len(after))
 
 
-# Functions of (operation, axis of the classes, shape before, shape behind)
-# that return the axis of the classes behind, or None where they are mixed.
+# Functions of (operation, class axis, shape before, shape after) that return
+# the class axis after the operation, or None if it mixes classes.
 
 
 def _same_axis(
@@ -203,7 +203,7 @@ def _picked_axis(
     before: list[int | None],
     after: list[int | None],
 ) -> int | None:
-    # Which axes an index takes away is told by their sizes alone.
+    # Only the sizes show which axes an index removes.
     is_unique = before[1:].count(before[axis]) == 1
     return _last_axis(operation, axis, before, after) if is_unique else None
 
@@ -256,7 +256,7 @@ def _axis_of_transpose(
     return [one % len(before) for one in axes].index(axis)
 
 
-# Operations have no public classes; layers are in the registry.
+# Operations have no public classes. Layers are in the registry.
 _AXIS_BEHIND = {
     "Cast": _same_axis,
     "GetItem": _picked_axis,
@@ -274,7 +274,7 @@ _AXIS_BEHIND_LAYER = {
 
 
 def _axis_behind(operation: keras.layers.Layer) -> Function | None:
-    """The function of these for an operation; None if it makes new numbers."""
+    """Returns one of these functions; None if an operation computes anew."""
     facts = registry.facts_of(type(operation)) or registry.NOTHING
     if facts.class_axis is not None:
         return _AXIS_BEHIND_LAYER[facts.class_axis]

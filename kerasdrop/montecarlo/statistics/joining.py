@@ -1,4 +1,4 @@
-"""Puts the statistics of batches together, and holds none of them twice."""
+"""Joins the statistics of batches without holding any of them twice."""
 
 import numpy as np
 from keras import tree
@@ -10,14 +10,13 @@ from kerasdrop._types import Given
 
 
 class Joined:
-    """The statistics of the rows so far.
+    """The joined statistics of the rows so far.
 
     Args:
-        num_rows: Integer, of how many rows there will be statistics; None if
-            nobody knows.
+        num_rows: Integer, the number of rows in all; None if it is unknown.
 
     Attributes:
-        num_rows: Integer, of how many there are.
+        num_rows: Integer, the number of rows so far.
     """
 
     def __init__(self, num_rows: int | None) -> None:
@@ -28,7 +27,7 @@ class Joined:
         self.num_rows = 0
 
     def update(self, part: Config) -> None:
-        """Adds those of the next rows: a dict of structures of arrays."""
+        """Adds the next rows' statistics, a dict of structures of arrays."""
         if not self._columns:
             self._columns = {
                 name: tree.map_structure(
@@ -54,7 +53,7 @@ class Joined:
         )
 
     def result(self) -> Config:
-        """The statistics of all rows."""
+        """Returns the statistics of all rows."""
         return {
             name: tree.map_structure(
                 lambda column: column.result(self.num_rows), columns
@@ -67,7 +66,7 @@ class _Column:
     """The rows of one array, which come in parts.
 
     Attributes:
-        shape: Of a row.
+        shape: The shape of a row.
     """
 
     def __init__(self, num_rows: int | None, first: Array) -> None:
@@ -91,13 +90,13 @@ class _Column:
         if self._rows is not None:
             return self._rows[:num_rows]
         if len(self._parts) == 1:
-            # Those of JAX are its own and may not be written to.
+            # JAX owns its arrays, which are read-only.
             return np.require(self._parts[0], requirements="W")
         rows = np.empty((num_rows, *self.shape), self._parts[0].dtype)
         self._parts.reverse()
         start = 0
-        # Each part goes when it has been copied. After Ctrl-C the last may
-        # have come to some arrays alone.
+        # Each part is freed when it has been copied. After Ctrl-C only some
+        # arrays may have the last part.
         while start < num_rows:
             part = self._parts.pop()
             rows[start : start + len(part)] = part

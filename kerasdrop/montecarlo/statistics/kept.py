@@ -1,4 +1,4 @@
-"""Samples that are kept one by one, in tensors of a fixed size."""
+"""Keeps single samples in tensors of a fixed size."""
 
 from kerasdrop import _backend
 from kerasdrop._backend import ops
@@ -15,13 +15,13 @@ def room(feature: Given, capacity: Given) -> Given:
 def cut(
     samples: Tensor, in_sets: Given, rest: Given, num_samples: int
 ) -> Given:
-    """The samples that were drawn, of those that would have been.
+    """Cuts samples to those that were drawn before an early end.
 
     Args:
         samples: `(batch, capacity, ...)`.
-        in_sets: Integer, samples drawn from the first one on.
-        rest: Integer, samples drawn at the end.
-        num_samples: Integer, samples that were to be drawn.
+        in_sets: Integer, how many samples were drawn from the first one on.
+        rest: Integer, how many of the last samples were drawn.
+        num_samples: Integer, how many samples were to be drawn in all.
     """
     in_sets = min(in_sets, samples.shape[1])
     rest_at = max(num_samples - rest, in_sets)
@@ -29,9 +29,9 @@ def cut(
 
 
 def with_samples(samples: Tensor, chunk: Given, first: int) -> Given:
-    """`samples` with those from number `first` on replaced by `chunk`.
+    """Replaces the samples from number `first` on by `chunk`.
 
-    What is beyond the last sample to be kept is written behind it.
+    Samples beyond the last one to keep are written after it.
     """
     if _backend.is_exporting():
         return _with_samples_chosen(samples, chunk, first)
@@ -42,7 +42,7 @@ def with_samples(samples: Tensor, chunk: Given, first: int) -> Given:
 
 
 def _with_samples_chosen(samples: Tensor, chunk: Given, first: int) -> Given:
-    """The same in operations that exporters have."""
+    """Does the same with operations that exporters support."""
     size = chunk.shape[1]
     if isinstance(first, int):
         parts = [samples[:, :first], chunk, samples[:, first + size :]]

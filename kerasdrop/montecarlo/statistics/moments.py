@@ -1,7 +1,7 @@
 """Mean and variance of a stream of samples, in memory that does not grow.
 
 Chunks of samples are merged by the rule of Chan, Golub & LeVeque (1983). All
-of it is relative to a pivot, the first sample: with a mean of 1000 and a
+moments are relative to a pivot, the first sample: with a mean of 1000 and a
 spread of 0.01, a float32 sum of squares would have no correct digit.
 """
 
@@ -14,10 +14,10 @@ from kerasdrop._types import Tensor
 
 
 class Moments(NamedTuple):
-    """The moments of what was seen, relative to a pivot.
+    """The moments of some values, relative to a pivot.
 
     Attributes:
-        count: `(batch, 1, ...)`, how many were seen.
+        count: `(batch, 1, ...)`, the number of values.
         mean: `(batch, ...)`, their mean minus the pivot.
         squares: `(batch, ...)`, the sum of the squared deviations from it.
     """
@@ -28,11 +28,11 @@ class Moments(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The set of samples of which a part has come so far.
+    """A set of samples that is not complete yet.
 
     Attributes:
-        count: `(batch, 1, ...)`, its samples so far.
-        total: `(batch, ...)`, the sum of these, each minus the pivot.
+        count: `(batch, 1, ...)`, the number of its samples so far.
+        total: `(batch, ...)`, the sum of these samples minus the pivot.
     """
 
     count: Given
@@ -40,11 +40,11 @@ class Part(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """Moments of single samples, and of the means of whole sets of them.
+    """Moments of single samples, and of the means of whole sets.
 
     Attributes:
-        pivot: `(batch, ...)`, the first sample, which all of these are
-            relative to.
+        pivot: `(batch, ...)`, the first sample, to which all moments are
+            relative.
         samples: `Moments` of the samples.
         set_means: `Moments` of the means of whole sets.
         part: A `Part`.
@@ -57,7 +57,7 @@ class Stream(NamedTuple):
 
 
 def init(chunk: Tensor, set_size: int, rest: int = 0) -> Stream:
-    """The stream after its first chunk of samples; arguments as of `update`."""
+    """Returns the stream after its first chunk; arguments as for `update`."""
     zeros = ops.zeros_like(chunk[:, 0])
     count = zeros[(slice(None), *(slice(0, 1),) * (len(zeros.shape) - 1))]
     empty = Moments(count, zeros, zeros)
@@ -68,16 +68,15 @@ def init(chunk: Tensor, set_size: int, rest: int = 0) -> Stream:
 def update(
     stream: Stream, chunk: Tensor, set_size: int, rest: int = 0
 ) -> Stream:
-    """The stream with a chunk of samples added.
+    """Returns the stream with a chunk of samples added.
 
     Args:
-        chunk: `(batch, samples, ...)`. Without the rest it is whole sets, or
-            a part of one set whose size divides the set's. Parts of a set
-            come one after another until it is whole, and only then another
-            set.
+        chunk: `(batch, samples, ...)`. Without the rest it consists of whole
+            sets, or of a part of one set whose size divides the set size. The
+            parts of a set come one after another, before the next set begins.
         set_size: Integer.
-        rest: Integer; so many samples at the end of the chunk belong to no
-            set that becomes whole.
+        rest: Integer, how many samples at the end of the chunk belong to no
+            complete set.
     """
     in_sets = chunk.shape[1] - rest
     chunk = chunk - ops.expand_dims(stream.pivot, 1)
@@ -127,7 +126,7 @@ def _moments(values: Tensor) -> tuple[float, Tensor, Tensor]:
 def merge(
     moments: Moments, count: float, mean: Tensor, squares: Tensor
 ) -> Moments:
-    """The `Moments` of what `moments` has seen and of others."""
+    """Returns `Moments` with further values merged into them."""
     total = moments.count + count
     share = count / total
     step = mean - moments.mean
@@ -139,7 +138,7 @@ def merge(
 
 
 def result(stream: Stream) -> Given:
-    """What the samples tell, an `estimates.Seen`."""
+    """The summary of the samples, an `estimates.Seen`."""
     return estimates.Seen(
         stream.samples.count,
         stream.pivot + stream.samples.mean,

@@ -1,4 +1,4 @@
-"""What is said or known of each of several outputs, in their structure."""
+"""Matches kinds, targets and statistics to a model's outputs."""
 
 from keras import tree
 
@@ -10,11 +10,11 @@ from kerasdrop.montecarlo.statistics.kinds.table import KINDS
 
 
 def kinds(kind: str, outputs: str) -> list[str]:
-    """The kind of each of the flat outputs.
+    """Returns the kind of each flat output.
 
     Args:
         kind: As `choosing.check` returns it.
-        outputs: A structure; what its leaves are does not matter.
+        outputs: A structure; its leaves can be anything.
     """
     return tree.flatten(_of_each(kind, outputs, kind, outputs))
 
@@ -44,17 +44,17 @@ def _of_each(kind: str, outputs: str, all_kinds: str, all_outputs: str) -> str:
 
 
 def targets(y: Structure, outputs: Structure, name: str = "y") -> list[Given]:
-    """The targets of each of the flat outputs; None where there are none.
+    """Returns the targets of each flat output; None if there are none.
 
     Args:
-        y: Targets, in the structure of the outputs; a dict or a list may have
-            None, and a dict may leave names out.
-        outputs: A structure; what its leaves are does not matter.
-        name: String, the argument's.
+        y: Targets, in the structure of the outputs. A dict or a list may
+            contain None, and a dict may omit names.
+        outputs: A structure; its leaves can be anything.
+        name: String, the name of the argument.
 
     Raises:
-        ValueError: If the structures differ. Nothing is paired by its order
-            alone, but what is in a list for outputs in a list.
+        ValueError: If the structures differ. Only lists are matched to outputs
+            by their order, if the outputs are a list.
     """
     outputs_only, y_only = tree.flatten(outputs), tree.flatten(y)
     if len(outputs_only) == len(y_only) == 1 and not (
@@ -73,14 +73,14 @@ def targets(y: Structure, outputs: Structure, name: str = "y") -> list[Given]:
 
 
 def shown(structure: Structure) -> Structure:
-    """What an error shows of a structure."""
+    """A structure without its values, as an error shows it."""
     return tree.map_structure(
         lambda one: None if one is None else "...", structure
     )
 
 
 def _aligned_targets(y: Given, outputs: Given) -> list[Given] | None:
-    """As `targets`; None if the structures differ."""
+    """As `targets`, but returns None if the structures differ."""
     if y is None:
         return [None] * len(tree.flatten(outputs))
     places = _places(outputs)
@@ -102,7 +102,7 @@ def _aligned_targets(y: Given, outputs: Given) -> list[Given] | None:
 
 
 def _places(structure: Structure) -> list[Given]:
-    """The places in a dict or list, in the order of flat leaves."""
+    """The keys of a dict or list, in the order of flat leaves."""
     if isinstance(structure, dict):
         return sorted(structure)
     if isinstance(structure, (list, tuple)):
@@ -111,15 +111,16 @@ def _places(structure: Structure) -> list[Given]:
 
 
 def of_some(structure: Given, values: Given) -> Given:
-    """A structure of values, without the places where there is none.
+    """Returns a structure of values, without the outputs that have none.
 
     Args:
-        structure: That of the outputs.
-        values: Flat list, None where there is no value.
+        structure: The structure of the outputs.
+        values: Flat list, with None where there is no value.
 
     Returns:
-        `structure` with the values for leaves, if there are all. Else dicts,
-        by name of output or by place in a list, of those that there are.
+        `structure` with the values as leaves, if no value is missing. Otherwise
+        dicts of the existing values, by the name of an output or by its
+        position in a list.
     """
     if all(value is not None for value in values):
         return tree.pack_sequence_as(structure, values)
@@ -140,7 +141,7 @@ def _without_none(structure: Given) -> Given:
 
 
 def aligned(some: Given, outputs: Structure) -> Given:
-    """The flat list of what `of_some` made; None where there is no value.
+    """The flat list of values in a result of `of_some`, with None for gaps.
 
     Args:
         some: As `of_some` returns it, or None.
@@ -160,7 +161,7 @@ def aligned(some: Given, outputs: Structure) -> Given:
 
 
 def check(kind: Given, statistics: Given) -> None:
-    """Raises if what was predicted cannot be of its kind.
+    """Raises if predictions cannot be of their kinds.
 
     Args:
         kind: As `choosing.check` returns it.

@@ -1,4 +1,4 @@
-"""Quantiles of what was sampled, each with its standard error."""
+"""Quantiles of samples, each with its standard error."""
 
 import math
 
@@ -10,15 +10,16 @@ from kerasdrop._types import Given
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 
-# Bisections: float32 has no more digits than these halve an interval.
+# The number of bisections, after which float32 has no more digits.
 _HALVINGS = 32
-# Beyond so many standard deviations a normal has less than 2**-60 to offer.
+# Beyond this many standard deviations a normal distribution has less than
+# 2**-60 of its probability.
 _FURTHEST = 9.0
 _SMALLEST_STD = 1e-30
 
 
 def check(quantiles: Given) -> Shape:
-    """Returns a tuple of probabilities, increasing, in (0, 1); or raises."""
+    """Returns a tuple of increasing probabilities in (0, 1), or raises."""
     if quantiles is None:
         return ()
     if _checks.is_number(quantiles):
@@ -40,8 +41,8 @@ def of_samples(
     """Quantiles of samples, interpolated as by `numpy.quantile`.
 
     The standard error is half the distance between the order statistics one
-    binomial standard deviation to either side (Woodruff 1952); NaN where the
-    samples are too few to have them.
+    binomial standard deviation to either side (Woodruff 1952). It is NaN if
+    there are too few samples for these.
 
     Args:
         samples: `(batch, samples, ...)`.

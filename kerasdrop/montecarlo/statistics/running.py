@@ -1,6 +1,6 @@
-"""Running means of what is not below 0, in memory that does not grow.
+"""Running means of values that are not negative, in constant memory.
 
-Without a pivot: no more is their mean, by rounding neither, and a small one is
+They need no pivot: rounding cannot make the mean negative, and a small mean is
 as exact as a large one.
 """
 
@@ -14,17 +14,17 @@ def init(samples: Tensor) -> Tensor:
 
 
 def update(mean: Tensor, samples: Tensor, count: Tensor) -> Tensor:
-    """The mean with samples added.
+    """Returns the mean with samples added.
 
     Args:
-        mean: `(batch, ...)`, of those before.
+        mean: `(batch, ...)`, the mean of the earlier samples.
         samples: `(batch, samples, ...)`.
-        count: `(batch, 1, ...)`, how many these make with those before.
+        count: `(batch, 1, ...)`, the number of samples including these.
     """
     share = float(samples.shape[1]) / per_row(count, mean)
     return mean + (init(samples) - mean) * share
 
 
 def per_row(count: Tensor, values: Tensor) -> Tensor:
-    """`(batch, 1, ...)` of as many axes as `values`."""
+    """Returns counts `(batch, 1, ...)` with as many axes as `values`."""
     return ops.reshape(count, (-1, *(1,) * (len(values.shape) - 1)))

@@ -1,4 +1,4 @@
-"""What is kept of the samples of one output, and what follows from it."""
+"""Streams the samples of one output into its statistics."""
 
 from typing import NamedTuple
 
@@ -12,10 +12,10 @@ from kerasdrop.montecarlo.statistics import kept
 from kerasdrop.montecarlo.statistics import moments
 from kerasdrop.montecarlo.statistics.kinds.table import KINDS
 
-# So many samples at most have quantiles, so that memory is bounded.
+# Quantiles use at most this many samples, so that memory is bounded.
 MOST_FOR_QUANTILES = 1024
 
-# In this order they are shown.
+# The order in which statistics are shown.
 STATISTICS = (
     "mean",
     "variance",
@@ -38,19 +38,19 @@ STATISTICS = (
 )
 
 
-# Of a row, not of its outputs.
+# Statistics of a row, not of its outputs.
 OF_ROWS = ("num_drawn", "converged")
 
 
 class State(NamedTuple):
-    """Of the samples of one output so far.
+    """The sums of the samples of one output so far.
 
     Attributes:
         stream: `moments.Stream` of the predicted quantity.
-        sums: What the kind needs besides: a list of tensors `(batch, ...)`.
+        sums: The kind's own sums, a list of tensors `(batch, ...)`.
         kept: List of tensors `(batch, capacity, ...)`.
-        log_sums: List of one `log_sums.LogSum`, if there are targets that
-            need one.
+        log_sums: List of one `log_sums.LogSum` if the targets need one; else
+            empty.
     """
 
     stream: moments.Stream
@@ -81,21 +81,21 @@ class Summary:
             self._capacity = min(settings.num_samples, MOST_FOR_QUANTILES)
 
     def features(self, output: Tensor) -> Given:
-        """What is taken from samples, first what `mean` is the mean of."""
+        """The features of samples; `mean` is the mean of the first."""
         return self._kind.features(output)
 
     def init(
         self, chunk: Tensor, first: tuple[int, int], rest: int, largest: int
     ) -> Given:
-        """The state after the first chunk of samples.
+        """Returns the state after the first chunk of samples.
 
         Args:
             chunk: `(batch, samples, ...)`, outputs of the model: whole sets or
-                a part of one, and then the rest of all samples, if any.
-            first: Integers, numbers of the first sample of the sets, and of
+                a part of one, then the rest of all samples, if any.
+            first: Integers, the numbers of the first sample of the sets and of
                 the rest.
             rest: Integer, how many samples at the end fill no set.
-            largest: Integer, samples in the largest chunk to come.
+            largest: Integer, the samples in the largest chunk to come.
         """
         features = self.features(chunk)
         in_sets = chunk.shape[1] - rest
@@ -120,7 +120,7 @@ class Summary:
     def update(
         self, state: Given, chunk: Given, first: int, rest: Given = 0
     ) -> Given:
-        """The state with samples added, from number `first` on.
+        """Returns the state with the samples from number `first` on added.
 
         Args:
             chunk, rest: As `moments.update` takes them.
@@ -142,11 +142,11 @@ class Summary:
         )
 
     def partial(self, state: Given, in_sets: Given, rest: Given) -> Given:
-        """The state with the samples not drawn yet cut from what is kept.
+        """Returns the state without room for samples that are not drawn yet.
 
         Args:
-            in_sets: Integer, samples drawn from the first one on.
-            rest: Integer, samples drawn at the end.
+            in_sets: Integer, how many samples were drawn from the first one on.
+            rest: Integer, how many of the last samples were drawn.
         """
         drawn = [
             kept.cut(
@@ -160,7 +160,7 @@ class Summary:
         return state._replace(kept=drawn)
 
     def result(self, state: Given) -> Given:
-        """A dict of statistics."""
+        """Returns a dict of statistics."""
         plan, seen = self._settings.plan, self._seen(state)
         variance = estimates.variance(plan, seen)
         error = estimates.squared_standard_error(plan, seen, variance)
@@ -189,9 +189,10 @@ class Summary:
         return found
 
     def reaches(self, state: Given, smallest_chance: Given) -> Given:
-        """Which rows have their mean to the tolerance: bool `(batch,)`.
+        """Returns which rows reach the tolerance, bool `(batch,)`.
 
-        Never amid a set, so that it does not depend on how sets are cut.
+        It is False within a set, so that it does not depend on how sets are
+        cut.
 
         Args:
             state: A `State`.
@@ -205,7 +206,7 @@ class Summary:
         )
         is_whole = state.stream.part.count == 0.0
         reached = ops.logical_and(reached, is_whole)
-        # Of several axes at once, Keras before 3.15 fails on PyTorch.
+        # Keras before 3.15 fails on PyTorch for several axes at once.
         for _ in range(len(reached.shape) - 1):
             reached = ops.all(reached, axis=-1)
         return reached
@@ -221,13 +222,13 @@ class Summary:
         return self._kind.log_terms(output, self._target)
 
     def _room_for(self, largest: Given) -> Given:
-        """How many samples are kept, and what is beyond the last of these."""
+        """How many samples are kept, and the room beyond the last of these."""
         if self._capacity == self._settings.num_samples:
             return self._capacity
         return self._capacity + largest
 
     def _to_keep(self, features: Given) -> Given:
-        """Of the features those that are kept sample by sample."""
+        """The features that are kept sample by sample."""
         if not self._capacity:
             return []
         if self._settings.quantiles:

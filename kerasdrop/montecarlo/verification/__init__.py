@@ -1,1 +1,1 @@
-"""The self-check of a model, and what it leaves untouched."""
+"""The self-check of a model, and the check that its state is unchanged."""

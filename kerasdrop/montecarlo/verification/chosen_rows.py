@@ -1,4 +1,4 @@
-"""Which rows of a batch a self-check takes."""
+"""Chooses the rows of a batch that a self-check uses."""
 
 import numpy as np
 from keras import tree
@@ -10,7 +10,7 @@ MOST_ROWS = 5
 
 
 def chosen(inputs: Array, most_rows: int, batch_size: int) -> Array:
-    """Rows for the check: those with the most and the fewest zeros first.
+    """Chooses rows, those with the most and the fewest zeros first.
 
     Args:
         inputs: Numpy arrays `(batch, ...)`.
@@ -18,10 +18,10 @@ def chosen(inputs: Array, most_rows: int, batch_size: int) -> Array:
         batch_size: Integer.
 
     Returns:
-        Integers, in their order: not as many as the batch has, so that what
-        depends on the number of rows is seen. Of a few rows some come twice.
-        If a single one may be taken, memory has room for one at a time: there
-        the samples alone are another number.
+        Increasing integers. There are fewer or more than the batch has rows, so
+        that a dependence on the number of rows shows; in a small batch some
+        rows come twice. If `most_rows` is 1, memory has room for one row at a
+        time, and only the samples change the number of rows.
     """
     leaves = [leaf for leaf in tree.flatten(inputs) if leaf is not None]
     num_rows = len(leaves[0])
@@ -37,19 +37,19 @@ def chosen(inputs: Array, most_rows: int, batch_size: int) -> Array:
 
 
 def others(places: Array, any_number: bool, both: bool) -> list[Array]:
-    """Which of these rows are run beside them, to see if rows see each other.
+    """Chooses which of these rows run again, to see if rows see each other.
 
-    A row that all others see is in all runs of it. So there are two, each of
-    rows that are not in the other one.
+    A row that all others see must be missing in one run. So there are two
+    choices, with no row in common.
 
     Args:
-        places: Integers, the place of each row in the data.
-        any_number: Whether other numbers of rows can be run.
-        both: Whether to look for such a row.
+        places: Integers, the position of each row in the data.
+        any_number: Whether the model takes other numbers of rows.
+        both: Whether to make the second choice, too.
 
     Returns:
-        List of arrays of integers of one size: the last half of the rows,
-        reversed, and the rest if asked, as often as they fit.
+        List of integer arrays of one size: the last half of the rows, reversed,
+        and if asked the other rows, repeated to fill the array.
     """
     num_rows = len(places)
     half = np.arange(num_rows)[::-1][: -(-num_rows // 2)]
@@ -60,17 +60,17 @@ def others(places: Array, any_number: bool, both: bool) -> list[Array]:
 
 
 def varied(inputs: Array) -> Array:
-    """A last row that differs from the others, where all rows are alike.
+    """Makes the last row differ from the others if all rows are alike.
 
-    Alike rows do not show whether they see each other.
+    Rows that are alike do not show whether they see each other.
 
     Args:
         inputs: Numpy arrays `(rows, ...)`.
 
     Returns:
-        Such inputs, the last row of which is made up: half of the numbers, or
-        ones for zeros; or, of integers alone, these turned round. None if the
-        rows differ as they are, or cannot.
+        Inputs with a made-up last row: its numbers are halved, or set to 1 if
+        all are 0. If all inputs are integers, the row is reversed instead. None
+        if the rows differ already, or cannot be made to differ.
     """
     leaves = [leaf for leaf in tree.flatten(inputs) if leaf is not None]
     if len(leaves[0]) < 2 or any(map(_differ, leaves)):

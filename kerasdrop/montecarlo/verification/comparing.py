@@ -1,4 +1,4 @@
-"""Compares what two runs of a model made, call by call."""
+"""Compares the results of two runs of a model, call by call."""
 
 import itertools
 import math
@@ -11,23 +11,24 @@ import numpy as np
 from kerasdrop._structure import keras_graph
 from kerasdrop._types import Given
 
-# In parts of the largest value of a tensor: so many units of rounding, or so
-# many times what a plain call differs from itself on other rows.
+# The tolerance, relative to the largest value of a tensor: so many units of
+# rounding, or so many times the difference of a plain call from itself on other
+# rows.
 _ROUNDING = 32
 _FLOORS = 4
-# A plain call that differs from itself by more than both is no rounding: so
-# many units, or such a part of the largest value.
+# A plain call that differs from itself by more than both of these is not
+# rounding: so many units, or this fraction of the largest value.
 _MOST_FLOOR = 64
 _LEAST_FAULT = 1e-3
-# In parts of the largest input of a call: rounding where large numbers cancel.
+# Relative to the largest input of a call: rounding where large numbers cancel.
 _CANCELLATION = 4
 
-# Models of more layers than these may round more, but never by more than these
-# in bfloat16: true faults are larger.
+# Models with more layers than this may round more, but never by more than the
+# second number, in bfloat16: true faults are larger.
 _FEW_LAYERS = 20
 _MOST_DEEP = 2.0**-7
 
-# The path of what a model returns.
+# The path of a model's own outputs.
 OUTPUTS = "the outputs"
 
 _EPS = {
@@ -42,9 +43,9 @@ class Call(NamedTuple):
     """One call of a layer or an operation, as numpy arrays.
 
     Attributes:
-        path: Of what was called.
+        path: The path of the layer or operation.
         outputs: List of arrays.
-        largest_input: None, or the largest absolute value of its inputs.
+        largest_input: The largest absolute value of its inputs, or None.
     """
 
     path: str
@@ -53,13 +54,13 @@ class Call(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The first call of which two runs made different things.
+    """The first call with different results in two runs.
 
     Attributes:
-        path: Of what was called.
-        size: In parts of the largest value of the tensor; infinite where only
-            one has numbers that are not finite.
-        allowed: What rounding may make of it.
+        path: The path of the layer or operation.
+        size: The difference relative to the largest value of the tensor;
+            infinite if only one of the two has numbers that are not finite.
+        allowed: The largest difference that rounding may cause.
     """
 
     path: str
@@ -78,14 +79,14 @@ def eps(model: keras.Model) -> Given:
 
 
 def tolerance(model: keras.Model, floor: Given = 0.0) -> Given:
-    """What a tensor may differ by, in parts of its largest value.
+    """The allowed difference of a tensor, relative to its largest value.
 
-    What the layers round away adds up as independent errors do, with the root
-    of their number.
+    The rounding errors of layers add up as independent errors do, with the
+    square root of their number.
 
     Args:
         model: A model.
-        floor: What a plain call differs from itself on other rows.
+        floor: The difference of a plain call from itself on other rows.
     """
     unit = eps(model)
     few = len(keras_graph.all_layers(model)) / _FEW_LAYERS
@@ -103,19 +104,19 @@ def first_difference(
     layouts: Given,
     at_least: Given = 1,
 ) -> Given:
-    """The first `Difference` between two runs, or None; and the largest size.
+    """Returns the first `Difference` of two runs, or None, and the largest.
 
-    A call is compared with that call of the same layer in the reference that
-    is the most like it: a shared layer may be called in another order, and
-    what is run once for all samples may be run for each.
+    A call is compared with the most similar call of the same layer in the
+    reference: a shared layer may be called in another order, and a call that is
+    made once for all samples may be made for each.
 
     Args:
         model: The model.
         reference, found: Lists of `Call`.
         allowed: As `tolerance` returns it.
         layouts: `Layouts`.
-        at_least: Integer. Differences in fewer layers, if none is of the
-            outputs, have no consequences, and are none.
+        at_least: Integer. Differences in fewer layers do not count if the
+            outputs agree, since they have no consequences.
     """
     largest, differences = 0.0, []
     by_path: dict[Given, Given] = {}
@@ -163,14 +164,15 @@ def _size(
 
 
 def distance(reference: Given, found: Given, free: Given = 0.0) -> Given:
-    """The largest difference, in parts of the largest value of the reference.
+    """The largest difference, relative to the reference's largest value.
 
     Args:
         reference, found: Arrays that can be broadcast.
-        free: An absolute difference that counts as none.
+        free: An absolute difference that is ignored.
 
     Returns:
-        A float; infinite where only one is finite, or both are not the same.
+        A float; infinite where only one of two values is finite, or where two
+        values that are not finite differ.
     """
     reference, found = np.broadcast_arrays(reference, found)
     finite = np.isfinite(reference)
@@ -188,14 +190,15 @@ def distance(reference: Given, found: Given, free: Given = 0.0) -> Given:
 
 
 class Layouts(NamedTuple):
-    """How a tensor of a batch, and one of some of its rows, may hold the rows.
+    """How the rows may lie in a batch's tensor and in one of some of its rows.
 
     Attributes:
         num_rows: Integer, the rows of the batch.
-        order: Integers, the numbers of those rows of it that the other has;
-            None for all.
-        num_samples: Integer: the other may have so many samples of each row.
-        only_first: Whether only the first of these is compared.
+        order: Integers, the rows of the batch that the other tensor has; None
+            for all.
+        num_samples: Integer, how many samples of each row the other tensor may
+            have.
+        only_first: Whether only the first sample is compared.
     """
 
     num_rows: int
@@ -204,9 +207,9 @@ class Layouts(NamedTuple):
     only_first: bool = False
 
     def pairs(self, one: Given, other: Given) -> Iterator[Given]:
-        """Yields pairs of arrays that can be broadcast, the likeliest first.
+        """Yields pairs of arrays that broadcast, the likeliest first.
 
-        The two agree if those of one pair do.
+        The tensors agree if the arrays of any pair do.
         """
         order = self.order
         if order is None:
@@ -221,8 +224,8 @@ class Layouts(NamedTuple):
             if one.shape == other.shape:
                 yield one, other
         else:
-            # No axis can be that of the rows: what is taken of one row may be
-            # used for its shape alone.
+            # No axis can hold the rows. A tensor taken from one row may be used
+            # only for its shape.
             yield _NOTHING, _NOTHING
 
     def _pairs(self, one: Given, other: Given, order: Given) -> Iterator[Given]:
@@ -240,7 +243,7 @@ class Layouts(NamedTuple):
     def _along(
         self, one: Given, other: Given, order: Given, axis: int
     ) -> Iterator[Given]:
-        """The pairs if the rows are in this axis."""
+        """Yields the pairs if the rows are in this axis."""
         before, behind = one.shape[:axis], one.shape[axis + 1 :]
         per_row = one.shape[axis] // self.num_rows
         for samples in sorted({self.num_samples, 1}, reverse=True):
@@ -262,14 +265,14 @@ _NOTHING = np.zeros(0, "float32")
 
 
 def _around(size: Given) -> Iterator[Given]:
-    """What may stand around the rows in an axis: outside, and inside."""
+    """Yields the sizes outside and inside of the rows in an axis."""
     for outer in range(1, size + 1):
         if size % outer == 0:
             yield outer, size // outer
 
 
 def unequal(calls: Given, others: Given, allowed: Given) -> Given:
-    """Paths of the calls of which two runs of the same differ.
+    """Paths of the calls that differ between two equal runs.
 
     Args:
         calls, others: Lists of `Call`, of the same calls in the same order.

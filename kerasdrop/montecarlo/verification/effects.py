@@ -1,4 +1,4 @@
-"""Whether what a layer draws changes what it makes, and as it must."""
+"""Checks that a layer's draw changes its outputs, and by as much as it must."""
 
 import contextlib
 import functools
@@ -17,18 +17,18 @@ from kerasdrop._types import Given
 from kerasdrop.masks import scopes
 from kerasdrop.montecarlo import choice as choices
 
-# What happens by chance less often is no chance.
+# Anything less probable than this is not attributed to chance.
 _CHANCE = 1e-9
 _UNLIKELY = 1e-3
 
 
 class Probe(NamedTuple):
-    """One call of a layer that draws.
+    """One probed call of a layer that draws.
 
     Attributes:
-        path: Of the layer.
-        kept, drawn: Lists of its outputs from the same inputs, of which
-            nothing is dropped, and with what it draws.
+        path: The path of the layer.
+        kept, drawn: Lists of its outputs from the same inputs, with nothing
+            dropped and with its draw.
     """
 
     path: str
@@ -37,9 +37,9 @@ class Probe(NamedTuple):
 
 
 class Prober:
-    """Calls each layer that draws once more, to see what its draw does.
+    """Calls each layer that draws once more, to see the effect of its draw.
 
-    A cell is probed by the recurrent layer around it.
+    A cell is probed through the recurrent layer around it.
 
     Args:
         model: A built model.
@@ -57,7 +57,7 @@ class Prober:
 
     @contextlib.contextmanager
     def probing(self) -> Iterator[Given]:
-        """Yields a list that gets a `Probe` for each such call in the block."""
+        """Yields a list to which each such call in the block adds a `Probe`."""
         self._found = []
         try:
             yield self._found
@@ -67,7 +67,7 @@ class Prober:
     def wrap(
         self, recorder: Given, operation: keras.layers.Layer, plain: Function
     ) -> Function:
-        """The method `plain` of an operation, which is probed if it draws."""
+        """Returns an operation's method `plain`, with a probe if it draws."""
         if id(operation) not in self._probed:
             return plain
 
@@ -75,7 +75,7 @@ class Prober:
         def call(*args: Given, **kwargs: Given) -> Given:
             kept = plain(*args, **kwargs)
             scope: Given = scopes.current()
-            # Other scopes are of trials, which nobody looks at.
+            # Other scopes belong to trials, whose results are not used.
             is_pass = scope is not None and scope.keep_all is not None
             is_plain = scope is not None and not scope.draws
             is_one = is_pass or (is_plain and self._probed[id(operation)])
@@ -95,13 +95,14 @@ class Prober:
 def _probed(
     model: keras.Model, drawn: dict[keras.layers.Layer, int]
 ) -> dict[int, bool]:
-    """The layers to be probed, by their ids: whether by the words of the plan.
+    """Dict from the id of a layer to probe to whether it uses the plan's words.
 
-    These are drawn in a plain call as well, which shows that a class draws for
-    rows and not for places in a batch. So of a class that is known that is
-    looked at in the first layer alone: the others show that they use a mask at
-    their rate by independent words, which take fewer operations. On JAX, where
-    all is compiled, that is most of what a probe costs.
+    Layers with the plan's words draw in a plain call as well, which shows that
+    a class draws by row and not by position in a batch. For a known class only
+    the first layer is probed in this way. The other layers draw from
+    independent words, which take fewer operations and still show that a layer
+    uses a mask at its rate. On JAX, where everything is compiled, the words are
+    most of the cost of a probe.
     """
     found, seen = {}, set()
     for _, layer in model_tree.walk(model):
@@ -114,7 +115,7 @@ def _probed(
 
 
 class Effects:
-    """What the probes of the layers that draw have shown so far.
+    """What the probes of the layers have shown so far.
 
     Args:
         model: A built model.
@@ -145,10 +146,10 @@ class Effects:
             self._probes.setdefault(probe.path, []).append(probe)
 
     def undecided(self) -> Given:
-        """Paths of layers of which it is worth seeing more draws.
+        """Paths of the layers that need more draws before a verdict.
 
-        Layers of Keras and of this package are known to draw. If those that
-        are drawn row by row had no effect, it may be left to chance.
+        Layers of Keras and of this package are known to draw. If one of those
+        that draw whole rows had no effect, that may be chance.
         """
         return [
             path
@@ -161,7 +162,7 @@ class Effects:
         ]
 
     def _is_unlikely(self, path: str) -> Given:
-        """Whether a layer that draws by element had no effect on many."""
+        """Whether it is improbable that a layer had no effect by chance."""
         layer = self._layers[path]
         if not registry.nearest_facts(type(layer)).is_by_unit:
             return False
@@ -177,7 +178,7 @@ class Effects:
         return max(seen, 1.0 - rate) ** elements < _UNLIKELY
 
     def faults(self) -> Iterator[Given]:
-        """Pairs of a path and what is wrong with that layer."""
+        """Yields pairs of a layer's path and what is wrong with the layer."""
         for path, probes in self._probes.items():
             layer = self._layers[path]
             rate = self._rate(path)
@@ -194,7 +195,7 @@ class Effects:
                     yield path, "draws the same in each sample"
 
     def without_effect(self) -> Given:
-        """Paths of layers whose draws changed nothing, and not by chance."""
+        """Paths of layers whose draws changed nothing, which is not chance."""
         return tuple(
             path
             for path in self._probes
@@ -209,7 +210,7 @@ class Effects:
         layer = self._layers[path]
         if not adapters.can_draw(layer):
             layer = layer.cell
-        # What adds noise has a standard deviation.
+        # A noise layer has a standard deviation instead.
         return min(1.0, self._choice.rate_of(layer))
 
     def _has_effect(self, path: str) -> Given:
@@ -237,17 +238,17 @@ class Effects:
         return array.reshape(-1, self._num_samples, *array.shape[1:])
 
     def _is_chance(self, path: str, probability: Given) -> Given:
-        """Whether what was seen may be by chance, or have no reason to differ.
+        """Whether a finding may be due to chance, or had no reason to differ.
 
         Args:
-            path: Of a layer.
-            probability: Of what was seen, in each row of a tensor in which
-                not all is 0.
+            path: The path of a layer.
+            probability: The probability of the finding in each row of a tensor
+                that is not all 0.
         """
         return probability ** self._rows_alive(path) > _CHANCE
 
     def _rows_alive(self, path: str) -> Given:
-        """How many rows were seen in which not all is 0."""
+        """How many rows of the outputs were not all 0."""
         rows = 0
         for probe in self._probes[path]:
             for kept in probe.kept:
@@ -258,7 +259,7 @@ class Effects:
 
 
 def _is_one_function(layer: keras.layers.Layer) -> Given:
-    """Whether `layer` makes its outputs of its inputs and a mask alone."""
+    """Whether the outputs of `layer` depend only on its inputs and a mask."""
     return not (
         model_tree.sublayers(layer)
         or (registry.is_noise(layer) and _has_own_call(layer))
@@ -269,7 +270,7 @@ def _is_one_function(layer: keras.layers.Layer) -> Given:
 
 
 def _has_own_call(layer: keras.layers.Layer) -> Given:
-    """Whether the `call` of a layer is neither Keras' nor ours."""
+    """Whether the `call` of a layer is neither Keras' nor this package's."""
     owner = next(cls for cls in type(layer).__mro__ if "call" in vars(cls))
     return not owner.__module__.startswith(("keras.", "kerasdrop."))
 
@@ -277,7 +278,7 @@ def _has_own_call(layer: keras.layers.Layer) -> Given:
 def _has_wrong_rate(
     layer: keras.layers.Layer, rate: Given, probe: Given
 ) -> Given:
-    """Whether what a dropout layer keeps has another scale than it must."""
+    """Whether a dropout layer scales the kept units by a wrong factor."""
     is_rescaled = registry.nearest_facts(type(layer)).is_rescaled
     if not is_rescaled or _has_own_call(layer):
         return False
@@ -285,7 +286,7 @@ def _has_wrong_rate(
     for kept, drawn in zip(probe.kept, probe.drawn):
         passed = np.isfinite(kept) & (kept != 0.0) & (drawn != 0.0)
         ratio = drawn[passed].astype("float64") / kept[passed]
-        # float16 rounds both.
+        # float16 rounds both the inputs and the scale.
         if np.size(ratio) and not np.allclose(ratio * kept_share, 1.0, 0.05):
             return True
     return False

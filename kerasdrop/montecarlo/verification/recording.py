@@ -1,4 +1,4 @@
-"""Records what the layers and operations of a model make, call by call."""
+"""Records the outputs of a model's layers and operations, call by call."""
 
 import contextlib
 import functools
@@ -22,7 +22,7 @@ from kerasdrop._types import Tensor
 from kerasdrop.masks import scopes
 from kerasdrop.montecarlo.sampling import symbolic
 
-# Of more elements of a row a part is kept, evenly spread.
+# If a row has more elements, evenly spaced ones are kept.
 _MOST_OF_ROW = 2**13
 
 
@@ -30,10 +30,11 @@ class Call(NamedTuple):
     """One call of a layer or an operation.
 
     Attributes:
-        path: Of what was called.
-        outputs: List of its output tensors, of large ones a part.
-        largest_input: None, or a scalar tensor: the largest absolute value of
-            its floating-point inputs.
+        path: The path of the layer or operation.
+        outputs: List of its output tensors; of a large tensor only some
+            elements.
+        largest_input: The largest absolute value of its floating-point inputs,
+            a scalar tensor; or None.
     """
 
     path: str
@@ -42,11 +43,11 @@ class Call(NamedTuple):
 
 
 class Recorder:
-    """Records calls in this thread and in the trace that it is made in.
+    """Records the calls of the thread and the trace in which recording began.
 
     Args:
-        paths: Dict from what may be called to its path.
-        with_inputs: Whether to look at inputs, too.
+        paths: Dict from each layer or operation to its path.
+        with_inputs: Whether to record the largest inputs, too.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def recording(self, *row_counts: Given) -> Iterator[Given]:
-        """Yields a list that gets a `Call` for each call in the block.
+        """Yields a list to which each call in the block adds a `Call`.
 
         Args:
             *row_counts: Sizes of axis 0 where it is the batch.
@@ -89,7 +90,7 @@ class Recorder:
         kwargs: Config,
         outputs: Tensor,
     ) -> None:
-        """Records a call, if it is one of this thread and trace."""
+        """Records a call if it is in this thread and trace."""
         if not self.is_on():
             return
         largest = None
@@ -110,19 +111,20 @@ class Recorder:
         ]
 
     def reduced(self, tensor: Tensor) -> Tensor:
-        """At most so many elements of each row, in float32 or more."""
+        """Keeps some elements of each row, in float32 or float64."""
         dtype = keras.backend.standardize_dtype(tensor.dtype)
         shape = tuple(tensor.shape)
         size = math.prod(shape[1:])
         if shape[:1] and shape[0] in self._row_counts and size > _MOST_OF_ROW:
-            # Odd, so that no stripe of a power of 2 is left out.
+            # The step is odd, so that no stripe with a period of a power of 2
+            # is left out.
             step = (size // _MOST_OF_ROW + 1) | 1
             tensor = ops.reshape(tensor, (shape[0], size))[:, ::step]
-            # A view would hold all of it.
+            # A view would keep the whole tensor alive.
             tensor = ops.copy(tensor)
         elif keras.backend.backend() == "torch":
-            # What follows may change it in place, as the pooling of Keras
-            # before 3.15 does, and modules of PyTorch do.
+            # Later calls may change it in place, as pooling in Keras before
+            # 3.15 and modules of PyTorch do.
             tensor = ops.copy(tensor)
         return tensor if dtype == "float64" else ops.cast(tensor, "float32")
 
@@ -131,16 +133,16 @@ class Recorder:
 def recorder(
     model: keras.Model, with_inputs: bool = False, wrap: Function | None = None
 ) -> Iterator[Given]:
-    """A `Recorder` that sees the calls in a model while the block lasts.
+    """Yields a `Recorder` of the calls in a model while the block lasts.
 
-    It sees layers and operations without a graph of their own, and none inside
-    the loop of a recurrent layer.
+    It records layers and operations without a graph of their own, but none
+    inside the loop of a recurrent layer.
 
     Args:
         model: A built model.
-        with_inputs: Whether to look at the inputs of each call, too.
+        with_inputs: Whether to record the largest inputs of each call, too.
         wrap: None, or a function of (recorder, operation, its method) that
-            returns what to call in place of the method.
+            returns a replacement for the method.
     """
     paths = operations(model)
     made = Recorder(paths, with_inputs)
@@ -171,7 +173,7 @@ def recorder(
 
 
 def operations(model: keras.Model) -> dict[keras.layers.Layer, str]:
-    """What is recorded in a model, each with its name: a dict by path."""
+    """Dict from each layer or operation that is recorded to its path."""
     in_loops: set[Given] = set()
     found: dict[Given, Given] = {}
     layers = [("", model), *model_tree.walk(model)]
@@ -200,5 +202,5 @@ def _dense(leaves: list[Tensor]) -> list[Tensor]:
         and "Ragged" not in type(leaf).__name__
         and "string" not in str(leaf.dtype)
         and None not in leaf.shape
-        and not getattr(leaf, "is_meta", False)  # PyTorch's, without numbers
+        and not getattr(leaf, "is_meta", False)  # PyTorch: no values
     ]

@@ -1,4 +1,4 @@
-"""What a model makes in a plain call, and in a pass beside it, call by call."""
+"""Runs a model in a plain call and in a pass, and records each call."""
 
 import functools
 from typing import NamedTuple
@@ -30,14 +30,14 @@ class Rows(NamedTuple):
 
     Attributes:
         inputs: Numpy arrays `(rows, ...)` in the structure of the inputs.
-        places: int32 `(rows,)`, the place of each in the data.
+        places: int32 `(rows,)`, the position of each row in the data.
     """
 
     inputs: Given
     places: np.ndarray
 
     def part(self, order: Array) -> "Rows":
-        """The rows with these numbers."""
+        """Returns the rows with these numbers."""
         inputs = tree.map_structure(
             lambda array: None if array is None else array[order], self.inputs
         )
@@ -51,13 +51,15 @@ class Rows(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What was made, as numpy arrays.
+    """The recorded results of a plain call and a pass, as numpy arrays.
 
     Attributes:
-        plain: List of `comparing.Call`: of a plain call, with all layers that
-            are known to draw in inference. The last has its outputs.
-        pass_: The same of samples of which nothing is dropped.
-        plain_probes, probes: Lists of `effects.Probe`, of both.
+        plain: List of `comparing.Call` in a plain call, in which all layers
+            that are known to draw are in inference. The last one has the
+            model's outputs.
+        pass_: The same for samples in which nothing is dropped.
+        plain_probes, probes: Lists of `effects.Probe` in the plain call and in
+            the pass.
         outputs: The outputs of the plain call, a structure of arrays.
     """
 
@@ -73,7 +75,7 @@ class Runs:
 
     Args:
         model: A built model.
-        holder: A layer with all variables of the model among its own.
+        holder: A layer that tracks all variables of the model.
         plan: One of `plans.PLANS`.
         vectorized: As in `passes.sampler`.
         choice: The `choice.Choice` of what is drawn.
@@ -81,12 +83,12 @@ class Runs:
     Attributes:
         drawn: Dict whose keys are the layers that draw.
         num_samples: Integer, the samples in a pass.
-        in_training: Ids of the layers that were told to be in training, and
-            obeyed in a plain call.
-        draws_at_inference: Whether something that is not known to draw has
-            drawn by Keras, from the same seeds in plain calls and in samples.
-            It draws a tensor at once: so that must have the same size in
-            both, and depends on the batch.
+        in_training: Ids of the layers that something told to be in training and
+            that obeyed in a plain call.
+        draws_at_inference: Whether code that is not known to draw has drawn
+            from Keras' generators. It gets the same seeds in plain calls and in
+            samples. It draws a whole tensor at once, whose size must be the
+            same in both, and its numbers depend on the batch.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class Runs:
         self.draws_at_inference = False
 
     def forget(self) -> None:
-        """Lets go what is compiled: the next run calls Python again."""
+        """Drops the compiled functions, so the next run calls Python again."""
         self._functions = {}
 
     def of(
@@ -120,14 +122,14 @@ class Runs:
         twice: bool = False,
         with_inputs: bool = False,
     ) -> Run:
-        """Makes a `Run`.
+        """Runs the model and returns a `Run`.
 
         Args:
             rows: `Rows` for the plain call.
             others: `Rows` for the samples; None for the same.
-            seed: Integer, of what is drawn.
+            seed: Integer, the seed of the draws.
             twice: Whether to make the plain call twice.
-            with_inputs: Whether to look at the inputs of each call, too.
+            with_inputs: Whether to record the largest inputs of each call, too.
         """
         settings = (twice, with_inputs, self.draws_at_inference)
         if settings not in self._functions:
@@ -154,7 +156,7 @@ class Runs:
         others: tuple[Tensor, Tensor],
         key: Tensor,
     ) -> Given:
-        """What is traced. The names of what is recorded are left in `names`."""
+        """The traced function, which fills `names` with the paths of calls."""
         model = self._model
         probes = effects.Prober(model, self.drawn)
         with (
@@ -235,13 +237,13 @@ class Runs:
 
 
 def _outputs(recorder: Given, outputs: Structure) -> Given:
-    """The outputs of a model, as those of a call."""
+    """A `recording.Call` with the outputs of a model."""
     reduced = recorder.reduced_all(outputs)
     return recording.Call(comparing.OUTPUTS, reduced, None)
 
 
 def _run_of(made: Given, names: Given) -> Given:
-    """A `Run` of what `Runs._made` returns."""
+    """Makes a `Run` from what `Runs._made` returns."""
     kinds = comparing.Call, comparing.Call, effects.Probe, effects.Probe
     lists = [
         [kind(path, *one) for path, one in zip(paths, found)]

@@ -1,11 +1,11 @@
-"""The self-check: on a few rows, a model's pass is what it claims to be.
+"""The self-check: tests on a few rows that a model's pass is correct.
 
-A model is run on a few rows by a plain call, and on others of these, with
-nothing dropped, as its samples are run; each layer's own outputs are compared,
-so that nothing behind it hides a fault. What each layer draws is looked at
-beside it. Only if something differs is it found out what, and why, in as many
-runs as it takes. `runs` runs, `comparing` and `effects` judge, and
-`whole_pass` looks at the pass that is compiled.
+The check runs a model on a few rows by a plain call, and on some of these rows
+in the way that samples run, with nothing dropped. It compares the outputs of
+each layer, so that later layers cannot hide a fault, and it examines what each
+layer draws. Only if something differs does it make further runs, to find out
+what differs and why. `runs` runs the model, `comparing` and `effects` judge the
+results, and `whole_pass` checks the compiled pass.
 """
 
 import collections
@@ -35,20 +35,20 @@ from kerasdrop.montecarlo.verification import untouched
 from kerasdrop.montecarlo.verification.verdicts import Verification
 from kerasdrop.montecarlo.verification.verdicts import VerificationError
 
-# Of what is drawn, until each layer has shown that it draws.
+# The most seeds to try until each layer has shown that it draws.
 _MOST_SEEDS = 4
 
 
 class Result(NamedTuple):
-    """What a check returns.
+    """The result of a check.
 
     Attributes:
         verification: A `Verification`.
-        chosen: Integers, the rows of the batch that it was made on.
-        outputs: What a plain call makes of these, a structure of arrays; None
-            if it would draw.
-        batch: `runs.Rows` of the whole batch.
-        before: An `untouched.Snapshot` of before.
+        chosen: Integers, the rows of the batch that were checked.
+        outputs: The outputs of a plain call on these rows, a structure of
+            arrays; None if a plain call draws.
+        batch: The whole batch, as `runs.Rows`.
+        before: An `untouched.Snapshot` from before the check.
     """
 
     verification: Verification
@@ -63,12 +63,13 @@ class Check:
 
     Args:
         model: A built model.
-        holder: A layer with all variables of the model among its own.
+        holder: A layer that tracks all variables of the model.
         plan: One of `plans.PLANS`.
         vectorized: As in `passes.sampler`.
-        owner: Who is to blame in a message.
-        choice: The `choice.Choice` of what is drawn. Where it gives rates the
-            check is made at one that shows what is drawn, whatever they are.
+        owner: The public function that error messages name.
+        choice: The `choice.Choice` of what is drawn. If it sets rates, the
+            check uses a rate of its own at which the draws show, whatever the
+            rates are.
 
     Attributes:
         model, owner: As given.
@@ -88,7 +89,7 @@ class Check:
         self._choice = choice.of_check()
         self._vectorized = vectorized
         self._runs = runs.Runs(model, holder, plan, vectorized, self._choice)
-        # Operations of Keras are known to leave rows to themselves, or not.
+        # It is known which operations of Keras keep rows apart.
         self._is_foreign = any(
             map(
                 adapters.is_foreign,
@@ -102,11 +103,11 @@ class Check:
         num_rows: int,
         most_rows: Given = chosen_rows.MOST_ROWS,
     ) -> Given:
-        """Makes the check on some rows.
+        """Checks the model on some rows.
 
         Args:
             batch: `runs.Rows`.
-            num_rows: Integer, how many of them are not filling.
+            num_rows: Integer, how many of these rows are not padding.
             most_rows: Integer, how many rows to take at most.
 
         Returns:
@@ -127,7 +128,7 @@ class Check:
             except VerificationError:
                 raise
             except Exception as error:
-                # It may be written for batches of one size.
+                # The model may be written for batches of one size.
                 if chosen is whole or not misfits.may_explain(error):
                     raise
                 chosen = whole
@@ -136,7 +137,7 @@ class Check:
             before.restore()
             raise
         moved = before.moved()
-        # Another thread may have moved these.
+        # Another thread may have moved the generators.
         others = set(before.moved_generators()).difference(moved)
         if others:
             blamed = self._moved_again(batch.part(chosen), others)
@@ -145,13 +146,13 @@ class Check:
         before.restore(but=others)
         self.check_unmoved(moved)
         verification, outputs = found
-        # One row may have been made up.
+        # One row may have been made up, which has no output here.
         return Result(
             verification, chosen[: _count(outputs)], outputs, batch, before
         )
 
     def _moved_again(self, rows: Tensor, names: Given) -> Given:
-        """Those of some generators that a run moves, and idleness does not."""
+        """Those of some generators that a run moves but waiting does not."""
         self._runs.forget()
         before, start = untouched.Snapshot(self.model), time.monotonic()
         self._runs.of(rows)
@@ -163,7 +164,7 @@ class Check:
         return sorted(names & set(again) - set(alone))
 
     def check_unmoved(self, moved: Given) -> None:
-        """Raises if something was moved: names as of `untouched`."""
+        """Raises if anything was moved; the names are those of `untouched`."""
         if moved:
             self._runs.forget()
             self._fail(
@@ -176,7 +177,7 @@ class Check:
             )
 
     def _checked_apart(self, rows: runs.Rows, any_number: bool = True) -> Given:
-        """As `_checked`; of rows that are all alike one is made up."""
+        """As `_checked`, but makes up one row if all rows are alike."""
         made = chosen_rows.varied(rows.inputs) if self._vectorized else None
         if made is None:
             return self._checked(rows, any_number)
@@ -188,18 +189,18 @@ class Check:
         except VerificationError:
             raise
         except Exception:
-            # It may be nothing that the model takes.
+            # The model may not accept the row that was made up.
             return self._checked(rows, any_number)
         if outputs is not None:
             outputs = tree.map_structure(lambda array: array[:-1], outputs)
         return verification, outputs
 
     def _checked(self, rows: runs.Rows, any_number: bool = True) -> Given:
-        """A `Verification`, and the outputs of a plain call if it draws none.
+        """Returns a `Verification`, and plain outputs if they are not drawn.
 
         Args:
             rows: `runs.Rows`.
-            any_number: Whether other numbers of rows can be run.
+            any_number: Whether the model takes other numbers of rows.
         """
         num_rows = len(rows.places)
         orders = [None]
@@ -225,12 +226,12 @@ class Check:
         verification = Verification(
             num_rows, len(run.pass_), largest, allowed, without_effect
         )
-        # What draws at inference has no plain outputs.
+        # A model that draws at inference has no plain outputs.
         can_tell = not self._runs.draws_at_inference
         return verification, run.outputs if can_tell else None
 
     def _compared(self, rows: Tensor, run: Given, layouts: Given) -> Given:
-        """Raises if a run differs; else what rounding makes, what was found."""
+        """Raises if a run differs; returns the tolerance and the difference."""
         allowed = comparing.tolerance(self.model)
         difference, largest = comparing.first_difference(
             self.model, run.plain, run.pass_, allowed, layouts
@@ -240,14 +241,14 @@ class Check:
         return allowed, largest
 
     def _looked_into(self, rows: Tensor, layouts: Given) -> Given:
-        """Raises if a difference is none of rounding.
+        """Raises if a difference is not due to rounding.
 
         Args:
             rows: `runs.Rows`.
             layouts: `comparing.Layouts` of the runs that differed.
 
         Returns:
-            What rounding makes, and what was found.
+            The difference that rounding may cause, and the largest one found.
         """
         same = layouts._replace(order=None)
         run = self._runs.of(rows, with_inputs=True)
@@ -284,7 +285,7 @@ class Check:
     def _check_rows(
         self, rows: Tensor, run: Given, others: Given, layouts: Given
     ) -> Given:
-        """Whether rows of a plain call see each other; what rounding makes."""
+        """Raises if rows in a plain call see each other; returns rounding."""
 
         def compared(floor: Given) -> Given:
             return comparing.first_difference(
@@ -293,7 +294,7 @@ class Check:
                 others.plain,
                 comparing.tolerance(self.model, floor),
                 layouts,
-                # What is taken of one row may be used for its shape alone.
+                # A tensor taken from one row may be used only for its shape.
                 at_least=2,
             )
 
@@ -309,11 +310,11 @@ class Check:
         return self._fail_of_rows(difference)
 
     def _floor(self, rows: Tensor, run: Given) -> Given:
-        """What a plain call differs from itself where each row comes twice.
+        """How much a plain call changes if each row comes twice.
 
-        How a convolution sums depends on the number of rows, and layers behind
-        it may magnify what that rounds. Rows that see each other do not show:
-        they see the same ones, twice.
+        The order in which a convolution sums depends on the number of rows, and
+        later layers may magnify the difference in rounding. Rows that see each
+        other do not show here, because they see the same rows, only twice.
         """
         size = len(rows.places)
         order = np.tile(np.arange(size), 2)
@@ -371,13 +372,14 @@ class Check:
             )
 
     def _check_counts(self, run: Given) -> None:
-        """Raises if a layer that draws is called more or less often."""
+        """Raises if a pass calls a layer that draws more or less often."""
         in_plain, in_pass = (
             collections.Counter(call.path for call in calls)
             for calls in (run.plain, run.pass_)
         )
         for path, layer in model_tree.walk(self.model):
-            # What a recurrent layer of ours calls for a draw alone has none.
+            # A layer that our recurrent layers call only to draw has no
+            # records.
             if layer not in self._runs.drawn or not in_plain[path]:
                 continue
             if in_plain[path] != in_pass[path]:
@@ -390,7 +392,7 @@ class Check:
     def _check_drawn_rows(
         self, run: Given, allowed: Given, layouts: Given
     ) -> None:
-        """Raises if what is drawn for a row depends on the other rows."""
+        """Raises if the draw of a row depends on the other rows."""
         by_keras = {
             path
             for path, layer in model_tree.walk(self.model)
@@ -400,7 +402,7 @@ class Check:
             [
                 comparing.Call(probe.path, probe.drawn)
                 for probe in probes
-                if probe.path not in by_keras  # as it is documented
+                if probe.path not in by_keras  # documented to do so
             ]
             for probes in (run.plain_probes, run.probes)
         )
@@ -415,7 +417,7 @@ class Check:
             )
 
     def _check_effects(self, rows: Tensor, run: Given) -> Given:
-        """Paths of layers whose draws change nothing, as may be."""
+        """Raises for faulty draws; returns paths of layers without effect."""
         seen = effects.Effects(
             self.model,
             self._runs.drawn,
@@ -437,10 +439,10 @@ class Check:
     def fail_pass(
         self, result: Given, distance: Given, spread: Given, allowed: Given
     ) -> None:
-        """Raises for a pass that has not the plain outputs."""
+        """Raises for a pass that does not return the plain outputs."""
         if self._vectorized:
             size, order = len(result.batch.places), result.chosen
-            if len(order) == size:  # what counts rows shall see other ones
+            if len(order) == size:  # another number of rows
                 order = np.resize(order, size + 1)
             whole = self._runs.of(result.batch)
             few = self._runs.of(result.batch.part(order))
@@ -453,7 +455,7 @@ class Check:
             )
             if difference is not None:
                 self._fail_of_rows(difference)
-        if np.isinf(distance):  # NaN or infinite in one of the two alone
+        if np.isinf(distance):  # only one of the two is NaN or infinite
             self._fail(
                 "some inputs or outputs are NaN or infinite, and the compiled "
                 "pass turns them into other numbers than a plain call does",
@@ -494,7 +496,7 @@ def _part(rows: runs.Rows, order: Array) -> runs.Rows:
 
 
 def _count(outputs: Structure) -> Given:
-    """How many rows there are outputs of; None if there are none."""
+    """The number of rows of some outputs; None if there are none."""
     leaves = tree.flatten(outputs)
     return len(leaves[0]) if leaves and np.ndim(leaves[0]) else None
 

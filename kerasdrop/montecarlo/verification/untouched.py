@@ -1,4 +1,4 @@
-"""What a Monte Carlo pass leaves as it was: variables, random generators."""
+"""Records the state that a pass must not change: variables, generators."""
 
 import contextlib
 import random
@@ -18,7 +18,7 @@ from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 
-# Larger values are told apart by a checksum, so that none is copied.
+# Larger values are compared by a checksum, so that they are not copied.
 _MOST_COPIED = 2**20
 
 
@@ -45,14 +45,14 @@ class Snapshot:
         }
 
     def _read(self) -> list[Tensor]:
-        """The tensors that the variables hold now."""
+        """The tensors that are the variables' values now."""
         return _backend.values_of(self._variables, self._model)
 
     def moved(self) -> Given:
-        """Names of what is not as it was, in its order.
+        """The names of what has changed, in the order of the snapshot.
 
-        Where other threads run, global generators are theirs as well, and
-        are left out.
+        Other threads share the global generators, so these are left out if
+        there are other threads.
         """
         names = [f"variable '{one.path}'" for one, _ in self._others()]
         if threading.active_count() == 1:
@@ -61,7 +61,7 @@ class Snapshot:
 
     def moved_generators(self) -> Given:
         """Names of the global generators that this or another thread moved."""
-        # For the seed of its own global generator Keras asks Python's, once.
+        # Keras seeds its own global generator from Python's, once.
         made = not self._had_generator and keras_graph.global_generator()
         return [
             _named(name)
@@ -71,7 +71,7 @@ class Snapshot:
         ]
 
     def _others(self) -> list[Given]:
-        """The variables that hold another value now, each with its `_Value`."""
+        """The variables with another value now, each with its `_Value`."""
 
         def find() -> list[Given]:
             triples = zip(self._variables, self._values, self._read())
@@ -81,11 +81,11 @@ class Snapshot:
                 if not value.is_still(now)
             ]
 
-        # A value may go while it is looked at.
+        # A value may be freed while it is read.
         return _backend.patient(find)
 
     def restore(self, but: Given = ()) -> None:
-        """Makes all as it was, but for large variables and some generators."""
+        """Restores all state but large variables and the generators `but`."""
         for variable, value in self._others():
             if value.copy is not None:
                 variable.assign(value.copy)
@@ -101,7 +101,7 @@ class Snapshot:
 
 @contextlib.contextmanager
 def generators_kept() -> Iterator[None]:
-    """All global random generators are behind the block as before it."""
+    """Restores all global random generators after the block."""
     found = _generators()
     states = {name: read() for name, (read, _) in found.items()}
     try:
@@ -111,10 +111,10 @@ def generators_kept() -> Iterator[None]:
 
 
 class _Value:
-    """What a variable held at some time.
+    """The value that a variable had at some time.
 
     Attributes:
-        copy: A tensor or an array; None if it is large and could change.
+        copy: A tensor or an array; None if the value is large and mutable.
     """
 
     def __init__(self, tensor: Tensor) -> None:
@@ -139,11 +139,11 @@ class _Value:
         return self.copy.tobytes() == array.tobytes()
 
     def _is_copied(self, tensor: Tensor) -> Given:
-        # NumPy would look at memory that Keras may donate in another thread.
-        # What the backend copies is kept until it is copied.
+        # NumPy would read memory that Keras may donate in another thread. The
+        # backend keeps the memory until its copy is done.
         try:
             before, now = ops.copy(self.copy), ops.copy(tensor)
-        except RuntimeError:  # donated: they are that thread's
+        except RuntimeError:  # donated: that thread owns them
             return True
         before, now = map(ops.convert_to_numpy, (before, now))
         return before.tobytes() == now.tobytes()

@@ -1,4 +1,4 @@
-"""What a self-check says: an error, or what it saw."""
+"""The outcomes of a self-check: an error, or a record of the check."""
 
 import dataclasses
 
@@ -6,11 +6,11 @@ from kerasdrop._types import Given
 
 
 class VerificationError(ValueError):
-    """A model is not, in a Monte Carlo pass, what it is in a plain call.
+    """A model behaves differently in a Monte Carlo pass and in a plain call.
 
     Args:
         message: String. It names the first layer or operation where both
-            part, and what can be done.
+            differ, and the remedies.
 
     Example:
 
@@ -32,14 +32,14 @@ class VerificationError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """What the self-check saw; a model that fails it is an error.
+    """A record of a self-check that passed; a failure raises an error.
 
     Attributes:
-        num_rows: Integer, the rows that it was made on.
+        num_rows: Integer, how many rows were checked.
         num_calls: Integer, the calls of layers and operations whose outputs
             were compared.
         largest_difference: Float, the largest difference between a plain call
-            and samples of which nothing is dropped, in parts of the largest
+            and samples in which nothing is dropped, relative to the largest
             value of a tensor.
         allowed: Float, the largest difference that counts as rounding.
         without_effect: Tuple of the paths of layers whose draws changed

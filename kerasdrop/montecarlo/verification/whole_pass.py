@@ -1,7 +1,7 @@
-"""The self-check before the first pass over inputs of a kind, and behind it.
+"""Makes the self-check before and after the first pass over new inputs.
 
-With nothing dropped, the very pass that draws is compared with a plain call:
-compiled, in chunks, summarised.
+The compiled pass itself, with its chunks and summaries, is compared with a
+plain call while nothing is dropped.
 """
 
 import warnings
@@ -21,17 +21,18 @@ from kerasdrop.montecarlo.verification import comparing
 from kerasdrop.montecarlo.verification import runs
 from kerasdrop.montecarlo.verification import self_check
 
-# The pass is compiled for speed, and rounds otherwise than a plain call: so
-# many times as much is allowed, but no more than this.
+# The pass is compiled for speed, so it rounds in another way than a plain call.
+# It may differ by this many times as much, but by no more than the second
+# number.
 _OF_PASS = 16
 _MOST_OF_PASS = 0.25
 
 
 class Verifier:
-    """Makes the self-check of a model once for each kind of inputs.
+    """Makes the self-check of a model once for each signature of inputs.
 
     Args:
-        model, plan, vectorized, owner: As of `self_check.Check`.
+        model, plan, vectorized, owner: As for `self_check.Check`.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Verifier:
         self._seen: set[Given] = set()  # shapes and dtypes of inputs
 
     def forget(self) -> None:
-        """To be called when the model is another."""
+        """Forgets all checks, for a model that has changed."""
         self._seen.clear()
 
     def check(
@@ -54,21 +55,20 @@ class Verifier:
         summaries_of: Given,
         choice: choices.Choice,
     ) -> Given:
-        """Makes the check, if it was not yet made for such inputs.
+        """Makes the check unless it was already made for such inputs.
 
         Args:
             batch: A `RowsOf`.
-            num_rows: Integer, how many rows of it are not filling.
-            most_rows: Integer, how many rows memory has room for.
-            kept: Function of the numbers of some rows that returns what a pass
-                tells of them if nothing is dropped.
-            summaries_of: Function of outputs that returns the `Summary` of
-                each.
-            choice: As of `self_check.Check`.
+            num_rows: Integer, how many of its rows are not padding.
+            most_rows: Integer, the number of rows that memory has room for.
+            kept: Function of the numbers of some rows that returns the
+                statistics of a pass over them in which nothing is dropped.
+            summaries_of: Function of the outputs that returns the `Summary` of
+                each output.
+            choice: As for `self_check.Check`.
 
         Returns:
-            Function that is to be called when the pass has been made; None if
-            there was no check to be made.
+            Function to call after the pass; None if no check was necessary.
 
         Raises:
             VerificationError: If the model fails.
@@ -100,9 +100,9 @@ class Verifier:
         return finish
 
 
-# Under this name a model carries its checks, for as long as it lives: what
-# they compiled serves all numbers of samples, and all kinds of outputs. It is
-# no part of the model, as in `prediction`.
+# The attribute under which a model keeps its checks for as long as it lives:
+# their compiled functions serve any number of samples and all kinds of outputs.
+# As in `prediction`, it is not a tracked part of the model.
 _KEPT = "__kerasdrop_checks__"
 _MOST_KEPT = 8
 
@@ -110,10 +110,10 @@ _MOST_KEPT = 8
 def _check_of(
     model: keras.Model, settings: Given, choice: choices.Choice
 ) -> Given:
-    """A `self_check.Check`, of an earlier prediction or new."""
+    """Returns the `self_check.Check` of an earlier prediction, or a new one."""
     made_for, kept = vars(model).get(_KEPT, (None, {}))
     now = (id(model), survey.of(model).fingerprint)
-    if made_for != now:  # changed, or a shallow copy
+    if made_for != now:  # the model has changed, or is a shallow copy
         kept = {}
     key = *settings, choice.key
     if key not in kept:
@@ -128,12 +128,11 @@ def _check_of(
 
 
 def _looked_at(chosen: Given, size: int) -> Given:
-    """Which of the chosen rows are looked at in a whole pass.
+    """Returns which of the chosen rows the check of a whole pass uses.
 
-    A compiled one runs all rows anyhow. Else it takes a sample of each row as
-    long as of any other: so there two rows are enough, and none twice. But
-    where all rows of a batch were chosen, the model may be for batches of
-    that size alone.
+    A compiled pass runs all rows anyway. Otherwise each row costs time, so two
+    different rows are enough. But if all rows of a batch were chosen, the model
+    may take only batches of that size.
     """
     if _backend.COMPILES or len(chosen) == size:
         return np.arange(len(chosen))
@@ -148,14 +147,14 @@ def _check_kept(
     statistics: Given,
     summaries_of: Given,
 ) -> None:
-    """Raises if a pass in which all is kept has not the plain outputs.
+    """Raises if a pass that keeps everything does not return plain outputs.
 
     Args:
         check: A `self_check.Check`.
-        result: What it returned.
-        places: Integers: which of the chosen rows the pass was made on.
-        statistics, summaries_of: What the pass tells, and as of
-            `Verifier.check`.
+        result: The `self_check.Result`.
+        places: Integers, which of the chosen rows the pass ran on.
+        statistics, summaries_of: The statistics of the pass; `summaries_of` as
+            for `Verifier.check`.
     """
     few = tree.map_structure(lambda array: array[places], result.outputs)
     plain = tree.flatten(few)
@@ -180,7 +179,7 @@ def _check_kept(
 
 
 def _warn_of_no_effect(check: Given, result: Given) -> None:
-    """Warns of layers whose draws changed nothing."""
+    """Warns about layers whose draws changed nothing."""
     paths = result.verification.without_effect
     if paths:
         warnings.warn(

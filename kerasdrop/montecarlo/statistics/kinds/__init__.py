@@ -1,1 +1,1 @@
-"""What each kind of output is: an object for each, in a file by family."""
+"""An object for each kind of output, in one file for each family."""

@@ -1,4 +1,4 @@
-"""What a kind of output answers."""
+"""The interface of a kind of output."""
 
 import abc
 
@@ -9,17 +9,18 @@ from kerasdrop.montecarlo.statistics import quantiles
 
 
 class Kind(abc.ABC):
-    """A kind of output: what is taken from a sample, and what follows.
+    """A kind of output: its features, sums and statistics.
 
-    Samples of an output come in chunks. From each sample `features` are taken,
-    the first of which is the predicted quantity. Its mean and variance are
-    streamed for every kind; what a kind needs besides are sums of its own, a
-    list of tensors `(batch, ...)`, by `init`, `update` and `result`.
+    Samples of an output come in chunks. `features` computes tensors from each
+    sample, the first of which is the predicted quantity. Its mean and variance
+    are streamed for every kind. Anything else that a kind needs are its own
+    sums, a list of tensors `(batch, ...)`, which `init`, `update` and `result`
+    handle.
 
     Attributes:
-        name: String, by which users name it.
-        refuted_by: Names of kinds; where a model's last activations make one
-            of these, its output is not of this kind.
+        name: String, the name that users write.
+        refuted_by: Names of kinds. If a model's last activation shows one of
+            these, the output is not of this kind.
     """
 
     name = ""
@@ -30,76 +31,77 @@ class Kind(abc.ABC):
         """A list of tensors `(batch, samples, ...)`.
 
         Args:
-            output: `(batch, samples, ...)`, of the model.
+            output: `(batch, samples, ...)`, an output of the model.
         """
 
     def init(self, features: Given) -> Given:
-        """The sums of the first chunk."""
+        """Returns the sums of the first chunk."""
         return []
 
     def update(
         self, sums: Given, features: Given, before: Given, after: Given
     ) -> Given:
-        """The sums with a chunk added.
+        """Returns the sums with a chunk added.
 
         Args:
             sums: As `init` returns them.
-            features: Those of the chunk.
-            before, after: `(batch, 1, ...)`, the samples so far without and
-                with the chunk.
+            features: The features of the chunk.
+            before, after: `(batch, 1, ...)`, how many samples there are without
+                and with the chunk.
         """
         return []
 
     def mean(self, sums: Given) -> Given:
-        """The mean of the predicted quantity if the sums have it, or None."""
+        """The mean of the predicted quantity, or None if no sum has it."""
         return None
 
     def result(self, sums: Given, variance: Given, count: int) -> Given:
-        """A dict of the statistics of this kind alone.
+        """A dict of the statistics that only this kind has.
 
         Args:
             sums: As `init` returns them.
-            variance: `(batch, ...)`, of the predicted quantity.
-            count: `(batch, 1, ...)`, the samples.
+            variance: `(batch, ...)`, the variance of the predicted quantity.
+            count: `(batch, 1, ...)`, the number of samples.
         """
         return {}
 
     def for_quantiles(self, features: Given) -> Given:
-        """Those of the features from which quantiles follow."""
+        """The features that determine the quantiles."""
         return features[:1]
 
     def quantiles(self, samples: Given, probabilities: Given) -> Given:
         """Quantiles and their standard errors.
 
         Args:
-            samples: What `for_quantiles` returns, of all samples.
+            samples: What `for_quantiles` returns for all samples.
             probabilities: Floats in (0, 1).
         """
         return quantiles.of_samples(samples[0], probabilities)
 
     def log_terms(self, output: Tensor, target: Given) -> Given:
-        """The logarithms of what the likelihood of a target is the mean of.
+        """The log-likelihood of a target under each sample.
 
         Args:
             output: As for `features`.
             target: A tensor.
 
         Returns:
-            A tensor `(batch, samples, ...)`; None if the likelihood is that
-            of the mean.
+            A tensor `(batch, samples, ...)`, whose exponentials have the
+            likelihood as their mean; None if the likelihood is that of the
+            predictive mean.
         """
         return None
 
     def log_likelihood(self, mean: Given, target: Given) -> None:
-        """The log-likelihood `(batch, ...)`, of a kind without `log_terms`."""
+        """The log-likelihood `(batch, ...)` for a kind without `log_terms`."""
         raise NotImplementedError(self.name)
 
     def with_noise(self, variance: Given) -> Given:
-        """This kind, if targets have a variance around the output."""
+        """Returns this kind with a variance of targets around the output."""
         return self
 
     def check(self, found: Given) -> Given:
-        """Raises if what was predicted cannot be of this kind.
+        """Raises if the predictions cannot be of this kind.
 
         Args:
             found: A dict of arrays, the statistics of the output.
@@ -108,7 +110,7 @@ class Kind(abc.ABC):
 
 
 def check_last_axis(kind: Given, output: Tensor) -> None:
-    """Raises if the last axis is that of the samples."""
+    """Raises if the last axis is the samples' axis."""
     if len(output.shape) < 3:
         raise _refusals.Refusal(
             f"an output of kind '{kind.name}' is `(batch, ..., size)`, "

@@ -10,7 +10,7 @@ from kerasdrop.montecarlo.statistics.kinds import entropies
 
 
 class Binary(entropies.Probabilistic):
-    """A probability in each element, of which all else is independent."""
+    """A probability in each element, independent of all other elements."""
 
     name = "binary"
 

@@ -1,4 +1,4 @@
-"""What a model's outputs are: stated by the user, or read off the model."""
+"""Determines the kinds of outputs, from the user or from the model."""
 
 import re
 import warnings
@@ -13,13 +13,13 @@ from kerasdrop.montecarlo.statistics.kinds.table import KINDS
 
 
 def check(kind: str | None, model: keras.Model, owner: str) -> str:
-    """Returns the kind, read off the model's last activations if None.
+    """Returns the kind; if it is None, infers it from the last activations.
 
     Args:
-        kind: One of `KINDS`; a structure of them, as that of the outputs; or
+        kind: One of `KINDS`, a structure of them like that of the outputs, or
             None.
         model: A built model.
-        owner: Who is to blame in a warning.
+        owner: The public function that a warning names.
     """
     found = activations.read(model)
     if kind is None:
@@ -40,7 +40,7 @@ def check(kind: str | None, model: keras.Model, owner: str) -> str:
 
 
 def _checked(kind: str) -> str:
-    """A kind, or a structure of kinds, or an error."""
+    """Returns a kind or a structure of kinds, or raises."""
     if isinstance(kind, dict) and kind:
         return {name: _checked(one) for name, one in kind.items()}
     if isinstance(kind, (list, tuple)) and kind:
@@ -61,7 +61,7 @@ def _kinds_of(found: activations.Read) -> str:
 
 
 def _only(found: activations.Read, model: keras.Model) -> str:
-    """One kind for all outputs, or a structure of kinds."""
+    """Returns one kind for all outputs, or a structure of kinds."""
     if found is None:
         raise _refusals.Refusal(
             f"model '{model.name}' has no graph, so the kind of its outputs "
@@ -91,7 +91,7 @@ def _check_class_axis(read: activations.Read, model: keras.Model) -> None:
 def _warn_of_logits(
     kind: str, found: activations.Read, model: keras.Model, owner: str
 ) -> None:
-    """Warns where a classifier's logits would be taken for a regression."""
+    """Warns if a classifier's logits would be treated as a regression."""
     kinds = outputs.kinds(kind, _kinds_of(found))
     for one, loss in zip(kinds, _losses(model, len(kinds))):
         reason = _reason_for_classes(model, loss)

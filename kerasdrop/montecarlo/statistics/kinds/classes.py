@@ -35,7 +35,7 @@ class Probabilities(entropies.Probabilistic):
         return categorical.divergence(probabilities, mean)
 
     def majority(self, share: Given) -> Given:
-        # On TensorFlow the largest of NaNs is none.
+        # On TensorFlow the maximum of NaNs is not NaN.
         return entropies.of_numbers(ops.max(share, axis=-1), share[..., 0])
 
     def log_likelihood(self, mean: Given, target: Given) -> Given:
@@ -47,7 +47,7 @@ class Probabilities(entropies.Probabilistic):
 
 
 class Logits(Probabilities):
-    """What a softmax makes probabilities of classes of."""
+    """Logits, which a softmax turns into probabilities of classes."""
 
     name = "logits"
     refuted_by = ("probabilities", "binary")
@@ -59,4 +59,4 @@ class Logits(Probabilities):
         return likelihood.of_logits(output, target)
 
     def check(self, found: Given) -> None:
-        """Passes: a softmax makes probabilities of any logits."""
+        """Accepts everything: a softmax makes probabilities from any logits."""

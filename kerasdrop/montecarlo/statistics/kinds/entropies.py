@@ -1,4 +1,4 @@
-"""What kinds have in common whose samples are probabilities."""
+"""The base class of kinds whose samples are probabilities."""
 
 import abc
 
@@ -10,7 +10,7 @@ from kerasdrop.montecarlo.statistics.kinds import base
 
 
 def of_numbers(found: Given, values: Given) -> Given:
-    """What was found, but NaN where the values are: a comparison hides those.
+    """Sets `found` to NaN where `values` are NaN, which comparisons hide.
 
     Args:
         found, values: Tensors that broadcast.
@@ -19,9 +19,9 @@ def of_numbers(found: Given, values: Given) -> Given:
 
 
 def _nearest(values: Tensor) -> Tensor:
-    """The nearest whole numbers, a half upwards.
+    """The nearest whole numbers; a half is rounded up.
 
-    OpenVINO takes `torch.round` for an operation that writes into its second
+    OpenVINO reads `torch.round` as an operation that writes into its second
     argument, which is the zero that the rest of the graph counts with.
     """
     below = ops.floor(values)
@@ -31,9 +31,9 @@ def _nearest(values: Tensor) -> Tensor:
 class Probabilistic(base.Kind):
     """A kind with entropies and votes.
 
-    Its features are the probabilities, their entropies and the votes, its sums
-    the means of these and the sum of the divergences of the probabilities from
-    their mean.
+    Its features are the probabilities, their entropies and the votes. Its sums
+    are the means of these, and the sum of the divergences of the probabilities
+    from their mean.
     """
 
     @abc.abstractmethod
@@ -42,11 +42,11 @@ class Probabilistic(base.Kind):
 
     @abc.abstractmethod
     def divergence(self, probabilities: Given, mean: Given) -> None:
-        """Divergences of probabilities from a mean, which broadcasts."""
+        """Divergences of probabilities from a mean, which is broadcast."""
 
     @abc.abstractmethod
     def majority(self, share: Given) -> Tensor:
-        """The part that votes with the majority, of the votes for each."""
+        """The share of the majority, from the shares of votes."""
 
     def init(self, features: Given) -> Given:
         means = [running.init(feature) for feature in features]
@@ -81,7 +81,7 @@ class Probabilistic(base.Kind):
         }
 
     def _divergences(self, probabilities: Given, mean: Given) -> Given:
-        """The sum over the samples of their divergences from a mean.
+        """The sum of the samples' divergences from a mean.
 
         Args:
             probabilities: `(batch, samples, ...)`.
@@ -98,18 +98,18 @@ class Probabilistic(base.Kind):
         before: Given,
         after: Given,
     ) -> Given:
-        """The sum for more samples, from the mean of all of them.
+        """The sum with samples added, with divergences from the mean of all.
 
-        The divergences of some samples from any distribution are those from
-        their own mean, and for each of them the divergence of that mean from
-        it.
+        The sum of the divergences of n samples from any distribution is the sum
+        of their divergences from their own mean, plus n times the divergence of
+        that mean from the distribution.
 
         Args:
-            total: The sum for those before, from their mean.
-            count: `(batch, 1, ...)`, how many those before are.
-            probabilities: `(batch, samples, ...)`, those to add.
-            before, after: `(batch, ...)`, the means of those before, and of
-                all.
+            total: The sum of the earlier samples, from their own mean.
+            count: `(batch, 1, ...)`, the number of earlier samples.
+            probabilities: `(batch, samples, ...)`, the samples to add.
+            before, after: `(batch, ...)`, the means of the earlier samples and
+                of all samples.
         """
         own = ops.mean(probabilities, axis=1)
         of_before, of_own = (

@@ -1,4 +1,4 @@
-"""Outputs that are normals: a mean, and the variance of the targets."""
+"""Outputs that are normal distributions: a mean and a variance."""
 
 from kerasdrop import _refusals
 from kerasdrop._formulas import likelihood
@@ -13,7 +13,7 @@ from kerasdrop.montecarlo.statistics.kinds import base
 class Normal(base.Kind):
     """A kind whose features are the mean and the variance of a normal.
 
-    Its sum is the mean of the variances.
+    Its only sum is the mean of the variances.
     """
 
     def init(self, features: Given) -> Given:
@@ -41,7 +41,7 @@ class Normal(base.Kind):
 
 
 class _TwoPart(Normal):
-    """Means in the first half of the last axis, what tells variances behind."""
+    """The last axis has means in its first half, variances in the second."""
 
     def features(self, output: Tensor) -> Given:
         base.check_last_axis(self, output)
@@ -53,7 +53,7 @@ class _TwoPart(Normal):
 
 
 class MeanAndVariance(_TwoPart):
-    """With the variances themselves."""
+    """The second half has the variances themselves."""
 
     name = "mean_and_variance"
 
@@ -69,6 +69,6 @@ class MeanAndVariance(_TwoPart):
 
 
 class MeanAndLogVariance(_TwoPart):
-    """With their logarithms."""
+    """The second half has the logarithms of the variances."""
 
     name = "mean_and_log_variance"

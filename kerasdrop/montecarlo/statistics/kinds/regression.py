@@ -1,4 +1,4 @@
-"""Numbers, with a noise around them that is known or not."""
+"""Numbers, with or without a known noise around them."""
 
 import math
 
@@ -12,7 +12,7 @@ from kerasdrop.montecarlo.statistics.kinds import normal
 
 
 class Regression(base.Kind):
-    """Numbers of which no more is known."""
+    """Numbers without a known noise."""
 
     name = "regression"
 
@@ -32,7 +32,7 @@ class Regression(base.Kind):
 
 
 class _WithNoise(normal.Normal):
-    """The means of normals of one known variance.
+    """The means of normal distributions with one known variance.
 
     Args:
         variance: Float above 0.

@@ -1,4 +1,4 @@
-"""The kinds by the names that users write: a new one needs a line here."""
+"""The kinds by the names that users write; a new kind needs a line here."""
 
 from kerasdrop.montecarlo.statistics.kinds import binary
 from kerasdrop.montecarlo.statistics.kinds import classes
