@@ -2,6 +2,8 @@
 
 import collections
 import functools
+import itertools
+import operator
 import sys
 import types
 from collections.abc import Hashable
@@ -37,7 +39,20 @@ _DEEPEST = 8
 _CONTAINERS = (tuple, list, dict, set, frozenset, collections.deque)
 # What has a value that may change with no one of its attributes.
 _WRITTEN = (slice, bytearray)
+# What may be another value later, though it is the same object.
+_CHANGING = (
+    *_CONTAINERS,
+    *_WRITTEN,
+    keras.DTypePolicy,
+    np.generic,
+    np.ndarray,
+    types.SimpleNamespace,
+)
+# A compiled function gets the values of variables, and layers are read by
+# themselves.
+_NOT_READ = (keras.layers.Layer, keras.Variable, keras.KerasTensor)
 _OF_KERAS = ("keras", "kerasdrop")
+_OF_PYTHON = sys.stdlib_module_names
 _OF_BACKENDS = ("tensorflow", "jax", "jaxlib", "torch", "numpy")
 
 
@@ -66,39 +81,117 @@ def _bookkeeping(is_model: bool, is_graph: bool) -> set[str]:
     return names
 
 
-def of_layer(layer: keras.layers.Layer) -> list[tuple[Given, ...]]:
+class OfLayer:
+    """The plain attributes of a layer, as they were when they were read.
+
+    Two records are equal if what they contain is.
+    """
+
+    __slots__ = ("_all_names", "_cls", "_names", "_parts", "_plain", "_values")
+
+    def __init__(self, layer: keras.layers.Layer) -> None:
+        chosen = _chosen(layer)
+        self._cls = type(layer)
+        self._all_names = tuple(vars(layer))
+        self._names = tuple(chosen)
+        self._values = tuple(chosen.values())
+        # Containers with what was in them; None if a value that stays the same
+        # object may change in another way.
+        self._parts: Given = []
+        for value in self._values:
+            if _is_settled(value):
+                continue
+            parts = _parts_of(value)
+            if parts is None or not all(map(_is_settled, parts)):
+                self._parts = None
+                break
+            self._parts.append((value, parts))
+        visited: set[int] = set()
+        plain = ((name, _plain(chosen[name], visited)) for name in chosen)
+        self._plain = [pair for pair in plain if pair[1] is not None]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OfLayer) and self._plain == other._plain
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def is_up_to_date(self, layer: keras.layers.Layer) -> bool:
+        """Whether the layer has the same objects, which have not changed.
+
+        All layers of a model are asked in each prediction: loops of C answer.
+        """
+        now = vars(layer)
+        return (
+            self._parts is not None
+            and type(layer) is self._cls
+            and tuple(now) == self._all_names
+            and _are_same(map(now.__getitem__, self._names), self._values)
+            and all(map(_has_parts, self._parts))
+        )
+
+
+def of_layer(
+    layer: keras.layers.Layer, before: OfLayer | None = None
+) -> OfLayer:
     """The plain attributes of a layer: to be compared, not looked at.
 
     Numbers, strings, functions, arrays, tensors, containers of these, and
     objects with such attributes; not variables, which a compiled function gets,
     nor other layers.
+
+    Args:
+        layer: The layer.
+        before: What an earlier call returned for the layer, or None. It is
+            returned again if the layer shows at once that nothing changed.
     """
-    visited: set[int] = set()
+    if before is not None and before.is_up_to_date(layer):
+        return before
+    return OfLayer(layer)
+
+
+def _chosen(layer: keras.layers.Layer) -> dict[str, Given]:
+    """The attributes of a layer that a compiled function depends on."""
     is_own = isinstance(layer, StochasticLayer)
     is_model = isinstance(layer, keras.Model)
     is_graph = is_model and _OF_GRAPH <= vars(layer).keys()
     skipped = _bookkeeping(is_model, is_graph)
-    found: list[tuple[Given, ...]] = []
-    # All layers of a model are read in each prediction: what most names are
-    # is asked first.
-    for name, value in vars(layer).items():
-        if name in skipped or value is None:
-            continue
+    return {
+        name: value
+        for name, value in vars(layer).items()
+        if name not in skipped
         # TensorFlow keeps lists of what is tracked under such names, and we
         # what earlier predictions made.
-        if name.startswith(("_self_", "__kerasdrop_")):
-            continue
+        and not name.startswith(("_self_", "__kerasdrop_"))
         # The rate of a layer of ours is read when the function runs.
-        if is_own and name.startswith("_") and name not in _OF_OURS:
-            continue
-        cls = type(value)
-        if cls in _PLAIN_CLASSES:
-            found.append((name, cls, value))
-        else:
-            value = _plain(value, visited)
-            if value is not None:
-                found.append((name, value))
-    return found
+        and not (is_own and name.startswith("_") and name not in _OF_OURS)
+    }
+
+
+def _is_settled(value: Given) -> bool:
+    """Whether `_plain` of a value is the same as long as the object is."""
+    cls = type(value)
+    if value is None or cls in _PLAIN_CLASSES or cls is types.FunctionType:
+        return True
+    if cls is tuple or cls is frozenset:
+        return all(map(_is_settled, value))
+    if isinstance(value, _CHANGING):
+        return False
+    if isinstance(value, _NOT_READ):
+        return True
+    root = _root(cls)
+    return root in (*_OF_KERAS, *_OF_BACKENDS) or root in _OF_PYTHON
+
+
+def _has_parts(container: tuple[Given, tuple[Given, ...]]) -> bool:
+    """Whether a container contains the same objects as before."""
+    value, before = container
+    parts = _parts_of(value) or ()
+    return len(parts) == len(before) and _are_same(parts, before)
+
+
+def _are_same(values: Iterable[Given], others: Iterable[Given]) -> bool:
+    """Whether these are the same objects, of two that are as long."""
+    return all(map(operator.is_, values, others))
 
 
 _OF_OURS = ("_stochastic_inference", "_schedule")
@@ -130,14 +223,10 @@ def _plain(value: Given, visited: set[int], depth: int = _DEEPEST) -> Given:
     """What is equal as long as a value is the same, and what it contains."""
     if isinstance(value, _PLAIN):
         return type(value), value
-    if value is None or isinstance(
-        value, (keras.layers.Layer, keras.Variable, keras.KerasTensor)
-    ):
+    if value is None or isinstance(value, _NOT_READ):
         return None
-    if isinstance(value, _CONTAINERS):
-        parts: Given = value
-        if isinstance(value, dict):
-            parts = [part for item in value.items() for part in item]
+    parts = _parts_of(value)
+    if parts is not None:
         return _of_parts(value, parts, visited, depth)
     if isinstance(value, keras.DTypePolicy):
         return type(value), value.name
@@ -155,13 +244,20 @@ def _plain(value: Given, visited: set[int], depth: int = _DEEPEST) -> Given:
         return _Same(value) if peaks.is_concrete(value) else None
     if isinstance(value, _WRITTEN):
         return type(value), repr(value)
-    is_of_library = root in sys.stdlib_module_names or root in _OF_BACKENDS
+    is_of_library = root in _OF_PYTHON or root in _OF_BACKENDS
     if is_of_library and not isinstance(value, types.SimpleNamespace):
         # Ranges, fractions and paths are equal by what they are.
         is_a_value = isinstance(value, Hashable) and not callable(value)
         return (type(value), value) if is_a_value else _Same(value)
     own = _attributes(value)
     return _of_parts(value, own, visited, depth) if own else _Same(value)
+
+
+def _parts_of(value: Given) -> tuple[Given, ...] | None:
+    """What a container contains; None for all else."""
+    if isinstance(value, dict):
+        return tuple(itertools.chain.from_iterable(value.items()))
+    return tuple(value) if isinstance(value, _CONTAINERS) else None
 
 
 def _of_parts(

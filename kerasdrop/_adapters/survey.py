@@ -45,7 +45,14 @@ class Survey:
 
         Those at rate 0 included: a rate must not change what others draw.
         """
-        return [layer for _, layer in self.layers if can_draw(layer)]
+        # Whether one can is a matter of its class.
+        can = {cls: can_draw(one) for cls, one in self._classes.items()}
+        return [layer for _, layer in self.layers if can[type(layer)]]
+
+    @functools.cached_property
+    def _classes(self) -> dict[type[keras.layers.Layer], keras.layers.Layer]:
+        """The classes of the layers, each with one of them."""
+        return {type(layer): layer for _, layer in self.layers}
 
     def drawn(self) -> list[keras.layers.Layer]:
         """Those of them whose rate is not 0 now."""
@@ -86,15 +93,28 @@ class Survey:
         return holders
 
     @functools.cached_property
-    def fingerprint(self) -> Given:
+    def fingerprint(self) -> "Fingerprint":
         """What a compiled Monte Carlo pass depends on, besides values."""
+        return self.fingerprint_after(None)
+
+    def fingerprint_after(self, before: "Fingerprint | None") -> "Fingerprint":
+        """`fingerprint`, found sooner if little differs from an earlier one.
+
+        Args:
+            before: The `Fingerprint` of the same model in an earlier `Survey`,
+                or None.
+        """
+        known = {} if before is None else before.by_layer
+        by_layer = {
+            id(layer): attributes.of_layer(layer, known.get(id(layer)))
+            for _, layer in self.layers
+        }
         layers = [
             (
                 id(layer),
+                type(layer),
                 getattr(layer.dtype_policy, "name", None),
                 layer.supports_masking,
-                adapter_of(layer),
-                attributes.of_layer(layer),
             )
             for _, layer in self.layers
         ]
@@ -105,10 +125,10 @@ class Survey:
             for variable in self.model.variables
         ]
         classes = [
-            (cls, cls.call, attributes.of_class(cls))
-            for cls in dict.fromkeys(type(layer) for _, layer in self.layers)
+            (cls, adapter_of(layer), cls.call, attributes.of_class(cls))
+            for cls, layer in self._classes.items()
         ]
-        return layers, variables, classes
+        return Fingerprint(by_layer, layers, variables, classes)
 
     @property
     def has_foreign(self) -> bool:
@@ -148,6 +168,24 @@ class Survey:
             for _, layer in self.layers
             if ".preprocessing." not in type(layer).__module__
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+    """What a compiled Monte Carlo pass depends on: to be compared.
+
+    Attributes:
+        by_layer: Dict from the id of each layer to its
+            `attributes.OfLayer`.
+        layers: List of tuples, what else may change of each layer.
+        variables: List of the id of each variable, and whether it is trained.
+        classes: List of tuples, each with what a class has for its layers.
+    """
+
+    by_layer: dict[int, attributes.OfLayer]
+    layers: list[tuple[Given, ...]]
+    variables: list[tuple[int, bool]]
+    classes: list[tuple[Given, ...]]
 
 
 def of(model: keras.layers.Layer) -> Survey:

@@ -114,7 +114,8 @@ class Engine:
         if made_for != self._made_for:
             self._sizing.forget()
             self._verifier.forget()
-            self._made_for = made_for
+        # Of two that are equal the newer one is of the objects that are there.
+        self._made_for = made_for
 
     def with_key(self, key: Tensor, rates: Tensor = None) -> Given:
         """Returns an engine with another key.
