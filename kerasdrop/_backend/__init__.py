@@ -178,6 +178,16 @@ def at_hand(*values: Given) -> tuple[Array, ...] | None:
     return None
 
 
+def tensor_of(array: Array, like: Tensor) -> Tensor:
+    """A tensor of an array that was made of what was `at_hand`.
+
+    Args:
+        array: Array that nobody writes to afterwards.
+        like: A tensor on the device of the result.
+    """
+    return keras.ops.convert_to_tensor(array)
+
+
 def fori_loop(count: Tensor, function: Function, values: Tensor) -> Tensor:
     """`function(number, values)`, `count` times, from 0 on, in turn.
 
@@ -318,6 +328,14 @@ def for_one_replica(function: Function) -> Given:
 def read(variable: keras.Variable) -> Given:
     """The value of a `keras.Variable`, as a tensor."""
     return variable.value
+
+
+def counted(variable: keras.Variable) -> Tensor:
+    """Adds 1 to a variable; returns its value before, which stays as it is."""
+    # A copy: PyTorch's variable is about to change in place.
+    before = variable.value + 0
+    variable.assign(before + 1)
+    return before
 
 
 def is_tracing() -> bool:

@@ -29,6 +29,7 @@ __all__ = [
     "SEEDS_OWN",
     "at_hand",
     "compiled",
+    "counted",
     "entries",
     "full_like",
     "generators",
@@ -50,6 +51,7 @@ __all__ = [
     "seeded",
     "selected",
     "table",
+    "tensor_of",
     "trace",
     "uncompiled",
     "where",
@@ -140,13 +142,38 @@ def at_hand(*values: Given) -> tuple[Array, ...] | None:
         if (
             # No subclass, which may stand for another tensor.
             type(value) not in (torch.Tensor, torch.nn.Parameter)
-            or value.device.type != "cpu"
+            or not value.is_cpu
             or value.requires_grad
-            or forward_ad.unpack_dual(value).tangent is not None
+            or (
+                value.is_floating_point()
+                and forward_ad.unpack_dual(value).tangent is not None
+            )
         ):
             return None
         arrays.append(value.numpy())
     return tuple(arrays)
+
+
+def tensor_of(array: Array, like: Tensor) -> Tensor:
+    # Keras takes ten times as long; but it knows other devices, and that of
+    # tensors without values, while it only looks for shapes.
+    if isinstance(like, torch.Tensor) and like.is_cpu:
+        return torch.from_numpy(array)
+    return keras.ops.convert_to_tensor(array)
+
+
+def counted(variable: keras.Variable) -> Tensor:
+    value = variable.value
+    known = at_hand(value)
+    if known is None or is_in_stateless_scope():
+        before = value + 0
+        variable.assign(before + 1)
+        return before
+    # NumPy writes into the variable: Keras takes several times as long.
+    (count,) = known
+    before = count.copy()
+    count += 1
+    return tensor_of(before, value)
 
 
 def overflows() -> bool:

@@ -198,7 +198,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             # A copy: another thread may set the rate while the mask is made.
             value = known[0].copy()
             if 0.0 <= value <= 1.0:
-                return ops.convert_to_tensor(value)
+                return _backend.tensor_of(value, rate)
         return _backend.where(rate * (1.0 - rate) >= 0.0, rate, float("nan"))
 
     @blame_itself

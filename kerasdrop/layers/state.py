@@ -227,10 +227,7 @@ class DrawState(keras.layers.Layer):
                 "draw outside of the cell, as `kerasdrop.layers.DropoutRNN` "
                 "does, or pass `unroll=True`."
             )
-        # A copy: PyTorch's variable is about to change in place.
-        before = variable.value + 0
-        variable.assign(before + 1)
-        return before
+        return _backend.counted(variable)
 
     def _readable(self, name: str) -> Tensor:
         return value_of(getattr(self, name).state, self._owner)

@@ -1,6 +1,7 @@
 """What a mask depends on, and the key words of its rows and units."""
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from kerasdrop import _refusals
 from kerasdrop._backend import ops
 from kerasdrop._types import Array
 from kerasdrop._types import Given
+from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 from kerasdrop.masks import int32
 from kerasdrop.masks import rows as row_numbers
@@ -40,6 +42,7 @@ _ROWS_PER_REPLICA = 2**24
 
 # Beyond, PyTorch's threads are faster than NumPy, and the words of the steps
 # ahead are many.
+_MOST_WORDS_AT_HAND = 2**15
 _MOST_ROWS_AT_HAND = 2**12
 _MOST_ROWS_AHEAD = 2**8
 _INDICES_AHEAD = 2**6
@@ -202,8 +205,6 @@ def row_keys(draw: Draw, num_rows: Tensor) -> Tensor:
     """
     known = _backend.at_hand(draw.key, draw.index, draw.rows)
     if known is not None and num_rows <= _MOST_ROWS_AT_HAND:
-        # Not `torch.from_numpy`: while Keras only looks for shapes, it makes
-        # tensors without values.
         return ops.convert_to_tensor(_row_keys_at_hand(num_rows, *known))
     if draw.rows is None:
         rows = ops.arange(num_rows, dtype="int32")
@@ -214,6 +215,25 @@ def row_keys(draw: Draw, num_rows: Tensor) -> Tensor:
     index = int32.widened(ops.convert_to_tensor(draw.index))
     pair = ops.stack([rows + index * _INDEX_FACTOR, rows * _ROW_FACTOR + index])
     return _hash(pair, key[0], key[1])
+
+
+def keys_at_hand(draw: Draw, shape: Shape) -> tuple[Array, Array] | None:
+    """`row_keys`, and `unit_keys` in the shape of a row, of words of a shape.
+
+    They are arrays, which must not be written to. None if what they depend on
+    is not at hand, or if PyTorch makes so many words faster.
+    """
+    known = _backend.at_hand(draw.key, draw.index, draw.rows)
+    if known is None or not shape:
+        return None
+    num_rows, num_units = shape[0], math.prod(shape[1:])
+    if (
+        num_rows > _MOST_ROWS_AT_HAND
+        or num_rows * num_units > _MOST_WORDS_AT_HAND
+    ):
+        return None
+    units = _stored_unit_keys(num_units).reshape(shape[1:])
+    return _row_keys_at_hand(num_rows, *known), units
 
 
 def _row_keys_at_hand(

@@ -164,11 +164,15 @@ def _keep(
     # What reads an exported graph may not know int16.
     if set_size == 16 and num_samples > 1 and not _backend.is_exporting():
         return strata.kept_in_sets(draw, sizes, rate)
-    return _survivors(draw, sizes, rate)
+    return _survivors(draw, sizes, rate, inputs)
 
 
 def _survivors(
-    draw: Draw, shape: Shape, rate: Tensor, units: Tensor | None = None
+    draw: Draw,
+    shape: Shape,
+    rate: Tensor,
+    like: Tensor,
+    units: Tensor | None = None,
 ) -> Tensor:
     """Which words of that shape, or of these units, let a unit survive."""
     known = _backend.at_hand(rate)
@@ -177,7 +181,7 @@ def _survivors(
     # Signed words: the lowest is -2**31, which is 2 * -2**30.
     lowest = (strata.threshold(rate) - 2**30) * 2
     if draw.set_size is None:
-        keep = uniform.independent_words_from(draw, shape, lowest, units)
+        keep = uniform.independent_words_from(draw, shape, lowest, like, units)
     else:
         keep = strata.stratified_words(draw, shape, units) >= lowest
     # Not `rate < 1`: a rate that is NaN keeps all, and so it shows. Nor `not
@@ -209,7 +213,7 @@ def _block_keep(
     if _backend.has_kernel(inputs):
         begins = _from_kernel("mask", inputs, draw, tuple(sizes), probability)
     if begins is None:
-        begins = _survivors(draw, tuple(sizes), probability)
+        begins = _survivors(draw, tuple(sizes), probability, inputs)
     dropped = ops.logical_not(begins)
     for axis, block in enumerate(block_size, first_axis):
         dropped = _extended(dropped, axis, block)
@@ -320,7 +324,7 @@ def _unit_keep(
     rate: Tensor,
 ) -> Tensor:
     draw = Draw(key, index, rows, set_size, num_samples)
-    return _survivors(draw, tuple(ops.shape(units)), rate, units)
+    return _survivors(draw, tuple(ops.shape(units)), rate, units, units)
 
 
 _fused_unit_keep = _backend.fused(_unit_keep)
@@ -384,6 +388,7 @@ def survivor_scale(rate: Tensor, dtype: str) -> Tensor:
     if known is not None:
         kept = 1.0 - known[0].astype(precise)
         scale = np.asarray(1.0 / np.where(kept <= 0.0, np.inf, kept))
-        return ops.cast(ops.convert_to_tensor(scale, precise), dtype)
+        scale = scale.astype(precise, copy=False)
+        return ops.cast(_backend.tensor_of(scale, rate), dtype)
     kept = 1.0 - ops.cast(rate, precise)
     return ops.cast(1.0 / _backend.where(kept <= 0.0, np.inf, kept), dtype)

@@ -2,6 +2,9 @@
 
 import functools
 
+import numpy as np
+
+from kerasdrop import _backend
 from kerasdrop._backend import ops
 from kerasdrop._types import Given
 from kerasdrop._types import Shape
@@ -20,11 +23,15 @@ def independent_words(
 ) -> Tensor:
     word = _unfinished_words(draw, shape, units)
     word ^= int32.shifted(word, _WORD_LAST_SHIFT)
-    return word
+    return ops.convert_to_tensor(word) if _is_array(word) else word
 
 
 def independent_words_from(
-    draw: Draw, shape: Shape, lowest: Given, units: Tensor | None = None
+    draw: Draw,
+    shape: Shape,
+    lowest: Given,
+    like: Tensor,
+    units: Tensor | None = None,
 ) -> Tensor:
     """Whether words are `lowest` at least: a bool tensor of that shape.
 
@@ -35,29 +42,34 @@ def independent_words_from(
         draw: A `Draw`.
         shape: As in `words`.
         lowest: int32 scalar tensor, or an integer.
+        like: A tensor on the device of the result.
         units: None for a unit at each place of a row; or an int32 tensor of
             that shape, the numbers of the units.
     """
-    word = _unfinished_words(draw, shape, units)
+    word = _unfinished_words(draw, shape, units, isinstance(lowest, int))
     word ^= int32.shifted(lowest, _WORD_LAST_SHIFT)
-    return word >= lowest
+    keep = word >= lowest
+    return _backend.tensor_of(keep, like) if _is_array(keep) else keep
+
+
+def _is_array(word: Given) -> bool:
+    return isinstance(word, np.ndarray)
 
 
 def _unfinished_words(
-    draw: Draw, shape: Shape, numbers: Tensor | None
-) -> Tensor:
-    num_rows, unit_shape = (shape[0], tuple(shape[1:])) if shape else (1, ())
-    keys = draws.row_keys(draw, num_rows)
-    if numbers is not None:
-        units = draws.keys_of_units(numbers)
-    else:
-        num_units = functools.reduce(lambda a, b: a * b, unit_shape, 1)
-        units = draws.unit_keys(num_units, keys)
-        if len(unit_shape) > 1:
-            units = ops.reshape(units, unit_shape)
+    draw: Draw, shape: Shape, numbers: Tensor | None, at_hand: bool = True
+) -> Given:
+    """Words but for the last shift, of units by place or by their numbers.
+
+    They are an array if `at_hand` and if all that they depend on is.
+    """
+    known = None
+    if at_hand and numbers is None:
+        known = draws.keys_at_hand(draw, shape)
+    keys, units = known or _keys(draw, shape, numbers)
     # Indices and not `ops.reshape`, whose checks take longer, on PyTorch, than
     # the arithmetic of a small mask.
-    per_row = (slice(None), *(None,) * len(unit_shape))
+    per_row = (slice(None), *(None,) * (len(shape) - 1))
     word = keys[(0, *per_row)] + units
     between = keys[(1, *per_row)]
     for round_, (shift, factor) in enumerate(_WORD_ROUNDS):
@@ -66,3 +78,18 @@ def _unfinished_words(
         if round_ == 0:
             word ^= between
     return word if shape else ops.reshape(word, ())
+
+
+def _keys(
+    draw: Draw, shape: Shape, numbers: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The keys of rows, `(2, rows)`, and of units, in the shape of a row."""
+    num_rows, unit_shape = (shape[0], tuple(shape[1:])) if shape else (1, ())
+    keys = draws.row_keys(draw, num_rows)
+    if numbers is not None:
+        return keys, draws.keys_of_units(numbers)
+    num_units = functools.reduce(lambda a, b: a * b, unit_shape, 1)
+    units = draws.unit_keys(num_units, keys)
+    if len(unit_shape) > 1:
+        units = ops.reshape(units, unit_shape)
+    return keys, units

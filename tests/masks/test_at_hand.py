@@ -72,6 +72,48 @@ def test_the_masks_are_those_of_the_operations(make, key, monkeypatch):
         assert np.array_equal(one, other), case
 
 
+SHAPES = {
+    "a number": ((), None),
+    "rows": ((7,), None),
+    "axes": ((3, 4, 5), None),
+    "steps that share": ((3, 4, 5), (None, 1, None)),
+    "rows that share": ((3, 4, 5), (1, None, None)),
+    "none": ((0, 5), None),
+    "the most in NumPy": ((2**7, 2**8), None),
+    "more": ((2**7, 2**8 + 1), None),
+    "many rows": ((2**12 + 1, 2), None),
+}
+
+
+@pytest.mark.parametrize(
+    ("shape", "noise_shape"), SHAPES.values(), ids=SHAPES.keys()
+)
+def test_masks_of_any_shape_are_those_of_the_operations(
+    shape, noise_shape, monkeypatch
+):
+    draw = masks.Draw(torch.from_numpy(masks.key_of_seed(3)), int32(70))
+    inputs = torch.ones(shape)
+
+    def found():
+        keep = masks.keep_mask(draw, torch.tensor(0.5), inputs, noise_shape)
+        return keep, masks.words(draw, shape)
+
+    at_hand = found()
+    by_operations(monkeypatch)
+    for one, other in zip(at_hand, found()):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
+
+
+def test_masks_are_where_the_inputs_are():
+    draw = masks.Draw(masks.key_of_seed(3), 70)
+
+    with keras.device("meta"):
+        keep = masks.keep_mask(draw, 0.5, torch.ones(4, 8, device="meta"))
+
+    assert keep.device.type == "meta"
+
+
 @pytest.mark.parametrize("num_rows", [1, 256, 257, 2**12, 2**12 + 1])
 def test_the_keys_of_rows_are_those_of_the_operations(num_rows, monkeypatch):
     key = torch.from_numpy(masks.key_of_seed(3))
@@ -223,19 +265,39 @@ def test_nothing_is_at_hand_where_values_are_not_those_of_the_call():
     assert _backend.at_hand(plain) is not None
 
 
+def test_what_counts_is_where_keras_puts_what_is_assigned():
+    layer = layers.Dropout(0.5, seed=0)
+    variable = layer._state.step.state
+    held, number = variable.value, torch.tensor(70, dtype=torch.int32)
+
+    with keras.StatelessScope([(variable, number)]) as scope:
+        assert int(_backend.counted(variable)) == 70
+    assert int(scope.get_current_value(variable)) == 71
+    with keras.StatelessScope() as scope:
+        assert int(_backend.counted(variable)) == 0
+    assert int(scope.get_current_value(variable)) == 1
+    assert (int(number), int(held)) == (70, 0)
+
+    before = _backend.counted(variable)
+
+    assert variable.value is held
+    assert (int(before), int(held)) == (0, 1)
+
+
 OPERATIONS = {
-    "dropout": (lambda: layers.Dropout(0.5, seed=0), 17),
-    "always on": (lambda: layers.MCDropout(0.5, seed=0), 17),
-    "path": (lambda: layers.DropPath(0.5, seed=0), 17),
-    "classic": (lambda: layers.ClassicDropout(0.5, seed=0), 20),
+    "dropout": (lambda: layers.Dropout(0.5, seed=0), X, 2),
+    "always on": (lambda: layers.MCDropout(0.5, seed=0), X, 2),
+    "path": (lambda: layers.DropPath(0.5, seed=0), X, 2),
+    "classic": (lambda: layers.ClassicDropout(0.5, seed=0), X, 5),
+    "of many": (lambda: layers.Dropout(0.5, seed=0), np.tile(X, 17), 15),
 }
 
 
 @pytest.mark.parametrize(
-    ("make", "most"), OPERATIONS.values(), ids=OPERATIONS.keys()
+    ("make", "inputs", "most"), OPERATIONS.values(), ids=OPERATIONS.keys()
 )
-def test_a_call_is_few_operations(make, most):
-    layer, x = make(), torch.from_numpy(X)
+def test_a_call_is_few_operations(make, inputs, most):
+    layer, x = make(), torch.from_numpy(inputs)
 
     assert 0 < len(operations.of(lambda: layer(x, training=True))) <= most
 

@@ -439,7 +439,7 @@ def test_at_rate_1_the_highest_word_makes_a_zero(make):
 def test_at_rate_1_no_sample_keeps_the_highest_word(
     set_size, num_samples, monkeypatch
 ):
-    def highest(draw, shape, units):
+    def highest(draw, shape, units, *_):
         num_rows = masks.row_keys(draw, shape[0]).shape[1]
         # Of a set the place in a stratum is highest, all of whose bits are 1.
         word = np.int32(2**31 - 1 if set_size is None else -1)
