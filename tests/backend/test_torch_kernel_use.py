@@ -117,7 +117,8 @@ UNLAUNCHED = ("permute", "contiguous", "reshape", "empty", "empty_like")
 
 def test_a_call_is_few_operations(monkeypatch):
     # As on a GPU, nothing can be read there.
-    monkeypatch.setattr(_backend, "at_hand", lambda *values: None)
+    for module in (_backend, _backend.torch):
+        monkeypatch.setattr(module, "at_hand", lambda *values: None)
     layer = layers.Dropout(0.5, seed=0)
     x = kernels.random(32, 64).requires_grad_()
 
@@ -151,7 +152,8 @@ def test_a_call_copies_nothing_to_the_device(name, monkeypatch):
     def copied(values):
         raise AssertionError(f"of {values}: the host waits for a copy")
 
-    monkeypatch.setattr(_backend, "at_hand", of_numbers)
+    for module in (_backend, _backend.torch):
+        monkeypatch.setattr(module, "at_hand", of_numbers)
     layer = getattr(layers, name)(0.5, seed=0)
     x = kernels.random(8, 4).requires_grad_()
     with kernels.on_cpu() as made:
