@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import kerasdrop
 from kerasdrop._adapters import attributes
 from kerasdrop._adapters import survey
 
@@ -151,3 +152,23 @@ def test_stock_layers_show_at_once_that_nothing_has_changed():
     assert after == before == survey.of(model).fingerprint
     for layer in model.layers:
         assert after.by_layer[id(layer)] is before.by_layer[id(layer)], layer
+
+
+def test_a_later_prediction_reads_no_layer_again(monkeypatch):
+    model = keras.Sequential(
+        [keras.Input((2,)), layers.Dense(2), layers.Dropout(0.5)]
+    )
+    x = np.ones((2, 2), "float32")
+    settings = {"kind": "regression", "seed": 0, "verbose": 0}
+    for _ in range(2):
+        kerasdrop.mc_predict(model, x, 2, **settings)
+    read = []
+    plain = attributes._chosen
+    monkeypatch.setattr(
+        attributes, "_chosen", lambda one: read.append(one) or plain(one)
+    )
+    kerasdrop.mc_predict(model, x, 2, **settings)
+    assert not read
+    model.layers[1].rate = 0.4
+    kerasdrop.mc_predict(model, x, 2, **settings)
+    assert model.layers[1] in read

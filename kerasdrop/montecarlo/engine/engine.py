@@ -52,7 +52,7 @@ class Engine:
         self._settings = settings
         self._holder = holder
         self._rates = rates
-        self._made_for = None
+        self._made_for: Given = None
         self._sizing = sizing.Sizing(
             model,
             settings.num_samples,
@@ -106,7 +106,9 @@ class Engine:
 
     def _now(self) -> Given:
         """The present state of everything that a compiled pass depends on."""
-        return self._drawing.choice.key, survey.of(self._model).fingerprint
+        before = None if self._made_for is None else self._made_for[1]
+        found = survey.of(self._model).fingerprint_after(before)
+        return self._drawing.choice.key, found
 
     def _forget_what_is_out_of_date(self) -> None:
         # The rates of stock layers are constants in the compiled function.
