@@ -1,1 +1,1 @@
-"""How the layers of Keras, of users and of this package draw in a pass."""
+"""Makes the layers of Keras, of users and of this package draw in a pass."""

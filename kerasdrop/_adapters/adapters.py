@@ -1,7 +1,7 @@
-"""How a layer draws inside a Monte Carlo pass.
+"""Facts about how a layer draws inside a Monte Carlo pass.
 
-Our own layers ask the scope themselves. How a stock layer is made to is in
-`asking.py`; what a whole model is asked about its layers, in `survey.py`.
+Layers of this package ask the scope themselves. `asking.py` makes stock layers
+ask it, and `survey.py` answers questions about all layers of a model.
 """
 
 import keras
@@ -20,29 +20,31 @@ def register_stochastic(
     function: Function | None = None,
     rate: Function = drawing.rate_of,
 ) -> None:
-    """Makes the layers of a class of yours draw in Monte Carlo passes.
+    """Makes the layers of your own class draw in Monte Carlo passes.
 
     Args:
-        cls: A subclass of `keras.layers.Layer`; its own subclasses are not
-            meant.
+        cls: A subclass of `keras.layers.Layer`. Its own subclasses are not
+            registered with it.
         function: Function of (layer, draw, inputs) that returns the outputs
             under the random numbers of `draw`, written with the functions of
-            `kerasdrop.functional`. If it has a parameter `rate` as well, it
-            gets that by name, what `rate` below returns or, as a float32
-            tensor, what is given for one call of `mc_predict`. None: the layer
-            is called as in training and draws by its own seed generators,
-            instances of `keras.random.SeedGenerator`, which get their seeds
-            from the pass. Its numbers then depend on the batch size, on the
-            number of samples and on the backend; they are not balanced by the
-            stratified plan, and it has no shared one.
-        rate: Function of a layer that returns a number, 0 if and only if the
-            layer draws nothing. By default its attribute `rate`.
+            `kerasdrop.functional`. If it also has a parameter `rate`, it gets
+            the rate by name: the result of the function `rate` below or, as a
+            float32 tensor, the rate that one call of `mc_predict` is given. If
+            `function` is None, the layer is called as in training and draws
+            from its own seed generators, instances of
+            `keras.random.SeedGenerator`, which get their seeds from the pass.
+            Its numbers then depend on the batch size, on the number of samples
+            and on the backend. The stratified plan does not balance them, and
+            the shared plan is refused.
+        rate: Function of a layer that returns a number, which is 0 if and only
+            if the layer draws nothing. By default it returns the layer's
+            attribute `rate`.
 
     Raises:
-        ValueError: If `cls` is not a layer class, or draws by itself already;
-            if `function` or `rate` is no function. When a model is predicted:
-            if a layer without `function` has no seed generator, or weights
-            that training changes past the optimizer.
+        ValueError: If `cls` is not a layer class, or already draws by itself;
+            if `function` or `rate` is not a function. In a prediction: if a
+            layer without `function` has no seed generator, or has weights that
+            training changes without the optimizer.
 
     Example:
 
@@ -80,13 +82,13 @@ def register_stochastic(
 
 
 def adapter_of(layer: keras.layers.Layer) -> Given:
-    """The adapter of a layer that is not ours, or None."""
+    """The adapter of a layer from outside this package, or None."""
     found = registry.drawing_class(type(layer))
     return None if found is None else registry.adapter_of_class(found)
 
 
-# What a subclass may have of its own and still draw as its parent does: its
-# `call` has to reach that of the parent, which the pass sees.
+# Methods that a subclass may override and still draw as its parent does. Its
+# `call` must call that of the parent, which the pass sees.
 _HARMLESS = {
     "call",
     "build",
@@ -100,10 +102,10 @@ _HARMLESS = {
 
 
 def overrides(layer: keras.layers.Layer) -> list[Given]:
-    """Names of what a subclass of a stock class does in another way.
+    """Names of the methods that a subclass of a stock class overrides.
 
-    Its adapter does not know of them, so that it would draw otherwise than
-    the layer does in training.
+    The adapter does not know these methods, so it would draw in another way
+    than the layer does in training.
     """
     known = registry.drawing_class(type(layer))
     if known is None or registry.is_registered(known):
@@ -134,12 +136,12 @@ def rate_of(layer: keras.layers.Layer) -> float:
 
 
 def is_constant(layer: keras.layers.Layer) -> bool:
-    """Whether the layer draws nothing, as long as its fingerprint stays."""
+    """Whether the layer draws nothing until its fingerprint changes."""
     return adapter_of(layer) is not None and rate_of(layer) == 0.0
 
 
 def is_by_keras(layer: keras.layers.Layer) -> bool:
-    """Whether `layer` draws by Keras' generators in a Monte Carlo pass."""
+    """Whether `layer` draws from Keras' generators in a Monte Carlo pass."""
     adapter = adapter_of(layer)
     return adapter is not None and adapter.is_by_keras
 

@@ -1,8 +1,8 @@
-"""What stands in for the methods of layers during a pass.
+"""Replaces methods of layers during a pass.
 
-A stock layer is made to ask the scope: for the duration of the pass its
-instance carries methods that do, and without a scope (in another thread, say)
-do what they always do.
+For the duration of a pass, the instance of a stock layer carries methods that
+ask the scope. Without a scope, such as in another thread, they do what they
+always do.
 """
 
 import contextlib
@@ -34,16 +34,16 @@ def asking_the_scope(
     layers: dict[keras.layers.Layer, int],
     silent: Iterable[keras.layers.Layer] = (),
 ) -> Iterator[None]:
-    """Makes the stock ones among `layers` ask the scope, inside the block.
+    """Makes the stock layers among `layers` ask the scope in the block.
 
-    All other layers are in inference there, whatever `training` they are
-    called with: in a block that calls `dropout(x, training=True)`, Keras hands
-    that on to the batch normalization behind it.
+    All other layers are in inference in the block, whatever `training` they are
+    called with: if code calls `dropout(x, training=True)`, Keras passes that on
+    to a batch normalization after it.
 
     Args:
         model: A model.
-        layers: Those of its layers that draw.
-        silent: Layers that could, and draw nothing in the block.
+        layers: The layers of the model that draw.
+        silent: Layers that could draw, but do not in the block.
     """
     with (
         in_place.methods(lambda: _replacements(model, layers, silent)),
@@ -54,10 +54,10 @@ def asking_the_scope(
 
 @contextlib.contextmanager
 def obeying_training() -> Iterator[None]:
-    """Layers called with `training=True` in so many words obey, in the block.
+    """Makes layers obey an explicit `training=True` in the block.
 
-    In the scope of a plain call of a self-check, that is, and if they are not
-    among those that it keeps in inference.
+    This applies in the scope of a plain call of a self-check, to the layers
+    that the scope does not keep in inference.
     """
     with in_place.methods(
         lambda: [(keras.layers.Layer, {"__call__": _obedient})]
@@ -82,7 +82,7 @@ def _replacements(
     layers: dict[keras.layers.Layer, int],
     silent: Iterable[keras.layers.Layer],
 ) -> Iterator[Given]:
-    """Pairs, for `in_place.methods`: an object, its methods by name."""
+    """Yields pairs of an object and its methods for `in_place.methods`."""
     yield by_keras.generator_class()
     asking = {id(layer) for layer in (*layers, *silent)}
     drawn = {id(layer) for layer in layers}
@@ -97,7 +97,7 @@ def _replacements(
             yield layer, {"inner_loop": rnn_loops.numbered_loop(layer)}
         adapter = adapter_of(layer)
         if id(layer) in asking:
-            if adapter is None:  # one of ours
+            if adapter is None:  # it is ours
                 continue
             known = registry.drawing_class(type(layer))
             yield from _all_asking(layer, known, adapter.methods(layer))
@@ -124,13 +124,13 @@ def _replacements(
                 call = _staying_in_inference(call, layer)
             if is_foreign(layer):
                 call = _watched(layer, call)
-            # Each look makes another method of it.
+            # Each access makes another method object.
             if call != layer.call:
                 yield layer, {"call": call}
 
 
 def _watched(layer: keras.layers.Layer, plain: Function) -> Function:
-    """A call of a layer that may draw in a way of its own."""
+    """The call of a layer that may draw in its own way."""
 
     @functools.wraps(plain)
     def call(*args: Given, **kwargs: Given) -> Tensor:
@@ -142,11 +142,11 @@ def _watched(layer: keras.layers.Layer, plain: Function) -> Function:
         except scopes.DrawsInPrefix as error:
             raise scopes.DrawsInPrefix(error.layer or layer) from None
         except ValueError as error:
-            if "[JAX RNG]" in str(error):  # Keras, of unseeded numbers
+            if "[JAX RNG]" in str(error):  # Keras: unseeded
                 raise scopes.Unseeded(layer) from None
             raise
         if _backend.SEEDS_OWN:
-            # In a scope they are seeded.
+            # In a scope these numbers are seeded.
             if scopes.current() is None and _backend.has_drawn(before):
                 raise scopes.DrawsInPrefix(layer)
         elif _backend.has_drawn(before):
@@ -185,17 +185,17 @@ def _staying_in_inference(
 def _all_asking(
     layer: keras.layers.Layer, known: Given, methods: dict[str, Function]
 ) -> Iterator[Given]:
-    """What to put in place so that a layer asks the scope.
+    """Yields the replacements that make a layer ask the scope.
 
     Args:
         layer: A layer.
-        known: The class of its that these methods are of.
-        methods: Dict of functions by name, as of `Adapter.methods`.
+        known: The class of the layer that these methods belong to.
+        methods: Dict of functions by name, as in `Adapter.methods`.
 
     Yields:
-        Pairs of the layer, or a class, and its methods by name. A layer with a
-        method of its own, which calls that of the parent, keeps it: the class
-        of the parent is where the call is caught.
+        Pairs of the layer, or a class, and its methods by name. A layer whose
+        own method calls that of the parent keeps it: the call is caught in the
+        parent's class.
     """
     for name, function in methods.items():
         owner = _owner(known, name)
@@ -226,16 +226,16 @@ def _asking(
 
 
 def _at_inference(plain: Function, name: str | None = None) -> Given:
-    """What stands for a method while its layer is kept in inference."""
+    """The replacement of a method while its layer is kept in inference."""
     if (name or plain.__name__) in rnn_cells.MAKERS_OF_MASKS:
-        # A recurrent layer has masks made, and draws for them, at inference
-        # too, where its cell does not use them.
+        # A recurrent layer makes masks, and draws for them, at inference too,
+        # although its cell does not use them.
         return lambda *args: None
     return _staying_in_inference(plain)
 
 
 def _caught(owner: Given, name: str) -> Given:
-    """A method of a class that asks for layers with such a one of their own."""
+    """A method of a class that asks for layers with their own such method."""
     plain = vars(owner)[name]
 
     @functools.wraps(plain)

@@ -1,4 +1,4 @@
-"""What code of Python reads off a layer when it is traced, and may change."""
+"""Lists attributes that a trace reads from a layer and that may change."""
 
 import collections
 import functools
@@ -18,7 +18,7 @@ from kerasdrop.layers.base import StochasticLayer
 
 _PLAIN = (bool, int, float, complex, str, bytes)
 _PLAIN_CLASSES = frozenset(_PLAIN)
-# What `fit`, `predict` and `compile` leave on a model.
+# Attributes that `fit`, `predict` and `compile` leave on a model.
 _OF_TRAINER = {
     "_compile_config",
     "_compiled_trainable_state",
@@ -31,15 +31,15 @@ _OF_TRAINER = {
     "stop_predicting",
     "stop_training",
 }
-# What a graph has in `_operations` as well, in another order.
+# Attributes with the contents of `_operations` in another order.
 _OF_GRAPH = {"_nodes", "_nodes_by_depth", "_operations_by_depth"}
-# Larger arrays are told apart as objects.
+# Larger arrays are compared by identity.
 _MOST_BYTES = 2**20
 _DEEPEST = 8
 _CONTAINERS = (tuple, list, dict, set, frozenset, collections.deque)
-# What has a value that may change with no one of its attributes.
+# Types whose value may change without a change of an attribute.
 _WRITTEN = (slice, bytearray)
-# What may be another value later, though it is the same object.
+# Types whose objects may have another value later.
 _CHANGING = (
     *_CONTAINERS,
     *_WRITTEN,
@@ -48,8 +48,8 @@ _CHANGING = (
     np.ndarray,
     types.SimpleNamespace,
 )
-# A compiled function gets the values of variables, and layers are read by
-# themselves.
+# These are skipped: a compiled function gets the values of variables, and each
+# layer has its own record.
 _NOT_READ = (keras.layers.Layer, keras.Variable, keras.KerasTensor)
 _OF_KERAS = ("keras", "kerasdrop")
 _OF_PYTHON = sys.stdlib_module_names
@@ -57,7 +57,7 @@ _OF_BACKENDS = ("tensorflow", "jax", "jaxlib", "torch", "numpy")
 
 
 class _Same:
-    """Equal to itself alone, and held: its `id` is not given to another."""
+    """Equal only to itself; holds the value, so that its `id` stays taken."""
 
     __slots__ = ("value",)
 
@@ -72,7 +72,7 @@ class _Same:
 
 @functools.cache
 def _bookkeeping(is_model: bool, is_graph: bool) -> set[str]:
-    """Names of what Keras itself keeps on any layer, model or graph."""
+    """Names of the attributes that Keras sets on any layer, model or graph."""
     names = set(vars(keras.layers.Layer(name="bare")))
     if is_model:
         names |= _OF_TRAINER | set(vars(keras.Model(name="bare_model")))
@@ -84,7 +84,7 @@ def _bookkeeping(is_model: bool, is_graph: bool) -> set[str]:
 class OfLayer:
     """The plain attributes of a layer, as they were when they were read.
 
-    Two records are equal if what they contain is.
+    Two records are equal if their contents are equal.
     """
 
     __slots__ = ("_all_names", "_cls", "_names", "_parts", "_plain", "_values")
@@ -95,8 +95,8 @@ class OfLayer:
         self._all_names = tuple(vars(layer))
         self._names = tuple(chosen)
         self._values = tuple(chosen.values())
-        # Containers with what was in them; None if a value that stays the same
-        # object may change in another way.
+        # Containers with their contents; None if a value may change in another
+        # way while it is the same object.
         self._parts: Given = []
         for value in self._values:
             if _is_settled(value):
@@ -118,7 +118,8 @@ class OfLayer:
     def is_up_to_date(self, layer: keras.layers.Layer) -> bool:
         """Whether the layer has the same objects, which have not changed.
 
-        All layers of a model are asked in each prediction: loops of C answer.
+        Each prediction asks this for all layers of a model, so the loops run in
+        C.
         """
         now = vars(layer)
         return (
@@ -133,16 +134,16 @@ class OfLayer:
 def of_layer(
     layer: keras.layers.Layer, before: OfLayer | None = None
 ) -> OfLayer:
-    """The plain attributes of a layer: to be compared, not looked at.
+    """The plain attributes of a layer, in a form to compare.
 
-    Numbers, strings, functions, arrays, tensors, containers of these, and
-    objects with such attributes; not variables, which a compiled function gets,
-    nor other layers.
+    These are numbers, strings, functions, arrays, tensors, containers of these,
+    and objects with such attributes. Variables, which a compiled function gets
+    as arguments, and other layers are left out.
 
     Args:
         layer: The layer.
         before: What an earlier call returned for the layer, or None. It is
-            returned again if the layer shows at once that nothing changed.
+            returned again if a quick comparison shows that nothing changed.
     """
     if before is not None and before.is_up_to_date(layer):
         return before
@@ -159,10 +160,10 @@ def _chosen(layer: keras.layers.Layer) -> dict[str, Given]:
         name: value
         for name, value in vars(layer).items()
         if name not in skipped
-        # TensorFlow keeps lists of what is tracked under such names, and we
-        # what earlier predictions made.
+        # TensorFlow keeps lists of tracked objects under such names, and this
+        # package keeps results of earlier predictions there.
         and not name.startswith(("_self_", "__kerasdrop_"))
-        # The rate of a layer of ours is read when the function runs.
+        # A layer of this package reads its rate when the function runs.
         and not (is_own and name.startswith("_") and name not in _OF_OURS)
     }
 
@@ -190,7 +191,7 @@ def _has_parts(container: tuple[Given, tuple[Given, ...]]) -> bool:
 
 
 def _are_same(values: Iterable[Given], others: Iterable[Given]) -> bool:
-    """Whether these are the same objects, of two that are as long."""
+    """Whether two sequences of one length have the same objects."""
     return all(map(operator.is_, values, others))
 
 
@@ -198,9 +199,9 @@ _OF_OURS = ("_stochastic_inference", "_schedule")
 
 
 def of_class(cls: type) -> list[tuple[Given, ...]]:
-    """What a class of a user has for its layers: methods and attributes.
+    """The methods and attributes of a user's class.
 
-    `IPython` writes edited methods into the classes that are there.
+    IPython writes edited methods into existing classes.
     """
     visited: set[int] = set()
     found: list[tuple[Given, ...]] = []
@@ -220,7 +221,7 @@ def _root(cls: type) -> str:
 
 
 def _plain(value: Given, visited: set[int], depth: int = _DEEPEST) -> Given:
-    """What is equal as long as a value is the same, and what it contains."""
+    """A key that is equal as long as a value and its contents are the same."""
     if isinstance(value, _PLAIN):
         return type(value), value
     if value is None or isinstance(value, _NOT_READ):
@@ -240,13 +241,13 @@ def _plain(value: Given, visited: set[int], depth: int = _DEEPEST) -> Given:
             return _Same(value)
         return value.shape, value.dtype.str, value.tobytes()
     if keras.ops.is_tensor(value):
-        # A traced one cannot be read by another function.
+        # Another function cannot read a traced tensor.
         return _Same(value) if peaks.is_concrete(value) else None
     if isinstance(value, _WRITTEN):
         return type(value), repr(value)
     is_of_library = root in _OF_PYTHON or root in _OF_BACKENDS
     if is_of_library and not isinstance(value, types.SimpleNamespace):
-        # Ranges, fractions and paths are equal by what they are.
+        # Ranges, fractions and paths compare by value.
         is_a_value = isinstance(value, Hashable) and not callable(value)
         return (type(value), value) if is_a_value else _Same(value)
     own = _attributes(value)
@@ -263,7 +264,7 @@ def _parts_of(value: Given) -> tuple[Given, ...] | None:
 def _of_parts(
     value: Given, parts: Iterable[Given], visited: set[int], depth: int
 ) -> Given:
-    """A container or an object, by its type and what it contains."""
+    """A key of a container or an object, by its type and its contents."""
     parts = tuple(parts)
     classes = tuple(map(type, parts))
     if _PLAIN_CLASSES.issuperset(classes):

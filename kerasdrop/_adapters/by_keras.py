@@ -1,10 +1,10 @@
-"""Layers that draw in a pass as they do in training, by Keras' own generators.
+"""Layers that draw in a pass as in training, from Keras' own generators.
 
-Only the seeds are ours: each time the layer asks one of its
-`keras.random.SeedGenerator`s, it gets a pair of words of a fresh draw, and the
-generator's state stays where it is. Keras draws one tensor from a seed, for
-all samples and rows at once: so the numbers depend on the batch size, on the
-number of samples, and on the backend.
+Only the seeds come from the pass: each time the layer asks one of its
+`keras.random.SeedGenerator`s, it gets a pair of words of a new draw, and the
+state of the generator does not change. Keras draws one tensor from a seed for
+all samples and rows at once, so the numbers depend on the batch size, on the
+number of samples and on the backend.
 """
 
 import functools
@@ -22,7 +22,7 @@ from kerasdrop.masks import plans
 from kerasdrop.masks import scopes
 from kerasdrop.masks.scopes import StochasticScope
 
-# Keras on PyTorch adds the two words of a seed as they are: no overflow.
+# Keras on PyTorch adds the two words of a seed, which must not overflow.
 _SEED_BITS = (1 << 30) - 1
 
 
@@ -36,7 +36,7 @@ def generators(layer: keras.layers.Layer) -> list[Given]:
 
 
 def is_augmentation(layer: keras.layers.Layer) -> bool:
-    """Whether `layer` changes inputs at random, as a part of training."""
+    """Whether `layer` augments inputs at random, as a part of training."""
     return ".preprocessing." in type(layer).__module__ and bool(
         generators(layer)
     )
@@ -68,21 +68,22 @@ def check(layer: keras.layers.Layer, plan: str) -> None:
 
 
 def methods(layer: keras.layers.Layer) -> dict[str, Function]:
-    """The methods of a layer to put in place for a pass, by name."""
+    """The replacements of a layer's methods for a pass, by name."""
     takes_training = "training" in inspect.signature(layer.call).parameters
     return {"call": functools.partial(_training_call, takes_training)}
 
 
 def generator_methods(generator: Given) -> dict[str, Function]:
-    """The same for one of its generators."""
+    """The same for one of the layer's generators."""
     return {"next": functools.partial(_next, generator.state.dtype)}
 
 
 def idle_methods(generator: Given) -> Given:
-    """The same for one whose numbers change nothing at inference.
+    """The same for a generator whose numbers are not used at inference.
 
-    Some layers that augment images draw there, too, and do not use it. They
-    get the same seed each time, and the generator stays where it is.
+    Some layers that augment images also draw at inference, without using the
+    numbers. They get the same seed each time, and the state of the generator
+    does not change.
     """
 
     def next_(ordered: bool = True) -> Given:
@@ -102,7 +103,7 @@ def _training_call(
     *args: Given,
     **kwargs: Given,
 ) -> Given:
-    # Keras on PyTorch asks no generator for dropout without a seed.
+    # Keras on PyTorch does not ask a generator for dropout without a seed.
     scope.asked[id(layer)] += 1
     if not takes_training:
         return plain(*args, **kwargs)
@@ -130,17 +131,17 @@ def _next(
 
 
 def _seed(draw: masks.Draw, dtype: str) -> Tensor:
-    # Of the first of all folded rows.
+    # The seed of the first folded row.
     rows: Tensor = draw.rows
     draw = draw._replace(index=draw.index[:1], rows=rows[:1])
     return ops.cast(masks.row_keys(draw, 1)[:, 0] & _SEED_BITS, dtype)
 
 
 def generator_class() -> tuple[type, dict[str, Function]]:
-    """The class of all generators, and what to put in place for a pass.
+    """The class of all generators, and its replacements for a pass.
 
-    Whatever has a generator, Keras itself included, draws from our seeds: no
-    generator moves, and all samples differ.
+    All code that has a generator, Keras itself included, draws from the seeds
+    of the pass: no generator's state changes, and all samples differ.
     """
     cls = keras.random.SeedGenerator
     plain = vars(cls)["next"]
@@ -159,5 +160,5 @@ def generator_class() -> tuple[type, dict[str, Function]]:
 
 
 def own_seed(scope: scopes.StochasticScope) -> Tensor:
-    """A seed for random numbers that are not Keras', an int32 scalar tensor."""
+    """A seed for random numbers from outside Keras, an int32 scalar tensor."""
     return _seed(scope.seed_draw(None), "int32")[0]

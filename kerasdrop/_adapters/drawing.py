@@ -1,4 +1,4 @@
-"""How layers of Keras that are one function of their inputs draw."""
+"""Draws for layers of Keras that are one function of their inputs."""
 
 import inspect
 from typing import NamedTuple
@@ -21,13 +21,14 @@ class Adapter(NamedTuple):
     """How layers of one class draw.
 
     Attributes:
-        methods: Function of a layer that returns what to put in place of its
-            methods, by name: functions of (the method, the layer, the scope,
-            *what it is called with).
-        rate: Function of a layer that returns a number, 0 if and only if the
-            layer would draw nothing.
-        is_by_keras: Whether it draws by Keras' generators, from our seeds.
-        takes_rate: Whether it draws at a rate that is given for a pass.
+        methods: Function of a layer that returns replacements for its methods,
+            by name: functions of (the method, the layer, the scope, *its
+            arguments).
+        rate: Function of a layer that returns a number, which is 0 if and only
+            if the layer would draw nothing.
+        is_by_keras: Whether it draws from Keras' generators, with seeds of the
+            pass.
+        takes_rate: Whether it can draw at a rate that is given for a pass.
     """
 
     methods: Function
@@ -49,11 +50,12 @@ def rate_of(layer: keras.layers.Layer) -> float:
 
 
 def by_function(function: Function, rate: Function = rate_of) -> Adapter:
-    """An adapter of a layer that is one function of its inputs.
+    """Makes an adapter for a layer that is one function of its inputs.
 
     Args:
-        function: Of (layer, draw, inputs), or (layer, draw, inputs, rate).
-        rate: Function of a layer.
+        function: Function of (layer, draw, inputs) or of (layer, draw, inputs,
+            rate).
+        rate: Function of a layer that returns its rate.
     """
     takes_rate = "rate" in inspect.signature(function).parameters
 
@@ -90,7 +92,7 @@ def _dropout(
 def _spatial_dropout(
     layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure, rate: Given
 ) -> Given:
-    # That of one dimension has no data format.
+    # The layer for one dimension has no data format.
     data_format = getattr(layer, "data_format", "channels_last")
     noise_shape = functional.by_channel(inputs, data_format)
     return functional.dropout(inputs, draw, rate_tensor(rate), noise_shape)
@@ -118,11 +120,11 @@ def _gaussian_noise(
 def _drop_path(
     layer: keras.layers.Layer, draw: masks.Draw, inputs: Structure, rate: Given
 ) -> Given:
-    """Drops the residual branch of a row, as the layer's paper has it."""
+    """Drops the residual branch of a row, as in the layer's paper."""
     rate = rate_tensor(rate)
     if getattr(layer, "scale_by_keep", True):
         return functional.drop_path(inputs, draw, rate)
-    # Unlike classic dropout, it does not scale at inference either.
+    # Unlike classic dropout, it does not scale at inference.
     rate = masks.unless_all_is_kept(draw, rate, 0.0)
     return functional.drop_path(inputs, draw, rate, "classic")
 
@@ -135,7 +137,7 @@ def _attention(
     mask: Tensor = None,
     **kwargs: Given,
 ) -> Given:
-    """Drops attention weights, which the stock layer hands out undropped."""
+    """Drops attention weights; the stock layer returns them undropped."""
     wants_scores = kwargs.pop("return_attention_scores", False)
     kwargs["training"] = False
     with keras_graph.forgetting_scores(layer):

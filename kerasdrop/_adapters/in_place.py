@@ -1,4 +1,4 @@
-"""Methods of objects and classes, replaced for as long as a block runs."""
+"""Replaces methods of objects and classes for the duration of a block."""
 
 import collections
 import contextlib
@@ -11,20 +11,20 @@ from kerasdrop._types import Function
 from kerasdrop._types import Given
 
 _lock = threading.RLock()
-# How many passes use a method put in place, by the object's id and its name.
+# How many passes use a replacement, by the id of the object and the name.
 _users: collections.Counter[Given] = collections.Counter()
-# What a class has itself, by the class and the name, while a pass replaces it.
+# The original methods of classes, by class and name, during a pass.
 _of_classes: dict[Given, Given] = {}
 _INHERITED = object()
 
 
 @contextlib.contextmanager
 def methods(replacements: Function) -> Iterator[None]:
-    """Puts methods in place for the block.
+    """Replaces methods for the block.
 
     Args:
-        replacements: Function that returns pairs of an object, or a class,
-            and its methods by name.
+        replacements: Function that returns pairs of an object, or a class, and
+            the new methods by name.
     """
     used = []
     try:
@@ -46,7 +46,7 @@ def methods(replacements: Function) -> Iterator[None]:
 
 
 def of_class(cls: type, name: str) -> Given:
-    """The method that a class has itself while another is in its place."""
+    """The original method of a class, also while it is replaced."""
     return _of_classes[cls, name]
 
 
@@ -55,7 +55,7 @@ def _put(target: Given, name: str, method: Function) -> None:
         _of_classes[target, name] = vars(target).get(name, _INHERITED)
         setattr(target, name, method)
     else:
-        # Past Keras' tracker: this is no part of the model.
+        # Bypasses Keras' tracker, since this is not a part of the model.
         object.__setattr__(target, name, method)
 
 
@@ -74,9 +74,9 @@ def _take_away(target: Given, name: str) -> None:
 def replaced(
     methods: list[tuple[keras.layers.Layer, str, Function]],
 ) -> Iterator[None]:
-    """Puts methods in place, over those of a pass if there is one.
+    """Replaces methods, also those of a pass that is running.
 
-    Meanwhile no other thread can begin or end a pass.
+    No other thread can begin or end a pass meanwhile.
 
     Args:
         methods: List of (object, name, method).

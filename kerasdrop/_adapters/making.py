@@ -1,10 +1,10 @@
-"""What code makes when it makes a layer: another layer, inside a block.
+"""Makes code create other layers than it asks for, inside a block.
 
-A block or a model that is built anew by the code of its class makes its
-dropout layers by `keras.layers.Dropout(...)`. Inside `made_otherwise` this
-makes what we say, wherever the name of the class was imported, in the code of
-Keras too: the class itself is asked, by its `__new__`. Only the thread of the
-block is concerned, and behind it no class has anything of it.
+A block or model that is rebuilt by the code of its class creates its dropout
+layers by `keras.layers.Dropout(...)`. Inside `made_otherwise` this call creates
+other objects, wherever the name of the class was imported, also in the code of
+Keras, because the `__new__` of the class itself is replaced. Only the thread of
+the block is affected, and after the block no class is changed.
 `tests/contracts/test_making.py` pins what this needs of Keras and of Python.
 """
 
@@ -29,20 +29,20 @@ def made_otherwise(
     makers: Mapping[type, Function],
     arguments: dict[type, Config] | None = None,
 ) -> Iterator[None]:
-    """Inside the block, in this thread, calls of classes make other objects.
+    """Makes calls of classes create other objects, in this block and thread.
 
-    Blocks inside blocks: the innermost counts alone.
+    Of nested blocks only the innermost counts.
 
     Args:
-        makers: Dict from a class, its subclasses not meant, to a function of
-            (the object whose method makes it or None, args, kwargs) that
-            returns what is made instead, or None for what the class makes. A
-            finished object must be no instance of the class: Python
-            initializes those, with the same arguments. Inside the function
-            all classes make what they always do.
-        arguments: Dict from a class, its subclasses included, to a dict from
-            the names of arguments of its `__init__` to what they are, if they
-            are given.
+        makers: Dict from a class, without its subclasses, to a function of (the
+            object whose method makes it or None, args, kwargs). It returns the
+            object to create instead, or None for the usual one. A finished
+            object must not be an instance of the class, because Python would
+            initialize it with the same arguments. Inside the function all
+            classes work as usual.
+        arguments: Dict from a class, with its subclasses, to a dict from the
+            names of arguments of its `__init__` to the values that replace them
+            if they are given.
     """
     arguments = arguments or {}
     outer = getattr(_here, "block", None)
@@ -63,7 +63,7 @@ def made_otherwise(
 
 @contextlib.contextmanager
 def made_as_ever() -> Iterator[None]:
-    """Inside the block, in this thread, all classes make their own objects."""
+    """Makes all classes create their own objects, in this block and thread."""
     outer = getattr(_here, "block", None)
     _here.block = None
     try:
@@ -73,14 +73,15 @@ def made_as_ever() -> Iterator[None]:
 
 
 def _new(target: type) -> Given:
-    # Held here: another thread may be in the function when the block ends.
+    # It is stored here since another thread may be in the function when the
+    # block ends.
     own = vars(target).get("__new__")
 
     def __new__(cls: Given, *args: Given, **kwargs: Given) -> Given:
         block = getattr(_here, "block", None)
         maker = block and cls is target and block[0].get(cls)
         if maker:
-            # The code that wrote `Dropout(...)`: there is no Python in between.
+            # The frame with `Dropout(...)`, since no Python code is in between.
             owner = sys._getframe(1).f_locals.get("self")
             with made_as_ever():
                 made = maker(owner, args, kwargs)
@@ -108,7 +109,7 @@ def _init(target: type) -> Function:
             args, kwargs = bound.args[1:], bound.kwargs
         plain(self, *args, **kwargs)
 
-    # Keras reads the names of the arguments off it.
+    # Keras reads the names of the arguments from it.
     wrapper: Given = __init__
     wrapper.__signature__ = signature
     return wrapper

@@ -1,4 +1,4 @@
-"""Which code of users reads rates in Python, where a given one is not seen."""
+"""Finds users' code that reads rates in Python and misses given rates."""
 
 import dis
 import functools
@@ -19,9 +19,9 @@ _NOT_IN_A_PASS = ("__init__", "build", "get_config", "from_config", "__repr__")
 
 
 def written_by_users(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers of a model, or it, whose `call` neither Keras nor we wrote.
+    """The layers, the model included, whose `call` a user wrote.
 
-    Those without that were registered, which are drawn by another function.
+    Registered layers are left out, since another function draws for them.
     """
     return [
         layer
@@ -35,11 +35,11 @@ def reader_of_rate(
     layer: keras.layers.Layer,
     part: str | None,
 ) -> keras.layers.Layer | None:
-    """A layer whose class computes with the rate of `layer`; None if none.
+    """Returns a layer whose class computes with the rate of `layer`, or None.
 
-    Whether that is above 0 may be asked: a layer at rate 0 that is not called
-    is noticed in the pass. What methods of its class read is found, as
-    `self.rate` or `self.dropout_layer.rate`; no more.
+    Code may ask whether the rate is above 0, because the pass notices a layer
+    at rate 0 that is not called. The search finds reads in methods of the class
+    of the form `self.rate` or `self.dropout_layer.rate`, and no others.
 
     Args:
         owners: What `written_by_users` returns.
@@ -65,7 +65,7 @@ def _name_of_rate(layer: keras.layers.Layer) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _reads(cls: type, name: str) -> tuple[str | None, ...]:
-    """Of what methods read `name`: None for `self`, else its attribute."""
+    """The owners whose `name` methods read: None for `self`, or attributes."""
     found: list[str | None] = []
     done = set(_NOT_IN_A_PASS)
     for one in cls.__mro__:
@@ -79,7 +79,7 @@ def _reads(cls: type, name: str) -> tuple[str | None, ...]:
         for key, method in methods.items():
             found.extend(_reads_in(method, name))
             if key not in method.__code__.co_names:
-                done.add(key)  # it does not go on to that of a parent
+                done.add(key)  # a parent's method is not reached
     return tuple(found)
 
 
@@ -97,7 +97,7 @@ def _reads_in(call: Given, name: str) -> Iterator[str | None]:
 
 
 def _is_only_asked(following: list[tuple[str, Given]]) -> bool:
-    """Whether a value goes into a condition: `if rate`, `if rate > 0`."""
+    """Whether a value only enters a condition: `if rate`, `if rate > 0`."""
     names = [name for name, _ in following]
     if names[0] == "TO_BOOL" or names[0].startswith("POP_JUMP"):
         return True

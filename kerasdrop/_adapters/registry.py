@@ -1,8 +1,8 @@
-"""What the package knows about classes of layers: the one table of them.
+"""The only table of facts about classes of layers.
 
-A record for each class of Keras that matters; classes without a public name,
-or of a package that need not be there, by their dotted names. Layers of ours
-carry the same facts as class attributes, and are asked in the same way.
+There is a record for each class of Keras that matters. Classes without a public
+name, or of an optional package, have their dotted names as keys. Layers of this
+package carry the same facts as class attributes, and are read in the same way.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ from kerasdrop._types import Given
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.layers.base import StochasticWrapper
 
-# What a layer with a loop in it does with the steps of a sequence: it carries
-# a state from one to the next, or does the same at each.
+# What a layer with a loop does at the steps of a sequence: it carries a state
+# from step to step, or does the same at each.
 RECURRENT, MAP = "recurrent", "map"
 SAME_AXIS, LAST_AXIS = "same", "last"
 
@@ -33,34 +33,35 @@ class Facts:
     """What is known about a class of layers.
 
     Attributes:
-        adapter: `drawing.Adapter`, how its layers draw in a pass; None if they
-            do not draw themselves, or know how.
-        counterpart: The class of ours that can take its place; or None.
-        says: What a report says about the change of training that comes with
-            it; "" if units are dropped as before.
-        extends: The class of Keras that one of ours extends by dropout inside
-            its computation; or None.
-        inner_rates: Tuple of the names, in its configuration, of the rates at
-            which it drops inside its own computation.
-        drops_by_layer: Whether it does so by a dropout layer that it holds.
-        is_by_unit: Whether each unit is dropped, or perturbed, for itself.
-        is_rescaled: Whether what it keeps is divided by the share kept,
-            against what it makes at inference.
-        is_identity: Whether it leaves its inputs as they are at inference.
-        is_multiplicative: Whether f(c * x) = c * f(x) also where it draws.
-        passes_factor: Function of a layer that returns why it is not so that
-            f(c * x) = c * f(x) for every c >= 0 at inference, or "" if it is;
-            None for a class with which it never is. An identity needs none.
-        kernel: Name of the weight in which a layer's outputs, but for a bias,
-            are linear; or None.
-        is_layer_inside: Whether its outputs at inference are those of the
-            layer in it, its `layer`.
-        has_kernel_of_rows: Whether it makes a kernel of the layer in it for
+        adapter: The `drawing.Adapter` by which its layers draw in a pass; None
+            if they do not draw, or need no adapter.
+        counterpart: The class of this package that can replace it; or None.
+        says: How a report describes the change of training that the counterpart
+            causes; "" if units are dropped as before.
+        extends: The class of Keras that a class of this package extends by
+            dropout inside its computation; or None.
+        inner_rates: Tuple of the names, in the layer's configuration, of the
+            rates at which it drops inside its own computation.
+        drops_by_layer: Whether it uses a dropout layer of its own for that.
+        is_by_unit: Whether each unit is dropped, or perturbed, separately.
+        is_rescaled: Whether kept units are divided by the share of kept units,
+            relative to the output at inference.
+        is_identity: Whether it is the identity at inference.
+        is_multiplicative: Whether f(c * x) = c * f(x) also holds while it
+            draws.
+        passes_factor: Function of a layer that returns "" if f(c * x) = c *
+            f(x) for every c >= 0 at inference, or else the reason why not; None
+            for a class for which it never holds. An identity needs no function.
+        kernel: Name of the weight in which the outputs are linear, apart from a
+            bias; or None.
+        is_layer_inside: Whether its outputs at inference are those of its inner
+            layer, the attribute `layer`.
+        has_kernel_of_rows: Whether it makes a kernel of its inner layer for
             each row.
         loop: `RECURRENT`, `MAP` or None.
-        class_axis: Where a layer that keeps or averages elements leaves an
-            axis of classes: `SAME_AXIS`, `LAST_AXIS` if it was the last, or
-            None for one that makes new numbers.
+        class_axis: Where a layer that moves or averages elements leaves an axis
+            of classes: `SAME_AXIS`, `LAST_AXIS` if it was the last, or None for
+            a layer that computes new numbers.
     """
 
     adapter: drawing.Adapter | None = None
@@ -106,7 +107,7 @@ def _activation(layer: keras.layers.Layer) -> str:
 
 
 def _of_ranks(name: str) -> list[type]:
-    """The classes of Keras of a name that ends in a number of dimensions."""
+    """The classes of Keras with this name for 1, 2 and 3 dimensions."""
     found = (
         getattr(keras.layers, f"{name}{rank}D", None) for rank in (1, 2, 3)
     )
@@ -233,7 +234,7 @@ _TABLE = {
     keras.layers.Activation: Facts(passes_factor=_activation),
 }
 
-# Classes without a public name, or of a package that need not be there.
+# Classes without a public name, or of an optional package.
 _DROP_PATH = Facts(
     drawing.DROP_PATH,
     layers.DropPath,
@@ -258,12 +259,12 @@ _BY_NAME = {
 }
 _MODULES = {name.rpartition(".")[0] for name in _BY_NAME}
 
-# By `register_stochastic`, by exact class: a subclass may do anything.
+# From `register_stochastic`, by exact class, since a subclass may do anything.
 _REGISTERED: dict[Given, Given] = {}
 
 
 def _of_ours(cls: Given) -> Facts:
-    """The facts of a class of ours, from its attributes."""
+    """The facts of a class of this package, from its attributes."""
     if not issubclass(cls, StochasticLayer):
         return Facts(extends=cls._extends, loop=nearest_facts(cls).loop)
     return Facts(
@@ -277,22 +278,22 @@ def _of_ours(cls: Given) -> Facts:
 
 
 def facts_of(cls: type) -> Facts | None:
-    """The `Facts` of a class itself, not of its subclasses; or None."""
+    """The `Facts` of exactly this class, or None."""
     if cls in _TABLE:
         return _TABLE[cls]
-    # All layers of a model are asked in each prediction.
+    # Each prediction asks this for all layers of a model.
     if cls.__module__ in _MODULES:
         return _BY_NAME.get(f"{cls.__module__}.{cls.__qualname__}")
     return _OURS.get(cls)
 
 
 def classes_with_counterpart() -> list[type]:
-    """The classes of others whose place a layer of ours can take."""
+    """The classes from elsewhere that a layer of this package can replace."""
     return [cls for cls, facts in _loaded() if facts.counterpart]
 
 
 def _loaded() -> Iterator[tuple[type, Facts]]:
-    """All records, without those of classes that have not been imported."""
+    """Yields all records, except those of classes that are not imported."""
     yield from _TABLE.items()
     for name, facts in _BY_NAME.items():
         module, _, cls = name.rpartition(".")
@@ -301,7 +302,7 @@ def _loaded() -> Iterator[tuple[type, Facts]]:
 
 
 def inner_rates() -> dict[type, tuple[str, ...]]:
-    """The names of rates at which classes of Keras drop inside their calls."""
+    """The names of the rates at which classes of Keras drop in their calls."""
     return {
         cls: facts.inner_rates
         for cls, facts in _TABLE.items()
@@ -310,7 +311,7 @@ def inner_rates() -> dict[type, tuple[str, ...]]:
 
 
 def removable_classes() -> list[type]:
-    """The classes of others that draw in training, and are an identity else."""
+    """The classes from elsewhere that draw in training and else do nothing."""
     return [
         cls
         for cls, facts in _loaded()
@@ -319,12 +320,12 @@ def removable_classes() -> list[type]:
 
 
 def nearest(cls: type) -> type | None:
-    """The class nearest to `cls`, it or a parent, of which facts are known."""
+    """The first class with known facts among `cls` and its parents."""
     return next((one for one in cls.__mro__ if facts_of(one) is not None), None)
 
 
 def nearest_facts(cls: type) -> Facts:
-    """The facts of that class; without any, those of no class."""
+    """The facts of that class, or empty facts if there is none."""
     found = nearest(cls)
     return (facts_of(found) if found is not None else None) or NOTHING
 
@@ -336,20 +337,20 @@ for _name in layers.__all__:
 
 
 def register(cls: type, adapter: drawing.Adapter) -> None:
-    """Remembers how the layers of a class of a user draw."""
+    """Stores how the layers of a user's class draw."""
     global _drawing_classes
     _REGISTERED[cls] = adapter
-    # Another thread may be filling the old one.
+    # Another thread may be filling the old cache.
     _drawing_classes = weakref.WeakKeyDictionary()
 
 
 def is_registered(cls: type) -> bool:
-    """Whether `register_stochastic` was called for just this class."""
+    """Whether `register_stochastic` was called for exactly this class."""
     return cls in _REGISTERED
 
 
 def adapter_of_class(cls: type) -> Given:
-    """The adapter of a class itself, or None."""
+    """The adapter of exactly this class, or None."""
     if cls in _REGISTERED:
         return _REGISTERED[cls]
     facts = facts_of(cls)
@@ -357,10 +358,10 @@ def adapter_of_class(cls: type) -> Given:
 
 
 def drawing_class(cls: type) -> type | None:
-    """The class that says how layers of `cls` draw, or None.
+    """The class that determines how layers of `cls` draw, or None.
 
-    A subclass of a stock class is of its kind; one of a registered class or of
-    a layer of ours is not, but for itself.
+    A subclass of a stock class draws like the stock class. A subclass of a
+    registered class, or of a class of this package, counts on its own.
     """
     known = _drawing_classes
     if cls not in known:
@@ -368,8 +369,8 @@ def drawing_class(cls: type) -> type | None:
     return known[cls]
 
 
-# All layers of a model are asked several times in each prediction. It is what
-# is registered alone that may change.
+# Each prediction asks this several times for all layers of a model. Only the
+# registered classes can change.
 _drawing_classes: Given = weakref.WeakKeyDictionary()
 
 
@@ -390,25 +391,25 @@ def is_cell(layer: keras.layers.Layer) -> bool:
 
 
 def is_around_cell(layer: keras.layers.Layer) -> bool:
-    """Whether `layer` is a recurrent one of Keras that makes its own cell."""
+    """Whether `layer` is a recurrent layer of Keras that makes its own cell."""
     facts = nearest_facts(type(layer))
     return facts.loop == RECURRENT and bool(facts.inner_rates)
 
 
 def cells_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The cells of a recurrent layer, those of a stack one by one."""
+    """The cells of a recurrent layer, including each cell of a stack."""
     return cells_in(layer.cell)
 
 
 def cells_in(cell: Given) -> list[keras.layers.Layer]:
-    """A cell, or those in a list or a stack of them."""
+    """A list of the cell, or of the cells in a list or a stack."""
     if isinstance(cell, keras.layers.StackedRNNCells):
         cell = cell.cells
     return list(cell) if isinstance(cell, (list, tuple)) else [cell]
 
 
 def rates_of_cells(cells: list[keras.layers.Layer]) -> list[float]:
-    """The rates of cells of Keras; none, if one of them is another's."""
+    """The rates of cells of Keras; empty if any cell is from elsewhere."""
     if any(facts_of(type(cell)) is not _CELL for cell in cells):
         return []
     return [getattr(cell, name) for cell in cells for name in _RATES]
@@ -428,8 +429,8 @@ def thinned_cells(layers: Iterable[keras.layers.Layer]) -> set[int]:
 def rates_inside(layer: keras.layers.Layer) -> list[float] | None:
     """The rates at which a layer of Keras drops in its own computation.
 
-    None of a layer that does not, by its class. Of `RNN` they are those of its
-    cells; none, if one of them is not of Keras.
+    The result is None if the class of the layer cannot drop. An `RNN` has the
+    rates of its cells, or an empty list if any cell is not Keras'.
     """
     if type(layer) is keras.layers.RNN:
         return rates_of_cells(cells_of(layer))
@@ -444,28 +445,28 @@ def left_out_of_config(layer: keras.layers.Layer) -> Config:
     found = {}
     if hasattr(layer, "use_cudnn"):
         found["use_cudnn"] = layer.use_cudnn
-    # Where the state is dropped, Keras itself chose the implementation.
+    # If the state is dropped, Keras itself chose the implementation.
     if hasattr(layer.cell, "implementation") and not layer.recurrent_dropout:
         found["implementation"] = layer.cell.implementation
     return found
 
 
 def loop_of(layer: keras.layers.Layer) -> str | None:
-    """`RECURRENT`, `MAP`, or None of a layer without a loop over steps."""
+    """`RECURRENT`, `MAP`, or None for a layer without a loop over steps."""
     return nearest_facts(type(layer)).loop
 
 
 def is_attention_without_dropout(layer: keras.layers.Layer) -> bool:
-    """Whether a layer is attention of Keras whose rate is 0, or a subclass.
+    """Whether a layer is a Keras attention, or a subclass, with rate 0.
 
-    Keras makes a dropout layer for it all the same, and does not call it.
+    Keras still makes a dropout layer for it, but does not call it.
     """
     facts = nearest_facts(type(layer))
     return facts.drops_by_layer and layer.dropout == 0.0
 
 
 def is_attention_with_dropout(layer: keras.layers.Layer) -> bool:
-    """Whether a layer is attention of Keras with a rate, or a subclass."""
+    """Whether a layer is a Keras attention, or a subclass, with a rate."""
     facts = nearest_facts(type(layer))
     return facts.drops_by_layer and layer.dropout > 0.0
 
@@ -473,7 +474,7 @@ def is_attention_with_dropout(layer: keras.layers.Layer) -> bool:
 def is_stock_dropout(layer: keras.layers.Layer) -> bool:
     """Whether `layer` is a dropout layer of Keras, or of a subclass of one.
 
-    Or a drop path of KerasHub.
+    Drop path layers of KerasHub count, too.
     """
     facts = nearest_facts(type(layer))
     return facts.is_identity and facts.counterpart is not None
@@ -482,27 +483,27 @@ def is_stock_dropout(layer: keras.layers.Layer) -> bool:
 def is_noise(layer: keras.layers.Layer) -> Given:
     """Whether `layer` is of a dropout or noise class of Keras, or a subclass.
 
-    Layers of ours that are made of one included.
+    Layers of this package that contain one count, too.
     """
     found = (_TABLE.get(cls, NOTHING) for cls in type(layer).__mro__)
     return any(one.is_identity and one.adapter is not None for one in found)
 
 
 def drops_in_its_call(layer: keras.layers.Layer) -> bool:
-    """Whether `layer` has rates of its own, with no dropout layer for them.
+    """Whether `layer` drops at rates of its own, without a dropout layer.
 
-    Subclasses included.
+    Subclasses count, too.
     """
     facts = nearest_facts(type(layer))
     return bool(facts.inner_rates) and not facts.drops_by_layer
 
 
 def why_no_factor_passes(operation: keras.layers.Layer, draws: bool) -> str:
-    """Why it is not so that f(c * x) = c * f(x) for every c >= 0; "" if it is.
+    """Why f(c * x) = c * f(x) does not hold for every c >= 0; "" if it does.
 
     Args:
         operation: A layer or an operation of `keras.ops`.
-        draws: Whether it is called so that it draws, if it can.
+        draws: Whether it is called so that it draws if it can.
     """
     facts = facts_of(type(operation)) or NOTHING
     if not (facts.is_identity or facts.passes_factor):

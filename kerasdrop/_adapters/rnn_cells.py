@@ -1,9 +1,9 @@
 """Dropout inside recurrent cells.
 
-A stock cell has one mask for a whole sequence. It multiplies its inputs and
-its state by masks that it makes itself, at the first step, and only if called
-with `training=True`. All of that goes through public methods of the cell,
-which are replaced for a pass.
+A stock cell has one mask for a whole sequence. It multiplies its inputs and its
+state by masks that it makes itself at the first step, and only if it is called
+with `training=True`. It does all of this through public methods, which are
+replaced for a pass.
 
 Reference: [Gal & Ghahramani, 2016b](https://arxiv.org/abs/1512.05287).
 """
@@ -19,7 +19,7 @@ from kerasdrop._types import Given
 from kerasdrop._types import Structure
 from kerasdrop.masks.scopes import StochasticScope
 
-# What a cell has masks for, by number; and the names of their rates.
+# The names of the rates of a cell's masks: for inputs and for the state.
 _OF_INPUTS, _OF_STATE = 0, 1
 PARTS = ("dropout", "recurrent_dropout")
 
@@ -30,11 +30,11 @@ def rate(cell: keras.layers.Layer) -> float:
 
 
 def check(cell: keras.layers.Layer, parts: tuple[str, ...] = PARTS) -> None:
-    """Raises if Keras itself would not drop what the rates of a cell say.
+    """Raises if Keras itself would not drop at the rates of a cell.
 
     Args:
         cell: A cell.
-        parts: The names of those rates of it that are drawn at.
+        parts: The names of the rates at which the cell draws.
     """
     who = f"layer '{cell.name}' ({type(cell).__name__})"
     if any(getattr(cell, part) == 1.0 for part in parts):
@@ -58,7 +58,7 @@ MAKERS_OF_MASKS = ("get_dropout_mask", "get_recurrent_dropout_mask")
 
 
 def methods(cell: keras.layers.Layer) -> dict[str, Function]:
-    """The methods of a cell to put in place for a pass, by name."""
+    """The replacements of a cell's methods for a pass, by name."""
     return {
         "call": _call,
         "get_dropout_mask": _input_mask,
@@ -80,10 +80,11 @@ def _layer_loop(
     *args: Given,
     **kwargs: Given,
 ) -> Given:
-    # Past `cell.call`, the fast kernels ask here whether there is dropout.
+    # The fast kernels do not use `cell.call`, and ask here whether there is
+    # dropout.
     kwargs["training"] = True
     if _is_given(layer.cell, scope):
-        # They go by the rates that the cell was made with.
+        # They read the rates that the cell was made with.
         return keras.layers.RNN.inner_loop(layer, *args[:3], **kwargs)
     return plain(*args[:3], **kwargs)
 
@@ -99,7 +100,7 @@ def _call(
 ) -> Given:
     if not _is_given(cell, scope):
         return plain(inputs, states, training=True)
-    # A bound method, or that of a class around which a subclass has its own.
+    # A bound method, or the method of a class that a subclass overrides.
     function = getattr(plain, "func", None) or getattr(plain, "__func__")  # noqa: B009
     return function(_Asking(cell, scope), inputs, states, training=True)
 
@@ -109,7 +110,7 @@ def _is_given(cell: keras.layers.Layer, scope: StochasticScope) -> bool:
 
 
 def _draws(cell: keras.layers.Layer, scope: StochasticScope, part: str) -> bool:
-    """Whether one of the masks of a cell is drawn in a pass."""
+    """Whether the mask for one part of a cell is drawn in a pass."""
     rate = scope.rate_of(cell, part)
     if rate is None:
         rate = getattr(cell, part)
@@ -117,11 +118,12 @@ def _draws(cell: keras.layers.Layer, scope: StochasticScope, part: str) -> bool:
 
 
 class _Asking:
-    """A cell as it is, which multiplies by those masks that are drawn.
+    """Stands for a cell, which then applies exactly the drawn masks.
 
-    Its code asks for a mask only if the rate that the cell was made with is
-    between 0 and 1, and for one of the state only in `implementation` 1. Read
-    here, in no other thread, they are what makes it ask.
+    The code of a cell asks for a mask only if the rate that the cell was made
+    with is between 0 and 1, and for a mask of the state only in
+    `implementation` 1. Code that reads these attributes here, in this thread
+    only, gets values that make it ask.
     """
 
     def __init__(
@@ -159,7 +161,7 @@ def _state_mask(
 def _number_of_masks(
     cell: keras.layers.Layer, scope: StochasticScope
 ) -> int | None:
-    """How many masks of a kind the code of a cell takes; None for one."""
+    """How many masks for a part the code of a cell takes; None for one."""
     count = getattr(cell, "dropout_mask_count", None)
     if count is None and hasattr(cell, "implementation"):
         is_one = cell.implementation != 1 and not (
@@ -176,7 +178,7 @@ def _masks(
     step_input: Given,
     of: Given,
 ) -> Given:
-    """A mask, or as many as the cell has gates; None if none is drawn."""
+    """A mask, or one for each gate; None if none is drawn."""
     part = PARTS[of]
     if not _draws(cell, scope, part):
         return None
@@ -192,7 +194,8 @@ def _masks(
         count = _number_of_masks(cell, scope)
         ones = ops.ones_like(step_input)
         if count is not None:
-            # Drawn together, side by side: small masks cost by the operation.
+            # The masks are drawn in one tensor: the cost of small masks is the
+            # number of operations.
             ones = ops.concatenate([ones] * count, axis=-1)
         rate = ops.convert_to_tensor(rate, "float32")
         made = functional.dropout(ones, memory["draws"][of], rate)

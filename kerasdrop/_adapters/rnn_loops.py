@@ -1,9 +1,9 @@
 """Loops over the steps of a sequence, in which layers draw.
 
-A layer that draws inside a cell draws anew at each step, as it does in
-training where the loop is one of Python. JAX and TensorFlow trace the loop
-once for all steps: there the number of the step tells the steps apart, and it
-travels with the inputs. The stock cells have one mask for the sequence:
+A layer that draws inside a cell draws anew at each step, as it does in training
+if the loop is a Python loop. JAX and TensorFlow trace the loop once for all
+steps, so the number of the step, which travels with the inputs, distinguishes
+the steps. The stock cells have one mask for the whole sequence: see
 `rnn_cells`.
 """
 
@@ -33,19 +33,19 @@ def is_layer_of(
 
 
 def stock_class(layer: keras.layers.Layer) -> Given:
-    """The stock class of a layer around a cell, its own or its parent; None."""
+    """The stock class of a layer around a cell, or of its parent; or None."""
     found = registry.nearest(type(layer))
     return found if registry.is_around_cell(layer) else None
 
 
 def loops_over(layer: keras.layers.Layer, drawn: Function) -> bool:
-    """Whether a layer of `drawn` draws at each step of the loop of `layer`.
+    """Whether layers inside `layer` draw at each step of its loop.
 
     Args:
         layer: A layer.
-        drawn: Function of a layer: a list of those inside it that draw.
+        drawn: Function of a layer that returns the layers inside it that draw.
     """
-    # Past a loop of its own it is not known how to tell the steps apart.
+    # The steps of a layer's own loop cannot be distinguished.
     return (
         isinstance(layer, keras.layers.RNN)
         and _owner(type(layer), "inner_loop") in (keras.layers.RNN, DropoutRNN)
@@ -58,19 +58,19 @@ def _owner(cls: type, name: str) -> type:
 
 
 def _cells_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The stock cells that have a mask for the sequence, made by `layer`."""
+    """The stock cells of `layer` that have one mask for the sequence."""
     cells = [layer.cell]
     if isinstance(layer.cell, keras.layers.StackedRNNCells):
         cells = layer.cell.cells
     return [cell for cell in cells if registry.is_cell(cell)]
 
 
-# A step's number travels in parts that are exact in any dtype, int8 included.
+# The number of a step travels in parts that are exact in any dtype, even int8.
 _BASE, _NUM_PARTS = 128, 3
 
 
 def numbered_loop(layer: keras.layers.Layer) -> Given:
-    """`layer.inner_loop`, whose steps draw by their numbers in a pass."""
+    """A `layer.inner_loop` whose steps draw by their numbers in a pass."""
     plain = layer.inner_loop
 
     @functools.wraps(plain)
@@ -107,7 +107,7 @@ def numbered_loop(layer: keras.layers.Layer) -> Given:
 
 
 def _with_numbers(sequences: Given) -> Given:
-    """Appends the number of each step to its last axis, in parts."""
+    """Appends the number of each step to the last axis, in parts."""
     sizes = ops.shape(sequences)
     steps = ops.arange(sizes[1], dtype="int32")[:, None]
     parts = ops.cast(steps // _powers() % _BASE, sequences.dtype)
@@ -118,7 +118,7 @@ def _with_numbers(sequences: Given) -> Given:
 
 
 def _without_number(inputs: Structure) -> Given:
-    """A step's inputs and its number, an int32 scalar."""
+    """Returns a step's inputs, and its number as an int32 scalar."""
     parts = inputs[..., -_NUM_PARTS:]
     parts = ops.cast(ops.reshape(parts, (-1, _NUM_PARTS))[0], "int32")
     return inputs[..., :-_NUM_PARTS], ops.sum(parts * _powers())

@@ -1,4 +1,4 @@
-"""What is asked of a whole model about its layers, as one record."""
+"""A record that answers questions about all layers of a model."""
 
 import dataclasses
 import functools
@@ -25,15 +25,15 @@ from kerasdrop.masks import scopes
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """The layers of a model as they are when `of` looks at them.
+    """The layers of a model at the time when `of` reads them.
 
-    What follows from them is worked out when it is asked for, and once. A
-    later call, or one after the model was changed, needs another `Survey`.
+    Each property is computed once, when it is first needed. A later call, or a
+    call after the model has changed, needs another `Survey`.
 
     Attributes:
         model: The model.
-        layers: Tuple of (path, layer) for each, the model first, whose path
-            is "".
+        layers: Tuple of (path, layer) for each layer. The model comes first,
+            with the path "".
     """
 
     model: keras.layers.Layer
@@ -43,27 +43,29 @@ class Survey:
     def drawable(self) -> list[keras.layers.Layer]:
         """The layers that can draw, in the order that numbers them.
 
-        Those at rate 0 included: a rate must not change what others draw.
+        Layers at rate 0 count, too, because a rate must not change what other
+        layers draw.
         """
-        # Whether one can is a matter of its class.
+        # The class of a layer decides whether it can draw.
         can = {cls: can_draw(one) for cls, one in self._classes.items()}
         return [layer for _, layer in self.layers if can[type(layer)]]
 
     @functools.cached_property
     def _classes(self) -> dict[type[keras.layers.Layer], keras.layers.Layer]:
-        """The classes of the layers, each with one of them."""
+        """The classes of the layers, each with one layer of the class."""
         return {type(layer): layer for _, layer in self.layers}
 
     def drawn(self) -> list[keras.layers.Layer]:
-        """Those of them whose rate is not 0 now."""
+        """The layers among these whose rate is not 0 now."""
         return [layer for layer in self.drawable if rate_of(layer) > 0.0]
 
     @functools.cached_property
     def unknown(self) -> list[keras.layers.Layer]:
-        """Layers that have random numbers of Keras and no adapter.
+        """Layers that have a generator of Keras and no adapter.
 
-        Not counted are layers that hold one that can draw, whose numbers these
-        may be, and augmentation, which is no part of the model's uncertainty.
+        Layers that contain one that can draw are left out, because the
+        generator may serve that layer. So is augmentation, which is not a part
+        of the model's uncertainty.
         """
         holders = self.holders_of(self.drawable)
         return [
@@ -75,9 +77,10 @@ class Survey:
         ]
 
     def holders_of(self, layers: Iterable[keras.layers.Layer]) -> set[int]:
-        """Ids of all layers that are or hold one of `layers`."""
+        """Ids of all layers that are or contain one of `layers`."""
         wanted = {id(layer) for layer in layers}
-        # From the inside out: one round is enough where nothing is shared.
+        # The order is from the inside out, so one round suffices if nothing is
+        # shared.
         found = [
             (id(layer), set(map(id, model_tree.sublayers(layer))))
             for _, layer in reversed(self.layers)
@@ -94,11 +97,11 @@ class Survey:
 
     @functools.cached_property
     def fingerprint(self) -> "Fingerprint":
-        """What a compiled Monte Carlo pass depends on, besides values."""
+        """Everything that a compiled pass depends on besides values."""
         return self.fingerprint_after(None)
 
     def fingerprint_after(self, before: "Fingerprint | None") -> "Fingerprint":
-        """`fingerprint`, found sooner if little differs from an earlier one.
+        """Returns `fingerprint`, faster if little differs from an earlier one.
 
         Args:
             before: The `Fingerprint` of the same model in an earlier `Survey`,
@@ -118,8 +121,9 @@ class Survey:
             )
             for _, layer in self.layers
         ]
-        # LoRA adds variables. JAX gets them in two lists, those to train and
-        # the others, and would not notice that two of one shape changed places.
+        # LoRA adds variables. JAX gets variables in two lists, trainable and
+        # other ones, and would not notice that two of the same shape changed
+        # places.
         variables = [
             (id(variable), variable.trainable)
             for variable in self.model.variables
@@ -130,16 +134,25 @@ class Survey:
         ]
         return Fingerprint(by_layer, layers, variables, classes)
 
-    @property
+    @functools.cached_property
     def has_foreign(self) -> bool:
-        """Whether code runs that neither Keras nor this package wrote."""
+        """Whether a layer runs code of neither Keras nor this package."""
         return any(is_foreign(layer) for _, layer in self.layers)
+
+    @functools.cached_property
+    def generator_owners(self) -> dict[int, keras.layers.Layer]:
+        """Dict from the id of a Keras generator to the layer that owns it."""
+        return {
+            id(generator): layer
+            for _, layer in self.layers
+            for generator in by_keras.generators(layer)
+        }
 
     @property
     def is_traceable(self) -> bool:
-        """Whether each layer runs inside a function that JAX compiles.
+        """Whether each layer can run inside a function that JAX compiles.
 
-        Augmentation says that it does not, and does where it changes nothing.
+        Augmentation layers deny it, but can where they change nothing.
         """
         return all(
             layer.supports_jit or by_keras.is_augmentation(layer)
@@ -150,8 +163,8 @@ class Survey:
     def draws_by_step(self) -> bool:
         """Whether a layer draws in a loop over steps that Keras may vectorize.
 
-        `TimeDistributed` is a loop of Python where the number of steps is
-        known, and else a map, which would draw once for all steps.
+        `TimeDistributed` is a Python loop if the number of steps is known.
+        Otherwise it is a map, which would draw once for all steps.
         """
         loops = [
             layer
@@ -162,7 +175,7 @@ class Survey:
 
     @property
     def may_draw(self) -> bool:
-        """Whether something may draw that is not known to."""
+        """Whether a layer may draw without being known to draw."""
         return any(
             is_foreign(layer) or by_keras.generators(layer)
             for _, layer in self.layers
@@ -172,14 +185,15 @@ class Survey:
 
 @dataclasses.dataclass(frozen=True)
 class Fingerprint:
-    """What a compiled Monte Carlo pass depends on: to be compared.
+    """What a compiled Monte Carlo pass depends on, in a form to compare.
 
     Attributes:
         by_layer: Dict from the id of each layer to its
             `attributes.OfLayer`.
-        layers: List of tuples, what else may change of each layer.
-        variables: List of the id of each variable, and whether it is trained.
-        classes: List of tuples, each with what a class has for its layers.
+        layers: List of tuples with the other facts about each layer that may
+            change.
+        variables: List of pairs of a variable's id and whether it is trainable.
+        classes: List of tuples, each with the facts about a class.
     """
 
     by_layer: dict[int, attributes.OfLayer]
@@ -189,21 +203,22 @@ class Fingerprint:
 
 
 def of(model: keras.layers.Layer) -> Survey:
-    """The `Survey` of a model, or of any layer, as it is now."""
+    """Returns the `Survey` of a model, or of any layer, as it is now."""
     return Survey(model, (("", model), *model_tree.walk(model)))
 
 
 def smallest_chance(
     layers: Iterable[keras.layers.Layer], given: scopes.Rates
 ) -> Tensor:
-    """The smallest probability of what is drawn: a float32 scalar tensor.
+    """The smallest probability of an outcome, a float32 scalar tensor.
 
-    That of a unit to be dropped, or to be kept, if it may be either. It is read
-    in the graph, and infinite if nothing is dropped.
+    The outcomes are that a unit is dropped and that it is kept, if both are
+    possible. The result is computed in the graph, and infinite if nothing is
+    dropped.
 
     Args:
         layers: The layers that draw.
-        given: Dict of the rates that are given for them, as of
+        given: Dict of the rates that are given for the layers, as in
             `scopes.StochasticScope`.
     """
     live = [rate for layer in layers for rate in _live_rates(layer, given)]
@@ -218,7 +233,7 @@ def _live_rates(layer: keras.layers.Layer, given: scopes.Rates) -> list[Tensor]:
     """Tensors, each the probability that a unit is dropped."""
     adapter = adapter_of(layer)
     if adapter is drawing.GAUSSIAN_NOISE:
-        return []  # a deviation; and no sample is without it
+        return []  # a deviation, in every sample
     found = []
     for part in parts_of(layer):
         rate = given.get((id(layer), part))
@@ -231,7 +246,7 @@ def _live_rates(layer: keras.layers.Layer, given: scopes.Rates) -> list[Tensor]:
 
 
 def parts_of(layer: keras.layers.Layer) -> tuple[str | None, ...]:
-    """The names of the rates of a layer that draws; None is that of its one."""
+    """The names of the rates of a layer that draws; None for a single rate."""
     return rnn_cells.PARTS if registry.is_cell(layer) else (None,)
 
 

@@ -62,7 +62,7 @@ def bytes_of_plain_call(model: keras.Model, inputs: Structure) -> Given:
     length = _longest(inputs)
     graphs = {
         id(graph): graph
-        for layer in (model, *keras_graph.all_layers(model))
+        for layer in keras_graph.all_layers(model)
         if (graph := keras_graph.graph_of(layer)) is not None
     }
     return sum(

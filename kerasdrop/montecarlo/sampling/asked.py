@@ -3,7 +3,6 @@
 import contextlib
 import functools
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -13,6 +12,7 @@ from kerasdrop import masks
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import by_keras
 from kerasdrop._adapters import in_place
+from kerasdrop._adapters.survey import Survey
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Function
@@ -62,37 +62,9 @@ NOT_SELECTED = (
 )
 
 
-class Randomness(NamedTuple):
-    """The parts of a model that make random numbers by themselves.
-
-    Finding them takes a walk through all layers, so it is done once for all
-    draws.
-
-    Attributes:
-        owners: Dict from the id of a Keras generator to the layer that owns it.
-        has_foreign: Whether the model has layers that neither Keras nor this
-            package wrote.
-    """
-
-    owners: dict[int, keras.layers.Layer]
-    has_foreign: bool
-
-
-def randomness_of(model: keras.Model) -> Randomness:
-    """Returns the `Randomness` of a model."""
-    layers = keras_graph.all_layers(model)
-    owners = {
-        id(generator): layer
-        for layer in layers
-        for generator in by_keras.generators(layer)
-    }
-    return Randomness(owners, any(map(adapters.is_foreign, layers)))
-
-
 @contextlib.contextmanager
 def checking(
-    model: keras.Model,
-    randomness: Randomness,
+    found: Survey,
     inputs: Tensor,
     layers: dict[keras.layers.Layer, int],
     draw_of: Function,
@@ -103,8 +75,7 @@ def checking(
     """Enters a `StochasticScope` and checks that all layers ask as they must.
 
     Args:
-        model: The model that is run in the block.
-        randomness: Its `Randomness`.
+        found: The `Survey` of the model that is run in the block.
         inputs: Its inputs, tensors.
         layers: The layers that draw.
         draw_of, keep_all, rates: As for `StochasticScope`.
@@ -115,8 +86,9 @@ def checking(
             model runs a layer (or the layer that owns it) that draws in
             training but does not ask for its draw here.
     """
+    model = found.model
     scope = scopes.StochasticScope(draw_of, layers, keep_all, rates)
-    with entered(scope, model, randomness):
+    with entered(scope, found):
         yield scope
     silent = [layer for layer in layers if not scope.asked[id(layer)]]
     if silent:
@@ -140,19 +112,16 @@ def checking(
 
 
 @contextlib.contextmanager
-def entered(
-    scope: scopes.StochasticScope, model: keras.Model, randomness: Randomness
-) -> Iterator[None]:
+def entered(scope: scopes.StochasticScope, found: Survey) -> Iterator[None]:
     """Enters a scope in which all random numbers are made from its draws.
 
     Args:
         scope: A `StochasticScope`.
-        model: The model that is run in the block.
-        randomness: Its `Randomness`.
+        found: The `Survey` of the model that is run in the block.
     """
-    scope.owners.update(randomness.owners)
-    with refusing(model), scope:
-        if randomness.has_foreign and _backend.SEEDS_OWN:
+    scope.owners.update(found.generator_owners)
+    with refusing(found.model), scope:
+        if found.has_foreign and _backend.SEEDS_OWN:
             before = scope.asked[id(None)]
             with _backend.seeded(lambda: by_keras.own_seed(scope)):
                 scope.asked[id(None)] = before

@@ -67,7 +67,7 @@ def sampler(
     choice = choice or choices.whole(model)
     numbers = drawn_layers(model, choice)
     draws = _draws(numbers, key, plan, rows, vectorized, in_parts, keep_all)
-    randomness = asked.randomness_of(model)
+    found = survey.of(model)
 
     def scope(
         samples: Tensor,
@@ -79,11 +79,10 @@ def sampler(
         of_samples = draws(samples, moved)
         if at_inference:
             asleep = scopes.InferenceScope(of_samples, numbers)
-            return asked.entered(asleep, model, randomness)
+            return asked.entered(asleep, found)
         given = rates_of(choice, rates if others is None else others)
         return asked.checking(
-            model,
-            randomness,
+            found,
             inputs,
             numbers,
             of_samples,
@@ -264,7 +263,7 @@ def inference(
     with (
         asking.asking_the_scope(model, numbers, choice.silent()),
         asking.obeying_training(),
-        asked.entered(scope, model, asked.randomness_of(model)),
+        asked.entered(scope, survey.of(model)),
     ):
         yield scope
 
