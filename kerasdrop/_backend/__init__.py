@@ -1,8 +1,8 @@
-"""The one place that knows which backend runs. Everything else is `keras.ops`.
+"""The only folder that depends on the backend. All else uses `keras.ops`.
 
-Each name here answers one question that `keras.ops` leaves open: as the most
-backends answer it, and then as the one that runs does, in a file of its own. A
-backend is imported only if Keras runs on it, but for TensorFlow where a
+Each name here fills one gap of `keras.ops`. This file has the definition that
+suits most backends, and the file of a backend replaces it where necessary. A
+backend is imported only if Keras runs on it, except for TensorFlow when a
 SavedModel is run.
 """
 
@@ -29,48 +29,49 @@ from kerasdrop._types import Tensor
 # Whether `compiled` compiles.
 COMPILES = BACKEND != "torch"
 
-# Whether the value of a variable is a tensor that never changes.
+# Whether the value of a variable is an immutable tensor.
 VALUES_ARE_FINAL = BACKEND == "jax"
 
 
-# `keras.ops`, for what is called often: PyTorch has others, of the same bits.
+# `keras.ops` for frequent calls. PyTorch replaces it by faster functions with
+# the same bits.
 ops: Given = keras.ops
 
 
 def fused(function: Function) -> Function:
-    """Makes one kernel of integer arithmetic where the backend would not.
+    """Compiles integer arithmetic to one kernel if the backend would not.
 
     Keras runs TensorFlow graphs without XLA on a CPU. There every integer
-    operation of a mask is a pass over memory of its own; compiled together
-    they are about one pass. JAX and `torch.compile` fuse by themselves.
-    The bits are the same either way. In an exported graph there is no such
-    kernel: what reads it need not have a compiler.
+    operation of a mask is a separate pass over memory; compiled together they
+    take about one pass. JAX and `torch.compile` fuse by themselves. The bits
+    are the same in any case. An exported graph has no such kernel, because its
+    runtime need not have a compiler.
     """
     return function
 
 
 def recomputed(function: Function) -> Function:
-    """A decorator for what a gradient computes again rather than keeps.
+    """A decorator for functions that a gradient computes again.
 
-    Words are cheaper to make than to read. Of its own accord `torch.compile`
+    Computing words is cheaper than reading them. By default `torch.compile`
     keeps the mask of the forward pass in memory, and writes it slowly.
 
     Args:
-        function: Of tensors; it changes nothing but its result.
+        function: Function of tensors without side effects.
     """
     return function
 
 
 def table(name: str, function: Function, dtype: str = "int32") -> Function:
-    """Makes a tensor of an array that depends on a size alone.
+    """Makes a tensor from an array that depends only on a size.
 
     Args:
-        name: What it holds, in one word.
-        function: Of the size; returns a numpy array `(size,)`.
-        dtype: Of the array.
+        name: Its contents, in one word.
+        function: Function of the size that returns a numpy array `(size,)`.
+        dtype: The dtype of the array.
 
     Returns:
-        A function of the size and of a tensor on the device that is meant.
+        A function of the size and of a tensor on the target device.
     """
 
     def tensor(size: int, like: Tensor) -> Tensor:
@@ -80,41 +81,41 @@ def table(name: str, function: Function, dtype: str = "int32") -> Function:
 
 
 def full_like(tensor: Tensor, value: float, dtype: str | None = None) -> Tensor:
-    """A tensor of the shape of another one, of one number.
+    """A tensor with the shape of another one, filled with one number.
 
-    On PyTorch `keras.ops.full_like` sends the number to the device and has the
-    host read it from there, for which it waits.
+    On PyTorch, `keras.ops.full_like` sends the number to the device and reads
+    it back, for which the host waits.
     """
     return keras.ops.full_like(tensor, value, dtype=dtype)
 
 
 def where(condition: Tensor, one: Given, other: Given) -> Tensor:
-    """`keras.ops.where`, of which `one` or `other` may be a number.
+    """`keras.ops.where` in which `one` or `other` may be a number.
 
-    On PyTorch Keras copies a number to the device, and the host waits for that.
+    On PyTorch, Keras copies a number to the device, for which the host waits.
 
     Args:
         condition: A bool tensor.
-        one, other: Tensors; or one of them a float, which then is rounded to
-            the dtype of the other.
+        one, other: Tensors. One of them may be a float, which is rounded to the
+            dtype of the other.
     """
     return keras.ops.where(condition, one, other)
 
 
 def entries(table: Tensor, places: Tensor) -> Tensor:
-    """The entries of a table at places that are in it, from 0 on.
+    """The entries of a table at places that are known to be in it.
 
-    `keras.ops.take` looks for others, in a pass over memory or two.
+    `keras.ops.take` checks the places, in one or two passes over memory.
 
     Args:
         table: Tensor `(size,)`.
-        places: int32 tensor.
+        places: int32 tensor, the places from 0 on.
     """
     return keras.ops.take(table, places)
 
 
 def selected(keep: Tensor, values: Tensor) -> Tensor:
-    """`values` where `keep`, else 0: not 0 * inf, which would be NaN.
+    """`values` where `keep`, else 0; it avoids 0 * inf, which is NaN.
 
     PyTorch may overwrite `values`.
     """
@@ -122,9 +123,9 @@ def selected(keep: Tensor, values: Tensor) -> Tensor:
 
 
 def has_kernel(inputs: Tensor) -> bool:
-    """Whether `in_one_pass` is worth asking: on PyTorch, eager on a GPU.
+    """Whether `in_one_pass` may have a kernel: on PyTorch, eager on a GPU.
 
-    Elsewhere what is compiled makes kernels of its own, or there is a CPU.
+    Compiled code makes its own kernels, and on a CPU there is none.
     """
     return False
 
@@ -140,7 +141,7 @@ def in_one_pass(
     fill: float = 0.0,
     shift: Tensor | None = None,
 ) -> Tensor | None:
-    """What `masks` and `functional` define, from one kernel, of the same bits.
+    """Applies dropout in one kernel, with the bits of `masks`.
 
     Args:
         what: `"mask"`: which units survive, bool. `"uniform"`: numbers in
@@ -148,29 +149,30 @@ def in_one_pass(
             `inputs * keep * scale`. `"affine"`: `(inputs if keep else fill) *
             scale + shift`.
         inputs: Float tensor for which there is a kernel.
-        draw: A `masks.Draw`, of the rows of the inputs or of the noise.
-        sizes: Those of the noise: for outputs of the inputs' shape, 1 or the
-            inputs' size on each axis.
+        draw: A `masks.Draw` for the rows of the inputs or of the noise.
+        sizes: The sizes of the noise. If the outputs have the inputs' shape,
+            each one is 1 or the inputs' size on that axis.
         rate: float32 scalar tensor, or a number.
-        half: Of a rate that is a number, its threshold (`masks.strata`).
+        half: The threshold (`masks.strata`) of a rate that is a number.
         scale: Scalar tensor of the inputs' dtype.
         fill: Number.
         shift: Scalar tensor of the inputs' dtype.
 
     Returns:
-        A tensor of the inputs' shape, for a mask and for uniform numbers of
-        `sizes`; None if the kernel is not for these arguments.
+        A tensor of the inputs' shape, or of shape `sizes` for a mask and for
+        uniform numbers; None if the kernel does not support the arguments.
     """
     return None
 
 
 def at_hand(*values: Given) -> tuple[Array, ...] | None:
-    """Arrays of these values, if it costs nothing to read them; else None.
+    """Arrays of these values if reading them is free; else None.
 
-    It does where PyTorch runs eagerly on a CPU. There each operation takes
-    longer than the arithmetic of a small tensor, so what is a scalar, or is of
-    a few rows, is computed by NumPy. Nothing is kept of a tensor that could
-    change, be differentiated or be an argument of a traced function.
+    It is free if PyTorch runs eagerly on a CPU. There each operation takes
+    longer than the arithmetic of a small tensor, so NumPy computes scalars and
+    words of a few rows. A tensor that could be differentiated, or be an
+    argument of a traced function, is not read. The arrays may share the memory
+    of the tensors, so do not keep them.
 
     Args:
         values: Tensors, arrays or numbers.
@@ -189,7 +191,7 @@ def tensor_of(array: Array, like: Tensor) -> Tensor:
 
 
 def fori_loop(count: Tensor, function: Function, values: Tensor) -> Tensor:
-    """`function(number, values)`, `count` times, from 0 on, in turn.
+    """Calls `function(number, values)` `count` times in sequence, from 0 on.
 
     Args:
         count: Integer.
@@ -197,7 +199,7 @@ def fori_loop(count: Tensor, function: Function, values: Tensor) -> Tensor:
         values: List of tensors.
 
     Returns:
-        The last values.
+        The values of the last call.
     """
     return keras.ops.fori_loop(0, count, function, values)
 
@@ -205,7 +207,7 @@ def fori_loop(count: Tensor, function: Function, values: Tensor) -> Tensor:
 def while_loop(
     condition: Function, function: Function, values: Tensor
 ) -> Tensor:
-    """`keras.ops.while_loop`, its rounds in turn."""
+    """`keras.ops.while_loop`, with its rounds in sequence."""
     return keras.ops.while_loop(condition, function, values)
 
 
@@ -215,28 +217,28 @@ def compiled(
     any_size: bool = True,
     traceable: bool = True,
 ) -> Function:
-    """`function`, which runs `model` in inference, as a compiled function.
+    """Compiles a function that runs `model` in inference.
 
-    Its arguments and results are structures of tensors. Unlike
-    `model.predict` it leaves the variables alone: Keras on JAX takes them out
-    of the model while it predicts, and donates them.
+    The arguments and results are structures of tensors. Unlike `model.predict`,
+    the compiled function does not touch the variables: Keras on JAX takes them
+    out of the model while it predicts, and donates them.
 
     Args:
         function: The function.
-        model: A model with all variables that it uses.
-        any_size: Whether TensorFlow may trace it for sizes that it does not
-            know. If not, all sizes of the arguments are known in a trace.
-        traceable: Whether JAX may trace it. Keras runs some layers for
-            preprocessing by TensorFlow, which takes no tracers of JAX.
+        model: A model with all variables that the function uses.
+        any_size: Whether TensorFlow may trace it for unknown sizes. If not, all
+            sizes of the arguments are known in a trace.
+        traceable: Whether JAX may trace it. Keras runs some preprocessing
+            layers with TensorFlow, which does not take tracers of JAX.
     """
     return function
 
 
 def argument(array: Given) -> Given:
-    """An array as an argument of what `compiled` returns: a tensor.
+    """Converts an array to an argument of a function from `compiled`.
 
-    JAX takes the array itself, in a tenth of the time that it needs to make a
-    tensor of it.
+    JAX takes the array itself, in a tenth of the time that making a tensor
+    takes.
     """
     return keras.ops.convert_to_tensor(array)
 
@@ -244,18 +246,18 @@ def argument(array: Given) -> Given:
 def quickly(
     function: Function, model: keras.Model, traceable: bool = True
 ) -> Function:
-    """`compiled`, for a function that is run a few times and never again.
+    """`compiled` for a function that runs only a few times.
 
-    It takes longer to run and less to make.
+    Running it takes longer, compiling it takes less time.
     """
     return function
 
 
 def uncompiled(reason: str) -> Function:
-    """A decorator for a function that `torch.compile` does not look into.
+    """A decorator for a function that `torch.compile` must not compile.
 
     Args:
-        reason: What it tells where it must compile all, `fullgraph=True`.
+        reason: The message of the error with `fullgraph=True`.
     """
     return lambda function: function
 
@@ -263,64 +265,65 @@ def uncompiled(reason: str) -> Function:
 def lasting() -> AbstractContextManager[Given]:
     """A context for tensors that outlive the mode in which they are made.
 
-    PyTorch's inference mode makes tensors that cannot be changed, nor used in
-    training, once it is left. On JAX, what a compiled function makes ends with
-    it.
+    Tensors made in PyTorch's inference mode cannot be changed or used in
+    training afterwards. On JAX, tensors made while a function is traced end
+    with the trace.
     """
     return contextlib.nullcontext()
 
 
-# Whether `compiled` runs a function of Python once for many calls.
+# Whether `compiled` runs a Python function once for many calls.
 TRACES = BACKEND != "torch"
 
 
 def models_of_other_threads() -> list[keras.Model]:
-    """The models whose `fit`, or the like, runs in other threads; on JAX.
+    """The models that other threads fit, evaluate or predict; only on JAX.
 
-    There what is written to their variables meanwhile may be lost.
+    On JAX, values written to their variables meanwhile may be lost.
     """
     return []
 
 
 def patient(function: Function, seconds: float = 60.0) -> Given:
-    """`function()`, which needs values that another thread may hold.
+    """Calls `function`, which needs values that another thread may hold.
 
-    On JAX Keras' own `predict` holds them for as long as it runs: there it is
-    tried again and again, for so many seconds. Elsewhere it is called.
+    On JAX, Keras' own `predict` holds them while it runs, so the call is
+    repeated for up to this many seconds. Other backends call it once.
     """
     return function()
 
 
 def replica() -> tuple[Tensor, Tensor]:
-    """Which of how many replicas runs here, each with rows of its own.
+    """The index of the replica that runs here, and the number of replicas.
 
-    The replicas of a `tf.distribute` strategy, or the processes of
-    `torch.distributed`. Elsewhere there is one. A JAX program of several
-    processes works on global arrays, whose rows are numbered globally.
+    Replicas are those of a `tf.distribute` strategy, or the processes of
+    `torch.distributed`, each with its own rows. Elsewhere there is one. A JAX
+    program with several processes works on global arrays, whose rows are
+    numbered globally.
 
     Returns:
-        The index, an integer or an int32 scalar tensor; and the number.
+        The index, an integer or an int32 scalar tensor, and the number.
     """
     return 0, 1
 
 
 def replicas(model: keras.Model) -> list[Function]:
-    """Where a pass of a model can run, several of them at a time.
+    """The devices on which passes of a model can run at the same time.
 
     Returns:
-        A list of functions that return a context, in which what `compiled`
-        returns runs on one of the devices. It is one device, unless a
-        `tf.distribute` strategy made the model for several. A thread may
-        enter the next context while another one is in the first.
+        A list of functions that return a context. In the context, functions
+        from `compiled` run on one of the devices. There is one device, unless a
+        `tf.distribute` strategy made the model for several. A thread may enter
+        the next context while another thread is in the first.
     """
     return [contextlib.nullcontext]
 
 
 def for_one_replica(function: Function) -> Given:
-    """What a function returns where no strategy is in scope.
+    """Returns the result of a function outside the scope of any strategy.
 
-    In the scope of a `tf.distribute` strategy Keras divides losses by the
-    number of replicas, whose parts it would add up.
+    In the scope of a `tf.distribute` strategy, Keras divides losses by the
+    number of replicas, because it would add their parts.
     """
     return function()
 
@@ -339,36 +342,38 @@ def counted(variable: keras.Variable) -> Tensor:
 
 
 def is_tracing() -> bool:
-    """Whether Python runs here once, for many calls of a compiled function.
+    """Whether Python runs once here for many calls of a compiled function.
 
-    Not in `torch.compile`, which notices what Python would do otherwise.
+    It does not in `torch.compile`, which notices if Python would act
+    differently.
     """
     return False
 
 
 def is_state_lost(variable: keras.Variable) -> bool:
-    """Whether what is assigned to a variable here is lost, or breaks it.
+    """Whether an assignment to a variable here is lost, or breaks it.
 
-    On JAX: in a function that is compiled outside of `stateless_call`, or in
-    the body of a compiled loop inside of it. On PyTorch: where `torch.func`
-    differentiates outside of `stateless_call`.
+    On JAX this is so in a function that is compiled outside of
+    `stateless_call`, and in the body of a compiled loop inside of it. On
+    PyTorch it is so if `torch.func` differentiates outside of `stateless_call`.
     """
     return False
 
 
 def whole_layout(num_axes: int) -> Config:
-    """Keyword arguments for a `keras.Variable` that no `LayoutMap` divides.
+    """Keyword arguments for a `keras.Variable` that no `LayoutMap` shards.
 
     Args:
-        num_axes: Integer, of the variable.
+        num_axes: Integer, the axes of the variable.
     """
     return {}
 
 
 def is_local(mesh: Given) -> bool:
-    """Whether all devices of a `keras.distribution.DeviceMesh` are here.
+    """Whether all devices of a `DeviceMesh` belong to this process.
 
-    On JAX those of other processes may be among them.
+    On JAX, a `keras.distribution.DeviceMesh` may contain devices of other
+    processes.
     """
     return True
 
@@ -376,35 +381,35 @@ def is_local(mesh: Given) -> bool:
 def register(
     layer: keras.layers.Layer, variables: dict[str, keras.Variable]
 ) -> bool:
-    """Makes variables known where PyTorch looks for them: in `state_dict`.
+    """Adds variables to the `state_dict` of PyTorch.
 
-    Keras names them by their paths, in which there are numbers that depend on
-    what was made before. Where a layer stands in a module of PyTorch, its own
-    place in it tells it from others.
+    Keras names variables by their paths, which contain numbers that depend on
+    what was created before. In a module of PyTorch, the position of a layer
+    identifies it instead.
 
     Args:
-        layer: A layer, which Keras does not build.
-        variables: Dict of names and `keras.Variable`, which are no weights.
+        layer: A layer that Keras does not build.
+        variables: Dict from names to `keras.Variable`s that are not weights.
 
     Returns:
-        Whether all have a value by now: it is to be called again if not.
+        Whether all variables have a value by now. If not, call it again.
     """
     return True
 
 
 def checkpointed(variables: dict[str, keras.Variable]) -> Given:
-    """What a layer keeps so that `tf.train.Checkpoint` saves variables of it.
+    """An attribute by which `tf.train.Checkpoint` saves a layer's variables.
 
     Args:
-        variables: Dict of names and `keras.Variable`, which are no weights.
+        variables: Dict from names to `keras.Variable`s that are not weights.
     """
 
 
 def after(inputs: Tensor) -> AbstractContextManager[Given]:
-    """A context in which what is written to variables waits for `inputs`.
+    """A context in which assignments to variables wait for `inputs`.
 
-    TensorFlow runs what does not depend on the data of a step at once, even
-    where these turn out to have ended.
+    TensorFlow immediately runs whatever does not depend on the data of a step,
+    even if the data turn out to have ended.
     """
     return contextlib.nullcontext()
 
@@ -412,89 +417,90 @@ def after(inputs: Tensor) -> AbstractContextManager[Given]:
 def values_of(
     variables: list[keras.Variable], model: keras.Model
 ) -> list[Tensor]:
-    """The tensors that some variables hold.
+    """The tensors that are the values of some variables.
 
     Raises:
-        ValuesAway: On JAX, if those of `model` have none just now.
+        ValuesAway: On JAX, if the variables of `model` have no values now.
     """
     return [variable.value for variable in variables]
 
 
 def has_rank(tensor: Tensor) -> bool:
-    """Whether the number of axes of a tensor is known; else on TensorFlow."""
+    """Whether the rank of a tensor is known; it may not be on TensorFlow."""
     return True
 
 
 def by_rows(function: Function, tensor: Tensor) -> Given:
-    """`function` of a tensor whose rank is not known, made one of two axes.
+    """Applies a function to a tensor of unknown rank, as `(rows, units)`.
 
     Args:
-        function: Of a tensor `(rows, units)`; returns one of that shape.
-        tensor: A tensor; its first axis is the row.
+        function: Function of a tensor `(rows, units)` that returns such a
+            tensor.
+        tensor: A tensor whose first axis is the row.
 
     Returns:
-        A tensor of its shape.
+        A tensor of the shape of `tensor`.
     """
     raise NotImplementedError
 
 
 def is_recomputing() -> bool:
-    """Whether this call is in a block that is computed again for a gradient.
+    """Whether this call is in a block that is recomputed for a gradient.
 
-    On PyTorch: whether it is the second of the two computations.
+    On PyTorch: whether this is the second of the two computations.
     """
     return False
 
 
-# Whether one trace of a checkpointed function serves both of its passes.
+# Whether both passes of a checkpointed function share one trace.
 CHECKPOINT_TRACES_ONCE = BACKEND == "jax"
 
 
 def trial(function: Function, args: Given) -> None:
-    """Traces a function, whose results are not wanted; on JAX."""
+    """Traces a function and discards its results; only on JAX."""
     raise NotImplementedError
 
 
 def trace() -> Given:
-    """Stands for what this thread traces just now, for `is_repeated`."""
+    """Stands for what this thread is tracing now, for `is_repeated`."""
     return None
 
 
 def is_repeated(since: Given) -> bool:
-    """Whether this code may run otherwise than once, each time `since` runs.
+    """Whether this code may not run exactly once each time `since` runs.
 
-    As it does in the body of a compiled loop, which is traced once for all of
-    its steps, in a vectorized map, and in a function that is compiled on its
-    own, whose trace is kept. Branches of a condition and what is rematerialised
-    do not count.
+    This is so in the body of a compiled loop, which is traced once for all of
+    its steps, in a vectorized map, and in a function that is compiled
+    separately, whose trace is kept. Branches of a condition and rematerialized
+    code do not count.
 
     Args:
-        since: What `trace` returned before, further outside.
+        since: What `trace` returned earlier, further outside.
     """
     return False
 
 
 def random_state() -> Given:
-    """What the backend's own random numbers depend on, for `has_drawn`."""
+    """The state of the backend's own random numbers, for `has_drawn`."""
     return None
 
 
 def has_drawn(before: Given) -> bool:
-    """Whether the backend drew numbers of its own since `random_state()`.
+    """Whether the backend drew its own random numbers since `random_state()`.
 
-    Keras' numbers are no such ones, but for unseeded dropout on PyTorch. On
-    PyTorch the state is then what it was before. On JAX there are none.
+    Keras' numbers do not count, except for unseeded dropout on PyTorch. On
+    PyTorch the state is restored. JAX has no such numbers.
     """
     return False
 
 
-# Whether `seeded` decides the backend's own random numbers.
+# Whether `seeded` determines the backend's own random numbers.
 SEEDS_OWN = False
 
 
 @contextlib.contextmanager
 def seeded(seed: Function) -> Iterator[None]:
-    """The backend's own random numbers are those of a seed, in the block.
+    """Makes the backend's own random numbers depend on a seed in the block.
 
     Args:
         seed: Function that returns an int32 scalar tensor.
@@ -503,10 +509,10 @@ def seeded(seed: Function) -> Iterator[None]:
 
 
 def is_same_trace(since: Given) -> bool:
-    """Whether tensors made here are of use where `since` was current.
+    """Whether tensors made here can be used where `since` was current.
 
     Args:
-        since: What `trace` returned before.
+        since: What `trace` returned earlier.
     """
     return True
 
@@ -515,8 +521,8 @@ def generators() -> dict[str, tuple[Function, Function]]:
     """The global random generators of the backend itself.
 
     Returns:
-        A dict, by name, of pairs: a function that returns the state, as an
-        array or None, and one that sets it.
+        A dict from names to pairs: a function that returns the state as an
+        array or None, and a function that sets it.
     """
     return {}
 
@@ -524,9 +530,9 @@ def generators() -> dict[str, tuple[Function, Function]]:
 def overflows() -> bool:
     """Whether a sum of int32 that overflows is undefined, not wrapped.
 
-    It wraps in every operation that is called and in every kernel of XLA. But
-    `torch.compile` writes C++, whose compiler may suppose that no sum or
-    product of int32 overflows, and draws conclusions from that.
+    It wraps in every eager operation and in every kernel of XLA. But
+    `torch.compile` writes C++, whose compiler may assume that no sum or product
+    of int32 overflows, and optimizes accordingly.
     """
     return False
 

@@ -1,4 +1,4 @@
-"""Which backend runs, and what it runs in: who calls, and for which reader."""
+"""The context of a call: the backend, the caller, and the export target."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ BACKEND = keras.backend.backend()
 
 
 class _Export(threading.local):
-    """Whether this thread traces for another reader than Keras, and which."""
+    """Whether this thread traces for an export, and how it must divide."""
 
     is_on = False
     divides = False
@@ -24,10 +24,10 @@ _export = _Export()
 
 @contextlib.contextmanager
 def exporting(divides: bool = False) -> Iterator[None]:
-    """What is traced in this thread, in the block, is to be exported.
+    """Marks that code traced in this thread, in the block, is exported.
 
     Args:
-        divides: Whether its reader needs integers shifted by division.
+        divides: Whether the target needs integer shifts to be divisions.
     """
     before = _export.is_on, _export.divides
     _export.is_on, _export.divides = True, divides
@@ -38,30 +38,30 @@ def exporting(divides: bool = False) -> Iterator[None]:
 
 
 def is_exporting() -> bool:
-    """Whether this thread traces what is to be exported."""
+    """Whether this thread traces code for an export."""
     return _export.is_on
 
 
 def divides() -> bool:
-    """Whether integers are to be shifted by division: see `masks.int32`."""
+    """Whether integer shifts must be divisions: see `masks.int32`."""
     return _export.divides
 
 
 class ValuesAway(RuntimeError):
-    """On JAX: a model's variables have no values while Keras runs an epoch."""
+    """On JAX, a model's variables have no values while Keras runs an epoch."""
 
 
 TRAINER = os.path.join("keras", "src", "backend", BACKEND, "trainer.py")
 
 
 def is_in_trainer() -> bool:
-    """Whether `fit` or `evaluate` of a model, or the like, calls this."""
+    """Whether `fit`, `evaluate` or a similar method of a model calls this."""
     # Pinned by tests/contracts/test_trainers.py.
     return is_called_from(TRAINER)
 
 
 def is_called_from(file: str, name: str = "") -> bool:
-    """Whether a function of this file and of a name like that calls this."""
+    """Whether a function of this file, with `name` in its name, calls this."""
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
@@ -72,7 +72,7 @@ def is_called_from(file: str, name: str = "") -> bool:
 
 
 def is_in_stateless_scope() -> bool:
-    """Whether a `keras.StatelessScope` is around this."""
+    """Whether this code runs inside a `keras.StatelessScope`."""
     # Pinned by tests/contracts/test_stateless_scope.py.
     scope = keras.StatelessScope(initialize_variables=False)
     with scope:

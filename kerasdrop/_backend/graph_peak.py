@@ -1,8 +1,7 @@
-"""How much memory a graph of TensorFlow takes at a time, from its shapes.
+"""The peak memory of a TensorFlow graph, computed from its shapes.
 
-It is run in thought: an operation when what it waits for is done, those that
-are ready in the order in which they became so; a tensor goes when it was used
-for the last time.
+The graph is simulated. An operation runs when its inputs are ready, in the
+order in which operations become ready. A tensor is freed after its last use.
 """
 
 import collections
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
 
-# These hand on what they get, or refer to what is there anyway.
+# These pass their inputs on, or refer to existing memory.
 _NO_MEMORY = {
     "Const",
     "ExpandDims",
@@ -27,7 +26,7 @@ _NO_MEMORY = {
     "StopGradient",
 }
 
-# These write over an input of the same size that nobody else waits for.
+# These overwrite an input of the same size that no other operation needs.
 _IN_PLACE = {
     "Add",
     "AddV2",
@@ -69,7 +68,7 @@ _TRUE_OR_FALSE = {
     "NotEqual",
 }
 
-# Attributes that tell the types of the results, the first that is there.
+# Attributes with the types of the results; the first that exists counts.
 _TYPES = (
     "Tout",
     "output_types",
@@ -85,12 +84,12 @@ _TYPES = (
 
 
 class GraphPeak:
-    """Peaks of a graph and of the functions that it calls.
+    """Computes the peaks of a graph and of the functions that it calls.
 
     Args:
         graph: A `GraphDef` with shapes.
-        size_of_type: Function of the number of a type that returns the bytes
-            of an element.
+        size_of_type: Function of the number of a type that returns the bytes of
+            an element.
         convolutions_copy: Whether a convolution makes a copy of its inputs.
     """
 
@@ -110,7 +109,7 @@ class GraphPeak:
         self._of_function: dict[str, int] = {}
 
     def size(self, results: Structure) -> int:
-        """The most bytes at a time, arguments and variables not counted.
+        """The most bytes in use at a time, without arguments and variables.
 
         Args:
             results: Names of the operations whose results are kept.
@@ -155,8 +154,8 @@ class GraphPeak:
         run.make(number, size, inside, node.op in _IN_PLACE)
 
     def _inside(self, node: Given) -> int:
-        """The peak of what an operation calls."""
-        # What XLA compiles it makes in few places of its own.
+        """The peak of the functions that an operation calls."""
+        # XLA allocates few buffers for what it compiles.
         if "_XlaMustCompile" in node.attr and node.attr["_XlaMustCompile"].b:
             return 0
         peaks = [0]
@@ -178,7 +177,7 @@ class GraphPeak:
         return max(peaks)
 
     def _size(self, node: Given, most: int) -> int:
-        """The bytes of all results of an operation; `most` if not known."""
+        """The bytes of all results of an operation; `most` if unknown."""
         if "_output_shapes" not in node.attr:
             return most
         shapes = node.attr["_output_shapes"].list.shape
@@ -189,7 +188,7 @@ class GraphPeak:
                 total += most
             else:
                 total += math.prod(sizes) * of_item
-        # A list of tensors, which has no shape, is there until it is stacked.
+        # A list of tensors, which has no shape, exists until it is stacked.
         return total * 2 if node.op == "TensorListStack" else total
 
     def _item_sizes(self, node: Given, count: int) -> list[int]:
@@ -207,12 +206,13 @@ class GraphPeak:
 
 
 class _Run:
-    """The memory in use while a graph is run.
+    """The memory in use while a graph runs.
 
     Attributes:
-        uses: For each operation the numbers of those whose results it takes.
-        sizes: Of the results of an operation, by its number.
-        peak: The most so far.
+        uses: For each operation, the numbers of the operations that make its
+            inputs.
+        sizes: The bytes of the results of an operation, by its number.
+        peak: The most bytes so far.
     """
 
     def __init__(self, uses: list[list[int]], kept: list[int]) -> None:
@@ -224,10 +224,10 @@ class _Run:
             other for others in uses for other in others
         )
         self._left.update(kept)
-        # Where results are: the operation that made room.
+        # Where results are stored: the operation that allocated the memory.
         self._place: dict[int, int | None] = {}
         self._room: dict[int, int] = {}  # bytes, by place
-        # Results left in a place.
+        # The number of results left in a place.
         self._users: collections.Counter[int] = collections.Counter()
 
     def hand_on(self, number: int) -> None:

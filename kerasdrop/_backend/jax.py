@@ -1,6 +1,6 @@
-"""What JAX answers in its own way.
+"""Definitions for JAX.
 
-The names are explained where the answers of most backends stand.
+`kerasdrop/_backend/__init__.py` documents the names.
 """
 
 import os
@@ -54,7 +54,7 @@ def trial(function: Function, args: Given) -> None:
 
 
 def is_tracing() -> bool:
-    # Of a compiled function even constants are traced.
+    # In a compiled function even constants are traced.
     return isinstance(jax.numpy.zeros(()), jax.core.Tracer)
 
 
@@ -65,8 +65,8 @@ def is_state_lost(variable: keras.Variable) -> bool:
     value = variable.value
     if isinstance(value, jax.core.Tracer):
         return is_repeated(value._trace)
-    # Of a value that is no tracer it is not known where it came from. But what
-    # the loop of a recurrent layer assigns is lost, and its steps share it.
+    # The origin of a value that is not a tracer is unknown. But assignments in
+    # the loop of a recurrent layer are lost, and its steps share them.
     return (
         _traced_for(trace()).startswith("scan")
         and is_called_from(_RECURRENT_LOOP, "rnn")
@@ -130,7 +130,7 @@ def patient(function: Function, seconds: float = 60.0) -> Given:
         try:
             return function()
         except (RuntimeError, ValueError) as error:
-            # Taken away, or donated since we looked.
+            # The values were taken away, or donated since they were read.
             away = isinstance(error, ValuesAway) or "deleted" in str(error)
             alone = threading.active_count() == 1
             if not away or alone or time.monotonic() > deadline:
@@ -138,12 +138,12 @@ def patient(function: Function, seconds: float = 60.0) -> Given:
         time.sleep(0.001)
 
 
-# What a function may be traced for, and still run once where it stands.
+# Purposes of a trace in which a function still runs once where it is called.
 _ONCE = ("checkpoint / remat", "cond")
 
 
 def trace() -> Given:
-    # Private, as is all that tells a loop from what is rematerialised.
+    # Private: no public name distinguishes a loop from rematerialization.
     # Pinned by tests/contracts/test_traces.py.
     return jax_core.trace_ctx.trace
 
@@ -167,7 +167,7 @@ def values_of(
 ) -> list[Tensor]:
     try:
         return [variable.value for variable in variables]
-    except TypeError:  # what Keras has there is None
+    except TypeError:  # Keras has None there
         raise ValuesAway(
             f"The variables of model '{model.name}' have no values: "
             "Keras on JAX holds them elsewhere while an epoch runs. "
@@ -176,7 +176,7 @@ def values_of(
         ) from None
 
 
-# Op by op, JAX would compile each operation for each shape.
+# Without this, JAX would compile each operation for each shape.
 _QUICK = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,

@@ -1,9 +1,8 @@
-"""How much memory a compiled function takes at a time.
+"""The peak memory of a compiled function.
 
-Beside `_backend` the one file that knows which backend runs. What is counted
-are the tensors that a call makes, its results among them: not its arguments,
-not a model's variables, and not what a kernel needs for itself beyond a copy of
-its inputs.
+The tensors that a call makes are counted, including its results. Its arguments,
+a model's variables, and the memory that a kernel needs for itself beyond a copy
+of its inputs are not counted.
 """
 
 import math
@@ -19,19 +18,18 @@ from kerasdrop._types import Given
 from kerasdrop._types import Structure
 from kerasdrop._types import Tensor
 
-# Whether a function has to be run to know, and so to be run on little first.
-# The other backends know from what they compile.
+# Whether a function must run to be measured, so that it should run on little
+# data first. The other backends read the peak from compiled code.
 BY_RUNNING = _backend.BACKEND == "torch"
 
 
 class Peak(NamedTuple):
-    """What is known of one call.
+    """The peak memory of one call.
 
     Attributes:
-        size: In bytes, the most at a time, on all devices together; None if
-            the backend does not tell.
-        results: The results, or what stands for them where the function was
-            not run.
+        size: The most bytes in use at a time, on all devices together; None if
+            the backend does not report it.
+        results: The results, or stand-ins for them if the function did not run.
     """
 
     size: int | None
@@ -39,17 +37,17 @@ class Peak(NamedTuple):
 
 
 def of(run: Given, *args: Given) -> Peak:
-    """The `Peak` of `run(*args)`, which moves no variable.
+    """Returns the `Peak` of `run(*args)`, which changes no variable.
 
     Args:
-        run: What `_backend.compiled` returns.
+        run: A function from `_backend.compiled`.
         *args: Tensors; or results of another `Peak`, unless `BY_RUNNING`.
     """
     raise NotImplementedError
 
 
 def is_concrete(tensor: Tensor) -> bool:
-    """Whether a tensor has values, and no function is being traced of it."""
+    """Whether a tensor has values and is not being traced."""
     return not isinstance(tensor, keras.KerasTensor)
 
 
@@ -97,7 +95,7 @@ if _backend.BACKEND == "jax":
         devices = {
             device
             for leaf in jax.tree.leaves(args)
-            if hasattr(leaf, "sharding")  # an array of NumPy has none
+            if hasattr(leaf, "sharding")  # a NumPy array has none
             for device in leaf.sharding.device_set
         }
         return Peak(size * max(1, len(devices)), results)
@@ -113,13 +111,13 @@ elif _backend.BACKEND == "torch":
     _NUMBERS = 64  # bytes
 
     class _Counting(TorchDispatchMode):
-        """Counts the storage of tensors that are made inside the block."""
+        """Counts the storage of tensors that are created inside the block."""
 
         def __init__(self) -> None:
             super().__init__()
             self.peak = 0
             self._size = 0
-            # Size and a weak reference, by storage.
+            # A size and a weak reference, by storage.
             self._made: dict[int, tuple[int, Given]] = {}
 
         def __torch_dispatch__(
@@ -134,12 +132,12 @@ elif _backend.BACKEND == "torch":
             for tensor in _tensors(results):
                 storage = tensor.untyped_storage()
                 key = storage._cdata
-                if key in self._made:  # and perhaps in another size
+                if key in self._made:  # perhaps with another size
                     self._forget(key)
                 else:
                     if given is None:
                         given = _storages((args, kwargs))
-                    if key in given:  # from outside, or written to
+                    if key in given:  # an argument, or written to
                         continue
                 self._note(key, storage)
             copies = _size_of_copies(function, args)
@@ -149,7 +147,7 @@ elif _backend.BACKEND == "torch":
 
         def _note(self, key: Given, storage: Given) -> None:
             size = storage.nbytes()
-            # Whether a number is taken for a tensor differs from run to run.
+            # Whether a number becomes a tensor differs from run to run.
             if size < _NUMBERS:
                 return
             self._size += size
@@ -176,7 +174,7 @@ elif _backend.BACKEND == "torch":
         }
 
     def _size_of_copies(function: Given, args: Given) -> int:
-        # On a CPU convolutions put their inputs in order first.
+        # On a CPU, convolutions reorder their inputs first.
         name = function.overloadpacket.__name__
         if "convolution" not in name or args[0].device.type != "cpu":
             return 0
@@ -189,10 +187,11 @@ elif _backend.BACKEND == "torch":
 
     def of(run: Given, *args: Given) -> Peak:
         counting = _Counting()
-        # Keras on PyTorch leaves tensors in cycles, which go when the garbage
-        # collector comes: let it come when it does in every first call.
+        # Keras on PyTorch leaves tensors in reference cycles, which only the
+        # garbage collector frees. It runs here, so that each first call
+        # measures the same.
         gc.collect(1)
-        # What it assigns to variables goes no further than the scope.
+        # Assignments to variables do not leave the scope.
         with keras.StatelessScope(), counting:
             results = run(*args)
         return Peak(counting.peak, results)
@@ -214,5 +213,5 @@ elif _backend.BACKEND == "tensorflow":
         return Peak(size, traced.structured_outputs)
 
     def _size_of_type(number: int) -> int:
-        # Some, of a resource say, have none.
+        # Some types, such as resources, have no size.
         return tf.dtypes.as_dtype(number).size or 8

@@ -1,6 +1,6 @@
-"""What TensorFlow answers in its own way.
+"""Definitions for TensorFlow.
 
-The names are explained where the answers of most backends stand.
+`kerasdrop/_backend/__init__.py` documents the names.
 """
 
 import concurrent.futures
@@ -77,8 +77,9 @@ def is_recomputing() -> bool:
 def fused(function: Function) -> Function:
     @functools.cache
     def compiled(ranks: tuple[int, ...], by_xla: bool) -> Tensor:
-        # One for each combination of ranks: to trace less often,
-        # TensorFlow would else make one for tensors of unknown rank.
+        # There is one function for each combination of ranks. Otherwise
+        # TensorFlow, to trace less often, would trace one for tensors of
+        # unknown rank.
         return tf.function(
             function,
             jit_compile=by_xla,
@@ -93,14 +94,14 @@ def fused(function: Function) -> Function:
             return function(*args)
         shapes = tuple(tuple(getattr(arg, "shape", ())) for arg in args)
         if not tf.executing_eagerly():
-            if None in shapes[0][1:]:  # sequences of every length
+            if None in shapes[0][1:]:  # sequences of any length
                 return function(*args)
-            # In such a scope the runtime compiles a size when it comes
-            # for the second time, and then runs what it has compiled.
+            # In such a scope the runtime compiles a size when it occurs for the
+            # second time, and then runs the compiled code.
             if not _pass.is_on:
                 with tf.xla.experimental.jit_scope():
                     return function(*args)
-        elif shapes not in seen:  # XLA would compile for it alone
+        elif shapes not in seen:  # XLA would compile for this call only
             seen.add(shapes)
             return compiled(tuple(map(len, shapes)), False)(*args)
         return compiled(tuple(map(len, shapes)), True)(*args)
@@ -109,9 +110,9 @@ def fused(function: Function) -> Function:
 
 
 class _Pass(threading.local):
-    """Whether this thread traces what `compiled` compiles.
+    """Whether this thread traces a function for `compiled`.
 
-    Its sizes come again, and its memory is that of what is compiled.
+    Its sizes occur again, and its memory is that of the compiled code.
     """
 
     is_on = False
@@ -121,7 +122,7 @@ _pass = _Pass()
 
 
 class _Quick(threading.local):
-    """Whether this thread runs what is not worth compiling."""
+    """Whether this thread runs code that is not worth compiling."""
 
     is_on = False
 
@@ -149,8 +150,8 @@ def _has_xla() -> bool:
     )
 
 
-# Else TensorFlow runs up to ten rounds at a time, as far as they do not
-# wait for each other, and holds the memory of all.
+# Otherwise TensorFlow runs up to ten independent rounds at a time, and holds
+# the memory of all of them.
 def fori_loop(count: Tensor, function: Function, values: Tensor) -> Given:
     return while_loop(
         lambda number, *values: number < count,
@@ -165,7 +166,7 @@ def fori_loop(count: Tensor, function: Function, values: Tensor) -> Given:
 def while_loop(
     condition: Function, function: Function, values: Tensor
 ) -> Tensor:
-    # Nor does the first round begin before its values are there.
+    # The first round does not begin before its values exist, either.
     with tf.control_dependencies(list(values[1:])):
         first = tf.identity(values[0])
     return tf.while_loop(
@@ -174,13 +175,14 @@ def while_loop(
 
 
 class _Place(threading.local):
-    """The device on which this thread runs what `compiled` returns."""
+    """The device on which this thread runs functions from `compiled`."""
 
     device: str | None = None
 
 
 _place = _Place()
-# While a pass is traced, layers draw by what stands in for their `call`.
+# Only one thread traces a pass at a time, since tracing replaces the `call` of
+# layers.
 _tracing = threading.RLock()
 
 
@@ -198,13 +200,13 @@ def replicas(model: keras.Model) -> list[Function]:
     strategy = getattr(model, "distribute_strategy", None)
     if strategy is None or strategy.num_replicas_in_sync == 1:
         return [contextlib.nullcontext]
-    devices = strategy.extended.worker_devices  # those of this process
+    devices = strategy.extended.worker_devices  # of this process
     if len(devices) == 1 or any("TPU" in device for device in devices):
         return [contextlib.nullcontext]
     places: list[Function] = [
         functools.partial(_on, device) for device in devices
     ]
-    # What is measured before has no other device than by default.
+    # Earlier measurements ran without an explicit device.
     if tf.zeros(()).device == devices[0]:
         places[0] = contextlib.nullcontext
     return places
@@ -226,11 +228,11 @@ def compiled(
 
     @functools.cache
     def of_ranks(ranks: tuple[int, ...], device: str | None) -> Tensor:
-        # As above: `y` may come with an axis of size 1 and without. And a
-        # trace reads a strategy's variables on one of its devices.
+        # As above: `y` may have an axis of size 1 or not. Also, a trace reads
+        # the variables of a strategy on one of its devices.
         return tf.function(
             trace_pass,
-            autograph=False,  # or it would dress up every error
+            autograph=False,  # it would change every error
             reduce_retracing=any_size,
         )
 
@@ -301,10 +303,10 @@ def generators() -> dict[str, tuple[Function, Function]]:
     }
 
 
-# Private, as is all that tells what the next random operation will draw.
-# Pinned by tests/contracts/test_global_generators.py.
+# Private: no public name tells what the next random operation will draw. Pinned
+# by tests/contracts/test_global_generators.py.
 def _tf_seeds() -> Given:
-    made = getattr(_tf_context(), "_rng", None)  # of `set_seed`
+    made = getattr(_tf_context(), "_rng", None)  # set by `set_seed`
     return None if made is None else made.getstate()
 
 
@@ -317,7 +319,7 @@ def _tf_context() -> Given:
 
 
 def _tf_generator() -> Given:
-    # Asked for by its public name, it would be made.
+    # Its public name would create it.
     module = sys.modules[tf.random.Generator.__module__]
     return module.global_generator
 
@@ -343,21 +345,22 @@ def replica() -> tuple[Tensor, Tensor]:
 def for_one_replica(function: Function) -> Given:
     if not tf.distribute.has_strategy():
         return function()
-    # A scope is one of the thread that entered it, and cannot be left in it.
+    # A scope belongs to the thread that entered it, which cannot leave it
+    # temporarily.
     with concurrent.futures.ThreadPoolExecutor(1) as other_thread:
         return other_thread.submit(function).result()
 
 
 def read(variable: keras.Variable) -> Tensor:
-    # Keras returns the variable of TensorFlow. Of a strategy's variables,
-    # a `tf.function` takes each for the first that it was called with.
+    # Keras returns the variable of TensorFlow. A `tf.function` takes every
+    # variable of a strategy for the first one that it was called with.
     return tf.convert_to_tensor(variable.value)
 
 
 def values_of(
     variables: list[keras.Variable], model: keras.Model
 ) -> list[Tensor]:
-    # Inside the scope of a strategy NumPy gets nothing from a variable.
+    # Inside the scope of a strategy NumPy cannot read a variable.
     return [read(variable) for variable in variables]
 
 

@@ -1,6 +1,6 @@
-"""What PyTorch answers in its own way.
+"""Definitions for PyTorch.
 
-The names are explained where the answers of most backends stand.
+`kerasdrop/_backend/__init__.py` documents the names.
 """
 
 import contextlib
@@ -75,7 +75,7 @@ def register(
     found = {
         name: value
         for name, value in values.items()
-        # Or a stand-in, while Keras only looks for shapes.
+        # It may also be a stand-in while Keras only infers shapes.
         if isinstance(value, torch.nn.Parameter)
     }
     layer.add_module("states", torch.nn.ParameterDict(found))
@@ -96,8 +96,8 @@ def table(name: str, function: Function, dtype: str = "int32") -> Function:
         with lasting():
             return torch.from_numpy(function(size)).to(device)
 
-    # `torch.compile` cannot trace numpy, and what it can trace it would
-    # compute again for every element: so it gets an operation.
+    # `torch.compile` cannot trace numpy, and it would compute anything that it
+    # can trace again for every element, so the table is an operation.
     @torch.library.custom_op(f"kerasdrop::{name}", mutates_args=())
     def operation(size: int, device: torch.device) -> torch.Tensor:
         return stored(size, device).clone()
@@ -107,11 +107,11 @@ def table(name: str, function: Function, dtype: str = "int32") -> Function:
         return torch.empty(size, dtype=getattr(torch, dtype), device=device)
 
     def tensor(size: int, like: Tensor) -> Tensor:
-        if torch.compiler.is_exporting():  # a constant of the graph
+        if torch.compiler.is_exporting():  # becomes a constant of the graph
             return torch.from_numpy(function(size)).to(like.device)
         if torch.compiler.is_compiling():
             return operation(size, like.device)
-        if trace():  # of `torch.func`, which wraps all tensors made in it
+        if trace():  # `torch.func` wraps all tensors made in it
             return torch.from_numpy(function(size)).to(like.device)
         return stored(size, like.device)
 
@@ -126,7 +126,7 @@ def entries(table: Tensor, places: Tensor) -> Tensor:
 def at_hand(*values: Given) -> tuple[Array, ...] | None:
     if (
         torch.compiler.is_compiling()
-        # Private: what traces, fakes or maps operations. Pinned by
+        # Private: these trace, fake or map operations. Pinned by
         # tests/masks/test_at_hand.py.
         or torch._C._len_torch_dispatch_stack()
         or torch._C._functorch.get_interpreter_stack()
@@ -140,7 +140,7 @@ def at_hand(*values: Given) -> tuple[Array, ...] | None:
             arrays.append(np.asarray(value))
             continue
         if (
-            # No subclass, which may stand for another tensor.
+            # A subclass may stand for another tensor.
             type(value) not in (torch.Tensor, torch.nn.Parameter)
             or not value.is_cpu
             or value.requires_grad
@@ -187,8 +187,9 @@ def overflows() -> bool:
 def recomputed(function: Function) -> Function:
     @functools.wraps(function)
     def run(*args: Given, **kwargs: Given) -> Given:
-        # Those who read an exported graph know no such block, and `torch.func`
-        # takes none. Private; pinned by tests/backend/test_recomputed.py.
+        # Readers of an exported graph do not know such a block, and
+        # `torch.func` does not support it. Private; pinned by
+        # tests/backend/test_recomputed.py.
         if not overflows() or torch._C._are_functorch_transforms_active():
             return function(*args, **kwargs)
         return checkpoint(
@@ -203,7 +204,7 @@ def recomputed(function: Function) -> Function:
 
 
 def full_like(tensor: Tensor, value: float, dtype: str | None = None) -> Tensor:
-    # Zeros first: they are where Keras looks for shapes, too.
+    # Zeros are also made on the device on which Keras infers shapes.
     return keras.ops.zeros_like(tensor, dtype=dtype) + value
 
 
@@ -226,7 +227,7 @@ def _as_integers(values: Structure) -> Tensor:
 
 
 def _all_ones(keep: Tensor, like: Tensor) -> Tensor:
-    # As uint8, True becomes 255, which is -1 as int8.
+    # True becomes 255 as uint8, which is -1 as int8.
     ones = keep.view(torch.uint8).neg().view(torch.int8)
     return ones.to(_INTEGERS[like.element_size()])
 
@@ -254,8 +255,8 @@ class _Selected(torch.autograd.Function):
 
 
 def selected(keep: Tensor, values: Tensor) -> Tensor:
-    # On a CPU `torch.where` branches for each element, which takes five
-    # times as long as to clear bits, but for a few it is the simplest.
+    # On a CPU `torch.where` branches for each element, which takes five times
+    # as long as clearing bits. For a few elements it is the simplest.
     if (
         torch.compiler.is_compiling()
         or values.numel() < _MANY
@@ -325,7 +326,7 @@ def seeded(seed: Function) -> Iterator[None]:
 
 
 def trace() -> Given:
-    # Private, as is all that tells what is mapped. Pinned by
+    # Private: no public name tells what is mapped. Pinned by
     # tests/contracts/test_traces.py.
     if torch.compiler.is_compiling():
         return []
@@ -333,14 +334,13 @@ def trace() -> Given:
 
 
 def is_repeated(since: Given) -> bool:
-    # Loops are loops of Python: it is a map alone that runs code once for
-    # several steps.
+    # Loops are Python loops, so only a map runs code once for several steps.
     vmap = torch._C._functorch.TransformType.Vmap
     return any(level.key() == vmap for level in trace()[len(since) :])
 
 
 def is_state_lost(variable: keras.Variable) -> bool:
-    # Variables are changed in place, which `torch.func` does not differentiate.
+    # Variables change in place, which `torch.func` does not differentiate.
     kinds = torch._C._functorch.TransformType
     differentiates = any(
         level.key() in (kinds.Grad, kinds.Jvp) for level in trace()
@@ -378,7 +378,7 @@ def _set_cuda_state(number: int, state: Array) -> None:
 
 def is_recomputing() -> bool:
     if torch.compiler.is_compiling():
-        return False  # the traced graph is called, not this
+        return False  # not this but the traced graph runs
     # Private, but there is no public way to ask. Pinned by
     # tests/contracts/test_torch_recomputation.py.
     return torch._C._current_graph_task_id() != -1

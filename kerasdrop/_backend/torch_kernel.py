@@ -1,10 +1,10 @@
-"""PyTorch, eager on a GPU: dropout in one pass over memory.
+"""Dropout in one pass over memory, for eager PyTorch on a GPU.
 
-There each operation is a kernel of its own that reads and writes all of a
-tensor, and a mask is some 30 of them. `triton_kernel` reads the inputs and
-writes the outputs; for a gradient it makes the mask again, from a few words
-that are kept. What compiles, exports, fakes or traces operations gets the
-operations, which it fuses itself.
+There each operation is a separate kernel that reads and writes a whole tensor,
+and a mask takes some 30 operations. `triton_kernel` reads the inputs and writes
+the outputs. For a gradient it makes the mask again from a few stored words.
+Tools that compile, export, fake or trace operations get the operations, which
+they fuse themselves.
 """
 
 import functools
@@ -31,7 +31,7 @@ DEVICES = {"cuda"}
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
-# Private, as is what else tells that operations are traced or mapped. Pinned
+# Private: no public name tells whether operations are traced or mapped. Pinned
 # by tests/backend/test_torch_kernel_use.py.
 _functorch = torch._C._functorch
 
@@ -52,7 +52,7 @@ def has_kernel(inputs: Tensor) -> bool:
 
 
 def _is_functionalized() -> bool:
-    """Whether a `torch.func.functionalize` is entered: it has no such rule."""
+    """Whether `torch.func.functionalize` runs, which has no such rule."""
     if _functorch.peek_interpreter_stack() is None:
         return False
     kind = _functorch.TransformType.Functionalize
@@ -74,7 +74,7 @@ def in_one_pass(
 ) -> Tensor | None:
     is_free = what in ("mask", "uniform")
     if is_free and _functorch.peek_interpreter_stack() is not None:
-        return None  # there a new tensor stands for another one
+        return None  # a new tensor stands for another one there
     try:
         recipe = Recipe(what, inputs, draw, rate, half, scale, shift)
     except UnreadableError:
@@ -102,11 +102,11 @@ def _run(inputs: Tensor, recipe: Recipe) -> Tensor:
 
 
 class _Dropped(torch.autograd.Function):
-    """What is dropped, with its gradients: it is linear, but for a shift."""
+    """The dropped inputs, with gradients: linear except for a shift."""
 
     @staticmethod
     def forward(inputs: Tensor, recipe: Recipe) -> Tensor:
-        # Zeros may have no memory, where a tangent or a gradient is none.
+        # Zeros may have no memory if there is no tangent or gradient.
         is_void = inputs._is_zerotensor()
         inputs = torch.zeros_like(inputs) if is_void else inputs.resolve_neg()
         layout = recipe.layout(inputs)
@@ -135,19 +135,20 @@ class _Dropped(torch.autograd.Function):
     def vmap(
         info: Given, in_dims: Shape, inputs: Tensor, recipe: Recipe
     ) -> tuple[Tensor, int]:
-        # As further rows: with each entry of the axis the draw begins anew.
+        # The axis becomes further rows: the draw begins anew with each entry.
         return _Dropped.apply(inputs.movedim(in_dims[0], 0), recipe), 0
 
 
 def _by_halves(inputs: Tensor, recipe: Recipe) -> Tensor:
-    """Of more rows than the kernel counts, which axes that are mapped make."""
+    """Splits more rows than the kernel can count, which mapped axes make."""
     axes = recipe.num_axes
     entries = inputs.reshape(-1, *inputs.shape[inputs.ndim - axes :])
     halves = [_Dropped.forward(each, recipe) for each in entries.chunk(2)]
     return torch.cat(halves).reshape(inputs.shape)
 
 
-# A gradient may be compiled where what it is of was not ("compiled autograd").
+# A gradient may be compiled although its function was not ("compiled
+# autograd").
 @torch.compiler.disable(
     reason="Eager dropout on a GPU has a kernel, for the gradient as well. "
     "Compile the model, too: then both are made of operations."
@@ -155,8 +156,8 @@ def _by_halves(inputs: Tensor, recipe: Recipe) -> Tensor:
 def _of_change(change: Tensor, recipe: Recipe) -> Tensor:
     if not _functorch.is_legacy_batchedtensor(change):
         return _Dropped.apply(change, recipe)
-    # Of `torch.autograd.grad(is_grads_batched=True)`, which maps operations and
-    # asks for no `vmap`.
+    # `torch.autograd.grad(is_grads_batched=True)` maps operations without
+    # asking for a `vmap`.
     ones = torch.ones(change.shape, dtype=change.dtype, device=change.device)
     factor = _Dropped.apply(ones, recipe)
     return torch.where(factor == 0.0, 0.0, change * factor)
@@ -170,10 +171,10 @@ _KNOWN = {
 
 
 def _is_right(device: Given) -> bool:
-    """Whether the kernel makes, on this device, what it has to.
+    """Whether the kernel gives the right results on this device.
 
-    Of words and of words of sets; at a rate of .3, where products with the
-    scale have to be rounded.
+    Independent words and words of sets are tested, at a rate of .3, where
+    products with the scale must be rounded.
     """
     index = np.arange(16, dtype="int32")
     draw = types.SimpleNamespace(

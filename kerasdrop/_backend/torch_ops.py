@@ -1,12 +1,12 @@
-"""Functions of `keras.ops` for tensors of PyTorch, which ask nothing first.
+"""Functions of `keras.ops` for PyTorch tensors, without checks.
 
 In each call Keras looks for symbolic tensors, and for other dtypes and devices.
-In eager mode that takes longer than the arithmetic of a small tensor. Here the
-kernel that Keras calls in the end is called at once, so results and gradients
-are the same, to the bit, for float32. Of other floats, the dtype of the tensors
-is kept, where Keras computes in float32 or returns it. It is done for tensors
-alone, of one dtype and on one device, beside plain numbers; everything else
-goes to Keras, and so does what is compiled or exported.
+In eager mode that takes longer than the arithmetic of a small tensor. These
+functions call the kernel that Keras calls in the end, so results and gradients
+are the same to the bit for float32. For other floats they keep the dtype of the
+tensors, where Keras computes in float32 or returns it. They apply to tensors of
+one dtype on one device, and to plain numbers beside them. Everything else goes
+to Keras, and so does compiled or exported code.
 """
 
 import keras
@@ -19,7 +19,7 @@ from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 
 _keras = keras.ops
-# Keras has others for what PyTorch cannot compute with.
+# Keras converts other dtypes, with which PyTorch cannot compute.
 _DTYPES = {
     name: getattr(torch, name)
     for name in (
@@ -64,7 +64,7 @@ def _reducing(name: str, kernel: Function) -> Function:
 
 
 def _of_two(name: str, kernel: Function) -> Function:
-    """A function of a tensor of floats and another one, or a number."""
+    """A function of a tensor of floats and of another one, or a number."""
     plain = getattr(_keras, name)
 
     def function(x: Tensor, y: Given) -> Tensor:
@@ -122,7 +122,7 @@ class Ops:
             and condition.dtype == torch.bool
             and tensors
             and len(tensors) + len(others) == 2
-            # A number takes the dtype of the floats beside it.
+            # A number gets the dtype of the floats beside it.
             and all(map(_is_float, tensors))
             and tensors[0].dtype == tensors[-1].dtype
             and condition.device == tensors[0].device == tensors[-1].device
@@ -162,6 +162,7 @@ class Ops:
         sizes = [-1] * (x.ndim + 1)
         sizes[axis + 1] = repeats
         wide = torch.unsqueeze(x, axis + 1).expand(sizes)
-        # A copy, also of one row or once: a layer may write into its inputs.
+        # This copies even one row or one repeat, since a layer may write into
+        # its inputs.
         wide = wide.clone(memory_format=torch.contiguous_format)
         return torch.flatten(wide, axis, axis + 1)

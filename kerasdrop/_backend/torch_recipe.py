@@ -1,4 +1,4 @@
-"""What `triton_kernel` needs besides inputs, in memory that it may read."""
+"""The arguments of `triton_kernel` besides inputs, in memory it may read."""
 
 import copy
 import math
@@ -21,11 +21,12 @@ _functorch = torch._C._functorch
 
 
 class Recipe:
-    """What outputs are made of, besides inputs: no tensor to PyTorch.
+    """Everything that determines the outputs besides the inputs.
 
-    What PyTorch saves as a tensor comes back mapped in nested transforms, and
-    must not change before the gradient, as a rate may. So this holds copies,
-    made when the kernel first runs, below all transforms.
+    A tensor that PyTorch saves comes back mapped in nested transforms, and must
+    not change before the gradient, as a rate may. So this object, which is not
+    a tensor to PyTorch, holds copies that are made when the kernel first runs,
+    below all transforms.
     """
 
     fill = 0.0
@@ -64,10 +65,10 @@ class Recipe:
         return sizes[0] if sizes else 1
 
     def fits(self, shape: Shape, sizes: Shape) -> bool:
-        """Whether the kernel is for such tensors and such a noise.
+        """Whether the kernel supports such tensors and such a noise.
 
-        Sets `num_rows` and `num_axes`, those of the draw, and `steps`, by how
-        much the number of the unit grows along each axis of a row.
+        Sets `num_rows` and `num_axes` of the draw, and `steps`, the increments
+        of the number of the unit along each axis of a row.
         """
         self.num_rows, self.num_axes = self._num_rows(sizes), len(sizes)
         noise = tuple(sizes[1:])
@@ -84,7 +85,7 @@ class Recipe:
             and _size(self._index) in (1, self.num_rows)
             and _size(self._key) == 4
             and _size(self._rate) == 1
-            # As it is once it is contiguous.
+            # This is the layout of a contiguous copy.
             and triton_launch.layout_of(
                 shape, (0,) * len(shape), self.steps
             ).in_reach
@@ -99,7 +100,7 @@ class Recipe:
         """The words of key, index and rate; indices and rows, or None."""
         if self._copies is None:
             is_one = _size(self._index) == 1
-            # Indices of rows are read elsewhere: then it is a word at hand.
+            # If rows have their own indices, any available word serves here.
             index = self._index if is_one else self._key.reshape(-1)[:1]
             parts = [self._key, index]
             if self.what != "uniform":
@@ -124,7 +125,7 @@ class Recipe:
         return tensor.clone() if self._is_kept else tensor
 
     def of_gradient(self) -> "Recipe":
-        """What it does to a change of the inputs, once it has run."""
+        """The recipe for a change of the inputs, after a first run."""
         if self.what != "affine":
             return self
         recipe = copy.copy(self)
@@ -135,7 +136,7 @@ class Recipe:
 def _on(device: Given, values: Given) -> Tensor:
     if not isinstance(values, np.ndarray):
         return values
-    if values.size == 1:  # a number: the host waits for what it copies there
+    if values.size == 1:  # avoids a copy for which the host waits
         number = values.view("int32").item()
         return torch.full(
             values.shape, number, dtype=torch.int32, device=device
@@ -154,14 +155,14 @@ def _size(values: Given) -> int:
 
 
 class UnreadableError(Exception):
-    """A value that is traced, mapped, differentiated or elsewhere."""
+    """A value is traced, mapped, differentiated or on another device."""
 
 
 _NUMPY = {torch.int32: "int32", torch.float32: "float32"}
 
 
 def _readable(value: Given, dtype: Given, like: Tensor) -> Given:
-    """A tensor whose memory the kernel may read; or a NumPy array."""
+    """Returns a tensor whose memory the kernel may read, or a NumPy array."""
     if value is None:
         return None
     if not isinstance(value, torch.Tensor):
@@ -181,7 +182,7 @@ def _readable(value: Given, dtype: Given, like: Tensor) -> Given:
 
 
 def _check_unrounded(rate: Given, in_float32: Given) -> None:
-    """The rate is float32 in the kernel; a number is not, in operations."""
+    """Raises if a rate is rounded in the kernel but not in operations."""
     is_number = isinstance(in_float32, np.ndarray)
     if is_number and np.any(np.asarray(rate) != in_float32):
         raise UnreadableError

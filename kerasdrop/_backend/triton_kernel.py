@@ -1,15 +1,15 @@
-"""Dropout in one pass over memory: a kernel, written in Triton.
+"""A kernel in Triton for dropout in one pass over memory.
 
-It is imported when the first tensor on a GPU is dropped (`torch_kernel`), so
-that nobody else needs Triton. What it computes is defined in `kerasdrop.masks`
-(words, strata, thresholds) and written here a second time: the tests compare
-the two, bit by bit. uint32 wraps, and its shifts are logical.
+`torch_kernel` imports it when it first drops a tensor on a GPU, so that nothing
+else needs Triton. `kerasdrop.masks` defines the computation (words, strata,
+thresholds), which is written here a second time. The tests compare the two bit
+by bit. uint32 wraps, and its shifts are logical.
 """
 
 import triton
 import triton.language as tl
 
-# What comes out.
+# The kinds of outputs.
 MASK, UNIFORM, INVERTED, SCALED, AFFINE = range(5)
 
 _MASK = tl.constexpr(MASK)
@@ -17,7 +17,7 @@ _UNIFORM = tl.constexpr(UNIFORM)
 _INVERTED = tl.constexpr(INVERTED)
 _AFFINE = tl.constexpr(AFFINE)
 
-# Units that are unit keys of `masks.draws`, see there.
+# The constants of the unit keys in `masks.draws`.
 _UNIT_KEY = tl.constexpr(0x243F6A88)
 _OTHER_UNIT_KEY = tl.constexpr(0x85A308D3)
 
@@ -42,7 +42,7 @@ def _hashed(
 def _words(
     row: tl.tensor, index: tl.tensor, unit: tl.tensor, words: tl.tensor
 ) -> tl.tensor:
-    """`masks.uniform.independent_words`, of rows and units."""
+    """`masks.uniform.independent_words` for rows and units."""
     index = index.to(tl.uint32, bitcast=True)
     row = row.to(tl.uint32, bitcast=True)
     unit = unit.to(tl.uint32, bitcast=True)
@@ -83,10 +83,10 @@ def _in_strata(
 
 @triton.jit
 def _survives(word: tl.tensor, rate: tl.tensor, half: tl.tensor) -> tl.tensor:
-    """`masks.keeping._survivors` of words."""
+    """`masks.keeping._survivors` for words."""
     lowest = (half - (1 << 30)) * 2
     keep = word.to(tl.int32, bitcast=True) >= lowest
-    # Of a rate that is NaN, all: and so it shows.
+    # A rate of NaN keeps all units, so that the NaN shows.
     return keep & (tl.where(rate >= 1.0, 1, 0) == 0)
 
 
@@ -102,7 +102,7 @@ def _scaled(
     WHAT: tl.constexpr,
     FILL: tl.constexpr,
 ) -> tl.tensor:
-    """What becomes of the inputs, rounded where PyTorch rounds."""
+    """The outputs, rounded where PyTorch rounds."""
     value = value.to(precise)
     if WHAT == _INVERTED:
         kept = 1.0 - rate.to(precise)
@@ -121,7 +121,7 @@ def _scaled(
 
 
 @triton.jit(
-    # Or sizes of batches and of noises would be compiled for, one by one.
+    # Otherwise each size of a batch or noise would be compiled separately.
     do_not_specialize=[
         "num_rows",
         "period",
@@ -156,30 +156,30 @@ def one_pass(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_UNITS: tl.constexpr,
 ) -> None:
-    """A tile of `outputs`, of rows one behind another in memory.
+    """Computes a tile of `outputs`, whose rows are contiguous in memory.
 
     Args:
-        inputs: Pointer; of no use for a mask and uniform numbers.
+        inputs: Pointer; unused for a mask and for uniform numbers.
         outputs: Pointer.
-        words: Pointer to int32: the four of the key, the index, the bits of
-            the rate, but for UNIFORM, and, if HAS_HALF,
+        words: Pointer to int32: the four words of the key, the index, the bits
+            of the rate (except for UNIFORM) and, if HAS_HALF,
             `masks.strata.threshold` of the rate.
         indices: Pointer to int32, one for each row if HAS_INDICES.
         rows: Pointer to int32, the numbers of the rows if HAS_ROWS.
         scale: Pointer to a number that inputs are multiplied with.
         shift: Pointer to a number that is added to AFFINE outputs.
-        num_rows: Integer, of the tensor.
+        num_rows: Integer, the rows of the tensor.
         row_size: Integer, the elements of a row.
-        period: Integer, the rows of the draw, which begins anew after them.
+        period: Integer, the rows of the draw, after which it begins anew.
         num_samples: Integer, as in `masks.Draw`.
-        inner: Integer. Element e of a row is of the unit
-            `e // inner * outer_step + e % inner * inner_step`.
+        inner: Integer. Element e of a row belongs to the unit `e // inner *
+            outer_step + e % inner * inner_step`.
         outer_step: Integer.
         inner_step: Integer.
         WHAT: MASK, UNIFORM, INVERTED, SCALED or AFFINE.
-        FILL: Number, what AFFINE takes for the inputs that are dropped.
+        FILL: Number that AFFINE puts in place of dropped inputs.
         HAS_INDICES: Whether rows have different indices.
-        HAS_ROWS: Whether rows have numbers, other than their places.
+        HAS_ROWS: Whether rows have numbers other than their positions.
         HAS_HALF: Whether the threshold is given.
         BITS: log2 of the size of a set, or 0 without sets.
         TOGETHER: Whether `num_samples` is above 1.

@@ -1,4 +1,4 @@
-"""Runs `triton_kernel` on tensors of PyTorch, where Triton works."""
+"""Runs `triton_kernel` on PyTorch tensors, where Triton works."""
 
 import functools
 import importlib
@@ -18,25 +18,26 @@ from kerasdrop._types import Tensor
 # Numbers of rows and of units are int32.
 _MOST = 2**30
 
-# PyTorch rounds products before it adds.
+# PyTorch rounds a product before it adds.
 OPTIONS = {"enable_fp_fusion": False}
 
 
 def kernels() -> ModuleType:
-    """The kernel. Only what drops on a GPU needs Triton."""
+    """The module of the kernel. Only dropout on a GPU needs Triton."""
     return importlib.import_module("kerasdrop._backend.triton_kernel")
 
 
 class Layout(NamedTuple):
-    """How a tensor is cut for the kernel.
+    """How the kernel cuts a tensor.
 
     Attributes:
-        is_dense: Whether it can be run on as it lies in memory. If not, so can
-            what is made `contiguous`, unless that is not `in_reach`.
-        in_reach: Whether the kernel is for such a shape and such a noise.
-        num_rows: Integer, of all axes but those of a row.
+        is_dense: Whether the kernel can run on the tensor as it lies in memory.
+            If not, it can run on a `contiguous` copy, unless that is not
+            `in_reach`.
+        in_reach: Whether the kernel supports such a shape and such a noise.
+        num_rows: Integer, the size of all axes before those of a row.
         row_size: Integer, the elements of a row.
-        inner, outer_step, inner_step: Integers, as the kernel wants them.
+        inner, outer_step, inner_step: Integers, arguments of the kernel.
         block_rows, block_units: The sizes of a tile, powers of two.
     """
 
@@ -53,13 +54,12 @@ class Layout(NamedTuple):
 
 @functools.lru_cache(maxsize=1024)
 def layout_of(shape: Shape, strides: Shape, steps: Shape) -> Layout:
-    """The layout of a tensor of which the last axes are those of a row.
+    """The layout of a tensor whose last axes are those of a row.
 
     Args:
-        shape: Of the tensor.
-        strides: Of the tensor.
-        steps: For each axis of a row, by how much the number of the unit grows
-            along it.
+        shape: The shape of the tensor.
+        strides: The strides of the tensor.
+        steps: The increment of the number of the unit along each axis of a row.
     """
     first = len(shape) - len(steps)
     num_rows, row_size = math.prod(shape[:first]), math.prod(shape[first:])
@@ -89,7 +89,7 @@ def _is_dense(shape: Shape, strides: Shape, order: list[int]) -> bool:
 def _groups(
     shape: Shape, steps: Shape, order: Iterable[int]
 ) -> list[tuple[int, int]]:
-    """Successive axes that can be taken for one: its size and its step."""
+    """Merges successive axes where possible: their sizes and steps."""
     groups: list[tuple[int, int]] = []
     for axis in order:
         size, step = shape[axis], steps[axis - len(shape)]
@@ -103,10 +103,10 @@ def _groups(
 
 
 def _blocks(num_rows: int, row_size: int) -> tuple[int, int]:
-    """The rows and elements of a tile: few kinds, for each is compiled.
+    """The rows and elements of a tile; each combination is compiled.
 
-    Hashes of rows and units are made once for each tile: the nearer it is to
-    a square, the fewer.
+    Hashes of rows and units are computed once for each tile. The nearer a tile
+    is to a square, the fewer hashes there are.
     """
     if num_rows < 8:
         return 1, 2048
@@ -118,13 +118,13 @@ def _blocks(num_rows: int, row_size: int) -> tuple[int, int]:
 def run(
     recipe: Given, layout: Layout, inputs: Tensor, outputs: Tensor
 ) -> Tensor:
-    """Fills `outputs`, which lie in memory as `inputs` do, and returns them."""
+    """Fills and returns `outputs`, which have the strides of `inputs`."""
     if outputs.numel() == 0:
         return outputs
     num_tiles = -(-layout.num_rows // layout.block_rows)
     num_tiles *= -(-layout.row_size // layout.block_units)
     words, indices, rows = recipe.copies(outputs.device)
-    # What is not read may be any tensor.
+    # An argument that is not read may be any tensor.
     unread = words
     with _on(outputs.device):
         kernels().one_pass[(num_tiles,)](

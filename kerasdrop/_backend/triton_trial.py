@@ -1,4 +1,4 @@
-"""Whether Triton works on a device, which the first call there finds out."""
+"""Finds out at the first call on a device whether Triton works there."""
 
 import logging
 import sys
@@ -15,12 +15,12 @@ _passed: dict[Given, bool] = {}
 
 
 def is_passed(device: Given, is_right: Function) -> bool:
-    """Whether the kernel can be used on a device, and gives what it has to.
+    """Whether the kernel works on a device and gives the right results.
 
-    Where it cannot, a warning is logged, once in a process.
+    If it does not, a warning is logged once in a process.
 
     Args:
-        device: Of PyTorch.
+        device: A device of PyTorch.
         is_right: Function of the device, which runs the kernel and compares
             the outputs with known ones.
     """
@@ -39,7 +39,7 @@ def is_passed(device: Given, is_right: Function) -> bool:
 
 
 def _is_no_place() -> bool:
-    """Whether outputs cannot be read here: then the next call may try."""
+    """Whether outputs cannot be read here, so that a later call must try."""
     return torch._C._functorch.peek_interpreter_stack() is not None or (
         torch.cuda.is_available()
         and (
@@ -61,7 +61,7 @@ _MESSAGE = (
 def _is_installed() -> bool:
     try:
         return find_spec("triton") is not None
-    except ValueError:  # of an empty module that someone put there
+    except ValueError:  # an empty module was put there
         return False
 
 
@@ -74,8 +74,8 @@ def _fault(device: Given, is_right: Function) -> str:
             if is_right(device):
                 return ""
     except torch.cuda.OutOfMemoryError:
-        raise  # which says nothing about the kernel: the next call may try
-    except Exception as error:  # of a compiler, a driver or Triton itself
+        raise  # not the kernel's fault: the next call may try
+    except Exception as error:  # from a compiler, a driver or Triton
         lines = str(error).splitlines() or [""]
         return (
             "The kernel does not run here; a C compiler is needed, too. "

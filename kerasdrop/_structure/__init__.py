@@ -1,1 +1,1 @@
-"""What a model is made of: its layers, its graph."""
+"""Reads the structure of a model: its layers and its graph."""

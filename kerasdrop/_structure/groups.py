@@ -1,4 +1,4 @@
-"""Groups of layers that a user names: the argument `groups`."""
+"""The argument `groups`: named groups of layers."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from kerasdrop._types import Given
 
 
 def check(groups: Given) -> None:
-    """Raises unless it is a dict with strings as keys."""
+    """Raises unless `groups` is a dict with strings as keys."""
     if not isinstance(groups, dict):
         raise TypeRefusal(
             "argument `groups` must be None or a dict from a name to layers. "
@@ -27,17 +27,17 @@ def numbers(
     of_group: Callable[[Given], frozenset[int]],
     paths: list[str],
 ) -> dict[str, frozenset[int]]:
-    """The numbers of what each group has, by its name.
+    """Returns the numbers of the members of each group, by its name.
 
     Args:
         groups: What `check` passed.
-        of_group: Function of what a group has, as `layers` of `mc_predict`,
-            that returns numbers.
-        paths: List of the paths of all that has a number.
+        of_group: Function of the value of a group, which selects layers like
+            the argument `layers` of `mc_predict`. It returns numbers.
+        paths: List of the paths of everything that has a number.
 
     Raises:
-        Refusal: If a group names no layer, or two have one in common.
-        TypeRefusal: If a group is nothing that names layers.
+        Refusal: If a group names no layer, or two groups share one.
+        TypeRefusal: If the value of a group cannot name layers.
     """
     found: dict[str, frozenset[int]] = {}
     group_of: dict[int, str] = {}

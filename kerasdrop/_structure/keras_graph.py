@@ -1,6 +1,7 @@
-"""The one place that reads what Keras keeps private about a model's graph.
+"""The only module that reads Keras' private facts about a model's graph.
 
-Each function names one belief; `tests/contracts/test_keras_graph.py` pins it.
+Each function relies on one assumption about Keras, which
+`tests/contracts/test_keras_graph.py` pins.
 """
 
 import contextlib
@@ -22,8 +23,8 @@ from kerasdrop._types import Tensor
 def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """A model and every layer inside it, private sublayers included, once.
 
-    In the order in which each layer lists its own: so a model that is wrapped
-    in another keeps its order.
+    The order is that in which each layer lists its sublayers, so a model that
+    is wrapped in another one keeps its order.
     """
     return [model, *(layer for _, layer in model_tree.walk(model))]
 
@@ -31,8 +32,8 @@ def all_layers(model: keras.Model) -> list[keras.layers.Layer]:
 def graph_of(layer: keras.layers.Layer) -> Given:
     """The functional graph that a call of `layer` runs, or None.
 
-    None also for a subclass that writes its own `call`: what it does, its
-    graph does not tell.
+    The result is also None for a subclass with its own `call`, because its
+    graph does not show what the call does.
     """
     for cls in type(layer).__mro__:
         if "call" in vars(cls):
@@ -50,7 +51,7 @@ def inputs_of(graph: Given, inputs: Tensor) -> list[Tensor]:
 
 
 def nodes_of(graph: Given) -> Iterator[Given]:
-    """The graph's calls, each after those that it takes its inputs from."""
+    """The calls of a graph, each after the calls that make its inputs."""
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         for node in graph._nodes_by_depth[depth]:
             if node.operation is not None and not node.is_input:
@@ -59,7 +60,7 @@ def nodes_of(graph: Given) -> Iterator[Given]:
 
 def node_making(graph: Given, tensor: Tensor) -> Given:
     """The call of a graph that returns a symbolic tensor; None for an input."""
-    # Outputs are made last.
+    # Outputs come last.
     for depth in sorted(graph._nodes_by_depth):
         for node in graph._nodes_by_depth[depth]:
             if node.operation is None or node.is_input:
@@ -85,7 +86,7 @@ def inputs_and_mask(node: Given, values: dict[int, Tensor]) -> Given:
         values: As in `arguments_of`.
 
     Returns:
-        A pair; `mask` is None where it is left to the inputs' own masks.
+        A pair; `mask` is None if the inputs' own masks apply.
     """
     args, kwargs = arguments_of(node, values)
     named = {**dict(zip(("inputs", "training", "mask"), args)), **kwargs}
@@ -93,16 +94,16 @@ def inputs_and_mask(node: Given, values: dict[int, Tensor]) -> Given:
 
 
 def entrance(operation: Given, run: Function) -> Given:
-    """A layer that is called as `operation` is, and runs its graph by `run`.
+    """Returns a layer that is called like `operation` and runs `run`.
 
-    All that Keras does around a graph's calls, it does as ever: it converts
-    the inputs, hands them their masks, and hands on `training`. `operation`
-    itself is left as it is.
+    Keras does all its usual work around the calls of a graph: it converts the
+    inputs, gives them their masks, and passes `training` on. `operation` itself
+    does not change.
 
     Args:
         operation: A layer with a graph.
         run: Function of (flat list of input tensors, their masks or None, a
-            function that makes of an operation what is to be called), which
+            function that returns what to call in place of an operation), which
             returns the flat list of the graph's outputs.
     """
     graph = graph_of(operation)
@@ -130,10 +131,10 @@ def entrance(operation: Given, run: Function) -> Given:
 
 
 def _double(layer: keras.layers.Layer, **attributes: object) -> Given:
-    """Another object with the attributes of `layer`, but for these."""
+    """A copy of `layer` with these attributes changed."""
     double = object.__new__(type(layer))
-    # Past Keras' tracker. To rematerialize is of use in training alone, and a
-    # `call` that was put in place is that of the layer itself.
+    # This bypasses Keras' tracker. Rematerialization is only of use in
+    # training, and a replaced `call` belongs to the layer itself.
     vars(double).update({**vars(layer), "_remat_mode": None})
     vars(double).pop("call", None)
     vars(double).update(attributes)
@@ -145,16 +146,17 @@ def takes_training(operation: Given) -> bool:
     return place_of_training(operation.call) is not None
 
 
-# By function: to read a signature takes longer than many a call.
+# The cache is by function. Reading a signature takes longer than many calls do.
 _places: Given = weakref.WeakKeyDictionary()
 
 
 def place_of_training(call: Function) -> int | None:
-    """The place of the argument `training` of a function; None without any.
+    """The position of a function's argument `training`; None without it.
 
-    If it is taken by name alone, a place that no argument is at.
+    If the argument is keyword-only, the result is a position that no argument
+    has.
     """
-    function = getattr(call, "__func__", None)  # of a bound method
+    function = getattr(call, "__func__", None)  # a bound method
     if function is None:
         return _read_place(call)
     if function not in _places:
@@ -172,10 +174,10 @@ def _read_place(call: Function) -> int | None:
 
 
 def minds_context(operation: Given) -> bool:
-    """Whether a call of `operation`, or one inside it, minds `training`.
+    """Whether a call of `operation`, or one inside it, depends on `training`.
 
-    Or anything else that Keras hands from call to call: the others are spared
-    what Keras does about it, a fifth of a small pass.
+    Anything else that Keras passes from call to call counts, too. Other
+    operations skip Keras' work for it, which is a fifth of a small pass.
     """
     if not isinstance(operation, keras.layers.Layer):
         return False
@@ -188,9 +190,9 @@ def minds_context(operation: Given) -> bool:
 
 @contextlib.contextmanager
 def forgetting_scores(layer: keras.layers.Layer) -> Iterator[None]:
-    """Attention does not keep that it was asked for its scores in the block.
+    """Makes attention forget after the block that its scores were requested.
 
-    Before Keras 3.15 it does, for the shape that it tells its outputs have.
+    Before Keras 3.15 it keeps that, for the output shape that it reports.
     """
     name = "_return_attention_scores"
     before = {name: vars(layer)[name]} if name in vars(layer) else {}
@@ -211,7 +213,7 @@ def packed_outputs(graph: Given, flat_outputs: list[Tensor]) -> Structure:
 def name_of_class(operation: Given) -> str | None:
     """The name of the class of a layer or operation of Keras; else None.
 
-    The classes of the operations have no public name.
+    The classes of operations have no public names.
     """
     cls = type(operation)
     if cls.__module__.startswith(("keras.src.ops.", "keras.src.layers.")):
@@ -222,7 +224,7 @@ def name_of_class(operation: Given) -> str | None:
 def global_generator() -> Given:
     """The seed generator of `keras.random` functions without a seed, or None.
 
-    None if none was asked for yet: then there is none.
+    It is None until such a function first needs it.
     """
     module = sys.modules["keras.src.backend.common.global_state"]
     return module.get_global_attribute("global_seed_generator")

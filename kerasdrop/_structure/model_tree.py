@@ -1,7 +1,7 @@
 """Finds layers inside a model, with a path for each.
 
-What it reads of Keras' private names is in `_listed` and `CONV_LSTM_CELL`;
-`tests/contracts/test_sublayers.py` pins it.
+Only `_listed` and `CONV_LSTM_CELL` use private names of Keras;
+`tests/contracts/test_sublayers.py` pins them.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ from kerasdrop._types import Found
 from kerasdrop._types import Given
 from kerasdrop.layers.state import DrawState
 
-# The cell of the ConvLSTM layers has no public name. To ask a layer for it
-# would make one, and variables, when the package is imported.
+# The cell of the ConvLSTM layers has no public name. Reading its class from a
+# layer would create a layer, with variables, when the package is imported.
 CONV_LSTM_CELL = sys.modules[
     keras.layers.ConvLSTM1D.__mro__[1].__module__
 ].ConvLSTMCell
@@ -26,12 +26,12 @@ CONV_LSTM_CELL = sys.modules[
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What one walk through a model found: which layer holds which.
+    """The result of one walk through a model: which layer contains which.
 
     Attributes:
         model: The model.
-        held: Dict from the id of each layer, that of the model included, to
-            the layer and a tuple of those that it holds itself.
+        held: Dict from the id of each layer, the model included, to the layer
+            and a tuple of the layers that it contains directly.
     """
 
     model: keras.layers.Layer
@@ -39,7 +39,7 @@ class Survey:
 
     @functools.cached_property
     def walked(self) -> tuple[Given, ...]:
-        """What `walk` yields for the model, where this is current."""
+        """What `walk` yields for the model while this survey is current."""
         return tuple(_walk(self.model, "", {id(self.model)}, set()))
 
     def is_final(self) -> bool:
@@ -48,7 +48,7 @@ class Survey:
 
 
 def survey(model: keras.Model) -> Survey:
-    """The `Survey` of a model as it is now."""
+    """Returns the `Survey` of a model as it is now."""
     held = {}
 
     def visit(layer: keras.layers.Layer) -> None:
@@ -66,10 +66,10 @@ _current = threading.local()
 
 @contextlib.contextmanager
 def surveyed(model: keras.Model) -> Iterator[None]:
-    """Inside the block, in this thread, `model` is walked through once.
+    """Makes all code of this thread in the block share one walk of `model`.
 
-    All that ask for its layers there share what that walk found; but not if a
-    layer is not built, which may make others when it is.
+    The walk is not shared if a layer is not built yet, because building may
+    create other layers.
     """
     outer = getattr(_current, "survey", None)
     if isinstance(model, keras.layers.Layer) and (
@@ -84,9 +84,9 @@ def surveyed(model: keras.Model) -> Iterator[None]:
 
 
 def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The layers that `layer` holds itself, in the order it got them.
+    """The layers that `layer` contains directly, in the order of creation.
 
-    As the public `Model.layers`, which layers that are no models lack.
+    This is the public `Model.layers`, for layers that are not models, too.
     """
     found = getattr(_current, "survey", None)
     if found is not None and id(layer) in found.held:
@@ -107,9 +107,9 @@ def _listed(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 def walk(layer: keras.layers.Layer) -> Iterator[Given]:
     """Yields (path, layer) for every layer inside `layer`, each once.
 
-    A path joins the names of the layers on the way by "/"; it leaves out
-    `layer` itself. Where two layers would have the same path, the second one
-    gets "#2". A layer that is reached in several ways has the first path.
+    A path joins the names of the layers on the way by "/", without `layer`
+    itself. If two layers would have the same path, the second one gets "#2". A
+    layer that can be reached in several ways has the first path.
     """
     found = getattr(_current, "survey", None)
     if found is not None and found.model is layer:
@@ -141,7 +141,7 @@ def _unique(path: str, paths: set[str]) -> str:
 
 
 def class_name(layer: keras.layers.Layer) -> str:
-    """The name of a layer's class, with `keras.layers` where it is theirs."""
+    """The name of a layer's class, with `keras.layers` if it is from there."""
     cls = type(layer)
     if getattr(keras.layers, cls.__name__, None) is cls:
         return f"keras.layers.{cls.__name__}"
@@ -149,7 +149,7 @@ def class_name(layer: keras.layers.Layer) -> str:
 
 
 def listing(found: Found) -> str:
-    """Lines for an error message that lists (path, layer) pairs."""
+    """The lines of an error message that list (path, layer) pairs."""
     lines = [f"  {path} ({class_name(layer)})" for path, layer in found[:20]]
     if len(found) > 20:
         lines.append(f"  … and {len(found) - 20} more")

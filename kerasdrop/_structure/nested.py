@@ -1,8 +1,9 @@
 """`keras.tree` for large tensors.
 
-On PyTorch, `keras.tree` leaves what it was given in a cycle of references, and
-the tensors stay in memory until Python collects its garbage. Here tensors, and
-tuples and lists of them, are left in none. All other structures go to Keras.
+On PyTorch, `keras.tree` leaves its arguments in a cycle of references, so that
+the tensors stay in memory until Python's garbage collection. These functions
+create no cycles for tensors, and for tuples and lists of them. They pass all
+other structures on to Keras.
 """
 
 from collections.abc import Iterable
@@ -26,7 +27,7 @@ def flatten(structure: Structure) -> list[Given]:
 
 
 def map_structure(function: Function, structure: Structure) -> Structure:
-    """As `keras.tree.map_structure`, of one structure."""
+    """As `keras.tree.map_structure` for one structure."""
     if ops.is_tensor(structure):
         return function(structure)
     if _is_sequence(structure):

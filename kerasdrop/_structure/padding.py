@@ -1,6 +1,6 @@
-"""The masks of padding that Keras keeps with tensors.
+"""The padding masks that Keras keeps with tensors.
 
-Keras hands them to layers, and to nobody else; so these are layers.
+Keras passes them only to layers, so there are layers here.
 """
 
 import keras
@@ -10,7 +10,7 @@ from kerasdrop._types import Tensor
 
 
 class _Reader(keras.layers.Layer):
-    """Tells the mask of what it is called on."""
+    """Stores the mask of its inputs."""
 
     def __init__(self) -> None:
         super().__init__(autocast=False, name="mask_of")
@@ -45,9 +45,9 @@ def mask_of(tensor: Tensor) -> Tensor | None:
 
 
 def may_have_mask(tensor: Tensor) -> bool:
-    """Whether a tensor carries a mask, as far as it costs nothing to know.
+    """Whether a tensor may carry a mask, as far as a cheap test shows.
 
-    On PyTorch it is known. Where a pass is compiled it makes no difference.
+    The test is exact on PyTorch. In a compiled pass it makes no difference.
     """
     if _backend.COMPILES:
         return True
@@ -56,5 +56,5 @@ def may_have_mask(tensor: Tensor) -> bool:
 
 
 def masked(tensor: Tensor, mask: Tensor | None) -> Tensor:
-    """A tensor that carries this mask."""
+    """Returns a tensor that carries this mask."""
     return tensor if mask is None else _Writer(mask)(tensor)

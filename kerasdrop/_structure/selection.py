@@ -1,4 +1,4 @@
-"""Which layers a user names: by path, name, pattern, as objects, by a test."""
+"""Selects layers by path, name, pattern, object or a test function."""
 
 import fnmatch
 import inspect
@@ -20,21 +20,21 @@ def selected(
     what: str = "dropout layer",
     is_key: bool = False,
 ) -> Found:
-    """The candidates that a selector names, in their order.
+    """Returns the candidates that a selector names, in their order.
 
     Args:
-        model: The model, or layer, that they are of.
-        candidates: List of (path, layer). Two may be of one layer.
+        model: The model, or layer, that contains them.
+        candidates: List of (path, layer). Two of them may have the same layer.
         selector: A path, a name, a pattern, a layer, a function of a layer, or
-            a list or tuple of these. What is named and holds candidates
-            stands for these.
+            a list or tuple of these. A named layer that contains candidates
+            stands for these candidates.
         what: What the candidates are, for the messages.
-        is_key: Whether the selector is a key of a dict of rates, and not the
+        is_key: Whether the selector is a key of a dict of rates instead of the
             argument `layers`.
 
     Raises:
-        Refusal: If the selector, or a part of a list, names none of them.
-        TypeRefusal: If it is none of the above.
+        Refusal: If the selector, or an entry of a list, names no candidate.
+        TypeRefusal: If the selector is none of the above.
     """
     selectors: Sequence[Given] = [selector]
     if isinstance(selector, (list, tuple)):
@@ -69,7 +69,7 @@ def _whose(model: keras.layers.Layer, selector: Given) -> str:
 def _matches(
     model: keras.layers.Layer, candidates: Found, selector: Given
 ) -> list[str]:
-    """The paths of the candidates that one selector, no list, names."""
+    """The paths of the candidates that a single selector names."""
     if isinstance(selector, str):
         return _named(model, candidates, selector)
     if isinstance(selector, keras.layers.Layer):
@@ -100,9 +100,9 @@ def _inside(candidates: Found, holders: list[keras.layers.Layer]) -> list[str]:
 def _named(
     model: keras.layers.Layer, candidates: Found, text: str
 ) -> list[str]:
-    """A path goes before a name, and a name before a pattern.
+    """Looks for a path first, then for a name, then for a pattern.
 
-    What is found among the candidates goes before what holds candidates.
+    Each looks among the candidates before the layers that contain some.
     """
     of_model = [(model.name, model), *model_tree.walk(model)]
     tests = (

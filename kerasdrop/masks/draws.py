@@ -1,4 +1,4 @@
-"""What a mask depends on, and the key words of its rows and units."""
+"""The inputs of a mask, and the key words of its rows and units."""
 
 import functools
 import math
@@ -32,7 +32,7 @@ _INDEX_FACTOR = int32.signed(0x9E3779B2)
 
 _ROW_FACTOR = int32.signed(0x85EBCA6B)
 
-# Unit keys are the same for all layers: digits of pi, nothing up the sleeve.
+# Unit keys are the same for all layers. These numbers are digits of pi.
 _UNIT_KEY = (int32.signed(0x243F6A88), int32.signed(0x85A308D3))
 
 # Larger rows have their unit keys computed in the graph, not stored in it.
@@ -40,8 +40,8 @@ _LARGEST_STORED_ROW = 2**16
 
 _ROWS_PER_REPLICA = 2**24
 
-# Beyond, PyTorch's threads are faster than NumPy, and the words of the steps
-# ahead are many.
+# For larger sizes PyTorch's threads are faster than NumPy, and words of many
+# steps ahead take much memory.
 _MOST_WORDS_AT_HAND = 2**15
 _MOST_ROWS_AT_HAND = 2**12
 _MOST_ROWS_AHEAD = 2**8
@@ -80,7 +80,7 @@ class Draw(NamedTuple):
     """
 
     key: Tensor
-    # Users know it by this name; `tuple.index` is of no use here.
+    # Users know it by this name, and nobody needs `tuple.index` here.
     index: Tensor
     rows: Tensor | None = None
     set_size: int | None = None
@@ -137,9 +137,9 @@ def derived_keys(key: Tensor, indices: list[int]) -> list[Tensor]:
 def _hash(word: Tensor, first_key: Tensor, second_key: Tensor) -> Tensor:
     """Three rounds of xorshift and multiply, keyed before and after the first.
 
-    `word` is written with augmented assignments: PyTorch then works in place,
-    the other backends make a new tensor as usual. It comes `int32.widened`,
-    and goes as int32.
+    `word` is changed by augmented assignments: PyTorch then works in place, the
+    other backends make a new tensor as usual. The argument is `int32.widened`,
+    the result is int32.
     """
     word = int32.wrapped(word + first_key)
     for round_, (shift, factor) in enumerate(_HASH_ROUNDS):
@@ -239,7 +239,7 @@ def keys_at_hand(draw: Draw, shape: Shape) -> tuple[Array, Array] | None:
 def _row_keys_at_hand(
     num_rows: int, key: Array, index: Array, rows: Array
 ) -> Array:
-    """`row_keys` of arrays; `rows` is an array of None if there are none."""
+    """`row_keys` for arrays; `rows` is an array of None if there are none."""
     index = index.astype("int32", copy=False)
     is_numbered = rows.dtype != object
     is_one = index.ndim == 0 and key.size == 4
@@ -252,7 +252,7 @@ def _row_keys_at_hand(
 
 @functools.lru_cache(maxsize=64)
 def _row_keys_ahead(key: bytes, block: int, num_rows: int) -> Array:
-    """`row_keys` of successive indices; many cost little more than one."""
+    """`row_keys` for successive indices; many cost little more than one."""
     index = np.arange(_INDICES_AHEAD, dtype="int32")[:, None]
     index += block * _INDICES_AHEAD
     words = np.frombuffer(key, "int32").reshape(2, 2, 1, 1)
@@ -286,7 +286,7 @@ def unit_keys(num_units: Tensor, like: Tensor) -> Tensor:
 
 
 def keys_of_units(units: Tensor) -> Tensor:
-    """`unit_keys` of units by their numbers, an int32 tensor of any shape."""
+    """`unit_keys` for units by number, an int32 tensor of any shape."""
     return _hash(int32.widened(units), *_UNIT_KEY)
 
 

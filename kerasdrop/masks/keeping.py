@@ -1,4 +1,4 @@
-"""Words, and keep masks: words compared with a rate."""
+"""Words, and keep masks, which compare words with a rate."""
 
 import numpy as np
 
@@ -100,13 +100,13 @@ def in_one_pass(
     fill: float = 0.0,
     shift: Tensor | None = None,
 ) -> Tensor | None:
-    """What one kernel makes of the inputs, or None where there is none.
+    """Applies dropout to the inputs in one kernel; None if there is none.
 
-    There is one on PyTorch, eager on a GPU; the bits are the same.
+    There is a kernel for eager PyTorch on a GPU; the bits are the same.
 
     Args:
-        what: String, of `_backend.in_one_pass`, as are `scale`, `fill` and
-            `shift`.
+        what: String. It, `scale`, `fill` and `shift` are as for
+            `_backend.in_one_pass`.
         inputs: Tensor; axis 0 is the row.
         draw: A `Draw`.
         rate: float32 scalar tensor in [0, 1].
@@ -143,7 +143,8 @@ def _from_kernel(
         rate = unless_all_is_kept(draw, rate, 0.0)
     half = None
     if is_rate and not ops.is_tensor(rate):
-        # Not rounded to float32 by those who read numbers, so not here.
+        # Code that reads numbers does not round them to float32, so neither
+        # does this.
         known = _backend.at_hand(rate)
         half = None if known is None else strata.threshold(known[0])
     return _backend.in_one_pass(what, inputs, draw, sizes, rate, half, *values)
@@ -161,7 +162,7 @@ def _keep(
 ) -> Tensor:
     draw = Draw(key, index, rows, set_size, num_samples)
     draw, sizes = for_noise(inputs, draw, noise_shape)
-    # What reads an exported graph may not know int16.
+    # The runtime of an exported graph may not know int16.
     if set_size == 16 and num_samples > 1 and not _backend.is_exporting():
         return strata.kept_in_sets(draw, sizes, rate)
     return _survivors(draw, sizes, rate, inputs)
@@ -174,18 +175,19 @@ def _survivors(
     like: Tensor,
     units: Tensor | None = None,
 ) -> Tensor:
-    """Which words of that shape, or of these units, let a unit survive."""
+    """Which words of this shape, or of these units, let a unit survive."""
     known = _backend.at_hand(rate)
     if known is not None:
         (rate,) = known
-    # Signed words: the lowest is -2**31, which is 2 * -2**30.
+    # Words are signed: the lowest is -2**31, which is 2 * -2**30.
     lowest = (strata.threshold(rate) - 2**30) * 2
     if draw.set_size is None:
         keep = uniform.independent_words_from(draw, shape, lowest, like, units)
     else:
         keep = strata.stratified_words(draw, shape, units) >= lowest
-    # Not `rate < 1`: a rate that is NaN keeps all, and so it shows. Nor `not
-    # rate >= 1`, which TensorFlow replaces by it in a graph.
+    # This is not `rate < 1`, so that a rate of NaN keeps all units and shows.
+    # Nor is it `not rate >= 1`, which TensorFlow replaces by `rate < 1` in a
+    # graph.
     if known is not None:
         return ops.zeros_like(keep) if rate >= 1.0 else keep
     return ops.logical_and(keep, ops.cast(rate >= 1.0, "int32") < 1)
@@ -221,17 +223,17 @@ def _block_keep(
 
 
 def _extended(begins: Tensor, axis: int, length: Tensor) -> Tensor:
-    """Makes each True a run of `length`, the array `length - 1` longer.
+    """Extends each True to a run of `length`; the axis grows by `length - 1`.
 
-    By doubling: about log2(length) passes over memory, where pooling looks at
+    Doubling takes about log2(length) passes over memory, where pooling reads
     `length` elements for each.
     """
     one = (*(slice(None),) * axis, slice(0, 1))
     reach = 1
     while reach < length:
         by = min(reach, length - reach)
-        # Not `ops.pad`, which numbers its calls: torch.compile would compile
-        # each of them anew.
+        # `ops.pad` numbers its calls, so torch.compile would compile each of
+        # them anew.
         edge = ops.repeat(ops.zeros_like(begins[one]), by, axis=axis)
         begins = ops.logical_or(
             ops.concatenate([begins, edge], axis=axis),

@@ -10,28 +10,29 @@ from kerasdrop._refusals import Refusal
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 
-# Samples in a stratified set, as `masks.Draw` allows. Sixteen keep most of what
-# larger sets gain, and leave enough sets to tell the standard error by.
+# Samples in a stratified set, one of the sizes of `masks.Draw`. Sixteen keep
+# most of the gain of larger sets, and leave enough sets for a standard error.
 SET_SIZE = 16
 
-# If it is not said. Three whole sets are more exact than 50 samples wherever
-# the plan saves half of the samples: the last two would fill no set.
+# The default number of samples. Three whole sets are more exact than 50 samples
+# wherever the plan saves half of the samples, because the last two of the 50
+# fill no set.
 NUM_SAMPLES = 48
-# The most, with a tolerance.
+# The default maximum with a tolerance.
 MOST_SAMPLES = 1024
-# With a tolerance, a row that has fewer sets or samples goes on: their spread
-# is not known well enough to stop at.
+# With a tolerance, a row with fewer sets or samples goes on, because the
+# estimate of their spread is too noisy to stop on.
 FEWEST_SETS = 8
 FEWEST_SAMPLES = FEWEST_SETS * SET_SIZE
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What makes the masks of a plan differ from those of another.
+    """The properties that distinguish the masks of a plan.
 
     Attributes:
-        name: String, by which users name it.
-        meaning: Clause, for a message.
+        name: String, the name that users write.
+        meaning: String, a clause for a message.
         set_size: Integer, the number of samples in a balanced set; None if all
             samples are independent.
         shares_rows: Whether all rows of a sample have the same mask.
@@ -43,7 +44,7 @@ class Plan:
     shares_rows: bool = False
 
 
-# By name: a new one needs a record here.
+# The plans by name. A new plan needs a record here.
 PLANS = {
     plan.name: plan
     for plan in (
@@ -76,7 +77,7 @@ def check(plan: str) -> str:
 
 
 def num_samples(value: Given, tolerance: float | None) -> int:
-    """Returns how many samples to draw, at most if there is a tolerance.
+    """Returns how many samples to draw, or the maximum with a tolerance.
 
     Args:
         value: Integer; or None for a default.

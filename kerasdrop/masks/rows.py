@@ -11,7 +11,7 @@ from kerasdrop._refusals import blame
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 
-# A thread-local and not a context variable: torch.compile refuses the latter.
+# This is thread-local because torch.compile refuses context variables.
 _current = threading.local()
 
 _TRACED_ONCE = (
@@ -102,7 +102,7 @@ class row_scope:
         _current.scope = self._outer
 
     def rows_of(self, inputs: Tensor) -> Tensor:
-        """The row numbers of the inputs of a layer: int32 `(batch,)`."""
+        """The row numbers of the inputs of a layer, int32 `(batch,)`."""
         if _backend.is_tracing() and not self._is_inside_trace:
             raise ValueError(_TRACED_ONCE)
         if self._rows is not None:

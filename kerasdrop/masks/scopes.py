@@ -1,4 +1,4 @@
-"""Who decides, during a Monte Carlo pass, which layers draw and what."""
+"""Scopes that decide which layers draw in a Monte Carlo pass, and what."""
 
 import collections
 import contextlib
@@ -18,17 +18,17 @@ from kerasdrop.masks.threefry import key_of_seed
 
 Rates: TypeAlias = dict[tuple[int, str | None], Tensor]
 
-# A thread-local and not a context variable: torch.compile refuses the latter.
+# This is thread-local because torch.compile refuses context variables.
 _current = threading.local()
 
 
 class Refused(BaseException):
-    """A layer asks where it cannot be answered.
+    """A layer asks for a draw where it cannot get one.
 
-    No `Exception`: neither Keras nor a model shall catch it on its way out.
+    It is not an `Exception`, so that neither Keras nor a model catches it.
 
     Attributes:
-        layer: The layer that asks; None if it is not known.
+        layer: The layer that asks; None if it is unknown.
     """
 
     def __init__(self, layer: keras.layers.Layer) -> None:
@@ -37,43 +37,45 @@ class Refused(BaseException):
 
 
 class AskedInLoop(Refused):
-    """One draw would serve for all steps of a loop."""
+    """All steps of a loop would share one draw."""
 
 
 class Unseeded(Refused):
-    """The random numbers of the layer are not Keras', or have no seed."""
+    """The random numbers of a layer are not Keras', or have no seed."""
 
 
 class DrawsInPrefix(Refused):
-    """It draws where all samples would share the draw."""
+    """A layer draws where all samples would share the draw."""
 
 
 class StochasticScope:
-    """Makes the layers it knows draw, inside the block, in this thread.
+    """Makes the layers of the scope draw, in this block and thread.
 
-    The scope is entered where a model is traced or run eagerly, never around
-    a compiled function: a compiled function does not look again.
+    Enter the scope where a model is traced or runs eagerly, never around a
+    compiled function, which does not read the scope again.
 
     Args:
-        draw_of: Function of a layer, of how often it was asked before, and of
-            the numbers of the steps around it (a tuple of int32 scalar
-            tensors, one for each loop), that returns a `masks.Draw`.
+        draw_of: Function that returns a `masks.Draw`. Its arguments are a
+            layer, how often the layer asked before, and the numbers of the
+            steps around it (a tuple of int32 scalar tensors, one for each
+            loop).
         layers: The layers that the scope decides for.
 
     Attributes:
-        draws: Whether the layers draw, rather than staying in inference.
-        keep_all: As of `masks.Draw`.
+        draws: Whether the layers draw instead of staying in inference.
+        keep_all: As for `masks.Draw`.
         rates: Dict of the rates that are given for this pass, float32 scalar
-            tensors, by the id of a layer and the name of the part of it that
-            they are of, or None. A part that draws nothing has the number 0.
+            tensors. The keys are pairs of the id of a layer and the name of one
+            of its rates, or None for its only rate. A rate that draws nothing
+            is the number 0.
         memory: Dict that lives as long as the pass, or as the step of a loop,
-            for layers that make something once and use it several times.
-        asked: How often each layer was asked, by its id: a `Counter`. What is
-            traced once for all steps of a loop counts once. Under the id of
-            None is counted what was drawn by generators that are not those of
-            a layer of this scope.
-        owners: Dict of the layers that have a generator of Keras, by its id.
-        asked_in_steps: Ids of the layers that were asked in steps of a loop.
+            in which layers store what they use several times.
+        asked: A `Counter` of how often each layer asked, by its id. A call that
+            is traced once for all steps of a loop counts once. The id of None
+            counts the draws of generators that belong to no layer of this
+            scope.
+        owners: Dict from the id of a Keras generator to the layer that owns it.
+        asked_in_steps: Ids of the layers that asked in steps of a loop.
     """
 
     draws = True
@@ -110,11 +112,11 @@ class StochasticScope:
         _current.scope = self._outer
 
     def draw(self, layer: keras.layers.Layer, by_step: bool = True) -> Draw:
-        """A new draw for `layer`.
+        """Returns a new draw for `layer`.
 
         Args:
             layer: One of the layers of this scope.
-            by_step: Whether it differs from step to step of a loop.
+            by_step: Whether the draw differs from step to step of a loop.
 
         Raises:
             AskedInLoop: In a loop that is traced once for all of its steps.
@@ -129,10 +131,10 @@ class StochasticScope:
         return self._draw_of(layer, number, self._steps if by_step else ())
 
     def seed_draw(self, owner: keras.layers.Layer | None) -> Draw:
-        """A new draw, for a seed of Keras' own random numbers.
+        """Returns a new draw for a seed of Keras' own random numbers.
 
         Args:
-            owner: The layer that the generator is of, or None.
+            owner: The layer that owns the generator, or None.
         """
         if owner is not None and owner in self:
             self.asked[id(owner)] += 1
@@ -141,14 +143,15 @@ class StochasticScope:
     def rate_of(
         self, layer: keras.layers.Layer, part: str | None = None
     ) -> Given:
-        """The rate that is given for a layer in this pass; None for its own."""
+        """The rate given for a layer in this pass; None for the layer's own."""
         return self.rates.get((id(layer), part))
 
     def drawing(self, by_plan: bool = True) -> "StochasticScope":
-        """A scope with the same draws, which keep nothing.
+        """Returns a scope with the same draws but without `keep_all`.
 
         Args:
-            by_plan: Whether words are those of the plan, or independent.
+            by_plan: Whether words are those of the plan; else they are
+                independent.
         """
 
         def draw_of(*args: Given) -> Draw:
@@ -160,16 +163,16 @@ class StochasticScope:
         return scope
 
     def is_in_training(self, layer: keras.layers.Layer) -> bool:
-        """Whether `layer` was called with `training=True`, and is to obey."""
+        """Whether `layer` was called with `training=True` and must obey."""
         return False
 
     def loop(self) -> Function:
-        """A loop of the model begins here.
+        """Begins a loop of the model.
 
         Returns:
-            Function of the number of a step, an int32 scalar tensor. It
-            returns a context in which layers draw for this step, and as in
-            any other step but for the number: so one trace serves for all.
+            Function of the number of a step, an int32 scalar tensor. It returns
+            a context in which layers draw for this step. Only the number
+            differs between steps, so that all steps can share one trace.
         """
         calls, memory = self._calls.copy(), self.memory
 
@@ -189,7 +192,7 @@ class StochasticScope:
 
 
 class TrialScope(StochasticScope):
-    """No layer draws: what is called in the block is tried, and no result."""
+    """Lets no layer draw: calls in the block are trials without results."""
 
     def __init__(self) -> None:
         super().__init__(_first_draw, ())
@@ -200,7 +203,7 @@ def _first_draw(*_: Given) -> Draw:
 
 
 class InferenceScope(StochasticScope):
-    """Keeps the layers it knows in inference, whatever they are called with.
+    """Keeps the layers of the scope in inference, whatever their arguments.
 
     Attributes:
         told: Ids of the layers that obeyed a `training=True`.
@@ -220,7 +223,7 @@ class InferenceScope(StochasticScope):
 
     @contextlib.contextmanager
     def called_in_training(self, layer: keras.layers.Layer) -> Iterator[None]:
-        """Marks that a call in the block is one with `training=True`."""
+        """Marks that a call in the block has `training=True`."""
         self._in_training.append(layer)
         try:
             yield
@@ -239,8 +242,8 @@ def inference(silent: Iterable[keras.layers.Layer] = ()) -> Iterator[None]:
     """Marks that this thread is inside a Monte Carlo pass.
 
     Args:
-        silent: Layers that could draw, and do not in this pass, whatever they
-            are called with.
+        silent: Layers that could draw but do not in this pass, whatever their
+            arguments.
     """
     outer: tuple[bool, frozenset[int]] = (
         is_inference(),
@@ -260,20 +263,20 @@ def is_inference() -> bool:
 
 
 def is_silent(layer: keras.layers.Layer) -> bool:
-    """Whether `layer` is not to draw in the pass that this thread is in."""
+    """Whether `layer` must not draw in the pass that this thread runs."""
     return id(layer) in getattr(_current, "silent", ())
 
 
 def given_rate(
     layer: keras.layers.Layer, part: str | None = None
 ) -> Tensor | None:
-    """The rate given for a layer in the pass around this call; or None."""
+    """The rate given for a layer in the pass around this call, or None."""
     scope = current()
     return None if scope is None else scope.rate_of(layer, part)
 
 
 def scope_of(layer: keras.layers.Layer) -> StochasticScope | None:
-    """The scope around this call, if it decides for `layer`; or None."""
+    """The scope around this call if it decides for `layer`; else None."""
     scope = current()
     return scope if scope is not None and layer in scope else None
 

@@ -1,4 +1,4 @@
-"""Words of which each set of samples has one in each stratum."""
+"""Stratified words: each set of samples has one word in each stratum."""
 
 import functools
 
@@ -18,45 +18,48 @@ from kerasdrop.masks.draws import Draw
 def stratified_words(
     draw: Draw, shape: Shape, units: Tensor | None = None
 ) -> Tensor:
-    """Words of which each set of indices has one in each stratum.
+    """Words with one word in each stratum for each set of indices.
 
-    Latin hypercube sampling (McKay, Beckman & Conover 1979): over the
-    `set_size` indices of a set, a unit's words fall once into each of as many
-    equal parts of their range, in an order that is random for each row and
-    unit. So a single word is distributed as ever, while over a set a unit is
-    dropped `rate * set_size` times, give or take less than one.
+    This is Latin hypercube sampling (McKay, Beckman & Conover 1979): over the
+    `set_size` indices of a set, a unit's words fall once into each of
+    `set_size` equal parts of their range, the strata, in an order that is
+    random for each row and unit. The distribution of a single word is thus
+    unchanged, while over a set a unit is dropped `rate * set_size` times,
+    rounded up or down.
 
-    One word of a set makes them all. Its lowest bits choose a permutation of
-    the strata by integer arithmetic, one of `set_size ** 3`: shift the index,
-    multiply modulo the prime behind the set size, shift again. For two units
-    it does what a permutation drawn from all would: the mean over a set of the
-    product of two balanced signs has, at sets of 16, 16/15 times the variance
-    that independent samples give it. The highest bits are the place within the
-    stratum, the same for the whole set, of which one stratum at most is cut by
-    a rate. For each index the map from that word to the result is one to one.
+    One word determines all words of a set. Its lowest bits choose one of
+    `set_size ** 3` permutations of the strata by integer arithmetic: shift the
+    index, multiply modulo the prime after the set size, shift again. For two
+    units this is as good as a permutation drawn from all: the mean over a set
+    of the product of two balanced signs has, for sets of 16, 16/15 times the
+    variance that independent samples have. The highest bits are the place
+    within the stratum. It is the same for the whole set, in which a rate cuts
+    at most one stratum. For each index the map from that word to the result is
+    one to one.
     """
     bits = _set_size(draw).bit_length() - 1
     if units is not None:
-        # Samples of a row may have other units: each finds its set by itself.
+        # Samples of a row may have other units, so each finds its set by
+        # itself.
         draw = draw._replace(num_samples=1)
     choice, place = _choice_and_place(draw, shape, units)
     return _of_samples(_in_strata(choice, place, bits), draw, shape)
 
 
 def _set_size(draw: Draw) -> int:
-    # Other draws do not come here.
+    # Draws without sets do not come here.
     return draw.set_size  # type: ignore[return-value]
 
 
 def _choice_and_place(
     draw: Draw, shape: Shape, units: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """What a set of indices has in common, and the places in it.
+    """Returns the word that a set of indices shares, and places in the set.
 
     Returns:
-        The word of each set, int32 `(sets, 1, ...)`, and the places in a set
-        that are asked for, int32, of as many axes: `(1, places, ...)` if
-        samples come together, `(sets, 1, ...)` or of size 1 if one by one.
+        The word of each set, int32 `(sets, 1, ...)`, and the requested places
+        in a set, int32 with as many axes: `(1, places, ...)` if samples come
+        together, `(sets, 1, ...)` or of size 1 if they come one by one.
     """
     size, num_samples = _set_size(draw), draw.num_samples
     bits = size.bit_length() - 1
@@ -70,7 +73,7 @@ def _choice_and_place(
             ops.reshape(ops.reshape(of, (-1, num_samples))[:, ::size], (-1,))
             for of in (index, rows)
         )
-    # The sign bit keeps these words apart from those of any index.
+    # The sign bit separates these words from those of any index.
     of_set = int32.signed_shifted(index, bits) ^ int32.LOWEST
     of_sets = Draw(draw.key, of_set, rows)
     choice = uniform.independent_words(of_sets, shape, units)
@@ -79,21 +82,21 @@ def _choice_and_place(
 
 
 def _in_strata(choice: Tensor, place: Tensor, bits: Tensor) -> Tensor:
-    """The words that a word of sets stands for, at places in the set."""
-    # Numbers from 1 to `size` are a group under multiplication modulo the
-    # prime `size + 1`, where `size` is -1: so no division is needed. PyTorch
-    # works in place where assignments are augmented.
+    """The words at places in a set, from the word of the set."""
+    # Numbers from 1 to `size` are a group under multiplication modulo the prime
+    # `size + 1`, where `size` is -1, so no division is necessary. With
+    # augmented assignments PyTorch works in place.
     word = int32.low_bits(int32.low_bits(choice + 0, bits) + place, bits)
     word += 1
     word *= int32.low_bits(int32.shifted(choice, bits), bits) + 1
     high = int32.signed_shifted(word, bits)
     word = int32.low_bits(word, bits)
     word -= high
-    # Below 0 it lacks `size + 1`, of which here only the 1 counts.
+    # If negative, it lacks `size + 1`, of which only the 1 counts here.
     word -= int32.signed_shifted(word, 31)
     word += int32.low_bits(int32.shifted(choice, 2 * bits), bits) - 1
     word = int32.low_bits(word, bits)
-    # Signed words: the lowest stratum begins at the lowest int32.
+    # Words are signed: the lowest stratum begins at the lowest int32.
     word -= 1 << (bits - 1)
     word *= 1 << (32 - bits)
     word += int32.shifted(choice, bits)
@@ -101,7 +104,7 @@ def _in_strata(choice: Tensor, place: Tensor, bits: Tensor) -> Tensor:
 
 
 def _of_samples(of_sets: Tensor, draw: Draw, shape: Shape) -> Tensor:
-    """`(sets, places, ...)` to `shape`, one after another the samples."""
+    """Reshapes `(sets, places, ...)` to `shape`, with successive samples."""
     size, num_samples = _set_size(draw), draw.num_samples
     if num_samples % size and num_samples > size:
         per_row = (-1, -(-num_samples // size) * size)
@@ -109,9 +112,9 @@ def _of_samples(of_sets: Tensor, draw: Draw, shape: Shape) -> Tensor:
     return ops.reshape(of_sets, (-1, *shape[1:]))
 
 
-# Sets of 16 have a table: a word of a set gives the decisions of all its places
-# at once, as the bits of an int16. It takes 3 operations of a sample where the
-# words themselves take 13.
+# Sets of 16 have a table: the word of a set gives the decisions of all its
+# places at once, as the bits of an int16. That takes 3 operations for a sample,
+# where the words themselves take 13.
 _TABLE_BITS = 4
 
 _PERMUTATION_BITS = 3 * _TABLE_BITS
@@ -119,7 +122,7 @@ _PERMUTATION_BITS = 3 * _TABLE_BITS
 
 @functools.lru_cache(maxsize=1)
 def _stored_decisions(size: tuple[int, ...]) -> Array:
-    """Of each lowest stratum to be kept, 0 to 16, for each permutation."""
+    """Decisions by the lowest stratum to keep, 0 to 16, and the permutation."""
     choice = np.arange(2**_PERMUTATION_BITS)[:, None]
     shift, factor, last_shift = choice % 16, choice // 16 % 16, choice // 256
     place = np.arange(16)
@@ -137,7 +140,7 @@ def kept_in_sets(draw: Draw, shape: Shape, rate: Tensor) -> Tensor:
     choice, place = _choice_and_place(draw, shape)
     lowest_kept = threshold(rate)
     within = 31 - _TABLE_BITS
-    # Of the stratum that the threshold cuts, the place in it decides.
+    # In the stratum that the threshold cuts, the place within it decides.
     lowest = ops.cast(
         int32.shifted(choice, _TABLE_BITS)
         < int32.low_bits(lowest_kept + 0, within) * 2,
@@ -158,11 +161,11 @@ def kept_in_sets(draw: Draw, shape: Shape, rate: Tensor) -> Tensor:
 
 
 def threshold(rate: Given) -> Given:
-    """Half of the lowest word that is kept: an int32 from 0 on.
+    """Half of the lowest word that is kept, an int32 from 0 on.
 
     It has 31 bits, so that a float32 rate is met exactly (to 2**-31) and a
-    bfloat16 model does not round it. There is none at rate 1, where no word is
-    kept: 0, and of NaN, too. Of an array it is an integer.
+    bfloat16 model does not round it. At rate 1 no word is kept, and the result
+    is 0; for NaN, too. For an array the result is an integer.
     """
     if isinstance(rate, np.ndarray):
         return int(rate * np.float32(2**31)) if rate < 1.0 else 0

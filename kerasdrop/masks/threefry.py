@@ -1,4 +1,4 @@
-"""Keys of seeds: a hash on the host, or of a tensor."""
+"""Makes keys from seeds, on the host or from a tensor."""
 
 from typing import overload
 
@@ -65,7 +65,7 @@ def key_of_seed(seed: int) -> Array:
 
 
 def key_of_seed_tensor(seed: Tensor) -> Tensor:
-    """`key_of_seed` of a tensor.
+    """`key_of_seed` for a tensor.
 
     Args:
         seed: int32 scalar tensor.
@@ -82,13 +82,13 @@ def key_of_seed_tensor(seed: Tensor) -> Tensor:
     seed = int32.wrapped(int32.widened(seed))
     high = int32.wrapped(-int32.shifted(seed, 31))
     schedule = (seed, high, seed ^ high ^ _THREEFRY_PARITY)
-    # Both blocks at once.
+    # Both blocks are computed at once.
     first = ops.convert_to_tensor(np.arange(2, dtype="int32")) + schedule[0]
     second = ops.convert_to_tensor(np.zeros(2, "int32")) + schedule[1]
     for round_ in range(_THREEFRY_ROUNDS):
         by = _THREEFRY_ROTATIONS[round_ % 8]
         first = int32.wrapped(first + second)
-        # The two parts of a rotation have no bit in common.
+        # The two parts of a rotation share no bit.
         rotated = second * (1 << by) + int32.shifted(second, 32 - by)
         second = int32.wrapped(rotated) ^ first
         if round_ % 4 == 3:
@@ -109,9 +109,9 @@ def derived_seed(seed: None, index: int) -> None: ...
 
 
 def derived_seed(seed: Seed, index: int) -> Seed:
-    """The seed of child number `index` of a seed: an integer, or None of None.
+    """The seed of child number `index` of a seed; None if the seed is None.
 
-    Its key has nothing in common with that of `seed`, nor of other children.
+    Its key is unrelated to the keys of `seed` and of other children.
 
     Example:
 

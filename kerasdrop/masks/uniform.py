@@ -1,4 +1,4 @@
-"""Uniform words, one for each row and unit, independent of each other."""
+"""Independent uniform words, one for each row and unit."""
 
 import functools
 
@@ -33,18 +33,19 @@ def independent_words_from(
     like: Tensor,
     units: Tensor | None = None,
 ) -> Tensor:
-    """Whether words are `lowest` at least: a bool tensor of that shape.
+    """Whether words are at least `lowest`, a bool tensor of this shape.
 
-    `w ^ (w >> 16)` is compared with `t` as `w ^ (t >> 16)` is: the lower
-    halves decide where the upper ones are equal, and these do not change.
+    Comparing `w ^ (w >> 16)` with `t` is the same as comparing `w ^ (t >> 16)`
+    with `t`: the lower halves only decide where the upper halves, which do not
+    change, are equal.
 
     Args:
         draw: A `Draw`.
         shape: As in `words`.
         lowest: int32 scalar tensor, or an integer.
         like: A tensor on the device of the result.
-        units: None for a unit at each place of a row; or an int32 tensor of
-            that shape, the numbers of the units.
+        units: The numbers of the units, an int32 tensor of this shape; None for
+            one unit at each place of a row.
     """
     word = _unfinished_words(draw, shape, units, isinstance(lowest, int))
     word ^= int32.shifted(lowest, _WORD_LAST_SHIFT)
@@ -59,16 +60,16 @@ def _is_array(word: Given) -> bool:
 def _unfinished_words(
     draw: Draw, shape: Shape, numbers: Tensor | None, at_hand: bool = True
 ) -> Given:
-    """Words but for the last shift, of units by place or by their numbers.
+    """The words before the last shift, for units by place or by number.
 
-    They are an array if `at_hand` and if all that they depend on is.
+    They are an array if `at_hand` is True and their inputs are at hand.
     """
     known = None
     if at_hand and numbers is None:
         known = draws.keys_at_hand(draw, shape)
     keys, units = known or _keys(draw, shape, numbers)
-    # Indices and not `ops.reshape`, whose checks take longer, on PyTorch, than
-    # the arithmetic of a small mask.
+    # This uses indices, because on PyTorch the checks of `ops.reshape` take
+    # longer than the arithmetic of a small mask.
     per_row = (slice(None), *(None,) * (len(shape) - 1))
     word = keys[(0, *per_row)] + units
     between = keys[(1, *per_row)]
