@@ -43,7 +43,7 @@ class Survey:
         return tuple(_walk(self.model, "", {id(self.model)}, set()))
 
     def is_final(self) -> bool:
-        """Whether no layer can get another one: Keras forbids it once built."""
+        """Whether all layers are built, so that Keras lets none be added."""
         return all(layer.built for layer, _ in self.held.values())
 
 

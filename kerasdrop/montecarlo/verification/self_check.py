@@ -152,7 +152,7 @@ class Check:
         )
 
     def _moved_again(self, rows: Tensor, names: Given) -> Given:
-        """Those of some generators that a run moves but waiting does not."""
+        """Returns the generators that a run moves but waiting does not."""
         self._runs.forget()
         before, start = untouched.Snapshot(self.model), time.monotonic()
         self._runs.of(rows)
