@@ -1,4 +1,4 @@
-"""Reads a package's imports from its source; judges nothing by itself."""
+"""Reads the imports of a package from its source, for tests to judge."""
 
 import ast
 import dataclasses
@@ -8,7 +8,7 @@ import pathlib
 
 @dataclasses.dataclass(frozen=True)
 class Import:
-    """One import: of the module `target` or of something in it."""
+    """One import of the module `target` or of a name in it."""
 
     importer: str
     target: str
@@ -19,7 +19,7 @@ class Import:
 
 
 def modules_of(folder):
-    """The modules of a package: dotted name to file."""
+    """The modules of a package, a dict from dotted name to file."""
     folder = pathlib.Path(folder)
     modules = {}
     for path in sorted(folder.rglob("*.py")):
@@ -31,7 +31,7 @@ def modules_of(folder):
 
 
 def imports_of(modules):
-    """All imports of these modules, those inside functions too."""
+    """All imports of these modules, also those inside functions."""
     found = []
     for importer, path in modules.items():
         for node in ast.walk(ast.parse(path.read_text())):
@@ -55,7 +55,7 @@ def _targets(node, modules):
         # `from package import name` the package.
         return [name if name in modules else node.module for name in names]
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        # `keras.src` is there without an import of its own.
+        # `keras.src` exists without an import of its own.
         return ["keras.src"] if _dotted(node) == "keras.src" else []
     return []
 
@@ -65,12 +65,12 @@ def _dotted(attribute):
 
 
 def component_of(module, rows):
-    """The component that a module is in, with the index of its row.
+    """The component of a module, with the index of its row.
 
     Args:
         module: Dotted name.
-        rows: Tuples of packages and modules; the longest that the module is,
-            or is in, is its component.
+        rows: Tuples of packages and modules. The component is the longest of
+            them that is the module or contains it.
     """
     found = [
         (name, index)
@@ -99,7 +99,7 @@ def row_violations(imports, modules, rows):
 
 
 def circle(imports, modules):
-    """Modules of which each imports the next, and the last the first."""
+    """Modules that import each other in a circle, in order."""
     graph = {module: set() for module in modules}
     for an_import in imports:
         if an_import.target in modules:
@@ -112,13 +112,13 @@ def circle(imports, modules):
 
 
 def foreign_violations(imports, package, allowed):
-    """Imports of what is neither the package's own nor allowed.
+    """Imports from outside the package that are not allowed.
 
     Args:
         imports: As `imports_of` returns them.
         package: Name of the package.
-        allowed: Function of an importer that returns the names, of modules or
-            of packages with all that is in them, that it may import.
+        allowed: Function of an importer that returns the names of the modules
+            and packages that it may import. A package includes its contents.
     """
     return [
         str(an_import)

@@ -1,8 +1,9 @@
 """Models whose classes make their dropout in their own code.
 
-With the traits of KerasHub's: functional subclasses with a configuration of
-numbers, around which a task holds one; attention of Keras and a subclass of it
-in a block; what is made in `__init__`, in `build`, weights in the first call.
+They have the traits of KerasHub's models: functional subclasses that are
+configured by numbers, and tasks around them; Keras' attention and a subclass of
+it in a block; layers that are made in `__init__` or in `build`, and weights
+that are made in the first call.
 """
 
 import keras
@@ -14,7 +15,7 @@ WIDTH = 8
 
 
 class Attention(stock.MultiHeadAttention):
-    """As the cached attention of language models."""
+    """Like the cached attention of language models."""
 
 
 @keras.saving.register_keras_serializable("blocks")
@@ -88,7 +89,7 @@ class Task(keras.Model):
 
 
 class InInit(keras.Model):
-    """A subclass as beginners write it; `__init__` takes nothing."""
+    """A subclass as beginners write it; `__init__` has no arguments."""
 
     def __init__(self):
         super().__init__()
@@ -102,7 +103,7 @@ class InInit(keras.Model):
 
 
 class InBuild(keras.Model):
-    """Makes all of it when it is built, from arguments that Keras keeps."""
+    """Makes all layers in `build`, from arguments that Keras keeps."""
 
     def __init__(self, rate=RATE, **kwargs):
         super().__init__(**kwargs)
@@ -119,7 +120,7 @@ class InBuild(keras.Model):
 
 @keras.saving.register_keras_serializable("blocks")
 class InCall(stock.Layer):
-    """Says what it makes without a call, so that weights come in the first."""
+    """Tells its output shape without a call, so the first makes the weights."""
 
     def __init__(self, rate=RATE, **kwargs):
         super().__init__(**kwargs)

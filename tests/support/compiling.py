@@ -16,7 +16,7 @@ def compiled(mode, **kwargs):
 
     Args:
         mode: One of `MODES`.
-        **kwargs: Of `torch.compile`.
+        **kwargs: Arguments of `torch.compile`.
     """
     if mode == "eager":
         return lambda function: function

@@ -1,7 +1,7 @@
-"""One training by one process and by several, which must be the same.
+"""Trains by one process and by several, with results that must be equal.
 
-The loops are those of `docs/distributed.md`; what they must come to, plain
-`fit` of a single process says.
+The loops are those of `docs/distributed.md`. Plain `fit` of a single process
+gives the right results.
 """
 
 import os
@@ -14,12 +14,12 @@ from tests.support import resuming
 
 # The last batch of an epoch has 5 rows, which do not divide over 2 processes.
 ROWS, BATCH = 45, 8
-# Resumed by another number of processes after the epoch in which the adaptive
-# rate is moved.
+# Another number of processes resumes after the epoch in which the adaptive rate
+# changes.
 EPOCHS, RESUMED = 3, 2
-# What moves a rate by itself.
+# The callbacks that change a rate by themselves.
 PATIENCE = 1
-# What is compared.
+# The quantities that are compared.
 NAMES = ("weights", "states", "rates")
 
 
@@ -28,7 +28,7 @@ def data():
 
 
 def build(kind=None, seed=0):
-    """The model, without Adam, which divides by what is rounded."""
+    """The model. Adam is not used, because it divides by rounded numbers."""
     model = resuming.build(seed)
     if kind is not None:
         model = kind(model.inputs, model.outputs)
@@ -37,7 +37,7 @@ def build(kind=None, seed=0):
 
 
 def callbacks(folder, saved=None):
-    """Ours, in each process; what saves, in one: `saved` is a path."""
+    """Our callbacks in each process, and in one those that save to `saved`."""
     found = resuming.our_callbacks(folder, PATIENCE)
     if saved is not None:
         found.append(keras.callbacks.ModelCheckpoint(saved))
@@ -49,7 +49,7 @@ def path_of(folder, epoch="{epoch}"):
 
 
 class Mirrored(keras.Model):
-    """Stands for that of the page where one process resumes."""
+    """Stands for the class of the page if one process resumes."""
 
 
 def resumed(folder, kind=None):
@@ -57,7 +57,7 @@ def resumed(folder, kind=None):
 
     Args:
         folder: Path.
-        kind: A class to make it of, if it must be another.
+        kind: A class to make the model of, if it must be another one.
     """
     known = {"Custom>Mirrored": Mirrored}
     model = keras.saving.load_model(path_of(folder, RESUMED), known)
@@ -69,12 +69,12 @@ def resumed(folder, kind=None):
 
 
 def alone(folder, order_of, model=None):
-    """Plain `fit` of one process, from the start or from what was saved.
+    """Plain `fit` of one process, from the start or from a saved state.
 
     Args:
-        folder: Path of what is saved after each epoch.
+        folder: Path of the states that are saved after each epoch.
         order_of: A function from the epoch to the order of its rows.
-        model: None, or what `resumed(folder)` returned.
+        model: None, or a result of `resumed(folder)`.
 
     Returns:
         The model.
@@ -96,7 +96,7 @@ def alone(folder, order_of, model=None):
 
 
 def result_of(model, name=""):
-    """What training came to: weights, and what must be equal to the bit."""
+    """The results of training: weights, and values that must be equal bits."""
     states = [
         layer._state.read(state)
         for layer in model.layers
@@ -114,12 +114,12 @@ def result_of(model, name=""):
 
 
 def of_way(found, way):
-    """The part of what `both_ways` returned: a dict as of `result_of`."""
+    """One part of a result of `both_ways`, a dict like that of `result_of`."""
     return {name: found[f"{way} {name}"] for name in NAMES}
 
 
 def assert_same(result, expected):
-    """Keys, steps and rates are equal; weights but for how sums are rounded.
+    """Asserts equal keys, steps and rates, and equal weights up to rounding.
 
     A float32 sum of `n` terms is off by less than `n 2**-24` of the sum of
     their sizes. A gradient goes forward and back through 5 layers of 9 terms,
@@ -141,7 +141,7 @@ def assert_same(result, expected):
 
 
 def names_of(word, **given):
-    """The names after the code of the page, that of the data and another."""
+    """The names after running the page's code for the data and one other."""
     names = {"__name__": "page"}
     exec(helpers.code_of("distributed.md", "class Part"), names)
     # The page has small data of its own.
@@ -151,21 +151,22 @@ def names_of(word, **given):
 
 
 def both_ways(rank, folder, train, model, kind=None):
-    """Trains from the start, and from what one process saved.
+    """Trains from the start, and from a state that one process saved.
 
     Args:
         rank: Integer.
-        folder: Path; in `alone` is what `alone` saved, and `together` is made.
-        train: A function of a model, of the epoch it starts from, of
-            callbacks and of validation data.
-        model: One as `build` makes it.
-        kind: Its class, if that is not the one that `alone` saved.
+        folder: Path. Its folder `alone` has the states that `alone` saved; the
+            folder `together` is made.
+        train: A function of a model, its first epoch, callbacks and validation
+            data.
+        model: A model from `build`.
+        kind: Its class, if it is not the class that `alone` saved.
 
     Returns:
         A dict of arrays.
     """
-    # Each has files of its own, those of rank 0 are where the test looks. The
-    # path of the adaptive rate's state they share.
+    # Each process has its own files, and the test reads those of rank 0. All
+    # share the path of the adaptive rate's state.
     together = os.path.join(folder, "together")
     saved = path_of(f"{together}/{rank}" if rank else together)
     train(model, 0, callbacks(together, saved), data())
@@ -176,7 +177,7 @@ def both_ways(rank, folder, train, model, kind=None):
 
 
 def of_torch(rank, folder):
-    """By the loop of the page, in each of the processes of a group."""
+    """Runs the loop of the page, in each process of a group."""
     import contextlib
     from unittest import mock
 
@@ -200,7 +201,7 @@ def of_torch(rank, folder):
 
 
 def of_jax(rank, folder):
-    """By that of the page for each process."""
+    """Runs the page's loop for each process."""
     x, y = data()
     names = names_of(
         "set_distribution(distribution)",
@@ -217,7 +218,7 @@ def of_jax(rank, folder):
 
 
 def page_of_tensorflow():
-    """The names of the page for replicas, among them `strategy`."""
+    """The names of the page for replicas, including `strategy`."""
     x, y = data()
     return names_of(
         "MirroredStrategy",
@@ -227,11 +228,11 @@ def page_of_tensorflow():
 
 
 def of_tensorflow(folder, names):
-    """By what `page_of_tensorflow` returned, in the process of the replicas."""
+    """Runs the names of `page_of_tensorflow` in the process of the replicas."""
 
     def train(model, start, *arguments):
         names["train"](model, EPOCHS, start, *arguments)
 
-    # As users do who keep all of their script inside.
+    # As users do who put their whole script inside.
     with names["strategy"].scope():
         return both_ways(0, folder, train, names["model"], names["Mirrored"])

@@ -1,4 +1,4 @@
-"""Given predictions in the form that other packages ask for."""
+"""Wraps given predictions as estimators of scikit-learn."""
 
 import numpy as np
 from sklearn.base import BaseEstimator

@@ -1,4 +1,4 @@
-"""What a Monte Carlo prediction of somebody else's model is held to."""
+"""Checks of a Monte Carlo prediction of a model from elsewhere."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from tests.support import helpers
 
 ROWS, NUM_SAMPLES = 3, 256
 
-# In these attributes drop paths and dropout layers have their rates.
+# The attributes with the rates of drop paths and dropout layers.
 RATES = ("rate", "drop_prob", "drop_path_rate")
 
 
@@ -24,9 +24,9 @@ class Case(NamedTuple):
     Attributes:
         model: A model with a single output.
         x: Its inputs.
-        kind: What its output is.
+        kind: The kind of its output.
         samples: `(ROWS, NUM_SAMPLES, ...)`.
-        before, after: All that a user could see of the model, before and
+        before, after: Everything that a user could see of the model, before and
             after the prediction.
     """
 
@@ -67,8 +67,9 @@ def copies_of(x, count):
 
 
 def state_of(model, x):
-    """All that a user could see of a model, seed generators included."""
-    # The random numbers of a first prediction would else count as a change.
+    """Everything that a user could see of a model, with seed generators."""
+    # Otherwise the random numbers of a first prediction would count as a
+    # change.
     outputs = model.predict(x, verbose=0)
     return {
         "variables": [ops.convert_to_numpy(v) for v in model.variables],
@@ -96,15 +97,16 @@ def assert_every_row_varies(case):
 
 
 def assert_batch_size_does_not_count(case):
-    """Three rows two at a time: the last batch is filled up."""
+    """Predicts three rows in batches of two, so the last batch is padded."""
     few = samples_of(case.model, case.x, case.kind, 16, batch_size=2)
     np.testing.assert_allclose(few, case.samples[:, :16], rtol=1e-4, atol=1e-5)
 
 
 def assert_same_layers_draw_as_in_training(case, monkeypatch):
-    """Each layer alone, at rate 1/2, draws here if it does in training.
+    """Asserts that each layer alone, at rate 1/2, draws as in training.
 
-    And without all of them, nothing draws in training: there are no others.
+    Without all of these layers nothing may draw in training, so there are no
+    others.
     """
     layers = [
         layer
@@ -132,12 +134,12 @@ def _draws_in_training(case):
 
 
 def _draws_here(case):
-    # Called rather than predicted with: nothing is compiled for each layer.
+    # The model is called, so that nothing is compiled for each layer.
     predictive = kerasdrop.MonteCarlo(case.model, 16, seed=0, kind=case.kind)
     try:
         std = predictive(case.x)["std"]
     except ValueError as error:
-        # A layer that nothing calls, of which Gemma has some, is refused.
+        # A layer that nothing calls is refused. Gemma has some.
         if "is not called in a prediction" not in str(error):
             raise
         return False
@@ -145,10 +147,10 @@ def _draws_here(case):
 
 
 def assert_as_in_training(case):
-    """Mean and variance are those of calls in training, without us.
+    """Asserts the mean and variance of calls in training, without our code.
 
-    The rows of a batch draw independently of each other: copies of a row in
-    one call are as many samples.
+    The rows of a batch draw independently, so copies of a row in one call are
+    separate samples.
     """
     for row in range(2):
         x = tree.map_structure(lambda array: array[row : row + 1], case.x)  # noqa: B023
@@ -162,9 +164,9 @@ def assert_as_in_training(case):
 def freeze_batch_norm(model, images):
     """Gives batch normalization statistics, and keeps them in training.
 
-    Then training, too, is deterministic but for what is dropped. Without
-    statistics of its own an untrained network of many layers says next to
-    nothing about its inputs.
+    Training is then deterministic, too, except for dropout. Without statistics
+    of its own, the outputs of an untrained deep network hardly depend on its
+    inputs.
     """
     norms = [
         layer

@@ -14,8 +14,8 @@ import sys
 import tempfile
 from typing import NamedTuple
 
-# Elsewhere, what a backend has loaded may not live through a fork, and each
-# program is a process that imports.
+# Elsewhere, libraries of a backend may not survive a fork, so each program is a
+# new process with its own imports.
 _CONTEXT = multiprocessing.get_context(
     "forkserver" if sys.platform == "linux" else "spawn"
 )
@@ -23,7 +23,7 @@ _CONTEXT.set_forkserver_preload(["keras"])
 
 
 class Finished(NamedTuple):
-    """What came of a program."""
+    """The outcome of a program."""
 
     returncode: int
     stdout: str
@@ -31,7 +31,7 @@ class Finished(NamedTuple):
 
 
 class Program:
-    """A program that runs in a fork, from now on.
+    """Starts a program in a fork.
 
     Args:
         code: Python source.
@@ -51,7 +51,7 @@ class Program:
         self._process.start()
 
     def finish(self, timeout=None):
-        """Waits for its end; kills what takes longer than so many seconds."""
+        """Waits for the program's end; kills it after `timeout` seconds."""
         self._process.join(timeout)
         if self._process.exitcode is None:
             self._process.kill()
@@ -64,7 +64,7 @@ class Program:
 
 
 def run(code, arguments=(), environment=None):
-    """Runs a program; returns what came of it, as `Finished`."""
+    """Runs a program and returns its outcome, a `Finished`."""
     return Program(code, arguments, environment).finish()
 
 

@@ -1,4 +1,4 @@
-"""Comparisons that the tests share; each asserts, and has a test that fails.
+"""Assertions that the tests share; each has a test in which it fails.
 
 The tests of the helpers are in tests/support/test_helpers.py.
 """
@@ -16,7 +16,7 @@ from tests.support import forks
 def proportion_bound(probability, count):
     """Five standard deviations of a proportion in `count` independent draws.
 
-    Exceeded by chance once in about two million comparisons.
+    Chance exceeds it once in about two million comparisons.
     """
     return 5.0 * np.sqrt(probability * (1.0 - probability) / count)
 
@@ -49,7 +49,8 @@ def assert_mean(samples, mean, standard_deviation):
     Args:
         samples: Array of independent samples.
         mean: The mean of their distribution.
-        standard_deviation: That of one sample, or an upper bound of it.
+        standard_deviation: The standard deviation of one sample, or an upper
+            bound.
     """
     samples = np.asarray(samples, "float64")
     assert samples.size > 0, "there are no samples to judge"
@@ -63,14 +64,14 @@ def assert_mean(samples, mean, standard_deviation):
 def assert_same_moments(samples, others, rounding=0.0):
     """Asserts that two sets of samples have the same means and variances.
 
-    Within 5 sigma, of each element; sigma is estimated from the samples, that
-    of a variance from their fourth moment.
+    They may differ by 5 sigma in each element. Sigma is estimated from the
+    samples; for a variance, from their fourth moment.
 
     Args:
         samples, others: Arrays `(samples, ...)`, independent over the first
-            axis, of the same shape but for that axis.
-        rounding: How far a number may be off by itself, relative to the
-            largest of all.
+            axis, and of the same shape except for that axis.
+        rounding: The rounding error of a number, relative to the largest
+            number.
     """
     scale = max(np.abs(array).max(initial=0.0) for array in (samples, others))
     slack = {"mean": rounding * scale, "variance": rounding * scale**2}
@@ -80,7 +81,7 @@ def assert_same_moments(samples, others, rounding=0.0):
         assert len(array) > 1, "there are too few samples to judge"
         variance = array.var(axis=0, ddof=1)
         fourth = ((array - array.mean(axis=0)) ** 4).mean(axis=0)
-        # Exact; the factor counts where a number has but two values.
+        # This is exact; the factor matters if a number has only two values.
         square = variance**2 * (len(array) - 3) / (len(array) - 1)
         moments.append(
             {
@@ -101,15 +102,15 @@ def assert_same_moments(samples, others, rounding=0.0):
 
 
 def run_python(code, backend=None, environment=None, *, is_new=False):
-    """Runs `code` in a process of its own; asserts success, returns its output.
+    """Runs `code` in a new process, asserts success and returns its output.
 
     Args:
         code: Python source.
         backend: The Keras backend; this process's if None.
-        environment: Dict of variables, besides those of this process. Those
-            that an import reads are for a new process.
-        is_new: Whether nothing shall have been imported there. Else Keras may
-            have been, if the backend is that of this process.
+        environment: Dict of variables, besides those of this process. Variables
+            that an import reads need `is_new`.
+        is_new: Whether the process begins without any import. Otherwise it may
+            begin with Keras imported, if the backend is that of this process.
     """
     here = _this_backend()
     backend = backend or here
@@ -119,7 +120,7 @@ def run_python(code, backend=None, environment=None, *, is_new=False):
     else:
         variables = {**os.environ, **environment}
         if backend != here:
-            # Those of this backend may end a process of another.
+            # Flags for this backend may crash a process of another one.
             variables.pop("XLA_FLAGS", None)
         result = subprocess.run(
             [sys.executable, "-c", code],
@@ -133,7 +134,7 @@ def run_python(code, backend=None, environment=None, *, is_new=False):
 
 
 def code_of(page, word):
-    """The code in a page of `docs/` that has this word in it."""
+    """The code block in a page of `docs/` that contains this word."""
     folder = pathlib.Path(__file__).parents[2] / "docs"
     blocks = (folder / page).read_text().split("```")
     (code,) = (

@@ -1,4 +1,4 @@
-"""What every model with inserted dropout promises, asserted together."""
+"""Asserts everything that holds for a model with inserted dropout."""
 
 import re
 import warnings
@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 
 
 def randomized(model):
-    """The model with weights under which no two units are alike."""
+    """Gives the model weights with which no two units are alike."""
     model.set_weights(
         [
             (
@@ -64,7 +64,7 @@ def assert_equal(one, other):
 
 
 def assert_reads_what_the_report_says(model, new, report, folder):
-    """Reads the file of the original, and compares array by array."""
+    """Loads the file of the original and compares array by array."""
     file = folder / "original.weights.h5"
     model.save_weights(file)
     expected = weights_by_path(model)
@@ -85,10 +85,10 @@ def assert_reads_what_the_report_says(model, new, report, folder):
 
 
 def assert_inserted(model, tmp_path, *args, **kwargs):
-    """Inserts; asserts all that a model with inserted dropout promises.
+    """Inserts dropout and asserts everything that must hold.
 
-    Returns the names of the layers behind which dropout stands, and all that
-    `insert_dropout` does.
+    Returns the names of the layers with dropout after them, and the results of
+    `insert_dropout`.
     """
     x = inputs_of(model)
     before, state = predict(model, x), untouched.state_of(model)

@@ -1,4 +1,4 @@
-"""Triton's kernel on a CPU: by its interpreter, or compiled and not run."""
+"""Runs the Triton kernel on a CPU by its interpreter, or compiles it only."""
 
 import contextlib
 import sys
@@ -12,9 +12,9 @@ KERNEL = "kerasdrop._backend.triton_kernel"
 
 @contextlib.contextmanager
 def interpreted(interpret=True):
-    """The kernel is made anew, to be interpreted or not, for the block."""
+    """Remakes the kernel for the block, with the interpreter or without it."""
     with pytest.MonkeyPatch.context() as patch:
-        # Triton looks at it where a function is decorated.
+        # Triton reads the setting when a function is decorated.
         patch.setenv("TRITON_INTERPRET", "1" if interpret else "0")
         patch.delitem(sys.modules, KERNEL, raising=False)
         try:
@@ -25,10 +25,11 @@ def interpreted(interpret=True):
 
 @contextlib.contextmanager
 def on_cpu():
-    """The kernel takes tensors of the CPU, in the block.
+    """Makes the kernel take CPU tensors in the block.
 
     Yields:
-        A list, which gets what each run of the kernel made: a string.
+        A list to which each run of the kernel adds its kind of output, a
+        string.
     """
     from kerasdrop._backend import torch_kernel
     from kerasdrop._backend import triton_launch
@@ -47,7 +48,7 @@ def on_cpu():
 
 @contextlib.contextmanager
 def by_operations():
-    """The kernel takes no tensors, in the block."""
+    """Makes the kernel take no tensors in the block."""
     from kerasdrop._backend import torch_kernel
 
     with pytest.MonkeyPatch.context() as patch:
@@ -87,13 +88,13 @@ def draw(index=70, **others):
 
 
 def dropping(function):
-    """A function of `functional` as one of inputs alone."""
+    """Makes a function of only the inputs from one of `functional`."""
     the_draw, the_rate = draw(), rate()
     return lambda inputs: function(inputs, the_draw, the_rate)
 
 
 def both(call):
-    """What the kernel makes, and what operations make."""
+    """Returns the results of the kernel and of operations."""
     with by_operations():
         expected = call()
     with on_cpu() as made:
@@ -103,7 +104,7 @@ def both(call):
 
 
 def assert_same(call):
-    """Raises unless the kernel makes what operations make, bit for bit."""
+    """Asserts that the kernel and operations give the same bits."""
     import torch
 
     found, expected = both(call)

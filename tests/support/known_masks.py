@@ -1,9 +1,9 @@
-"""The words of a mask by Python integers, and answers that must never change.
+"""Computes masks with Python integers; has answers that never change.
 
-Written from the definition in the docstring of `kerasdrop.masks`, one element
-at a time, without tensors and without anything of the package. A trained
-model continues its masks from a checkpoint, and published results name a seed:
-so a change of any number here is a change that breaks users.
+The code follows the definition in the docstring of `kerasdrop.masks`, one
+element at a time, without tensors and without importing the package. A trained
+model continues its masks from a checkpoint, and published results name a seed,
+so changing any number here breaks users.
 """
 
 import math
@@ -55,7 +55,7 @@ def lowbias32(word, xored):
 
 
 def key_of_seed(seed):
-    """Two pairs of words: what is added, and what is xored in."""
+    """Two pairs of words: those that are added, and those that are xored."""
     seed &= 2**64 - 1
     pair = (seed & LOW_32, seed >> 32)
     return threefry(pair, (0, 0)), threefry(pair, (1, 0))
@@ -68,7 +68,7 @@ def row_keys(key, index, row):
 
 
 def derived_key(key, index):
-    """Rows 0 and 1 of draw `index`: their first keys, their second keys."""
+    """The first keys and the second keys of rows 0 and 1 of draw `index`."""
     rows = [row_keys(key, index, row) for row in (0, 1)]
     return (rows[0][0], rows[1][0]), (rows[0][1], rows[1][1])
 
@@ -81,7 +81,7 @@ def word(key, index, row, unit):
 
 
 def stratified_word(key, index, row, unit, size):
-    """The same where each `size` successive indices make a set."""
+    """The same if each `size` successive indices are a set."""
     choice = word(key, (index // size) | 2**31, row, unit)
     start, factor, shift = (choice // size**digit % size for digit in range(3))
     place = (index + start) % size + 1
@@ -95,7 +95,7 @@ def signed(unsigned):
 
 
 def kept(unsigned, rate):
-    """Whether an element survives: its int32 is not among the lowest ones."""
+    """Whether an element survives, as its int32 is not among the lowest."""
     return signed(unsigned) + 2**31 >= 2 * int(rate * 2**31)
 
 
@@ -112,7 +112,7 @@ def words(seed, index, shape):
 
 
 def words_of_key(key, index, shape):
-    """The same of the key that a seed has."""
+    """The same for the key of a seed."""
     num_units = math.prod(shape[1:])
     found = [
         signed(word(key, index, row, unit))
@@ -140,7 +140,8 @@ WORDS = {
     (12345, 1_000_000, 2**24, 70_000): -257783036,
 }
 
-# Keep mask of seed 2024, index 3, rate 0.3, shape (4, 16): a string a row.
+# The keep mask of seed 2024, index 3, rate 0.3, shape (4, 16), a string for
+# each row.
 KEEP_MASK = (
     "xxxxxxxxxxxx.xxx",
     "xx.xxxxx.xxxx...",

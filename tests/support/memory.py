@@ -1,4 +1,4 @@
-"""What a process takes, as Linux tells it."""
+"""The memory of this process, as Linux reports it."""
 
 import pathlib
 
@@ -13,16 +13,16 @@ only_on_linux = pytest.mark.skipif(
 
 
 def anonymous():
-    """Bytes in use, without what the system can give back to a file."""
+    """Bytes in use, without pages that the system can write back to a file."""
     status = pathlib.Path("/proc/self/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) * 1024
 
 
 class Watch(keras.callbacks.Callback):
-    """Notes how much is in use after some of the batches.
+    """Records the memory in use after some of the batches.
 
     Args:
-        every: Integer, each so many batches.
+        every: Integer, the number of batches between two records.
     """
 
     def __init__(self, every):
@@ -38,6 +38,6 @@ class Watch(keras.callbacks.Callback):
 
     @property
     def growth(self):
-        """By how much it grew since a quarter of the batches was done."""
+        """The growth since a quarter of the batches was done."""
         quarter = len(self.seen) // 4
         return max(self.seen[quarter:]) - self.seen[quarter]

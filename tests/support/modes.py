@@ -1,9 +1,9 @@
-"""Values of `jit_compile` with which training is compiled, and is not."""
+"""Values of `jit_compile`, with and without compilation of training."""
 
 import keras
 
-# "auto" compiles on JAX only, and JAX runs operation by operation without it.
-# torch.compile takes half a minute, and changes nothing for a callback.
+# "auto" compiles only on JAX, which runs operation by operation without it.
+# torch.compile takes half a minute, and makes no difference for a callback.
 JIT_MODES = {
     "tensorflow": ["auto", True],
     "jax": ["auto", False],

@@ -1,9 +1,9 @@
-"""What runs on the pretend device, in a process of its own.
+"""Checks that run on the pretend device, in a separate process.
 
     python -m tests.support.on_pretend_device layers
 
-Prints a line of JSON: by the name of each case what it did wrong, "" if nothing
-did, and what the host read meanwhile.
+Prints a line of JSON, which maps the name of each case to its faults, "" if
+there are none, and to what the host read meanwhile.
 """
 
 import functools
@@ -34,7 +34,7 @@ RATE = 0.5
 
 
 def seen(run, *args):
-    """What a function does wrong, and what the host reads in it."""
+    """Returns the faults of a function, and what the host reads in it."""
     error = ""
     with pretend_device.watched() as transfers:
         try:
@@ -49,7 +49,7 @@ def seen(run, *args):
 
 
 def _training_call(name):
-    """One call as in training, of a layer that has been called before."""
+    """A training call of a layer that has been called before."""
     x = ops.convert_to_tensor(common.inputs_of(name))
     layer = common.CASES[name].make(RATE, seed=0)
     first = layer(x, training=True)
@@ -58,7 +58,7 @@ def _training_call(name):
 
 
 def of_layers():
-    """Each layer: its known answers, its gradient, and a call by itself."""
+    """Checks the known answers, the gradient and a call of each layer."""
     found = {}
     for name in common.CASES:
         found[f"{name}: outputs"] = seen(_answers, name)
@@ -110,7 +110,7 @@ def cnn(drop):
 
 
 class Attention(layers.Layer):
-    """Self-attention; Keras' own layer draws inside."""
+    """Self-attention in which Keras' own layer draws."""
 
     def __init__(self, drop):
         super().__init__()
@@ -171,7 +171,7 @@ def _predicted(make, drop, plan):
 
 
 def _same_on_both(run, *args):
-    """On the device as on the CPU, but for rounding."""
+    """Checks for equal results on the device and on the CPU, up to rounding."""
     on_device = run(*args)
     with keras.device("cpu"):
         on_host = run(*args)
@@ -180,7 +180,7 @@ def _same_on_both(run, *args):
 
 
 def of_models():
-    """Each model: a `fit`, and samples of each plan."""
+    """Checks a `fit` and the samples of each plan for each model."""
     found = {}
     for name, make in MODELS.items():
         found[f"{name}: fit"] = seen(_same_on_both, _fitted, make)
@@ -192,7 +192,7 @@ def of_models():
 
 
 class Planted(kerasdrop.layers.Dropout):
-    """Has a constant that stays where NumPy made it, as a mistake would."""
+    """Has a planted mistake: a constant stays where NumPy made it."""
 
     def stochastic(self, inputs, draw, rate):
         constant = torch.from_numpy(np.ones(inputs.shape[-1], "float32"))
@@ -200,7 +200,7 @@ class Planted(kerasdrop.layers.Dropout):
 
 
 class Asking(kerasdrop.layers.Dropout):
-    """Has the host look at the rate, in each call."""
+    """Has a planted mistake: the host reads the rate in each call."""
 
     def stochastic(self, inputs, draw, rate):
         if rate.item() == 0.0:
@@ -209,7 +209,7 @@ class Asking(kerasdrop.layers.Dropout):
 
 
 def of_planted():
-    """Mistakes that have to be found."""
+    """Planted mistakes that must be found."""
     x = np.ones((2, 4), "float32")
     return {
         "constant": seen(lambda: Planted(0.5)(x, training=True)),

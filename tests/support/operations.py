@@ -1,6 +1,6 @@
 """The operations that PyTorch runs in a call."""
 
-# No arithmetic and no pass over memory.
+# These do no arithmetic and no pass over memory.
 _VIEWS = (
     "detach",
     "slice",
@@ -15,7 +15,7 @@ _VIEWS = (
 
 
 def of(run):
-    """Names of the operations of PyTorch, without views."""
+    """The names of the PyTorch operations in a call, without views."""
     import torch
 
     run()

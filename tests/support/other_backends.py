@@ -1,7 +1,7 @@
-"""What each backend saves and draws, for the others to compare with.
+"""Saves and draws on each backend, for comparisons between backends.
 
-A program does both, in a process on its backend. Where the suite runs on one
-backend after the other, it does so once: the later ones find the files.
+One program does both in a process on its backend. If the suite runs on several
+backends in turn, the program runs once and the later ones use its files.
 """
 
 import functools
@@ -14,7 +14,7 @@ from tests.support import helpers
 BACKENDS = ("tensorflow", "jax", "torch")
 DTYPES = ("float32", "float16", "bfloat16")
 
-# Makes a digest of each of many masks and of a layer's outputs.
+# Computes digests of many masks and of a layer's outputs.
 _DIGESTS = """
 import hashlib
 import numpy as np
@@ -58,7 +58,7 @@ for step in range(3):
     show(("layer", step), layer(np.ones((16, 33), "float32"), training=True))
 """
 
-# Saves a model, what it predicts, and the masks that come next.
+# Saves a model, its predictions, and its next masks.
 _SAVE = """import keras
 import numpy as np
 from keras import ops
@@ -94,12 +94,12 @@ np.savez(
 
 
 def digests(backend, dtypes=DTYPES, **settings):
-    """Lines with the digests of masks that a new process on a backend draws.
+    """Returns lines with the digests of masks from a new process on a backend.
 
     Args:
         backend: String.
-        dtypes: Strings, those of the inputs.
-        **settings: Of `helpers.run_python`.
+        dtypes: Strings, the dtypes of the inputs.
+        **settings: Arguments of `helpers.run_python`.
     """
     code = f"DTYPES = {dtypes!r}\n{_DIGESTS}"
     return helpers.run_python(code, backend, **settings).splitlines()
@@ -107,15 +107,15 @@ def digests(backend, dtypes=DTYPES, **settings):
 
 @functools.cache
 def folder_of(backend):
-    """The folder with all that a process on a backend has made.
+    """The folder with the results of a process on a backend.
 
-    It has a model, `model.keras`, what it predicts and draws next,
+    It contains a model, `model.keras`, its predictions and next draws,
     `expected.npz`, and `digests.txt`.
     """
     shared = pathlib.Path(os.environ.get("KERASDROP_SHARED") or _alone())
     folder = shared / f"made by {backend}"
     if not folder.exists():
-        # Another process of the tests may be about it, too.
+        # Another process of the tests may make the folder, too.
         made = pathlib.Path(tempfile.mkdtemp(dir=shared))
         code = "\n".join(
             [

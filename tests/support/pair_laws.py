@@ -1,9 +1,9 @@
 """Exact moments of the samples of small networks under the stratified plan.
 
-Two samples of a row are dependent if they are in one set. For a unit, the law
-of its decisions at two places of a set follows from the words themselves: all
-words of a set that there can be are made, by the function that makes them. For
-a network of independent units the laws multiply, as a Kronecker product.
+Two samples of a row are dependent if they are in the same set. The joint law of
+a unit's decisions at two places of a set is found by enumerating all words that
+a set can have, with the function that makes them. For a network of independent
+units the laws multiply, as a Kronecker product.
 """
 
 import functools
@@ -31,10 +31,10 @@ def strata():
 
 @functools.cache
 def pair_laws(rate):
-    """Of decisions at two places, `(places, places, 2, 2)`; 1 is kept.
+    """Joint laws of two decisions, `(places, places, 2, 2)`; 1 is kept.
 
-    Within its stratum a word is uniform, and one place of a set at most has
-    the stratum that the rate cuts.
+    A word is uniform within its stratum, and at most one place of a set has the
+    stratum that the rate cuts.
     """
     cut, part = divmod(rate * SET_SIZE, 1.0)
     kept = (strata() > cut) + (1.0 - part) * (strata() == cut)
@@ -47,11 +47,11 @@ def pair_laws(rate):
 
 
 def covariances(outputs, rates):
-    """Of the samples of a set, `(places, places)`, and the mean.
+    """The covariances in a set, `(places, places)`, and the mean.
 
     Args:
         outputs: `(2,) * units`, the output for each mask; 1 is kept.
-        rates: One of each unit.
+        rates: One rate for each unit.
     """
     outputs = np.asarray(outputs, "float64")
     marginal = outputs
@@ -63,7 +63,7 @@ def covariances(outputs, rates):
         for j in range(i, SET_SIZE):
             other = centred
             for rate in rates:
-                # The first axis is taken away, and comes back as the last.
+                # The first axis is removed, and comes back as the last.
                 law = pair_laws(rate)[i, j]
                 other = np.tensordot(other, law, axes=(0, 1))
             result[i, j] = result[j, i] = (centred * other).sum()
@@ -71,14 +71,14 @@ def covariances(outputs, rates):
 
 
 def expectations(covariance, num_samples):
-    """Expectations of S, the sum of squared deviations, and of that of sets.
+    """Expectations of two sums of squared deviations: of samples and of sets.
 
     Args:
         covariance: As `covariances` returns it.
         num_samples: Integer.
 
     Returns:
-        Those of the samples and of the means of whole sets.
+        The expectations for the samples and for the means of whole sets.
     """
     sets, rest = divmod(num_samples, SET_SIZE)
     of_one = np.trace(covariance[:rest, :rest])
@@ -90,7 +90,7 @@ def expectations(covariance, num_samples):
 
 
 def networks():
-    """Name, outputs for each mask, and rates, of networks of few units."""
+    """The names, outputs for each mask and rates of networks of few units."""
     generator = np.random.default_rng(5)
 
     def masks_of(units):

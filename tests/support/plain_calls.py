@@ -1,4 +1,4 @@
-"""What a plain call of a model returns, as the judge of Monte Carlo samples."""
+"""Compares Monte Carlo samples with a plain call of the model."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ from keras import ops
 
 import kerasdrop
 
-# Drops nothing, in any number of samples that a test draws.
+# A rate that drops nothing in any number of samples that a test draws.
 NEXT_TO_NOTHING = 1e-9
 
 
@@ -16,8 +16,8 @@ def assert_samples_are_like_a_plain_call(model, x, tolerance=1e-5, **settings):
     Args:
         model: A model whose rates are all `NEXT_TO_NOTHING`.
         x: Its inputs, arrays.
-        tolerance: Relative to the largest number of an output.
-        **settings: Of `mc_predict`.
+        tolerance: The tolerance, relative to the largest number of an output.
+        **settings: Arguments of `mc_predict`.
     """
     settings = {"num_samples": 5, "seed": 1, "kind": "regression", **settings}
     result = kerasdrop.mc_predict(

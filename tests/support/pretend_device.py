@@ -1,14 +1,14 @@
-"""A device of PyTorch made in Python: no GPU is needed to miss one.
+"""A PyTorch device in Python, which shows device errors without a GPU.
 
-Its tensors have real values, in memory of the CPU, and real gradients. They
-say that they are on `pretend:0`. As on a GPU, an operation refuses a tensor of
-the CPU that meets them, unless it is a single number, and NumPy cannot read
-them. `watched` lists what the host reads, for which it would wait.
+Its tensors have real values, in CPU memory, and real gradients, but report the
+device `pretend:0`. As on a GPU, an operation refuses to combine them with a CPU
+tensor, unless that is a single number, and NumPy cannot read them. `watched`
+lists what the host reads, for which it would wait.
 
-It is registered once for a process and stays: use it in a process of its own,
-by `KERAS_TORCH_DEVICE=pretend:0` and `register()` before Keras is imported.
-What it needs of PyTorch is private, and pinned by
-tests/contracts/test_pretend_device.py.
+The device stays registered until the process ends, so use it in a separate
+process, by `KERAS_TORCH_DEVICE=pretend:0` and `register()` before Keras is
+imported. It uses private names of PyTorch, which
+tests/contracts/test_pretend_device.py pins.
 """
 
 import contextlib
@@ -26,28 +26,28 @@ DEVICE = f"{NAME}:0"
 
 _ROOT = str(pathlib.Path(__file__).parents[2])
 
-# By the storage, which a shallow copy shares: the values, and the storage
-# itself, so that no other one gets its address.
+# The values by storage, which a shallow copy shares, with the storage itself,
+# so that no other one gets its address.
 _values = {}
 
-# The operations that a device of PyTorch does not have to know, since they are
-# made of others. Some of these suppose strides that a tensor here has not.
+# Operations that a PyTorch device need not know, since they consist of others.
+# Some of them assume strides that a tensor of this device does not have.
 _MADE_OF_OTHERS = (
     "CompositeExplicitAutograd",
     "CompositeExplicitAutogradNonFunctional",
 )
 
-# But for this one: it shares the storage, and PyTorch wants no tensor back that
-# Python knows already.
+# This one is an exception: it shares the storage, and PyTorch must not get back
+# a tensor that Python already knows.
 _SHALLOW = ("detach",)
 
-# What may be given tensors of both sides.
+# Operations that accept tensors of both sides.
 _MOVE = ("aten::copy_", "aten::_copy_from", "aten::_to_copy")
 _INDEX = ("aten::index", "aten::index_put", "aten::index_put_")
-# What takes not even a single number from the other side.
+# Operations that refuse even a single number from the other side.
 _STRICT = ("aten::cat", "aten::stack")
 
-# Operations whose result the host has to wait for, on a GPU.
+# Operations whose results the host waits for on a GPU.
 _READS = (
     "aten::_local_scalar_dense",
     "aten::_unique2",
@@ -59,12 +59,12 @@ _READS = (
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """Something that went from one side to the other.
+    """A transfer from one side to the other.
 
     Attributes:
         to: `"host"` or `"device"`.
-        name: Of the operation.
-        numbers: How many.
+        name: The name of the operation.
+        numbers: How many numbers were moved.
         line: The innermost line of this project that asked for it.
     """
 
@@ -79,7 +79,7 @@ _watchers = []
 
 @contextlib.contextmanager
 def watched():
-    """A context that returns the list of the transfers in it."""
+    """A context that yields the list of the transfers in it."""
     found = []
     _watchers.append(found)
     try:
@@ -97,7 +97,7 @@ def _note(to, name, numbers):
 
 
 def _innermost_line():
-    """Where this project is in the stack; "" if it is not."""
+    """The innermost line of this project in the stack, or ""."""
     frame = sys._getframe()
     while frame is not None:
         file = frame.f_code.co_filename
@@ -151,17 +151,17 @@ def _note_reads(op, args, result):
 
 
 def _boxed(op, args):
-    """Numbers for parameters that are tensors, as tensors.
+    """Converts numbers that stand for tensor parameters to tensors.
 
-    PyTorch makes a number of a tensor that stands for one, and takes it back in
-    some operations alone.
+    PyTorch turns a tensor that wraps a number into the number, and accepts it
+    back only in some operations.
     """
     tensors = [one for one in args if isinstance(one, torch.Tensor)]
     kinds = [str(parameter.type) for parameter in op._schema.arguments]
     boxed = []
     for value, kind in zip(args, kinds):
         if kind == "Tensor" and isinstance(value, (bool, int, float)):
-            # It takes no part in the promotion of dtypes within its kind.
+            # It does not promote dtypes of its own kind.
             box = torch.tensor(value)
             like = next((one for one in tensors), box)
             if like.is_floating_point() >= box.is_floating_point():
@@ -200,14 +200,14 @@ def _moved(op, args, kwargs):
 
 
 def _run(op, *args, **kwargs):
-    """An operation of which something is on the device."""
+    """Runs an operation with an argument or result on the device."""
     if op._schema.name in _MOVE:
         return _moved(op, args, kwargs)
     leaves, structure = pytree.tree_flatten((args, kwargs))
     _check_devices(
         op, [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
     )
-    # In place, what comes back is what went in.
+    # An in-place operation returns its argument.
     went_in = {id(_unwrapped(leaf)): leaf for leaf in leaves if _is_here(leaf)}
     leaves = [_unwrapped(leaf) if _is_here(leaf) else leaf for leaf in leaves]
     args, kwargs = pytree.tree_unflatten(leaves, structure)
@@ -247,7 +247,7 @@ _libraries = []
 
 
 def register():
-    """Makes the device known to PyTorch, for good."""
+    """Registers the device with PyTorch for the rest of the process."""
     if _libraries:
         return
     backend_registration._setup_privateuseone_for_python_backend(NAME)
@@ -264,7 +264,7 @@ def register():
             op = getattr(getattr(torch.ops.aten, packet), overload or "default")
             aten.impl(name, functools.partial(_run, op), "PrivateUse1")
     _libraries.extend((everything, aten))
-    # It has no generator: the numbers are those of the CPU.
+    # It has no generator, so random numbers come from the CPU.
     torch.Generator = type("Generator", (torch.Generator,), {"__new__": _new})
 
 

@@ -1,4 +1,4 @@
-"""What the layer tests look through: a recorder, a small model, its data."""
+"""A recorder, a small model and its data, for tests of layers."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ _LENGTH = 32
 
 @keras.saving.register_keras_serializable("kerasdrop_tests")
 class ZeroedRecorder(keras.layers.Layer):
-    """Passes its inputs on; notes in the graph how many of them are zero.
+    """Passes its inputs on, and counts in the graph how many are zero.
 
     Also counts how often Python runs its `call`: once for each trace of a
     compiled function.
@@ -45,7 +45,7 @@ class ZeroedRecorder(keras.layers.Layer):
         return inputs
 
     def take(self, kind=TRAINING):
-        """The fractions noted since the last call, one for each step."""
+        """The fractions counted since the last call, one for each step."""
         counts = ops.convert_to_numpy(self.counts)
         history = ops.convert_to_numpy(self.history)[kind]
         self.counts.assign(np.zeros((2, 1), "int32"))
@@ -61,7 +61,7 @@ def targets(rows=ROWS):
 
 
 def recorded_model(layer, compiled=True, **compile_arguments):
-    """A model of `layer`, a recorder behind it, and something to train."""
+    """A model of `layer`, a recorder after it, and something to train."""
     inputs = keras.Input((UNITS,))
     recorder = ZeroedRecorder()
     outputs = keras.layers.Dense(1, kernel_initializer="zeros")(

@@ -1,4 +1,4 @@
-"""Processes that are started together, each of which runs one function."""
+"""Starts processes together, each of which runs one function."""
 
 import pathlib
 import socket
@@ -24,7 +24,7 @@ def free_ports(count):
 
 
 def run_module(module, *arguments):
-    """Runs a module in one new process; returns what it printed."""
+    """Runs a module in a new process and returns its output."""
     result = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
@@ -45,7 +45,7 @@ def run(name, folder, count=ranks.WORLD):
         count: The number of processes.
 
     Returns:
-        What it returned in each: a list of dicts of arrays.
+        A list of the results of each process, dicts of arrays.
     """
     ports = [str(port) for port in free_ports(ranks.WORLD)]
     processes = [

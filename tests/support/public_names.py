@@ -1,4 +1,4 @@
-"""Every public name of the package, and the examples in its docstring."""
+"""All public names of the package, and the examples in their docstrings."""
 
 import doctest
 import inspect
@@ -30,10 +30,10 @@ def public_objects():
 
 
 class Names(dict):
-    """What the examples may use, as docs/reference/index.md tells readers.
+    """The names that examples may use, which docs/reference/index.md lists.
 
-    All names of `kerasdrop` and of the namespace that the object is from; and
-    a small classifier with its data, made when an example asks for it.
+    They are all names of `kerasdrop` and of the object's namespace, and a small
+    classifier with its data, which is made when an example needs it.
     """
 
     def __init__(self, name):
@@ -74,14 +74,14 @@ def example_of(name, value):
     if not {"model", "x", "y"}.isdisjoint(
         compile(source, name, "exec").co_names
     ):
-        # `DocTest` keeps a copy of what it is given.
+        # `DocTest` keeps a copy of its names.
         names.add_model_and_data()
         test.globs.update(names)
     return test
 
 
 def failures_of(test):
-    """Runs a doctest; returns what went wrong, "" if nothing did."""
+    """Runs a doctest and returns its failures, "" if there are none."""
     said = []
     runner = doctest.DocTestRunner(
         optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -1,8 +1,8 @@
-"""Functional models at random, the same for each seed on every backend.
+"""Random functional models, which depend only on a seed.
 
-A model grows by steps: each takes tensors that are there and adds one. There
-are two forms, vectors `(batch, features)` and sequences `(batch, steps,
-features)`, and steps that lead from one to the other.
+A model grows in steps, each of which takes existing tensors and adds one.
+Tensors are vectors `(batch, features)` or sequences `(batch, steps, features)`,
+and some steps convert one into the other.
 """
 
 import keras
@@ -20,9 +20,9 @@ class Grower:
     """Grows a model.
 
     Args:
-        seed: Integer; models of one seed differ in their rates only.
-        rate: Of all layers that drop.
-        depth: How deep models may lie in models.
+        seed: Integer; models with the same seed differ only in their rates.
+        rate: The rate of all layers that drop.
+        depth: How deep models may be nested.
     """
 
     def __init__(self, seed, rate, depth=2):
@@ -30,13 +30,13 @@ class Grower:
         self.rate = rate
         self.depth = depth
         self.vectors, self.sequences = [], []
-        self.shared = {}  # layers to call again, by what they take
+        self.shared = {}  # layers to call again, by their inputs
 
     def among(self, items):
         return items[self.random.integers(len(items))]
 
     def vector(self):
-        """One of the vectors, of the late ones mostly."""
+        """One of the vectors, usually a late one."""
         return self.among([*self.vectors[-3:], self.among(self.vectors)])
 
     def sequence(self):
@@ -127,7 +127,7 @@ def reshape_and_back(g):
 
 
 def rows_and_back(g):
-    """Axis 0 is the batch times two in between."""
+    """Axis 0 is twice the batch in between."""
     a, b = (ops.reshape(g.vector(), (-1, FEATURES // 2)) for _ in range(2))
     h = layers.Dense(FEATURES // 2, activation="tanh")(a + b)
     return ops.reshape(h, (-1, FEATURES))
@@ -263,7 +263,7 @@ SEQUENCE_STEPS = [
 
 
 def make(seed, rate=0.3):
-    """A model that draws; of one seed the same but for the rate."""
+    """A model that draws; models with the same seed differ only in the rate."""
     grower = Grower(seed, rate)
     inputs = {"vector": keras.Input((FEATURES,), name="vector")}
     grower.vectors.append(inputs["vector"])
@@ -277,7 +277,7 @@ def make(seed, rate=0.3):
         table = layers.Embedding(TOKENS, FEATURES, mask_zero=True)
         grower.sequences.append(table(x))
     grower.grow(7)
-    # The last vectors are drawn, whatever came before.
+    # The last vectors are always drawn.
     for _ in range(2):
         drawn = grower.drop()(grower.vectors[-1])
         grower.vectors.append(grower.dense()(drawn) + grower.vector())
@@ -289,7 +289,7 @@ def make(seed, rate=0.3):
 
 
 def inputs_of(seed, model, rows):
-    """Normal numbers, and tokens with zeros behind the last."""
+    """Normal numbers, and tokens with zeros after the last."""
     random = np.random.default_rng(seed)
     x = {}
     for tensor in model.inputs:

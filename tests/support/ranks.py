@@ -1,4 +1,4 @@
-"""What two processes or replicas do together, one of which runs this.
+"""Functions that processes or replicas run together.
 
 `main` with the arguments NAME RANK FOLDER PORT PORT runs the function NAME, and
 saves the arrays that it returns as FOLDER/RANK.npz.
@@ -60,7 +60,7 @@ def mean_of_samples(model):
 
 
 def refusals_of(*calls):
-    """The messages of calls, all of which are refused."""
+    """The messages of calls that must all be refused."""
     messages = []
     for call in calls:
         try:
@@ -170,14 +170,14 @@ def jax_processes(rank, folder, ports):
         found[name] = np.asarray(shard.data) == 0
     found |= epochs.of_jax(rank, folder)
     found |= jax_distribution(rank)
-    # It waits for the others. A fork ends without what JAX does at the end of a
-    # process, and without this the first that ended took the others with it.
+    # This waits for the others. A fork ends without JAX's own work at the end
+    # of a process, and without this the first process to end killed the others.
     jax.distributed.shutdown()
     return found
 
 
 def jax_distribution(rank):
-    """Each process predicts its part, as the refusal of the whole says."""
+    """Each process predicts its part, as the refusal of the whole advises."""
     import keras
 
     import kerasdrop
@@ -244,7 +244,7 @@ def tensorflow_workers(rank, folder, ports):
 
 
 def tensorflow_replicas(rank, folder, ports):
-    """Two replicas of one process."""
+    """Runs two replicas in one process."""
     keras = keras_of("tensorflow")
     import tensorflow as tf
 
@@ -253,7 +253,8 @@ def tensorflow_replicas(rank, folder, ports):
     tf.config.set_logical_device_configuration(cpu, two)
     from tests.support import epochs
 
-    # One for all: what two strategies reduce would be taken for each other.
+    # There is one strategy for all, because reductions of two would be
+    # confused.
     page = epochs.page_of_tensorflow()
     strategy = page["strategy"]
     found = {}
@@ -272,7 +273,7 @@ def tensorflow_replicas(rank, folder, ports):
 
 
 def masks_of_replicas(strategy):
-    """Those of two layers in two epochs of two batches, as Keras trains."""
+    """The masks of two layers in two epochs of two batches in `fit`."""
     import keras
     import tensorflow as tf
 

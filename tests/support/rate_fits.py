@@ -1,4 +1,4 @@
-"""A small network whose rates are fitted, its rows, and the call."""
+"""A small network whose rates are fitted, its data, and the call."""
 
 import keras
 import numpy as np

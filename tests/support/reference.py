@@ -1,6 +1,6 @@
-"""What the statistics of samples should be, written once more, in numpy.
+"""The statistics of samples, written a second time in numpy.
 
-Straight from the formulas in docs/plans.md, sample by sample and set by set.
+The code follows the formulas in docs/plans.md, sample by sample and set by set.
 """
 
 import numpy as np
@@ -9,9 +9,9 @@ SET_SIZE = 16
 
 
 def set_means(samples):
-    """Of `(rows, samples, ...)` the means of whole sets, `(rows, sets, ...)`.
+    """The means of whole sets in `(rows, samples, ...)`.
 
-    An unfinished set has the last of the samples.
+    The result is `(rows, sets, ...)`. An unfinished set has the last samples.
     """
     samples = np.asarray(samples, "float64")
     sets = samples.shape[1] // SET_SIZE
@@ -32,7 +32,7 @@ def variance(samples, plan="stratified"):
     num_sets = means.shape[1]
     rest = count - SET_SIZE * num_sets
     between = means.var(axis=1, ddof=1)
-    # Two equations, linear in the variance of a sample and that of a set mean.
+    # Two equations, linear in the variances of a sample and of a set mean.
     spread = samples.var(axis=1) + between * (
         256 * num_sets + 16 * rest * (rest - 1) / 15
     ) / (count**2)
@@ -40,13 +40,13 @@ def variance(samples, plan="stratified"):
 
 
 def half_t(degrees):
-    """Half the quantile of Student's t that is 2 of the normal, expanded."""
+    """Half the quantile of Student's t that is 2 for a normal, as a series."""
     coefficients = (1.0, 1.25, 1.53125, 1.4297, 0.922, 0, 0, 0, 0.8509)
     return sum(c / degrees**power for power, c in enumerate(coefficients))
 
 
 def standard_error(samples, plan="stratified"):
-    """That of the mean, without what the rounding of the mean adds."""
+    """The standard error of the mean, without the rounding of the mean."""
     count = np.shape(samples)[1]
     of_one = variance(samples, plan)
     if plan != "stratified" or count < 2 * SET_SIZE:

@@ -1,4 +1,4 @@
-"""One training with every kind of rate, to be interrupted and resumed.
+"""A training with every kind of rate, which is interrupted and resumed.
 
 `main` trains it, saves in three ways at once, and kills its process in the
 middle of an epoch.
@@ -27,7 +27,7 @@ def data():
 
 
 def build(seed):
-    """The model; what the seed decides, a checkpoint must bring back."""
+    """The model. A checkpoint must restore everything that the seed decides."""
     keras.utils.set_random_seed(seed)
     model = keras.Sequential([keras.Input((5,))])
     for dropout in (
@@ -44,9 +44,9 @@ def build(seed):
 
 
 def our_callbacks(folder=None, patience=3):
-    """Those that move the rates; what they must remember is in the folder.
+    """The callbacks that change rates; their state is in the folder.
 
-    The adaptive rate is moved after as many epochs as its patience, and one.
+    The adaptive rate changes after one more epoch than its patience.
     """
     state_path = folder and os.path.join(folder, "adaptive.json")
     return [
@@ -55,8 +55,9 @@ def our_callbacks(folder=None, patience=3):
             schedules.Cosine(0.6, 0.1, EPOCHS * STEPS), "batch", "by_batch"
         ),
         AdaptiveDropoutRate(
-            # Nothing is an improvement: with patience 3 moved at the end of
-            # epochs 3 and 6, and the training is resumed after epoch 3.
+            # No epoch counts as an improvement. With patience 3 the rate
+            # changes at the end of epochs 3 and 6, and the training is resumed
+            # after epoch 3.
             min_delta=1e6,
             patience=patience,
             factor=0.5,
@@ -116,7 +117,8 @@ def main(folder):
     fit(
         build(seed=0),
         [
-            # Saved before the rate is adapted: the order must not matter.
+            # This saves before the rate is adapted, since the order must not
+            # matter.
             backup(folder, "epoch"),
             backup(folder, BATCHES_PER_BACKUP),
             keras.callbacks.ModelCheckpoint(checkpoint_path(folder)),

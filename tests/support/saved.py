@@ -1,13 +1,13 @@
-"""Models of every layer and schedule, to be saved now and loaded for ever.
+"""Models of every layer and schedule, whose files must stay loadable.
 
 `python -m tests.support.saved ARCHIVE.zip` saves each model in three formats,
-and beside it what a model that was loaded must do: its predictions, rates and
-steps, and what each layer draws next. With names of models behind it, it saves
-these alone. tests/support/fixtures/ has what earlier versions wrote:
+and also what the loaded model must do: its predictions, rates and steps, and
+the next draws of each layer. With names of models as further arguments, it
+saves only these. tests/support/fixtures/ has files of earlier versions:
 
-- 0.1.0-first.zip: commit 2da1584, Keras 3.15.1, PyTorch 2.13.0; of Monte Carlo
-  models the first alone.
-- 0.1.0-monte-carlo.zip: the Monte Carlo models, as of 28 November 2026, Keras
+- 0.1.0-first.zip: commit 2da1584, Keras 3.15.1, PyTorch 2.13.0; only the first
+of the Monte Carlo models. - 0.1.0-monte-carlo.zip: the Monte Carlo models, as
+of 28 November 2026, Keras
   3.15.1, PyTorch 2.13.0.
 - 0.1.0-recurrent.zip: layers and a schedule that came later on that day, with
   the same versions.
@@ -134,7 +134,7 @@ def scheduled():
 
 
 def scheduled_classic():
-    """Its predictions depend on the step."""
+    """A model whose predictions depend on the step."""
     linear = schedules.Linear(0.1, 0.6, 8)
     return sequential(
         (6,),
@@ -210,7 +210,7 @@ def inputs_of(model):
 
 
 def with_a_past(model):
-    """The model three training steps later, and a rate changed."""
+    """The model after three training steps and the change of a rate."""
     x = inputs_of(model)
     for _ in range(3):
         if model.compiled:
@@ -234,7 +234,7 @@ def steps(model):
 
 
 def draws(model):
-    """What the layers make, in training, of one array: {name: outputs}."""
+    """The outputs of the layers in training for one array, by name."""
     return {
         layer.name: ops.convert_to_numpy(_drawn(layer)) for layer in ours(model)
     }
@@ -254,7 +254,7 @@ def predictions(model):
 
 
 def behaviour(model):
-    """All of it, as arrays by name."""
+    """The whole behaviour of a model, as arrays by name."""
     return {
         "predictions": predictions(model),
         "rates": np.array(list(kerasdrop.get_rates(model).values())),
@@ -304,7 +304,7 @@ def of_steps():
 
 
 def of_schedules():
-    """Every schedule; the rates of the samples are those of the third step."""
+    """A model with all schedules; samples have the rates of the third step."""
     return kerasdrop.MonteCarlo(
         with_a_past(scheduled()), 16, seed=9, keep_samples=True, verify=False
     )
@@ -317,9 +317,9 @@ MONTE_CARLO = {
 
 
 def means(predictive):
-    """The means, which tell the masks, and the samples if they are kept.
+    """The means, which depend on the masks, and the samples if they are kept.
 
-    What is estimated from the samples besides may improve.
+    Other estimates from the samples may improve in later versions.
     """
     found = predictive.predict(inputs_of(predictive.model), verbose=0)
     return {name: found[name] for name in ("mean", "samples") if name in found}

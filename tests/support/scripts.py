@@ -1,4 +1,4 @@
-"""Where the benchmarks are, and how a test runs one."""
+"""Finds the benchmarks and runs one in a test."""
 
 import importlib
 import pathlib
@@ -26,7 +26,7 @@ def module_of(name):
 
 
 def run(script, *arguments):
-    """Runs a benchmark in a process of its own; returns what it printed."""
+    """Runs a benchmark in a new process and returns its output."""
     result = forks.run(
         f"""
 import os, runpy

@@ -1,4 +1,4 @@
-"""The code blocks of a Markdown text, and how they are run."""
+"""Finds and runs the code blocks of a Markdown text."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ _BLOCK = re.compile(
 def blocks_of(text, language="python"):
     """The blocks of a language, each with the number of the line before it.
 
-    What stands under a mark `<!-- not run: reason -->` is left out.
+    A block after a mark `<!-- not run: reason -->` is left out.
     """
     return [
         (text.count("\n", 0, match.start("code")), match["code"])
@@ -31,12 +31,12 @@ def run(blocks, name):
         name: String for tracebacks.
 
     Returns:
-        The namespace, and what was printed.
+        The namespace and the output.
     """
     namespace = {"__name__": "snippets"}
     printed = io.StringIO()
     for line, code in blocks:
-        # Empty lines, so that a traceback tells the line of the text.
+        # The empty lines make a traceback show the line of the text.
         source = "\n" * line + code
         with contextlib.redirect_stdout(printed):
             exec(compile(source, name, "exec"), namespace)
@@ -44,7 +44,7 @@ def run(blocks, name):
 
 
 def not_printed(printed, text):
-    """The lines of a text's blocks of output that were not printed, in order.
+    """The lines of a text's output blocks that were not printed in order.
 
     A line with `...` stands for any lines.
     """

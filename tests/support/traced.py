@@ -1,7 +1,7 @@
-"""Compiled training calls of a layer, counted, and gradients, by backend.
+"""Compiled training calls of a layer, with a count of traces, and gradients.
 
-On PyTorch a call is eager, as in Keras unless it is asked to compile:
-tests/layers/test_torch_compile.py is about that.
+On PyTorch a call is eager, as in Keras by default;
+tests/layers/test_torch_compile.py tests compiled calls.
 """
 
 import keras
@@ -21,9 +21,9 @@ class Training:
 
     Args:
         layer: A layer; it is built here.
-        inputs: What it will be called on.
-        unknown_sizes: Whether to leave the sizes open, where that is
-            possible: JAX always knows them.
+        inputs: The inputs of the calls.
+        unknown_sizes: Whether to leave the sizes open where that is possible.
+            JAX always knows them.
 
     Attributes:
         num_traces: How often it was traced; 1 on PyTorch.

@@ -1,4 +1,4 @@
-"""Whether a model is, bit for bit, what it was."""
+"""Tests whether a model is unchanged, bit for bit."""
 
 import contextlib
 import random
@@ -9,9 +9,9 @@ from keras import ops
 
 from kerasdrop._structure import keras_graph
 
-# What Keras notes of a first call, for its own messages.
+# Attributes that Keras sets in a first call, for its own messages.
 _NOTES = {"_called", "_parent_path"}
-# What a model carries of earlier predictions.
+# Attributes that earlier predictions leave on a model.
 KEPT = {"__kerasdrop_checks__", "__kerasdrop_predictive__"}
 
 
@@ -20,7 +20,7 @@ def layers_of(model):
 
 
 def state_of(model):
-    """All that a user could see of a model."""
+    """Everything that a user could see of a model."""
     return {
         "variables": {
             f"{number} {variable.path}": ops.convert_to_numpy(variable)
@@ -42,7 +42,7 @@ def state_of(model):
 
 
 def _config_of(model):
-    # A module of PyTorch is written with the time of day.
+    # The serialized form of a PyTorch module contains the time.
     names = {type(layer).__name__ for layer in layers_of(model)}
     if "TorchModuleWrapper" in names:
         return None
@@ -57,7 +57,7 @@ def _attributes(layer):
 
 
 def _functions(layer):
-    """The methods that an instance has of its own, and its flags."""
+    """The methods that are set on an instance, and its flags."""
     return {
         name: value
         for name, value in vars(layer).items()
@@ -71,7 +71,7 @@ def assert_same_state(before, after, what):
 
     Args:
         before, after: As `state_of` returns them.
-        what: What was between them.
+        what: String, what happened between them.
     """
     assert list(before) == list(after)
     for name, one in before.items():
@@ -111,7 +111,7 @@ def count_layers(model):
 
 @contextlib.contextmanager
 def failing(error, call_number):
-    """Raises `error` in a call of a layer on arrays, and asserts that it came.
+    """Raises `error` in a call of a layer, and asserts that it gets out.
 
     Args:
         error: Class of an exception.
@@ -124,7 +124,7 @@ def failing(error, call_number):
         first = next(iter(keras.tree.flatten((args, kwargs))), None)
         if not isinstance(first, keras.KerasTensor):
             calls.append(self)
-            # Layers call those inside of them.
+            # Layers call inner layers.
             if len(calls) == call_number + 1:
                 raise error("in the midst of a pass")
         return layer_call(self, *args, **kwargs)
@@ -153,8 +153,8 @@ def unmoved_generators():
 
 
 def _seed():
-    # Before Keras 3.13 a generator that is there already stays where it is, and
-    # the first draw makes one by a draw from Python's.
+    # Before Keras 3.13 an existing generator keeps its state, and the first
+    # draw makes a generator by a draw from Python's.
     keras.random.uniform(())
     keras.utils.set_random_seed(7)
     generator = keras_graph.global_generator()

@@ -1,4 +1,4 @@
-"""What a test needs of the installed Keras.
+"""Requirements of tests on the version of Keras.
 
 docs/stability.md tells users what older versions break.
 """
@@ -8,8 +8,8 @@ import pytest
 
 KERAS = tuple(map(int, keras.__version__.split(".")[:2]))
 
-# In `torch.compile` of PyTorch: what compares two tuples by `is not` in
-# `keras.tree` ends a graph. The results are the same.
+# In `torch.compile`, comparing two tuples by `is not` in `keras.tree` breaks
+# the graph. The results are the same.
 ONE_GRAPH = KERAS >= (3, 15)
 
 
@@ -19,12 +19,12 @@ def is_older(version):
 
 
 def needs_keras(version, reason, *, backend=None):
-    """A mark: the test is skipped on an older Keras.
+    """Returns a mark that skips the test on an older Keras.
 
     Args:
         version: String, `"major.minor"`, of the first Keras it runs on.
         reason: String, what an older Keras does, for its users to read.
-        backend: String; on the other backends it runs in any case.
+        backend: String, the only backend on which the test needs that version.
     """
     older = is_older(version)
     if backend is not None:
@@ -42,7 +42,7 @@ keeps_tensors = needs_keras(
     backend="torch",
 )
 
-# The compiler looks at the gradient of each tensor that goes into a graph.
+# The compiler reads the gradient of each tensor that enters a graph.
 looked_at_gradients = pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
 )

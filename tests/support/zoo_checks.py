@@ -1,4 +1,4 @@
-"""What each model of the zoo is held to."""
+"""The checks of each model of the zoo."""
 
 import contextlib
 import os
@@ -17,11 +17,11 @@ from tests.support import zoo
 from tests.support.zoo import oracles
 
 BACKEND = keras.backend.backend()
-TINY = 1e-9  # a rate at which no unit of a test is ever dropped
+TINY = 1e-9  # a rate at which no test ever drops a unit
 NUM_SAMPLES = 512
-PART = np.array([4, 1, 3, 0, 2])  # of the rows, in another order
+PART = np.array([4, 1, 3, 0, 2])  # some rows, in another order
 
-# What Keras says of the models themselves.
+# Warnings of Keras about the models themselves.
 KERAS_WARNS = (
     "(?s).*does not support masking and will therefore destroy",
     "Layer .* does not have a `quantize` method implemented",
@@ -29,7 +29,7 @@ KERAS_WARNS = (
     "(?s).*requested dtype int64 requested in arange is not available",
 )
 
-# How a prediction may be cut without another number: of five rows.
+# Ways to cut a prediction of five rows that must not change a number.
 CUTS = (
     {"num_samples": 5, "batch_size": 1},
     {"num_samples": 16, "batch_size": 4},
@@ -40,11 +40,11 @@ CUTS = (
 class Case:
     """A model with its inputs, and one prediction of each.
 
-    That one checks itself; those of the checks need not.
+    That prediction makes the self-check. Those of the checks need not.
 
     Args:
-        entry: Of the zoo.
-        settings: Of all predictions, besides those of the checks.
+        entry: An entry of the zoo.
+        settings: Arguments of all predictions, besides those of the checks.
     """
 
     def __init__(self, entry, **settings):
@@ -88,7 +88,7 @@ def samples_of(model, x, **settings):
 
 
 def memory_of_rows(model, x, count, num_samples):
-    """The memory limit that lets so many rows in at a time."""
+    """The memory limit that allows this many rows at a time."""
     try:
         samples_of(model, x, num_samples=num_samples, memory_limit=1)
     except ValueError as error:
@@ -98,13 +98,13 @@ def memory_of_rows(model, x, count, num_samples):
 
 
 def plain(model, x):
-    """What the stock model predicts, as a list of arrays."""
+    """The predictions of the stock model, as a list of arrays."""
     outputs = tree.flatten(model.predict_on_batch(x))
     return [np.asarray(array, "float64") for array in outputs]
 
 
 def assert_close(found, expected, tolerance, what):
-    """Asserts equality to a share of the largest number that is expected."""
+    """Asserts equality up to a fraction of the largest expected number."""
     found = np.asarray(found, "float64")
     assert found.shape == expected.shape, (
         f"{what}: shape {found.shape}, expected {expected.shape}"
@@ -120,10 +120,10 @@ def assert_close(found, expected, tolerance, what):
 
 
 def check_zero_noise(case):
-    """With next to nothing dropped, each sample is what the model says."""
+    """With almost nothing dropped, each sample is the model's prediction."""
     model, x = prepared(case.entry, TINY)
     expected = plain(model, x)
-    # Rows of what is refused may see each other: all are in one batch.
+    # Rows of a refused model may see each other, so all are in one batch.
     batch_size = 4 if case.entry.refused is None else zoo.ROWS
     found = case.predict(model, x, num_samples=16, batch_size=batch_size)
     assert len(found) == len(expected)
@@ -138,7 +138,7 @@ def check_all_cuts(case):
 
 
 def check_cuts(case, cuts=None):
-    """Samples do not depend on the others that are drawn at a time."""
+    """Samples do not depend on other samples that are drawn with them."""
     if case.entry.by_keras:
         again = case.predict(num_samples=NUM_SAMPLES)
         for one, other in zip(again, case.samples):
@@ -160,7 +160,7 @@ def check_cuts(case, cuts=None):
 
 
 def check_independence(case):
-    """Two equal rows draw by themselves, and so do two sets of samples."""
+    """Two equal rows draw independently, and so do two sets of samples."""
     bound = 5.0 / np.sqrt(NUM_SAMPLES - 16)
     for number, samples in enumerate(case.samples):
         samples = samples.reshape(*samples.shape[:2], -1).astype("float64")
@@ -177,7 +177,7 @@ def check_independence(case):
 
 
 def check_law(case):
-    """Samples are distributed as they are without us."""
+    """Samples have the same distribution as without this package."""
     law = case.entry.law
     if law is None:
         assert any(np.ptp(one, axis=1).max() > 0.0 for one in case.samples)
@@ -195,7 +195,7 @@ def check_law(case):
 
 
 def check_backends(case):
-    """The first samples are those of the backends that ran before."""
+    """The first samples equal those of the backends that ran before."""
     folder = os.environ.get("KERASDROP_SHARED")
     is_comparable = case.entry.comparable and not case.entry.by_keras
     if not folder or not is_comparable:
@@ -213,10 +213,10 @@ def check_backends(case):
 
 
 def check_untouched(case):
-    """Nothing has moved, nor after a failure in the midst of a pass."""
+    """Nothing has changed, not even after a failure within a pass."""
     rows = range(2 if case.entry.refused is None else zoo.ROWS)
     part = rows_of(case.x, rows)
-    plain(case.model, case.x)  # whatever this moves
+    plain(case.model, case.x)  # may itself change state
     before = untouched.state_of(case.model)
     with untouched.unmoved_generators():
         case.predict(x=part, num_samples=2)
@@ -250,10 +250,10 @@ WHOLE = (*CHECKS, check_all_cuts)
 
 
 def quick(entry):
-    """The checks of `make test`: where models are compiled, two take turns.
+    """The checks of `make test`, of which two take turns on compiling backends.
 
-    That the samples are those of PyTorch, where nothing is left out, says
-    there what the others say.
+    There the equality with samples of PyTorch, where all checks run, implies
+    the other checks.
     """
     if BACKEND == "torch":
         return CHECKS
@@ -264,7 +264,7 @@ def quick(entry):
 
 
 def check_refusal(entry):
-    """It is refused by name, with the cure, and left as it was."""
+    """The model is refused by name, with a remedy, and left unchanged."""
     model, x = prepared(entry)
     before = untouched.state_of(model)
     try:
@@ -281,7 +281,7 @@ def check_refusal(entry):
 
 
 def failures(entry, checks=CHECKS):
-    """What an entry promises and does not keep, as a list of sentences."""
+    """The failed checks of an entry, as a list of sentences."""
     with expected_warnings(entry.warns):
         return _failures(entry, checks)
 

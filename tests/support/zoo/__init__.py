@@ -1,7 +1,7 @@
-"""Many small models, each with what is true of a Monte Carlo pass of it.
+"""Many small models, each with facts about its Monte Carlo pass.
 
-`ENTRIES` has them all by name. `tests.support.zoo_checks` holds a model to
-what its entry says, and the other modules of this package have the models.
+`ENTRIES` has all of them by name. `tests.support.zoo_checks` checks a model
+against its entry, and the other modules of this package have the models.
 """
 
 from tests.support.zoo import attention

@@ -1,4 +1,4 @@
-"""Attention, of queries and keys with masks."""
+"""Attention, with masks of queries and keys."""
 
 import keras
 from keras import layers

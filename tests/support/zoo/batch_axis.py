@@ -1,4 +1,4 @@
-"""Axis 0: left and come back to, missing, and shared by rows that meet."""
+"""Models in which the batch leaves axis 0, lacks, or has rows that meet."""
 
 import keras
 import numpy as np
@@ -70,7 +70,7 @@ def an_axis_put_in_front(rate=0.4):
 
 @entry()
 def windows_of_an_image(rate=0.4):
-    # As Swin has them; drawn before the windows are made.
+    # These windows are like those of Swin; the draw is before them.
     x = keras.Input((4, 4, 2))
     h = layers.Dropout(rate)(layers.Dense(3)(x))
     h = ops.transpose(ops.reshape(h, (-1, 2, 2, 2, 2, 3)), (0, 1, 3, 2, 4, 5))
@@ -113,7 +113,7 @@ def drawn_sides_in_one_batch(rate=0.4):
 
 
 class Positions(layers.Layer):
-    """A learned vector for each step: no axis of a batch."""
+    """A learned vector for each step, without a batch axis."""
 
     def __init__(self, steps, features, **kwargs):
         super().__init__(**kwargs)
@@ -157,7 +157,7 @@ def a_constant_of_one_row(rate=0.4):
     return keras.Model(x, h + Positions(1, 4)(x))
 
 
-# The transposed table follows the weights that are set on PyTorch alone.
+# Only on PyTorch does the transposed table follow the weights that are set.
 @entry(comparable=False)
 def tied_weights(rate=0.4):
     x = keras.Input((3,), dtype="int32")
@@ -187,7 +187,7 @@ def a_class_token(rate=0.3):
 
 
 class Zeros(layers.Layer):
-    """As many rows of zeros as its inputs have."""
+    """Returns as many rows of zeros as its inputs have."""
 
     def call(self, inputs):
         return ops.zeros((ops.shape(inputs)[0], 2))

@@ -1,4 +1,4 @@
-"""What draws: always on, in loops, not asked, with shapes of noise."""
+"""Layers that draw always, in loops, unasked, or with noise shapes."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from tests.support.zoo.registry import floats
 
 
 class MCDropout(layers.Dropout):
-    """As in the book."""
+    """The class of the book by Géron."""
 
     def call(self, inputs):
         return super().call(inputs, training=True)
@@ -88,7 +88,7 @@ def a_subclass_of_an_lstm(rate=0.4):
 
 
 class IfTraining(layers.Layer):
-    """Asks its dropout in training only."""
+    """Calls its dropout only in training."""
 
     def __init__(self, rate, **kwargs):
         super().__init__(**kwargs)
@@ -115,7 +115,7 @@ def dropout_that_is_not_asked_beside_one_that_is(rate=0.5):
 
 
 class Sampling(layers.Layer):
-    """The bottleneck of a variational model, as its tutorials have it."""
+    """The bottleneck of a variational model, as in tutorials."""
 
     def __init__(self, deviation, **kwargs):
         super().__init__(**kwargs)
@@ -152,7 +152,7 @@ def a_lambda_that_drops(rate=0.4):
 
 
 class AddingCell(layers.Layer):
-    """Adds what is left of its inputs to its state."""
+    """Adds its inputs after dropout to its state."""
 
     state_size = output_size = 2
 
@@ -185,7 +185,7 @@ def dropout_in_a_loop_over_steps(rate=0.4):
 
 
 class Scanning(layers.Layer):
-    """Drops inside of an operation that runs its body many times."""
+    """Drops inside an operation that runs its body many times."""
 
     def __init__(self, rate, how, **kwargs):
         super().__init__(**kwargs)
@@ -222,7 +222,7 @@ def _loop(how):
         return keras.Model(x, Scanning(rate, how)(x))
 
     make.__name__ = f"dropout_in_{how}"
-    # PyTorch runs the body each time; the others trace it once.
+    # PyTorch runs the body each time. The other backends trace it once.
     refused = dict.fromkeys(("jax", "tensorflow"), "scanning.* inside a loop")
     return entry(_ones(3, 2), refused=refused, one_by_one=False)(make)
 
@@ -231,7 +231,7 @@ LOOPS = [_loop(how) for how in ("scan", "map", "fori", "while")]
 
 
 class Frozen(layers.Layer):
-    """Calls what is inside of it in inference, whatever it is told."""
+    """Calls its inner layer in inference, whatever `training` is."""
 
     def __init__(self, inner, **kwargs):
         super().__init__(**kwargs)
@@ -335,7 +335,7 @@ def a_block_that_calls_one_dropout_three_times(rate=0.3):
 
 @entry(floats(4), law="masks")
 def dropout_of_a_scale_for_each_row(rate=0.4):
-    # Numbers that all features of a row share: a rate of whole rows.
+    # All features of a row share a number, so whole rows are dropped.
     x = keras.Input((4,))
     scale = layers.Dropout(rate)(ops.ones_like(x[:, :1]))
     return keras.Model(x, x * scale)

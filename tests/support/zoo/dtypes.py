@@ -1,4 +1,4 @@
-"""Dtype policies, of the model, of single layers, and of its numbers."""
+"""Dtype policies of models and of single layers, and dtypes of inputs."""
 
 import keras
 from keras import layers
@@ -9,7 +9,7 @@ from tests.support.zoo.registry import entry
 from tests.support.zoo.registry import of_policy
 from tests.support.zoo.registry import padded_tokens
 
-FLOAT64 = ("tensorflow", "torch")  # JAX has it only if asked at its start
+FLOAT64 = ("tensorflow", "torch")  # JAX needs a setting at its start
 
 
 def _model(rate, policy):
@@ -35,7 +35,7 @@ def mixed_bfloat16(rate=0.3):
     return _model(rate, "mixed_bfloat16")
 
 
-@entry(tolerance=1e-8, backends=FLOAT64)  # a rate of 1e-9 shows
+@entry(tolerance=1e-8, backends=FLOAT64)  # a rate of 1e-9 has an effect
 def all_of_float64(rate=0.3):
     x = keras.Input((4,), dtype="float64")
     h = layers.Dense(3, activation="tanh", dtype="float64")(x)

@@ -1,4 +1,4 @@
-"""Shapes of graphs: branches, shared layers, inner models, several ends."""
+"""Graphs with branches, shared layers, inner models, several outputs."""
 
 import keras
 from keras import layers

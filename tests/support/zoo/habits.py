@@ -1,4 +1,4 @@
-"""What people write, and nobody who writes an engine thinks of."""
+"""Code that users write and that an engine's author may not expect."""
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ class Table(layers.Layer):
 
 @entry(core=True)
 def tables_of_any_size(rate=0.4):
-    # One of the sizes is that of the batch, of all samples, of a trial.
+    # One of the sizes is that of the batch, of all samples, or of a trial.
     x = keras.Input((3,))
     h = layers.Dropout(rate)(x)
     sizes = [1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 16, 17, 23, 32, 48, 96, 192]
@@ -43,14 +43,14 @@ class Flipped(layers.Layer):
 
 @entry(refused="training=True", one_by_one=False, core=True)
 def augmented_at_inference(rate=1.0):
-    # There is nothing to make small: at each rate a half is turned round.
+    # No rate makes this small: at each rate, half of the images are flipped.
     x = keras.Input((2, 2, 1))
     h = Flipped()(x) if rate > 0.1 else x
     return keras.Model(x, layers.Flatten()(layers.Dropout(0.4 * rate)(h)))
 
 
 class Memory(layers.Layer):
-    """Keeps what it was given last for another layer."""
+    """Stores its last inputs for another layer."""
 
     def call(self, inputs):
         self.last = inputs
@@ -78,7 +78,7 @@ def a_way_past_the_graph(rate=0.4):
 
 
 class RowsByShape(layers.Layer):
-    """Reshapes by the shape at hand."""
+    """Reshapes by the shape of its inputs."""
 
     def call(self, inputs):
         batch = ops.shape(inputs)[0]
@@ -93,7 +93,7 @@ def reshaped_by_the_shape(rate=0.4):
 
 
 class InEachRow(layers.Layer):
-    """Calls its dropout for each row, in a function that is mapped."""
+    """Calls its dropout for each row, in a mapped function."""
 
     def __init__(self, rate, **kwargs):
         super().__init__(**kwargs)
@@ -113,7 +113,7 @@ def dropout_in_a_mapped_function(rate=0.4):
 
 
 class InABranch(layers.Layer):
-    """Calls its dropout in one branch of a condition on numbers."""
+    """Calls its dropout in one branch of a condition on values."""
 
     def __init__(self, rate, **kwargs):
         super().__init__(**kwargs)
@@ -134,7 +134,7 @@ def dropout_in_a_branch(rate=0.4):
 
 
 class Many(layers.Layer):
-    """Takes any number of tensors, and numbers beside them."""
+    """Takes any number of tensors, and also numbers."""
 
     def call(self, *inputs, scale=1.0, bias=None):
         total = scale * inputs[0]
@@ -201,7 +201,7 @@ def a_constant_output(rate=0.4):
 
 
 class Ensemble(layers.Layer):
-    """Copies of the batch put behind each other, and their mean."""
+    """Concatenates copies of the batch, and returns their mean."""
 
     def __init__(self, rate, **kwargs):
         super().__init__(**kwargs)
@@ -224,7 +224,7 @@ def copies_of_the_batch(rate=0.4):
 
 
 class Plain(layers.Layer):
-    """Copies of what was dropped, and their mean."""
+    """Copies of dropped inputs, and their mean."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -274,7 +274,7 @@ def a_plain_stack_meets_a_drawn_one(rate=0.4):
 
 @entry()
 def steps_in_front_for_a_loop(rate=0.4):
-    # Time-major, as old recurrent code has it, and a plain gate beside.
+    # The data are time-major, as in old recurrent code, beside a plain gate.
     x = keras.Input((3, 4))
     h = layers.Dropout(rate)(x)
     steps = [h[:, t] * ops.sigmoid(x[:, t]) for t in range(3)]

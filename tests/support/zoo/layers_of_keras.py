@@ -1,6 +1,6 @@
 """Every layer class of Keras that can stand beside a dropout.
 
-Many in one model, each an output of its own.
+Each model has many of them, each with its own output.
 """
 
 import keras
@@ -13,8 +13,9 @@ from tests.support.zoo.registry import floats
 
 NUMBERS = {
     "Activation": lambda: layers.Activation("gelu"),
-    # Not ActivityRegularization: as in a plain call that is interrupted, what
-    # it had added to `model.losses` in the call before is forgotten.
+    # ActivityRegularization is left out: after a failed pass, as after a plain
+    # call that fails, its entries in `model.losses` from the earlier call are
+    # lost.
     "BatchNormalization": lambda: layers.BatchNormalization(trainable=False),
     "Dense": lambda: layers.Dense(3, "relu"),
     "ELU": layers.ELU,
@@ -92,12 +93,12 @@ VOLUMES = {
 
 
 def _there(makers):
-    """Those of the layers that this version of Keras has."""
+    """The layers that this version of Keras has."""
     return [each for each in makers.items() if hasattr(layers, each[0])]
 
 
 def _behind(shape, makers, rate, merges=False):
-    """A model with an output for each layer, all behind one dropout."""
+    """A model with an output for each layer, all after one dropout."""
     x = keras.Input(shape)
     h = layers.Dropout(rate)(x)
     return keras.Model(
@@ -148,7 +149,7 @@ def layers_that_training_changes(rate=0.4):
 
 
 _IMAGE = (8, 8, 3)
-# Off at inference, or a function of the image.
+# These are off at inference, or functions of the image.
 AUGMENTATIONS = {
     "AugMix": lambda: layers.AugMix(value_range=(0, 255)),
     "AutoContrast": lambda: layers.AutoContrast(value_range=(0, 255)),

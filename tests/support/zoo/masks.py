@@ -1,4 +1,4 @@
-"""Masks: made, handed on, given by hand, lost, and made of what is drawn."""
+"""Masks that are made, passed on, given, lost, or made from drawn tensors."""
 
 import keras
 from keras import layers
@@ -14,7 +14,7 @@ STEPS = 5
 
 
 def tokens(features=4, mask_zero=True, steps=STEPS):
-    """Integers, and vectors for each, masked where they are 0."""
+    """Integers, and a vector for each, masked where the integers are 0."""
     x = keras.Input((steps,), dtype="int32")
     return x, layers.Embedding(7, features, mask_zero=mask_zero)(x)
 
@@ -58,7 +58,7 @@ def sequential_called_with_a_mask(rate=0.3):
 
 
 def _inner_behind_a_mask(rate, policy):
-    """An implicit mask, a cast on the way into the inner model."""
+    """An implicit mask that is cast on the way into the inner model."""
     with of_policy(policy):
         z = keras.Input((STEPS, 4))
         inner = keras.Model(z, pooled(layers.Dropout(rate)(z)))
@@ -122,7 +122,7 @@ def masking(rate=0.3):
 
 @entry(padded_steps(STEPS, 3), law="masks")
 def masking_behind_dropout_of_steps(rate=0.4):
-    # Steps that are dropped are masked then: other ones in each sample.
+    # Dropped steps are then masked, and differ between samples.
     x = keras.Input((STEPS, 3))
     first = layers.Dropout(rate)(x[:, :, :1])
     h = layers.Masking()(ops.concatenate([first] * 3, axis=-1))
@@ -179,7 +179,7 @@ def mask_of_a_lambda(rate=0.3):
 
 
 class SkipsFirst(layers.Layer):
-    """Makes a mask of its own, and uses the one that it gets."""
+    """Makes its own mask, and uses the mask that it gets."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -275,7 +275,7 @@ def batch_normalization_of_padded_tokens(rate=0.3):
 
 @masked
 def positions_from_padded_tokens(rate=0.3):
-    # A reduction over the mask itself, a number of each row.
+    # This is a reduction over the mask itself, a number for each row.
     x, h = tokens()
     lengths = ops.sum(ops.cast(ops.not_equal(x, 0), "float32"), 1, True)
     h = ops.sum(layers.Dropout(rate)(h), axis=1) / ops.maximum(lengths, 1.0)

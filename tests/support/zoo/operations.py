@@ -1,4 +1,4 @@
-"""Operations of `keras.ops` between plain and drawn tensors."""
+"""Operations of `keras.ops` on plain and drawn tensors."""
 
 import keras
 import numpy as np
@@ -41,7 +41,7 @@ def reductions_of_features(rate=0.4):
             ops.cumsum(h, axis=1),
             ops.norm(h, axis=(1, 2)),
             ops.argmax(h, axis=-1),
-            # Of two axes at once, Keras before 3.15 fails on PyTorch.
+            # Keras before 3.15 fails on PyTorch for two axes at once.
             ops.any(ops.any(h > 1.0, axis=2), axis=1),
             ops.prod(h, axis=-2, keepdims=True),
         ],

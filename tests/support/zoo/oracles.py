@@ -1,4 +1,4 @@
-"""What samples should be: by stock Keras and by listing all masks."""
+"""The right samples, by stock Keras and by enumeration of all masks."""
 
 import contextlib
 import itertools
@@ -9,11 +9,11 @@ import numpy as np
 from keras import ops
 from keras import tree
 
-MOST_UNITS = 12  # whose masks are listed
+MOST_UNITS = 12  # whose masks are enumerated
 
 
 def correlation(one, other):
-    """Of the columns of two arrays `(samples, elements)`; 0 of constants."""
+    """Correlations of the columns of two arrays `(samples, elements)`, or 0."""
     one, other = (array - array.mean(axis=0) for array in (one, other))
     scale = np.sqrt((one**2).sum(axis=0) * (other**2).sum(axis=0))
     product = (one * other).sum(axis=0)
@@ -21,32 +21,32 @@ def correlation(one, other):
 
 
 def map_arrays(function, x):
-    """Of a structure in which inputs that are left out are None."""
+    """Maps the arrays of a structure in which missing inputs are None."""
     return tree.map_structure(
         lambda array: None if array is None else function(array), x
     )
 
 
 def copies_of(x, row, count):
-    """One row, `count` times."""
+    """Repeats one row `count` times."""
     return map_arrays(lambda array: np.repeat(array[[row]], count, axis=0), x)
 
 
 def trained(model, x, row, count):
-    """Outputs of the stock model in training, for one row.
+    """The outputs of the stock model in training for copies of one row.
 
-    The rows of a batch draw independently of each other: copies of a row in
-    one call are as many samples.
+    The rows of a batch draw independently, so copies of a row in one call are
+    separate samples.
     """
     outputs = model(copies_of(x, row, count), training=True)
     return [ops.convert_to_numpy(one) for one in tree.flatten(outputs)]
 
 
 def outcomes(model, x):
-    """What the model says under each of the masks of its dropout layers.
+    """The outputs of the model under all masks of its dropout layers.
 
-    Only for dropout of single units. The layers are called as ever, and
-    multiply by a mask that they are given.
+    This works only for dropout of single units. The layers are called as usual,
+    and multiply by a given mask.
 
     Returns:
         A list of arrays `(masks, rows, ...)`, one for each output, and the
@@ -109,10 +109,11 @@ def _calling(layers, function):
 
 
 def assert_drawn_from(samples, outcomes, probabilities):
-    """Asserts that samples are outcomes, as often as they should be.
+    """Asserts that samples are outcomes with the right frequencies.
 
-    Mean and variance are within 5 sigma: the mean has variance / T, the
-    variance (fourth - variance^2) / T to first order, balanced samples less.
+    Mean and variance must be within 5 sigma. The variance of the mean is
+    variance / T, that of the variance is (fourth - variance^2) / T to first
+    order, and both are smaller for balanced samples.
 
     Args:
         samples: `(rows, T, ...)`.
@@ -139,7 +140,7 @@ def assert_drawn_from(samples, outcomes, probabilities):
     assert (off <= allowed).all(), f"means are off by {off.max():.3g}"
     off = np.abs(samples.var(axis=1, ddof=1) - variance)
     spread = np.maximum(fourth - variance**2, 0.0)
-    # Balanced pairs of a set have a variance of up to 16/15.
+    # Balanced pairs of a set have up to 16/15 of the variance.
     allowed = 5.0 * np.sqrt(16 / 15 * spread / count) + 0.01 * variance
     allowed = allowed + 1e-6 * scale**2
     assert (off <= allowed).all(), f"variances are off by {off.max():.3g}"

@@ -1,4 +1,4 @@
-"""Every layer of ours."""
+"""Every layer of kerasdrop."""
 
 import keras
 from keras import layers
@@ -67,7 +67,7 @@ def wrappers_of_ours(rate=0.3):
 
 @entry()
 def embedding_of_ours(rate=0.3):
-    """Words, and an output with the weights of their vectors."""
+    """Words, and an output that shares the weights of their vectors."""
     ids = keras.Input((3,), dtype="int32")
     words = layers.ReversibleEmbedding(TOKENS, 3)
     drop = ours.EmbeddingDropout(words, rate)

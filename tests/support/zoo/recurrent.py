@@ -1,4 +1,4 @@
-"""Recurrent layers in all their ways."""
+"""Recurrent layers with all their options."""
 
 import keras
 from keras import layers

@@ -1,4 +1,4 @@
-"""How a model gets into the zoo, and what is said of it there."""
+"""Registers models in the zoo, with facts about each."""
 
 import contextlib
 import zlib
@@ -9,43 +9,43 @@ import numpy as np
 
 from tests.support import versions
 
-ROWS = 6  # of the inputs of an entry; the last row is the first again
-TOKENS = 7  # integers of the inputs are below
+ROWS = 6  # of the inputs of an entry; the last row repeats the first
+TOKENS = 7  # integers of the inputs are below this
 OPEN = 5  # size of an axis that a model leaves open
-REFUSED = "."  # in any words; the cure is asked for as well
+REFUSED = "."  # in any words; the remedy is tested as well
 BACKENDS = ("tensorflow", "jax", "torch")
 
 
 class Entry(NamedTuple):
-    """A model of the zoo, and what is true of it.
+    """A model of the zoo, and facts about it.
 
     Attributes:
-        name: String, that of its function.
-        make: Function of a rate that returns the model; without a rate it is
-            the one of the entry.
+        name: String, the name of its function.
+        make: Function of a rate that returns the model. The default rate is
+            that of the entry.
         inputs: Function of a number of rows that returns its inputs; None for
             `inputs_of` the model.
-        law: What its samples are distributed as: `"training"`, the outputs of
-            the stock model in training; `"masks"`, the outputs under all of
-            its masks, few enough to be listed; None, neither, since training
-            differs from inference in more than what is drawn.
-        refused: What must be in the message with which it is refused, a
-            regular expression; None if it is accepted. A dict names it for
-            the backends on which it is.
-        one_by_one: Whether it is right with `vectorized=False`, if it is
-            refused.
+        law: The distribution of its samples: `"training"`, the outputs of the
+            stock model in training; `"masks"`, the outputs under all of its
+            masks, which are few; None, neither, since training differs from
+            inference in more than dropout.
+        refused: A regular expression that the message of its refusal must
+            match; None if it is accepted. A dict has one for each backend that
+            refuses it.
+        one_by_one: Whether it works with `vectorized=False` if it is refused.
         by_keras: Whether generators of Keras draw, so that numbers depend on
             the batch and on the backend.
-        rows_share_masks: Whether rows are dropped together by design.
-        tolerance: Of its outputs, relative to the largest of each; a multiple
-            of the rounding of its dtype.
+        rows_share_masks: Whether rows are meant to be dropped together.
+        tolerance: The tolerance of its outputs, relative to the largest number
+            of each; a multiple of the rounding of its dtype.
         core: Whether `make test` runs it, on PyTorch and in turn on JAX or
             TensorFlow, which compile. It also runs half of the others, on
             PyTorch. `make test-full` runs all on each backend.
-        warns: What a warning says, a regular expression; None for none.
-        backends: Those that it runs on.
-        comparable: Whether its numbers are those of the other backends: not if
-            weights are quantized, or the model does not list them, nor if
+        warns: A regular expression that a warning must match; None if there is
+            none.
+        backends: The backends that it runs on.
+        comparable: Whether its numbers are the same on all backends. They are
+            not if weights are quantized or not listed by the model, or if
             operations of Keras differ, such as those on images.
         since: String, the first version of Keras that can make it.
     """
@@ -67,7 +67,7 @@ class Entry(NamedTuple):
 
     @property
     def number(self):
-        """One that is the same in each run, to vary settings by."""
+        """A number that is the same in each run, by which settings vary."""
         return zlib.crc32(self.name.encode())
 
 
@@ -75,7 +75,7 @@ ENTRIES = {}
 
 
 def entry(inputs=None, **facts):
-    """Decorates a function that makes a model, which goes into the zoo.
+    """Returns a decorator that adds a function of a model to the zoo.
 
     Args:
         inputs, **facts: As in `Entry`.
@@ -94,7 +94,7 @@ def entry(inputs=None, **facts):
 
 @contextlib.contextmanager
 def of_policy(name):
-    """Layers and models that are made in the block have this dtype policy."""
+    """Gives layers and models that are made in the block this dtype policy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
@@ -131,7 +131,7 @@ def inputs_of(model, rows=ROWS):
         shape = (rows, *(size or OPEN for size in symbolic.shape[1:]))
         if "int" in symbolic.dtype:
             return generator.integers(0, TOKENS, shape).astype("int32")
-        # Of float32 in any case, as some backends read what they are given.
+        # They are float32 in any case, as some backends use the given dtype.
         normal = generator.normal(size=shape).astype("float32")
         return normal.astype(symbolic.dtype)
 
@@ -141,7 +141,7 @@ def inputs_of(model, rows=ROWS):
 
 
 def padded_tokens(length):
-    """Inputs: rows of 1, 2, ... tokens, and zeros behind them."""
+    """Returns a function that makes rows of 1, 2, ... tokens, then zeros."""
 
     def make(rows):
         tokens = np.random.default_rng(0).integers(1, TOKENS, (rows, length))
@@ -152,7 +152,7 @@ def padded_tokens(length):
 
 
 def padded_steps(length, features):
-    """Inputs: sequences of 1, 2, ... steps, and zeros behind them."""
+    """Returns a function that makes sequences padded with zeros."""
 
     def make(rows):
         generator = np.random.default_rng(0)
@@ -164,7 +164,7 @@ def padded_steps(length, features):
 
 
 def floats(*shape, scale=1.0):
-    """Inputs: normal numbers, of this shape without the rows."""
+    """Returns a function that makes normal rows of this shape."""
 
     def make(rows):
         generator = np.random.default_rng(0)
@@ -177,8 +177,8 @@ def floats(*shape, scale=1.0):
 def set_weights(model, seed=0):
     """Gives a model weights that are the same on all backends.
 
-    Kernels keep the size of what passes; what is a scale is about 1, what is
-    a variance above 0.
+    Kernels preserve the magnitude of their inputs, scales are about 1, and
+    variances are above 0.
     """
     generator = np.random.default_rng(seed)
     for variable in model.weights:

@@ -1,4 +1,4 @@
-"""Rows that see each other, or their number, and are refused."""
+"""Models whose rows see each other, or their number, and are refused."""
 
 import keras
 import numpy as np
@@ -135,7 +135,7 @@ def divided_by_the_number_of_plain_rows(rate=0.4):
 
 
 class Centred(layers.Layer):
-    """Hides what it does to rows in a layer."""
+    """Centres over rows, hidden in a layer."""
 
     def call(self, inputs):
         return inputs - ops.mean(inputs, axis=0, keepdims=True)
@@ -149,14 +149,14 @@ def centred_in_a_layer(rate=0.4):
 
 @entry(refused=REFUSED, law=None)
 def centred_before_it_is_dropped(rate=0.4):
-    # The rows of a batch of the data decide, not those of the samples.
+    # The result depends on the rows of a batch of the data, not on samples.
     x = keras.Input((4,))
     return keras.Model(x, layers.Dropout(rate)(Centred()(x)))
 
 
 @entry(refused=REFUSED, law=None, core=True)
 def nodes_of_a_graph(rate=0.4):
-    # The rows are nodes, and a matrix says who is whose neighbour.
+    # The rows are nodes, and a matrix says which nodes are neighbours.
     x = keras.Input((4,))
     near = np.eye(ROWS, k=1) + np.eye(ROWS, k=-1) + np.eye(ROWS)
     near = ops.convert_to_tensor((near / 3).astype("float32"))
@@ -174,7 +174,7 @@ def a_constant_for_each_row(rate=0.4):
 
 
 class Place(layers.Layer):
-    """Adds to each row its place in the batch."""
+    """Adds its position in the batch to each row."""
 
     def call(self, inputs):
         places = ops.arange(ops.shape(inputs)[0])

@@ -1,4 +1,4 @@
-"""Models and blocks without a graph, and with a state."""
+"""Models and blocks without a graph, some of them with state."""
 
 import keras
 from keras import layers
@@ -11,7 +11,7 @@ from tests.support.zoo.registry import padded_tokens
 
 
 class Net(keras.Model):
-    """Everything in `call`."""
+    """Does everything in `call`."""
 
     def __init__(self, rate, **kwargs):
         super().__init__(**kwargs)
@@ -30,7 +30,7 @@ def subclassed(rate=0.4):
 
 
 class Reader(keras.Model):
-    """Tokens, masks and attention without a graph."""
+    """Uses tokens, masks and attention without a graph."""
 
     def __init__(self, rate, **kwargs):
         super().__init__(**kwargs)
@@ -52,7 +52,7 @@ def subclassed_reader(rate=0.3):
 
 
 class Pair(keras.Model):
-    """A dict goes in, a nested structure comes out."""
+    """Takes a dict and returns a nested structure."""
 
     def __init__(self, rate, **kwargs):
         super().__init__(**kwargs)
@@ -117,7 +117,7 @@ class Counting(layers.Layer):
         return inputs * 1.0
 
 
-# On JAX what a pass assigns to a variable goes no further than the pass.
+# On JAX, assignments to a variable in a pass do not outlive the pass.
 _MOVES = dict.fromkeys(("tensorflow", "torch"), "counting|calls")
 
 
@@ -134,7 +134,7 @@ def a_layer_that_counts_its_drawn_calls(rate=0.4):
 
 
 class Block(layers.Layer):
-    """A residual block whose dropout is told nothing."""
+    """A residual block that does not pass `training` to its dropout."""
 
     def __init__(self, rate, **kwargs):
         super().__init__(**kwargs)
