@@ -169,7 +169,7 @@ def _chosen(layer: keras.layers.Layer) -> dict[str, Given]:
 
 
 def _is_settled(value: Given) -> bool:
-    """Whether `_plain` of a value is the same as long as the object is."""
+    """Whether `_plain` of an object never changes."""
     cls = type(value)
     if value is None or cls in _PLAIN_CLASSES or cls is types.FunctionType:
         return True

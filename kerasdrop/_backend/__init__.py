@@ -537,6 +537,26 @@ def overflows() -> bool:
     return False
 
 
+def bitwise_and(word: Tensor, other: Given) -> Tensor:
+    """`word &= other`, which PyTorch does in place.
+
+    PyTorch has methods for it, since `torch.func.functionalize` does not take
+    the operators.
+
+    Args:
+        word: Integer tensor or array, which may be overwritten.
+        other: The same, or an integer.
+    """
+    word &= other
+    return word
+
+
+def bitwise_xor(word: Tensor, other: Given) -> Tensor:
+    """`word ^= other`, as `bitwise_and`."""
+    word ^= other
+    return word
+
+
 # `keras.ops.right_shift` costs several times the operator in eager calls.
 right_shift = operator.rshift
 

@@ -18,6 +18,7 @@ from kerasdrop._backend.context import is_exporting
 from kerasdrop._backend.context import is_in_stateless_scope
 from kerasdrop._backend.torch_kernel import has_kernel
 from kerasdrop._backend.torch_kernel import in_one_pass
+from kerasdrop._backend.torch_kernel import is_functionalized
 from kerasdrop._backend.torch_ops import Ops
 from kerasdrop._types import Array
 from kerasdrop._types import Function
@@ -28,6 +29,8 @@ from kerasdrop._types import Tensor
 __all__ = [
     "SEEDS_OWN",
     "at_hand",
+    "bitwise_and",
+    "bitwise_xor",
     "compiled",
     "counted",
     "entries",
@@ -184,6 +187,20 @@ def overflows() -> bool:
     )
 
 
+def bitwise_and(word: Tensor, other: Given) -> Tensor:
+    if isinstance(word, torch.Tensor):
+        return word.bitwise_and_(other)
+    word &= other
+    return word
+
+
+def bitwise_xor(word: Tensor, other: Given) -> Tensor:
+    if isinstance(word, torch.Tensor):
+        return word.bitwise_xor_(other)
+    word ^= other
+    return word
+
+
 def recomputed(function: Function) -> Function:
     @functools.wraps(function)
     def run(*args: Given, **kwargs: Given) -> Given:
@@ -262,6 +279,7 @@ def selected(keep: Tensor, values: Tensor) -> Tensor:
         or values.numel() < _MANY
         or values.device.type != "cpu"
         or torch.jit.is_tracing()
+        or is_functionalized()
     ):
         return torch.where(keep, values, 0.0)
     if torch.is_grad_enabled():

@@ -24,7 +24,7 @@ from kerasdrop._types import Given
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 
-__all__ = ["has_kernel", "in_one_pass"]
+__all__ = ["has_kernel", "in_one_pass", "is_functionalized"]
 
 # Where the kernel is used. The tests add the CPU, for Triton's interpreter.
 DEVICES = {"cuda"}
@@ -46,13 +46,16 @@ def has_kernel(inputs: Tensor) -> bool:
         and not torch._C._len_torch_dispatch_stack()
         and not torch._C._get_tracing_state()
         and not is_exporting()
-        and not _is_functionalized()
+        and not is_functionalized()
         and triton_trial.is_passed(inputs.device, _is_right)
     )
 
 
-def _is_functionalized() -> bool:
-    """Whether `torch.func.functionalize` runs, which has no such rule."""
+def is_functionalized() -> bool:
+    """Whether `torch.func.functionalize` runs.
+
+    It has no rule for functions with gradients of their own.
+    """
     if _functorch.peek_interpreter_stack() is None:
         return False
     kind = _functorch.TransformType.Functionalize

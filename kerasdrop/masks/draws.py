@@ -137,18 +137,18 @@ def derived_keys(key: Tensor, indices: list[int]) -> list[Tensor]:
 def _hash(word: Tensor, first_key: Tensor, second_key: Tensor) -> Tensor:
     """Three rounds of xorshift and multiply, keyed before and after the first.
 
-    `word` is changed by augmented assignments: PyTorch then works in place, the
+    PyTorch changes `word` in place, by augmented assignments and methods; the
     other backends make a new tensor as usual. The argument is `int32.widened`,
     the result is int32.
     """
     word = int32.wrapped(word + first_key)
     for round_, (shift, factor) in enumerate(_HASH_ROUNDS):
-        word ^= int32.shifted(word, shift)
+        word = _backend.bitwise_xor(word, int32.shifted(word, shift))
         word *= factor
         if round_ == 0:
-            word ^= second_key
+            word = _backend.bitwise_xor(word, second_key)
         word = int32.wrapped(word)
-    word ^= int32.shifted(word, _HASH_LAST_SHIFT)
+    word = _backend.bitwise_xor(word, int32.shifted(word, _HASH_LAST_SHIFT))
     return int32.narrowed(word)
 
 

@@ -42,7 +42,7 @@ def widened(word: Tensor) -> Tensor:
 def wrapped(word: Tensor) -> Tensor:
     """The lowest 32 bits of a sum or product of `widened` tensors."""
     if _backend.overflows():
-        word &= 2**32 - 1
+        word = _backend.bitwise_and(word, 2**32 - 1)
     return word
 
 
@@ -64,8 +64,7 @@ def shifted(word: Tensor, by: int) -> Tensor:
         return _shifted_by_division(word, by)
     # An arithmetic shift; then the copied sign bits are masked off.
     word = _backend.right_shift(word, by)
-    word &= (1 << (32 - by)) - 1
-    return word
+    return _backend.bitwise_and(word, (1 << (32 - by)) - 1)
 
 
 def signed_shifted(word: Tensor, by: int) -> Tensor:
@@ -80,8 +79,7 @@ def low_bits(word: Tensor, count: int) -> Tensor:
     """The lowest 1 to 30 bits of an int32 tensor, in place on PyTorch."""
     if _backend.divides():
         return word - shifted(word, count) * (1 << count)
-    word &= (1 << count) - 1
-    return word
+    return _backend.bitwise_and(word, (1 << count) - 1)
 
 
 def _shifted_by_division(word: Tensor, by: int) -> Tensor:

@@ -22,7 +22,7 @@ def independent_words(
     draw: Draw, shape: Shape, units: Tensor | None = None
 ) -> Tensor:
     word = _unfinished_words(draw, shape, units)
-    word ^= int32.shifted(word, _WORD_LAST_SHIFT)
+    word = _backend.bitwise_xor(word, int32.shifted(word, _WORD_LAST_SHIFT))
     return ops.convert_to_tensor(word) if _is_array(word) else word
 
 
@@ -48,7 +48,7 @@ def independent_words_from(
             one unit at each place of a row.
     """
     word = _unfinished_words(draw, shape, units, isinstance(lowest, int))
-    word ^= int32.shifted(lowest, _WORD_LAST_SHIFT)
+    word = _backend.bitwise_xor(word, int32.shifted(lowest, _WORD_LAST_SHIFT))
     keep = word >= lowest
     return _backend.tensor_of(keep, like) if _is_array(keep) else keep
 
@@ -74,10 +74,10 @@ def _unfinished_words(
     word = keys[(0, *per_row)] + units
     between = keys[(1, *per_row)]
     for round_, (shift, factor) in enumerate(_WORD_ROUNDS):
-        word ^= int32.shifted(word, shift)
+        word = _backend.bitwise_xor(word, int32.shifted(word, shift))
         word *= factor
         if round_ == 0:
-            word ^= between
+            word = _backend.bitwise_xor(word, between)
     return word if shape else ops.reshape(word, ())
 
 
