@@ -28,6 +28,7 @@ class Step:
 
     Attributes:
         node: The call.
+        reference: A weak reference to it: see `_parts`.
         words: The operation's name in messages.
         layouts: Dict from the id of a tensor in the same graph to its `Layout`.
         is_once: Whether the call is made in the prefix.
@@ -47,7 +48,7 @@ class Step:
             this step.
     """
 
-    node: Given
+    reference: Given
     words: str
     layouts: dict[Given, Given]
     is_once: bool = False
@@ -61,6 +62,10 @@ class Step:
     done_repeated: tuple[Given, ...] = ()
 
     @property
+    def node(self) -> Given:
+        return self.reference()
+
+    @property
     def is_split(self) -> bool:
         """Whether a graph is entered in the prefix and left in the rest."""
         return self.inside is not None and not self.is_repeated
@@ -72,18 +77,25 @@ class Part:
 
     Attributes:
         graph: The graph.
+        reference: A weak reference to it: see `_parts`.
         layouts: Its `batch_axis.Layouts`.
         steps: List of `Step`.
         drawn: Ids of the tensors that depend on a draw.
     """
 
-    graph: Given
+    reference: Given
     layouts: Given
     steps: list[Given]
     drawn: set[Given]
 
+    @property
+    def graph(self) -> Given:
+        return self.reference()
 
-# The parts found so far for each graph, by what they depend on.
+
+# The parts found so far for each graph, by what they depend on. They may refer
+# to the graph and to its calls weakly only: a key whose value refers to it is
+# never freed, and neither would be its model.
 _layouts: Given = weakref.WeakKeyDictionary()
 _parts: Given = weakref.WeakKeyDictionary()
 # Graphs with a layer that moved the batch although it was assumed not to.
@@ -156,7 +168,7 @@ class _Finder:
                 self._step(node, layouts, drawn, id(node) in forced)
                 for node in nodes
             ]
-            part = Part(graph, layouts, steps, drawn)
+            part = Part(weakref.ref(graph), layouts, steps, drawn)
             more = _repeat_unfoldable(part)
             if not more - forced:
                 break
@@ -176,7 +188,7 @@ class _Finder:
             id(tensor): layouts.of[id(tensor)]
             for tensor in (*node.input_tensors, *node.outputs)
         }
-        step = Step(node, layouts.names[id(node)], around)
+        step = Step(weakref.ref(node), layouts.names[id(node)], around)
         step.minds_context = keras_graph.minds_context(node.operation)
         step.is_believed = id(node) in layouts.believed
         any_drawn = any(id(tensor) in drawn for tensor in node.input_tensors)

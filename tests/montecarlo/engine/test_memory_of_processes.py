@@ -4,6 +4,7 @@ Each case is a model whose memory the shapes of its layers do not tell.
 """
 
 import pathlib
+import platform
 
 import keras
 import pytest
@@ -148,3 +149,30 @@ def test_without_a_limit_it_does_not_grow_with_the_batch():
     took, results = risen(case, kind="regression")
     # Of all rows at once 800 to 1,400 MiB.
     assert took <= 1.3 * 256 * MIB + results + BESIDES, took / MIB
+
+
+PAGES = """
+import keras, kerasdrop, numpy as np, resource
+
+model = keras.Sequential(
+    [keras.Input((20,)), keras.layers.Dropout(0.5), keras.layers.Dense(64)]
+    + [keras.layers.Dropout(0.5), keras.layers.Dense(3)]
+)
+x = np.ones((1024, 20), "float32")
+
+def cleared():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    kerasdrop.mc_predict(model, x, 48, batch_size=1024, seed=1, verbose=0)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print([cleared() for _ in range(4)][-1])
+"""
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch" or platform.libc_ver()[0] != "glibc",
+    reason="of PyTorch, whose memory glibc would give back at once",
+)
+def test_a_batch_reuses_the_memory_of_the_one_before():
+    # Three chunks of 16 samples: a tensor of 64 units is 1,024 pages of 4 KiB.
+    assert int(helpers.run_python(PAGES)) < 1024
