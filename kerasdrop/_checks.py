@@ -231,6 +231,7 @@ def rows(value: Given) -> Array:
     """Returns the numbers of rows as an int32 array, or raises."""
     array = np.asarray(value)
     is_legal = array.ndim == 1 and np.issubdtype(array.dtype, np.integer)
+    is_legal = is_legal and not np.ma.is_masked(value)
     if not is_legal or (array < 0).any() or (array >= NO_ROW_BEYOND).any():
         raise Refusal(
             f"argument `rows` must be integers from 0 to 2**31 - 1, "

@@ -42,6 +42,14 @@ class CompiledWith:
         }
         return sorted(found, key=str)
 
+    def is_for_all(self, names: list[Given]) -> bool:
+        """Whether there is a loss or a metric for all outputs alike.
+
+        Args:
+            names: As of `names_of`.
+        """
+        return any(one and not _is_by_name(one, names) for one in self.given)
+
     def take_logits(self, names: list[Given], place: int) -> list[str]:
         """The classes of what takes an output for logits.
 

@@ -20,6 +20,7 @@ from kerasdrop._types import Tensor
 from kerasdrop.layers.paths import name_scope
 from kerasdrop.layers.state import StateVariable
 from kerasdrop.montecarlo import choice
+from kerasdrop.montecarlo.engine import arrays
 from kerasdrop.montecarlo.engine import loop
 from kerasdrop.montecarlo.engine.batches import Batches
 from kerasdrop.montecarlo.engine.batches import Labels
@@ -323,7 +324,8 @@ class MonteCarlo(NotTrained):
     def call(self, inputs: Tensor, training: bool = False) -> Given:
         if training:
             raise ValueError(NOT_TRAINED)
-        batch = ops.shape(tree.flatten(inputs)[0])[0]
+        given = [one for one in tree.flatten(inputs) if one is not None]
+        batch = ops.shape(given[0])[0]
         rows = ops.arange(batch, dtype="int32")
         with blame(self._owner):
             return self._engine.of_call(RowsOf(inputs, rows))
@@ -486,7 +488,9 @@ class MonteCarlo(NotTrained):
         Returns:
             A dict of numpy arrays, as returned by a call.
         """
-        size = len(tree.flatten(x)[0])
+        with blame(self._owner):
+            x = arrays.of(x, "x")
+            size = arrays.num_rows(x)
         return self.predict(x, size, 0, first_row=first_row, rows=rows)
 
     def evaluate(

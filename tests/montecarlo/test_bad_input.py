@@ -43,6 +43,19 @@ def test_first_row(model, first_row):
         predictive.predict(X, verbose=0, first_row=first_row)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"rows": np.arange(2), "first_row": 1},
+        {"rows": np.ma.masked_array(np.arange(2), [0, 1])},
+    ],
+)
+def test_rows_that_are_not_plain(model, given):
+    predictive = kerasdrop.MonteCarlo(model, 16)
+    with pytest.raises(ValueError, match="`rows`.*Received"):
+        predictive.predict(X, verbose=0, **given)
+
+
 @pytest.mark.parametrize("plan", ["antithetic", None, ["shared"]], ids=str)
 def test_plan(model, plan):
     with pytest.raises(ValueError, match="`plan` must be one of independent"):
@@ -76,15 +89,22 @@ def test_a_model_with_its_report_is_no_model():
     [
         (np.full((2, 3), "1"), "an array of dtype <U1"),
         (np.ones((2, 3), object), "an array of dtype object"),
+        (np.ones((2, 3), "M8[s]"), "an array of dtype datetime64"),
         (lambda: iter([X]), "x=<function .* \\(of type function\\)"),
     ],
-    ids=["strings", "objects", "function"],
+    ids=["strings", "objects", "times", "function"],
 )
 def test_other_data_than_numbers(model, x, received):
     if keras.backend.backend() == "tensorflow" and "U1" in received:
         pytest.skip("layers of TensorFlow take strings")
     with pytest.raises(ValueError, match=f"array of numbers.*{received}"):
         kerasdrop.mc_predict(model, x, verbose=0)
+
+
+def test_masked_values_are_not_taken_for_numbers(model):
+    masked = np.ma.masked_array(X, X > 0)
+    with pytest.raises(ValueError, match=r"`x.filled\(numpy.nan\)`"):
+        kerasdrop.mc_predict(model, masked, verbose=0)
 
 
 def test_missing_numbers_that_a_compiled_model_hides():

@@ -69,11 +69,17 @@ def _array(x: Tensor, name: str) -> Tensor:
         return x.tocsr()
     if hasattr(x, "to_numpy"):  # a pandas series or frame
         return _of_pandas(x, name)
+    if np.ma.is_masked(x):  # what is masked is still there, as a number
+        raise Refusal(
+            f"`{name}` must be an array without a mask. Replace what is "
+            f"masked, e.g. by `{name}.filled(numpy.nan)`. Received: a masked "
+            f"array with {np.ma.count_masked(x)} masked values"
+        )
     array = ops.convert_to_numpy(x) if ops.is_tensor(x) else np.asarray(x)
     # Some layers on TensorFlow, such as `TextVectorization`, take strings.
     takes_strings = keras.backend.backend() == "tensorflow" and array.ndim
     is_string = all(isinstance(one, (str, bytes)) for one in array.flat[:1])
-    if array.dtype.kind in "OUS" and not (takes_strings and is_string):
+    if array.dtype.kind in "OUSMmV" and not (takes_strings and is_string):
         raise Refusal(
             f"`{name}` must be an array of numbers, or a structure of such "
             "arrays. Convert it, e.g. by `x.astype('float32')`; call a "

@@ -76,7 +76,7 @@ class Batches:
             generator), each of them `x`, `(x,)`, `(x, y)` or `(x, y,
             sample_weight)`.
         batch_size: Integer; the batches of an iterable keep their own sizes.
-        most_rows: Function of a `RowsOf` with arrays of any number of rows, and
+        most_rows: Function of a `RowsOf` with the dense arrays of a batch, and
             of a number of rows. It returns how many of these rows can be drawn
             at a time, or None for all.
         first_row: Integer, the position of the first row; the others follow it.
@@ -110,6 +110,12 @@ class Batches:
         self.num_rows = None
         self._first_row = first_row
         self._rows = None if rows is None else _checks.rows(rows)
+        if self._rows is not None and first_row:
+            raise Refusal(
+                "`rows` has the position of each row, and `first_row` that of "
+                "the first, if the others follow it. Pass one of them. "
+                f"Received: both, first_row={first_row}"
+            )
         self._takes_targets = y is True
         self._takes_labels = labels is not None
         if arrays_.is_iterable_of_batches(x):
@@ -140,7 +146,8 @@ class Batches:
             if steps is not None:
                 num_rows = min(num_rows, steps * batch_size)
             size = min(batch_size, num_rows)
-            data = RowsOf(parts[0], None, parts[1])
+            first = arrays_.rows_of(parts[:2], slice(0, size))
+            data = RowsOf(first[0], None, first[1])
             size = min(size, most_rows(data, size) or size)
             self._parts = _slices(parts, num_rows, size)
             self.num_rows = num_rows
@@ -203,6 +210,7 @@ class Batches:
                 _labels(Labels(y, weight)) if self._takes_labels else Labels(),
             )
             num_rows = arrays_.num_rows(parts)
+            parts = arrays_.rows_of(parts, slice(0, num_rows))
             data = RowsOf(parts[0], None, parts[1])
             size = most_rows(data, num_rows) or num_rows
             if size < num_rows:

@@ -102,6 +102,8 @@ class Judged:
         Keras may apply one that is for another output to the only output.
         """
         named = self._model._compiled_with.named(names)
+        if self._model._compiled_with.is_for_all(names):
+            named = names
         others = [name for name in named if name not in judged]
         if not others:
             return

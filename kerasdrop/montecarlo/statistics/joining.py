@@ -35,12 +35,29 @@ class Joined:
                 )
                 for name, arrays in part.items()
             }
+        self._check_structure(part)
         for name, arrays in part.items():
             columns = tree.flatten(self._columns[name])
             for column, array in zip(columns, tree.flatten(arrays)):
                 self._check(column, array)
                 column.update(array)
         self.num_rows += len(array)
+
+    def _check_structure(self, part: Config) -> None:
+        """Raises if these have other places than those before.
+
+        A likelihood has places for the outputs with targets, which batches
+        bring: pairs by order alone would mix the outputs.
+        """
+        before, now = map(_places, (self._columns, part))
+        if before == now:
+            return
+        raise _refusals.Refusal(
+            "all batches must have targets for the same outputs: those of some "
+            "rows alone cannot be joined. Received: a batch with the "
+            f"statistics {_only_in(now, before)} and without "
+            f"{_only_in(before, now)}, unlike the batches before"
+        )
 
     def _check(self, column: "_Column", array: Array) -> None:
         if array.shape[1:] == column.shape:
@@ -60,6 +77,16 @@ class Joined:
             )
             for name, columns in self._columns.items()
         }
+
+
+def _places(statistics: Config) -> set[tuple[Given, ...]]:
+    return {path for path, _ in tree.flatten_with_path(statistics)}
+
+
+def _only_in(
+    some: set[tuple[Given, ...]], others: set[tuple[Given, ...]]
+) -> list[str]:
+    return sorted(".".join(map(str, path)) for path in some - others)
 
 
 class _Column:

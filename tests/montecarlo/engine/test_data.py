@@ -6,6 +6,7 @@ import pandas
 import pytest
 import scipy.sparse
 from keras import layers
+from keras import ops
 
 import kerasdrop
 
@@ -105,6 +106,12 @@ def test_tables_and_sparse_matrices(predictive, expected, form):
     np.testing.assert_allclose(mean, expected, atol=1e-6)
 
 
+def test_a_sparse_matrix_may_be_the_first_data(model, expected):
+    predictive = kerasdrop.MonteCarlo(model, 16, seed=1)
+    mean = predictive.predict_on_batch(scipy.sparse.csr_matrix(X))["mean"]
+    np.testing.assert_allclose(mean, expected, atol=1e-6)
+
+
 def test_missing_numbers_of_a_frame_are_nan():
     table = frame("Float32")
     table.loc[1, "b"] = pandas.NA
@@ -140,6 +147,12 @@ def test_an_optional_input_may_be_left_out():
     np.testing.assert_allclose(without.mean, zeros.mean, atol=1e-6)
     ones = kerasdrop.mc_predict(model, {"x": X, "extra": 0 * X + 1}, **SETTINGS)
     assert np.abs(ones.mean - zeros.mean).max() > 0.01
+    predictive = kerasdrop.MonteCarlo(model, 16, seed=1)
+    inputs = {"x": X, "extra": None}  # flat, None comes first
+    of_batch = predictive.predict_on_batch(inputs)
+    np.testing.assert_allclose(of_batch["mean"], without.mean, atol=1e-6)
+    called = ops.convert_to_numpy(predictive(inputs)["mean"])
+    np.testing.assert_allclose(called, without.mean, atol=1e-6)
 
 
 class Endless(keras.utils.PyDataset):
@@ -222,6 +235,27 @@ def test_targets_must_come_with_the_batches(model):
         kerasdrop.mc_predict(model, X, y=True, **SETTINGS)
     with pytest.raises(ValueError, match="need `x` as arrays"):
         kerasdrop.mc_predict(model, generator(), y=Y, **SETTINGS)
+
+
+def test_batches_have_targets_for_the_same_outputs():
+    x = keras.Input((3,))
+    h = layers.Dropout(0.5)(x)
+    two = keras.Model(x, {"a": layers.Dense(1)(h), "b": layers.Dense(1)(h)})
+    y = np.ones((4, 1))
+    for first, second in [
+        ({"a": y}, {"b": y}),
+        ({"a": y, "b": y}, {"b": y}),
+        ({"b": y}, {"a": y, "b": y}),
+    ]:
+        with pytest.raises(ValueError, match="targets for the same outputs"):
+            kerasdrop.mc_predict(
+                two,
+                iter([(X[:4], first), (X[4:8], second)]),
+                y=True,
+                noise_variance=1.0,
+                kind="regression",
+                **SETTINGS,
+            )
 
 
 def test_the_last_line_of_progress_is_printed_once(model, capsys):

@@ -299,6 +299,7 @@ def test_weights_of_another_structure(model):
         {"loss": LOSSES},
         {"loss": {"class": LOSSES["class"]}, "metrics": {"number": ["mse"]}},
         {"loss": {"class": LOSSES["class"], "other": "mse"}},
+        {"loss": "mse"},
     ],
 )
 def test_what_is_compiled_for_an_output_without_targets(model, compiled):
