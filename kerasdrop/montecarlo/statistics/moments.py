@@ -11,6 +11,7 @@ from kerasdrop._backend import ops
 from kerasdrop._formulas import estimates
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
+from kerasdrop.montecarlo.statistics import running
 
 
 class Moments(NamedTuple):
@@ -44,7 +45,7 @@ class Stream(NamedTuple):
 
     Attributes:
         pivot: `(batch, ...)`, the first sample, to which all moments are
-            relative.
+            relative; 0 if it is not finite.
         samples: `Moments` of the samples.
         set_means: `Moments` of the means of whole sets.
         part: A `Part`.
@@ -61,7 +62,10 @@ def init(chunk: Tensor, set_size: int, rest: int = 0) -> Stream:
     zeros = ops.zeros_like(chunk[:, 0])
     count = zeros[(slice(None), *(slice(0, 1),) * (len(zeros.shape) - 1))]
     empty = Moments(count, zeros, zeros)
-    stream = Stream(chunk[:, 0], empty, empty, Part(count, zeros))
+    # Relative to an infinite sample, all others would be infinite or NaN.
+    is_finite = ops.abs(chunk[:, 0]) < float("inf")
+    pivot = ops.where(is_finite, chunk[:, 0], 0.0)
+    stream = Stream(pivot, empty, empty, Part(count, zeros))
     return update(stream, chunk, set_size, rest)
 
 
@@ -132,7 +136,7 @@ def merge(
     step = mean - moments.mean
     return Moments(
         total,
-        moments.mean + step * share,
+        running.mean_of(moments.mean, mean, share),
         moments.squares + squares + ops.square(step) * moments.count * share,
     )
 

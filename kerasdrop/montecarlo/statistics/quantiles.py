@@ -40,6 +40,8 @@ def of_samples(
 ) -> tuple[Tensor, Tensor]:
     """Quantiles of samples, interpolated as by `numpy.quantile`.
 
+    Both are NaN where a sample is NaN, as numpy has it.
+
     The standard error is half the distance between the order statistics one
     binomial standard deviation to either side (Woodruff 1952). It is NaN if
     there are too few samples for these.
@@ -63,11 +65,31 @@ def of_samples(
             continue
         below = _at_rank(ordered, rank - spread)
         errors.append((_at_rank(ordered, rank + spread) - below) / 2.0)
-    return ops.stack(values, axis=1), ops.stack(errors, axis=1)
+    # A sort puts NaN anywhere, so that the others would answer alone.
+    return _stacked(values, errors, samples == samples)
+
+
+def _stacked(
+    values: list[Tensor], errors: list[Tensor], is_legal: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Tensors `(batch, quantiles, ...)`, NaN where not all samples are legal.
+
+    Args:
+        values, errors: Lists of tensors `(batch, ...)`.
+        is_legal: Bool `(batch, samples, ...)`.
+    """
+    legal = ops.min(ops.cast(is_legal, values[0].dtype), axis=1, keepdims=True)
+
+    def stacked(some: list[Tensor]) -> Tensor:
+        return ops.where(legal > 0.0, ops.stack(some, axis=1), float("nan"))
+
+    return stacked(values), stacked(errors)
 
 
 def _at_rank(ordered: Tensor, rank: float) -> Tensor:
     below = math.floor(rank)
+    if rank == below:  # the next may be infinite
+        return ordered[:, below]
     above = min(below + 1, ordered.shape[1] - 1)
     step = ordered[:, above] - ordered[:, below]
     return ordered[:, below] + (rank - below) * step
@@ -77,6 +99,8 @@ def of_normal_mixture(
     means: Tensor, variances: Tensor, probabilities: tuple[float, ...]
 ) -> tuple[Tensor, Tensor]:
     """Quantiles of an equal mixture of normals, by bisection.
+
+    Both are NaN where a mean or a variance is not finite.
 
     The standard error is that of the distribution function, which is a mean
     over the samples, divided by the density.
@@ -109,7 +133,9 @@ def of_normal_mixture(
         value = (low + high) / 2.0
         values.append(value)
         errors.append(_error_of_mixture(value, means, stds))
-    return ops.stack(values, axis=1), ops.stack(errors, axis=1)
+    # Nothing can be said between infinite bounds.
+    is_legal = (ops.abs(means) < math.inf) & (ops.abs(variances) < math.inf)
+    return _stacked(values, errors, is_legal & (variances >= 0.0))
 
 
 def _error_of_mixture(value: Tensor, means: Tensor, stds: Tensor) -> Tensor:

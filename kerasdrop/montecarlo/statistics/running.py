@@ -22,7 +22,20 @@ def update(mean: Tensor, samples: Tensor, count: Tensor) -> Tensor:
         count: `(batch, 1, ...)`, the number of samples including these.
     """
     share = float(samples.shape[1]) / per_row(count, mean)
-    return mean + (init(samples) - mean) * share
+    return mean_of(mean, init(samples), share)
+
+
+def mean_of(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """The mean of what has the mean `one`, and of others.
+
+    Infinite where a mean is, as if there had been a single chunk of samples.
+
+    Args:
+        one, other: `(batch, ...)`, the means.
+        share: Above 0, of the other in all.
+    """
+    mean = one + (other - one) * share
+    return ops.where(mean == mean, mean, one + other)
 
 
 def per_row(count: Tensor, values: Tensor) -> Tensor:

@@ -58,6 +58,29 @@ def test_chunks_do_not_count(chunk):
     np.testing.assert_allclose(between, means.var(1, ddof=1), rtol=1e-4)
 
 
+@pytest.mark.parametrize("chunk", [1, 4, 16, 64])
+@pytest.mark.parametrize("place", [0, 5, 63])
+def test_infinite_and_missing_samples(chunk, place):
+    samples = normals()
+    samples[0, place] = [np.inf, -np.inf]
+    samples[1, place] = [np.nan, 0.0]
+    samples[2, place] = samples[2, 7] = np.inf
+    sizes = [chunk] * (64 // chunk)
+    mean, variance, _ = streamed(samples, sizes)
+    np.testing.assert_allclose(mean, samples.mean(1), atol=1e-6)
+    np.testing.assert_array_equal(
+        np.isnan(variance), ~np.isfinite(samples.sum(1))
+    )
+    first, *others = parts_of(samples, sizes)
+    found, count = running.init(first), first.shape[1]
+    for part in others:
+        count += part.shape[1]
+        counts = ops.full((3, 1), float(count))
+        found = running.update(found, part, counts)
+    found = ops.convert_to_numpy(found)
+    np.testing.assert_allclose(found, samples.mean(1), atol=1e-6)
+
+
 @pytest.mark.parametrize("chunks", [(50,), (34, 16), (10, 8, 8, 8, 16)])
 def test_the_rest_is_in_the_moments_of_samples_alone(chunks):
     rest = 2

@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras import ops
 
 import kerasdrop
+from kerasdrop.montecarlo.statistics import quantiles
 
 X = np.random.default_rng(0).normal(size=(5, 3)).astype("float32")
 LAST = {"probabilities": "softmax", "logits": None, "binary": "sigmoid"}
@@ -45,3 +47,39 @@ def test_a_target_that_is_no_class_has_no_likelihood(kind):
     np.testing.assert_array_equal(
         np.isnan(found), [False, False, True, True, True]
     )
+
+
+def test_quantiles_of_samples_some_of_which_are_nan_are_nan():
+    samples = np.random.default_rng(0).normal(size=(4, 21, 2))
+    samples[0, 3] = [np.nan, 0.0]
+    samples[1, 20, 1] = np.nan
+    samples[2, :2] = -np.inf  # an order statistic that no other one needs
+    probabilities = (0.2, 0.5, 0.8)
+    found, errors = (
+        ops.convert_to_numpy(one)
+        for one in quantiles.of_samples(
+            ops.convert_to_tensor(samples.astype("float32")), probabilities
+        )
+    )
+    expected = np.moveaxis(np.quantile(samples, probabilities, axis=1), 0, 1)
+    assert np.isnan(expected[:2]).any()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert np.isnan(errors[np.isnan(expected)]).all()
+
+
+@pytest.mark.parametrize("mean", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("variance", [1.0, -1.0, np.inf, np.nan])
+def test_quantiles_of_a_mixture_need_finite_moments(mean, variance):
+    means = np.random.default_rng(0).normal(size=(3, 9)).astype("float32")
+    variances = np.ones_like(means)
+    means[1, 4] = mean
+    variances[2, 4] = variance
+    found, errors = quantiles.of_normal_mixture(
+        ops.convert_to_tensor(means),
+        ops.convert_to_tensor(variances),
+        (0.1, 0.5),
+    )
+    is_nan = [[False] * 2, [True] * 2, [variance != 1.0] * 2]
+    for one in (found, errors):
+        one = ops.convert_to_numpy(one)
+        np.testing.assert_array_equal(np.isnan(one), is_nan)
