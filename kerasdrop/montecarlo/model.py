@@ -377,6 +377,7 @@ class MonteCarlo(NotTrained):
         Raises:
             ValueError: If the model cannot be exported to this format with
                 the same samples. Nothing is written in this case.
+            TypeError: If Keras' exporter does not know a further argument.
             ImportError: If a package that writes or runs the file is missing.
             RuntimeError: If the exporter fails, or if the file does not agree
                 with this model. Then no new file is left, and an existing

@@ -94,6 +94,7 @@ def export(
     path = pathlib.Path(filepath)
     with blame(owner):
         format = _checked_format(format, path)
+        format.check_arguments(kwargs)
         _check_inputs(seed=seed, rows=rows, rate=rate)
         _check_model(predictive)
     _check_installed(format, owner)

@@ -231,6 +231,17 @@ def test_bad_arguments_are_named(tmp_path, arguments, message):
         classifier().export(tmp_path / "m.xml", format=FORMAT, **arguments)
 
 
+@writes_saved_models
+def test_an_argument_that_the_exporter_would_ignore_is_refused(tmp_path):
+    message = (
+        "MonteCarlo: `export` got an unexpected keyword argument 'sed'.*"
+        "'tf_saved_model'"
+    )
+    with pytest.raises(TypeError, match=message):
+        classifier().export(tmp_path / "saved", verbose=False, sed="input")
+    assert not (tmp_path / "saved").exists()
+
+
 def test_layers_that_draw_by_keras_are_refused(tmp_path):
     @keras.saving.register_keras_serializable("tests")
     class ByKeras(keras.layers.Layer):

@@ -2,10 +2,12 @@
 
 import abc
 import importlib.util
+from collections.abc import Iterable
 from typing import ClassVar
 
 import keras
 
+from kerasdrop._refusals import TypeRefusal
 from kerasdrop._types import Config
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
@@ -23,6 +25,8 @@ class Format(abc.ABC):
             `and`, or shift otherwise than they do, so that masks are made by
             divisions.
         options: Dict of arguments for Keras' exporter.
+        known: Dict from each backend on which the exporter ignores the
+            arguments that it does not know to the names of those that it does.
     """
 
     name = ""
@@ -30,6 +34,7 @@ class Format(abc.ABC):
     needed: ClassVar[Config] = {}
     divides_on: tuple[str, ...] = ()
     options: Given = {}  # noqa: RUF012
+    known: ClassVar[Config] = {}
 
     @property
     def backends(self) -> tuple[str, ...]:
@@ -43,6 +48,19 @@ class Format(abc.ABC):
             for module, package in self.needed[keras.backend.backend()].items()
             if importlib.util.find_spec(module) is None
         ]
+
+    def check_arguments(self, names: Iterable[str]) -> None:
+        """Raises if the exporter would ignore one of these arguments."""
+        backend = keras.backend.backend()
+        if backend not in self.known:
+            return
+        for name in set(names).difference(self.known[backend]):
+            known = ", ".join(self.known[backend]) or "none"
+            raise TypeRefusal(
+                f"`export` got an unexpected keyword argument '{name}'. The "
+                f"arguments for Keras' exporter of format '{self.name}' on "
+                f"{backend} are: {known}"
+            )
 
     def divides(self) -> Given:
         """Whether masks are made by divisions on this backend."""

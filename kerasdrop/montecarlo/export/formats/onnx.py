@@ -27,6 +27,7 @@ class ONNX(base.Format):
     }
     # onnxruntime refuses bit operations in files of the default of tf2onnx.
     options: Given = {"opset_version": 18}  # noqa: RUF012
+    known: ClassVar[Config] = {"tensorflow": ("opset_version",)}
 
     def write(
         self, model: keras.Model, path: str, signature: Given, **kwargs: Given

@@ -22,6 +22,7 @@ class OpenVINO(base.Format):
         "torch": {"openvino": "openvino"},
     }
     divides_on = ("torch",)
+    known: ClassVar[Config] = {"tensorflow": ()}
 
     def write(
         self, model: keras.Model, path: str, signature: Given, **kwargs: Given

@@ -18,6 +18,10 @@ class SavedModel(base.Format):
         "tensorflow": {},
         "jax": {"tensorflow": "tensorflow"},
     }
+    known: ClassVar[Config] = {
+        "tensorflow": (),
+        "jax": ("is_static", "jax2tf_kwargs"),
+    }
 
     @property
     def options(self) -> Config:
