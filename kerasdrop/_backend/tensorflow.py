@@ -241,13 +241,52 @@ def compiled(
         ranks = (len(getattr(leaf, "shape", ())) for leaf in leaves)
         return of_ranks(tuple(ranks), _place.device)
 
+    # The time in which `tf.function` finds what it traced grows with the number
+    # of variables: a call like the one before does not ask it.
+    last: tuple[Given, Function] | None = None
+
     def run(*args: Tensor) -> Given:
-        return of(args)(*args)
+        nonlocal last
+        form = _form(args) if _is_plainly_eager() else None
+        if form is None:
+            return of(args)(*args)
+        now = form, _place.device
+        found = last
+        if found is None or found[0] != now:
+            found = last = now, of(args).get_concrete_function(*args)
+        return found[1](*args)
 
     run.traced = (  # type: ignore[attr-defined]
         lambda *args: of(args).get_concrete_function(*args)
     )
     return run
+
+
+def _is_plainly_eager() -> bool:
+    """Whether `tf.function` asks for nothing but arguments.
+
+    Inside a strategy it asks for the device as well, inside another function
+    for that, and it may be told to trace nothing.
+    """
+    return (
+        tf.executing_eagerly()
+        and not tf.config.functions_run_eagerly()
+        and not tf.distribute.has_strategy()
+    )
+
+
+def _form(value: Given) -> Given:
+    """By what `tf.function` tells arguments apart; None if it takes more."""
+    if isinstance(value, tf.Tensor):
+        return value.dtype, tuple(value.shape)
+    if value is None:
+        return type(None)
+    if not isinstance(value, (dict, list, tuple)):
+        return None
+    names = tuple(value) if isinstance(value, dict) else ()
+    parts = value.values() if isinstance(value, dict) else value
+    forms = tuple(map(_form, parts))
+    return None if None in forms else (type(value), names, forms)
 
 
 def trace() -> Given:
