@@ -8,6 +8,7 @@ from keras import ops
 from keras.src.applications import convnext
 
 import kerasdrop
+from tests.support import foreign_checks as checks
 from tests.support.helpers import assert_proportion
 
 
@@ -170,18 +171,9 @@ def test_attention_weights_are_dropped_before_they_meet_the_values():
     model = keras.Model(x, layers.Attention(dropout=0.5)([x, x]))
     values = np.repeat(np.eye(6, dtype="float32")[None], 4, axis=0)
     plain = ops.convert_to_numpy(model(values))
-    result = kerasdrop.mc_predict(
-        model,
-        values,
-        64,
-        seed=0,
-        plan="independent",
-        kind="regression",
-        keep_samples=True,
-        verbose=0,
-    )
-    kept = np.isclose(result.samples, 2 * plain[:, None], rtol=1e-4)
-    dropped = result.samples == 0.0
+    samples = checks.samples_of(model, values, "regression", 64, 32)
+    kept = np.isclose(samples, 2 * plain[:, None], rtol=1e-4)
+    dropped = samples == 0.0
     assert (kept | dropped).all()
     assert_proportion(dropped, 0.5)
 
@@ -207,16 +199,9 @@ def test_a_drop_path_that_does_not_scale_is_whole_at_inference():
     """What it keeps it does not divide; the self-check passes."""
     path = convnext.StochasticDepth(0.4)
     path.scale_by_keep = False
-    result = kerasdrop.mc_predict(
-        sequential(path),
-        np.ones((32, 5, 8), "float32"),
-        64,
-        seed=0,
-        plan="independent",
-        kind="regression",
-        keep_samples=True,
-        verbose=0,
+    samples = checks.samples_of(
+        sequential(path), np.ones((32, 5, 8), "float32"), "regression", 64, 32
     )
-    values = result.samples[:, :, 0, 0]
+    values = samples[:, :, 0, 0]
     assert np.isin(values, [0.0, 1.0]).all()
     assert_proportion(values == 0.0, 0.4)

@@ -7,7 +7,6 @@ from keras import applications
 from keras.src.applications import convnext
 from keras.src.applications import efficientnet
 
-import kerasdrop
 from tests.support import foreign_checks as checks
 from tests.support import helpers
 
@@ -83,16 +82,9 @@ def test_stochastic_depth_drops_the_branch_of_a_row():
     """`x / (1 - rate)` or nothing at all, by the row."""
     layer = convnext.StochasticDepth(0.4)
     model = keras.Sequential([keras.Input((4, 4, 3)), layer])
-    samples = kerasdrop.mc_predict(
-        model,
-        np.ones((32, 4, 4, 3), "float32"),
-        64,
-        seed=0,
-        plan="independent",
-        kind="regression",
-        keep_samples=True,
-        verbose=0,
-    ).samples.reshape(32 * 64, -1)
+    samples = checks.samples_of(
+        model, np.ones((32, 4, 4, 3), "float32"), "regression", 64, 32
+    ).reshape(32 * 64, -1)
     np.testing.assert_array_equal(samples, samples[:, :1].repeat(48, axis=1))
     values = samples[:, 0]
     assert np.isin(values, np.float32([0.0, 1.0 / 0.6])).all()

@@ -246,16 +246,9 @@ def _dropping(keras_hub):
 def _values_of_rows(layer):
     """What 2048 rows of ones become: one number for each row."""
     model = keras.Sequential([keras.Input((4, 3)), layer])
-    samples = kerasdrop.mc_predict(
-        model,
-        np.ones((32, 4, 3), "float32"),
-        64,
-        seed=0,
-        plan="independent",
-        kind="regression",
-        keep_samples=True,
-        verbose=0,
-    ).samples.reshape(32 * 64, -1)
+    samples = checks.samples_of(
+        model, np.ones((32, 4, 3), "float32"), "regression", 64, 32
+    ).reshape(32 * 64, -1)
     np.testing.assert_array_equal(samples, samples[:, :1].repeat(12, axis=1))
     return samples[:, 0]
 

@@ -488,11 +488,9 @@ def test_nothing_else_can_be_dropped():
 # Models.
 
 
-def test_samples_of_dropped_logits_are_those_of_the_formula():
-    layer = multi_head(layers, dropout=0.3, drop="logits")
-    model = model_of(layer)
-    weights = weights_of(layer)
-    result = kerasdrop.mc_predict(
+def samples_and_words(model):
+    """Yields the outputs of each of three samples, and its random words."""
+    samples = kerasdrop.mc_predict(
         model,
         INPUTS,
         3,
@@ -500,35 +498,30 @@ def test_samples_of_dropped_logits_are_those_of_the_formula():
         plan="independent",
         keep_samples=True,
         verbose=0,
-    )
+    ).samples
     key = known_masks.derived_key(known_masks.key_of_seed(5), 0)
-    for sample in range(3):
-        shape = (ROWS, HEADS, STEPS, STEPS)
-        words = known_masks.words_of_key(key, sample, shape)
+    shape = (ROWS, HEADS, STEPS, STEPS)
+    for number in range(3):
+        words = known_masks.words_of_key(key, number, shape)
+        yield samples[:, number], words
+
+
+def test_samples_of_dropped_logits_are_those_of_the_formula():
+    layer = multi_head(layers, dropout=0.3, drop="logits")
+    model = model_of(layer)
+    weights = weights_of(layer)
+    for samples, words in samples_and_words(model):
         keep = known_masks.kept_array(words, 0.3)
         keep |= ~keep.any(axis=-1, keepdims=True)
-        assert_close(result.samples[:, sample], reference(weights, 1.0, keep))
+        assert_close(samples, reference(weights, 1.0, keep))
 
 
 def test_samples_are_those_of_the_formula():
     layer = multi_head(layers, dropout=0.3)
     model = model_of(layer)
     weights = weights_of(layer)
-    result = kerasdrop.mc_predict(
-        model,
-        INPUTS,
-        3,
-        seed=5,
-        plan="independent",
-        keep_samples=True,
-        verbose=0,
-    )
-    key = known_masks.derived_key(known_masks.key_of_seed(5), 0)
-    for sample in range(3):
-        shape = (ROWS, HEADS, STEPS, STEPS)
-        words = known_masks.words_of_key(key, sample, shape)
-        expected = reference(weights, factors(words, 0.3))
-        assert_close(result.samples[:, sample], expected)
+    for samples, words in samples_and_words(model):
+        assert_close(samples, reference(weights, factors(words, 0.3)))
 
 
 @kinds
