@@ -68,13 +68,14 @@ def check(probabilities: ArrayLike, fix: str) -> None:
         fix: What to do about it, a sentence.
     """
     sums = probabilities.sum(axis=-1)
-    off = np.abs(sums - 1.0)
+    # Of NaN no comparison tells anything; it does not belong into the message.
+    off = np.nan_to_num(np.abs(sums - 1.0), nan=0.0)
     if (off > _SUM_TOLERANCE).any() or (probabilities < _LOWEST).any():
         raise _refusals.Refusal(
             "probabilities are at least 0 and their sum over the "
             f"last axis is 1. {fix} Received: a sum of "
             f"{sums.flat[off.argmax()]:.6g} and a minimum of "
-            f"{probabilities.min():.6g}"
+            f"{np.nanmin(probabilities):.6g}"
         )
 
 
@@ -174,6 +175,8 @@ def log1p(xp: Namespace, values: Tensor) -> Tensor:
 def first_largest(values: Tensor) -> Tensor:
     """1 for the first of the largest values over the last axis, else 0.
 
+    All are NaN where a value is, as then none is known to be the largest.
+
     `ops.argmax` would do, but on TensorFlow it tells -0 from 0 by their bits,
     which no exporter can say.
     """
@@ -184,4 +187,6 @@ def first_largest(values: Tensor) -> Tensor:
         numbers = ops.convert_to_tensor(numbers)
     is_largest = values == xp.max(values, axis=-1, keepdims=True)
     first = xp.min(xp.where(is_largest, numbers, size), axis=-1, keepdims=True)
-    return arrays.like(xp, numbers == first, values)
+    found = arrays.like(xp, numbers == first, values)
+    total = xp.sum(values, axis=-1, keepdims=True)
+    return xp.where(total == total, found, float("nan"))

@@ -127,6 +127,7 @@ def interval_score(
     xp, targets, lower, upper = inputs.interval(targets, lower, upper)
     missed = xp.maximum(lower - targets, 0.0) + xp.maximum(targets - upper, 0.0)
     each = upper - lower + 2.0 / (1.0 - level) * missed
+    each = xp.where(lower <= upper, each, float("nan"))
     return inputs.reduced(xp, each, sample_weight, reduction)
 
 

@@ -1,6 +1,7 @@
 """Calibration: against published values, scikit-learn and closed forms."""
 
 import itertools
+import functools
 import math
 import warnings
 
@@ -415,6 +416,25 @@ def test_in_a_tensor_what_is_no_number_lies_nowhere():
     np.testing.assert_array_equal(ops.convert_to_numpy(result), [1, math.nan])
     observed = calibration.gaussian_reliability(y, ends, ends + 1.0).observed
     assert np.isnan(ops.convert_to_numpy(observed)).all()
+
+
+def test_in_a_tensor_an_interval_that_ends_before_it_begins_has_no_score():
+    lower, upper = tensor(np.array([0.0, 2.0])), tensor(np.ones(2))
+    for function in (
+        calibration.interval_coverage,
+        functools.partial(calibration.interval_score, level=0.5),
+    ):
+        result = function(lower, lower, upper, reduction=None)
+        is_nan = np.isnan(ops.convert_to_numpy(result))
+        np.testing.assert_array_equal(is_nan, [False, True])
+
+
+def test_in_a_tensor_what_has_no_probabilities_is_not_wrong():
+    p = P.copy()
+    p[3] = np.nan
+    curve = calibration.reliability(tensor(Y), tensor(p), 5)
+    for values in (curve.predicted, curve.observed):
+        assert np.isnan(ops.convert_to_numpy(values)).all()
 
 
 def test_labels_that_are_names():

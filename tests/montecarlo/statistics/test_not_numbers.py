@@ -83,3 +83,18 @@ def test_quantiles_of_a_mixture_need_finite_moments(mean, variance):
     for one in (found, errors):
         one = ops.convert_to_numpy(one)
         np.testing.assert_array_equal(np.isnan(one), is_nan)
+
+
+def test_a_message_tells_numbers_of_what_else_is_nan():
+    linear = keras.Sequential(
+        [keras.Input((2,)), layers.Dropout(0.5), layers.Rescaling(9.0)]
+    )
+    x = np.array([[np.nan, 1.0], [-1.0, 1.0]], "float32")
+    for kind, message in {
+        "probabilities": "a sum of -?[0-9.]+ and a minimum of -[0-9.]+$",
+        "binary": "from -[0-9.]+ to [0-9.]+$",
+        "mean_and_variance": "a variance of -[0-9.]+$",
+    }.items():
+        given = x[:, ::-1] if kind == "mean_and_variance" else x
+        with pytest.raises(ValueError, match=f"Received: .*{message}"):
+            kerasdrop.mc_predict(linear, given, 16, kind=kind, verbose=0)

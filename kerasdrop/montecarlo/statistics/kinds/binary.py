@@ -1,5 +1,7 @@
 """The probability of the positive class, in each element."""
 
+import numpy as np
+
 from kerasdrop import _refusals
 from kerasdrop._backend import ops
 from kerasdrop._formulas import categorical
@@ -41,5 +43,5 @@ class Binary(entropies.Probabilistic):
                 "outputs of kind 'binary' are probabilities, in "
                 "[0, 1]. Add a sigmoid to the model, e.g. "
                 "`keras.layers.Activation('sigmoid')`. Received: outputs "
-                f"from {mean.min():.6g} to {mean.max():.6g}"
+                f"from {np.nanmin(mean):.6g} to {np.nanmax(mean):.6g}"
             )

@@ -17,12 +17,10 @@ class Probabilities(entropies.Probabilistic):
     def features(self, output: Tensor) -> Given:
         base.check_last_axis(self, output)
         probabilities = self._probabilities(output)
-        total = ops.sum(probabilities, axis=-1, keepdims=True)
-        vote = categorical.first_largest(probabilities)
         return [
             probabilities,
             categorical.entropy(probabilities),
-            entropies.of_numbers(vote, total),
+            categorical.first_largest(probabilities),
         ]
 
     def _probabilities(self, output: Tensor) -> Given:

@@ -1,5 +1,7 @@
 """Outputs that are normal distributions: a mean and a variance."""
 
+import numpy as np
+
 from kerasdrop import _refusals
 from kerasdrop._formulas import likelihood
 from kerasdrop._formulas import two_part
@@ -64,7 +66,7 @@ class MeanAndVariance(_TwoPart):
                 "the second half of the last axis of an output of "
                 "kind 'mean_and_variance' holds variances, at least 0. If it "
                 "holds their logarithms, pass `kind='mean_and_log_variance'`. "
-                f"Received: a variance of {variance.min():.6g}"
+                f"Received: a variance of {np.nanmin(variance):.6g}"
             )
 
 
