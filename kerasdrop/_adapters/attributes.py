@@ -126,7 +126,13 @@ class OfLayer:
             self._parts is not None
             and type(layer) is self._cls
             and tuple(now) == self._all_names
-            and _are_same(map(now.__getitem__, self._names), self._values)
+            and all(
+                map(
+                    operator.is_,
+                    map(now.__getitem__, self._names),
+                    self._values,
+                )
+            )
             and all(map(_has_parts, self._parts))
         )
 
@@ -187,15 +193,7 @@ def _has_parts(container: tuple[Given, tuple[Given, ...]]) -> bool:
     """Whether a container contains the same objects as before."""
     value, before = container
     parts = _parts_of(value) or ()
-    return len(parts) == len(before) and _are_same(parts, before)
-
-
-def _are_same(values: Iterable[Given], others: Iterable[Given]) -> bool:
-    """Whether two sequences of one length have the same objects."""
-    return all(map(operator.is_, values, others))
-
-
-_OF_OURS = ("_stochastic_inference", "_schedule")
+    return len(parts) == len(before) and all(map(operator.is_, parts, before))
 
 
 def of_class(cls: type) -> list[tuple[Given, ...]]:

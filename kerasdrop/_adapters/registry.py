@@ -321,7 +321,14 @@ def removable_classes() -> list[type]:
 
 def nearest(cls: type) -> type | None:
     """The first class with known facts among `cls` and its parents."""
-    return next((one for one in cls.__mro__ if facts_of(one) is not None), None)
+    # All layers of a model are asked in each prediction.
+    if cls not in _nearest:
+        found = (one for one in cls.__mro__ if facts_of(one) is not None)
+        _nearest[cls] = next(found, None)
+    return _nearest[cls]
+
+
+_nearest: Given = weakref.WeakKeyDictionary()
 
 
 def nearest_facts(cls: type) -> Facts:
@@ -334,6 +341,8 @@ NOTHING = Facts()
 _OURS = {}
 for _name in layers.__all__:
     _OURS[getattr(layers, _name)] = _of_ours(getattr(layers, _name))
+# Meanwhile some of ours were not known.
+_nearest.clear()
 
 
 def register(cls: type, adapter: drawing.Adapter) -> None:

@@ -95,6 +95,8 @@ def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
 
 def _listed(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    if not layer._layers:  # as of most, which are asked in each prediction
+        return []
     return [
         sublayer
         for sublayer in layer._flatten_layers(
@@ -113,9 +115,8 @@ def walk(layer: keras.layers.Layer) -> Iterator[Given]:
     """
     found = getattr(_current, "survey", None)
     if found is not None and found.model is layer:
-        yield from found.walked
-        return
-    yield from _walk(layer, "", {id(layer)}, set())
+        return iter(found.walked)
+    return _walk(layer, "", {id(layer)}, set())
 
 
 def _walk(
