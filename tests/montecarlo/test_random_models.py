@@ -11,6 +11,9 @@ from tests.support import zoo
 from tests.support import zoo_checks
 
 FEW, MANY = 20, 200
+# These models drop units of what is always 0, such as the difference of a
+# tensor and itself, and the self-check has to say so.
+IN_VAIN = {45}
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore:{message}")
@@ -26,6 +29,7 @@ def entry_of(seed):
         make=make,
         inputs=lambda rows: random_models.inputs_of(seed, make(), rows),
         tolerance=1e-4,
+        warns="(?s).*has no effect" if seed in IN_VAIN else None,
     )
 
 

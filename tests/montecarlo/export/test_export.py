@@ -109,8 +109,8 @@ def test_seed_and_rows_may_be_inputs(tmp_path):
 @writes_saved_models
 @pytest.mark.slow
 def test_rows_stop_where_they_converge(tmp_path):
-    predictive = classifier(seed=1, num_samples=512, tolerance=0.015)
-    x = numbers(4, 6)
+    predictive = classifier(seed=1, num_samples=512, tolerance=0.01)
+    x = numbers(12, 6)
 
     predictive.export(tmp_path / "m", verbose=False, seed="input")
 
