@@ -196,6 +196,9 @@ def _has_parts(container: tuple[Given, tuple[Given, ...]]) -> bool:
     return len(parts) == len(before) and all(map(operator.is_, parts, before))
 
 
+_OF_OURS = ("_stochastic_inference", "_schedule")
+
+
 def of_class(cls: type) -> list[tuple[Given, ...]]:
     """The methods and attributes of a user's class.
 
