@@ -1,7 +1,7 @@
 """Calibration: against published values, scikit-learn and closed forms."""
 
-import itertools
 import functools
+import itertools
 import math
 import warnings
 
