@@ -1,4 +1,4 @@
-"""What `help` of the public modules begins with, and what `dir` lists."""
+"""Sets what `help` of public modules begins with, and what `dir` lists."""
 
 import inspect
 import textwrap
@@ -8,10 +8,10 @@ from kerasdrop._types import Given
 
 
 def list_public_names(package: types.ModuleType) -> None:
-    """Puts what is public behind the first line of each docstring.
+    """Adds the public names after the first line of each docstring.
 
-    `dir`, and so the completion of a shell or notebook, lists just that, and
-    not the modules in which it is implemented.
+    `dir`, and so the completion of a shell or notebook, lists only these names,
+    and not the modules in which they are implemented.
 
     Args:
         package: The package; the modules in its `__all__` get one as well.

@@ -1,4 +1,4 @@
-"""Refusals: what inner functions raise, who is to blame, what they share."""
+"""Refusals: the errors of inner functions, and sentences they share."""
 
 import contextlib
 import functools
@@ -17,19 +17,20 @@ _Result = TypeVar("_Result")
 
 
 class Refusal(ValueError):
-    """What was received cannot be; the boundary says to whom it was given."""
+    """An illegal argument; the public function adds its own name."""
 
 
 class TypeRefusal(TypeError):
-    """What was received is of no type that it could be of; as `Refusal`."""
+    """An argument of a wrong type; otherwise like `Refusal`."""
 
 
 def received_model(model: object) -> str:
-    """How a refusal of something else than a model ends: its value and type.
+    """The end of a refusal of an object that is not a model.
 
-    If the model is inside it, the way to it is told: in a module of PyTorch
-    around one, as `DistributedDataParallel`, or in the pair of a model and a
-    report that a conversion returns.
+    It has the value and the type of the object. If a model is inside it, the
+    text says how to reach it: in a PyTorch module around a model, such as
+    `DistributedDataParallel`, or in the pair of a model and a report that a
+    conversion returns.
     """
     inner = getattr(model, "module", None)
     fix = ""
@@ -44,13 +45,14 @@ def received_model(model: object) -> str:
 
 @contextlib.contextmanager
 def blame(owner: str) -> Iterator[None]:
-    """Says in what is refused inside who refuses it.
+    """Adds the name of a public function to refusals in the block.
 
     Args:
         owner: String, the name of the public class or function.
 
     Raises:
-        ValueError: For a `Refusal` in the block, with the owner before it.
+        ValueError: For a `Refusal` in the block, with the owner's name before
+            it.
         TypeError: For a `TypeRefusal`.
     """
     try:
@@ -62,18 +64,18 @@ def blame(owner: str) -> Iterator[None]:
 def blame_itself(
     method: Callable[_Arguments, _Result],
 ) -> Callable[_Arguments, _Result]:
-    """Makes a method say in what it refuses whose method it is.
+    """Makes a method add the name of its object to its refusals.
 
-    That is what the object's `_label()` returns, or the name of its class.
-    For `__init__`, arguments that it does not have are refused as well:
-    Python would name the class that defines it, which may be a private one.
+    The name is the result of the object's `_label()`, or its class's name. For
+    `__init__`, arguments that it does not have are refused as well: Python
+    would name the class that defines it, which may be a private one.
     """
     is_init = getattr(method, "__name__", "") == "__init__"
     signature = inspect.signature(method) if is_init else None
 
     @functools.wraps(method)
     def blamed(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        # Not of a subclass with an `__init__` of its own, which calls this.
+        # A subclass with its own `__init__`, which calls this one, is left out.
         if signature and type(args[0]).__init__ is blamed:
             check_arguments(type(args[0]), signature, args[1:], kwargs)
         try:
@@ -101,11 +103,11 @@ def check_arguments(
         cls: The class that was called.
         signature: The signature of its `__init__`, with `self`.
         args: The positional arguments, without `self`.
-        kwargs: The others.
+        kwargs: The keyword arguments.
 
     Raises:
-        TypeError: If one is missing or too many; it says how to call the
-            class, and what was received.
+        TypeError: If an argument is missing or one is too many. The message
+            says how to call the class, and what was received.
     """
     try:
         signature.bind(None, *args, **kwargs)
@@ -130,8 +132,7 @@ def _named(
     return error.with_traceback(refusal.__traceback__)
 
 
-# What every refusal of a model says that samples run side by side would get
-# wrong, or could not run.
+# The advice in refusals of models that cannot run samples side by side.
 ONE_BY_ONE = (
     "Pass `vectorized=False`: it runs one sample at a time by plain calls of "
     "the model, which is slower, and exact for any model, also for one in "
@@ -140,7 +141,7 @@ ONE_BY_ONE = (
 
 
 def side_by_side(model: keras.Model, why: str) -> ValueError:
-    """The error for a model of which samples cannot run side by side.
+    """Returns the error for a model whose samples cannot run side by side.
 
     Args:
         model: The model.

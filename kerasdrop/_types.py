@@ -1,8 +1,8 @@
-"""The words of the annotations.
+"""The types of the annotations.
 
-A tensor has no type of its own: it is what the backend makes, an array or a
-number; its shape and dtype stand in docstrings. So `Any` stands here alone, and
-is used elsewhere by these names. tests/test_architecture.py checks it.
+Tensors have no common type: they are objects of the backend, arrays or numbers,
+and docstrings have their shapes and dtypes. Only this module uses `Any`, and
+the others use the names defined here. tests/test_architecture.py checks this.
 """
 
 from collections.abc import Callable
@@ -14,17 +14,17 @@ import numpy as np
 
 # A tensor of any backend, a numpy array or a number.
 Tensor: TypeAlias = Any
-# Numpy's array, or what can be made one.
+# A numpy array, or an object that can be converted to one.
 ArrayLike: TypeAlias = Any
 Array: TypeAlias = np.ndarray
 # A nest of lists, tuples and dicts with tensors as its leaves.
 Structure: TypeAlias = Any
-# An argument that nobody has checked yet, or an object of a backend's own.
+# An argument that is not checked yet, or an object of a backend.
 Given: TypeAlias = Any
 # Sizes, of which one may be unknown or a scalar tensor.
 Shape: TypeAlias = tuple[Any, ...]
 
-# What a user gives for a rate.
+# A rate as the user gives it.
 Rate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 Seed: TypeAlias = int | None
 # The module whose functions suit the values: `numpy` or `keras.ops`.

@@ -23,7 +23,7 @@ from kerasdrop._types import Tensor
 from kerasdrop.layers.gaussian import GaussianDropout
 from kerasdrop.masks import scopes
 
-# At which rate a self-check draws what gets its rate in each call.
+# The rate at which a self-check draws places whose rate is given in each call.
 RATE_OF_CHECK = 0.5
 
 
@@ -32,8 +32,9 @@ class Place:
     """One rate of a model.
 
     Attributes:
-        path: By which users name it: that of the layer, or of a recurrent
-            layer and, behind it, `dropout` or `recurrent_dropout`.
+        path: The path by which users name it: that of the layer, or for a
+            recurrent layer its path with `dropout` or `recurrent_dropout`
+            appended.
         layer: The layer that draws at it.
         part: The name of the rate, if the layer has several; or None.
     """
@@ -43,13 +44,13 @@ class Place:
     part: str | None
 
     def own_rate(self) -> float:
-        """The rate that the layer has itself, a number."""
+        """The rate of the layer itself, a number."""
         if self.part is not None:
             return float(getattr(self.layer, self.part))
         return adapters.rate_of(self.layer)
 
     def why_fixed(self) -> str:
-        """Why no rate can be given for a call, and what would help; or ""."""
+        """Why no rate can be given for a call, with a remedy; or ""."""
         cls = model_tree.class_name(self.layer)
         adapter = adapters.adapter_of(self.layer)
         if adapter is None or adapter.takes_rate:
@@ -62,7 +63,7 @@ class Place:
         )
 
     def check(self, rate: float) -> None:
-        """Raises if the layer has no draw at just this rate."""
+        """Raises if the layer cannot draw at exactly this rate."""
         kinds = (GaussianDropout, keras.layers.GaussianDropout)
         if rate < 1.0 or not (self.part or isinstance(self.layer, kinds)):
             return
@@ -81,13 +82,14 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What is drawn in a pass, and at which rates.
+    """The selection of what a pass draws, and at which rates.
 
     Attributes:
         places: Tuple of all `Place`s of the model, in the order of its layers.
-        selected: Frozen set of the numbers of those that are drawn.
-        given: Dict from the numbers of those whose rate is given to the rate.
-        is_whole: Whether nothing was left out by a user.
+        selected: Frozen set of the numbers of the places that are drawn.
+        given: Dict from the numbers of the places with a given rate to the
+            rate.
+        is_whole: Whether the user left out nothing.
     """
 
     places: tuple[Place, ...]
@@ -97,13 +99,13 @@ class Choice:
 
     @property
     def key(self) -> Given:
-        """What a compiled pass depends on: not the numbers that are given."""
+        """A key of what a compiled pass depends on, without given numbers."""
         selected = None if self.is_whole else tuple(sorted(self.selected))
         return len(self.places), selected, tuple(sorted(self.given))
 
     @property
     def paths(self) -> tuple[str, ...] | None:
-        """The paths of what is drawn, a tuple; None for all."""
+        """The paths of the places that are drawn, a tuple; None for all."""
         if self.is_whole:
             return None
         return tuple(self.places[i].path for i in sorted(self.selected))
@@ -121,7 +123,7 @@ class Choice:
         return vector
 
     def of_check(self) -> "Choice":
-        """The same at such rates that what is drawn shows: for a self-check."""
+        """The same choice at rates at which draws show, for a self-check."""
         given = dict.fromkeys(self.given, RATE_OF_CHECK)
         return dataclasses.replace(self, given=given)
 
@@ -131,7 +133,8 @@ class Choice:
         Args:
             vector: float32 tensor `(places,)`.
         """
-        # What a user of an exported graph passes may be no rate: NaN shows.
+        # The user of an exported graph may pass an illegal rate, which NaN
+        # shows.
         vector = ops.where(vector * (1.0 - vector) >= 0.0, vector, np.nan)
         rates: scopes.Rates = {}
         for number, place in enumerate(self.places):
@@ -151,7 +154,7 @@ class Choice:
         ]
 
     def parts_of(self, layer: keras.layers.Layer) -> tuple[str, ...]:
-        """The names of those of its rates that a layer draws at on its own."""
+        """The names of the rates at which a layer draws by itself."""
         own = (
             self.places[number].part
             for number in self.of_layer(layer)
@@ -176,7 +179,7 @@ class Choice:
         return max(rates, default=0.0)
 
     def draws(self, layer: keras.layers.Layer) -> bool:
-        """Whether a pass has to ask a layer, as long as nothing is traced."""
+        """Whether a pass must ask a layer, until the next trace."""
         if self.is_given(layer):
             return True
         if adapters.adapter_of(layer) is None:
@@ -184,18 +187,18 @@ class Choice:
         return self.rate_of(layer) != 0.0
 
     def silent(self) -> list[keras.layers.Layer]:
-        """The layers that could draw, and of which nothing is selected."""
+        """The layers that could draw but have no selected place."""
         drawn = {id(self.places[number].layer) for number in self.selected}
         found = {id(place.layer): place.layer for place in self.places}
         return [layer for key, layer in found.items() if key not in drawn]
 
 
 class Asked(NamedTuple):
-    """What was asked for, to be looked up again in a model that may change.
+    """The user's request, which is looked up again if the model may change.
 
     Attributes:
-        paths: The paths of what is drawn, a tuple; None for all.
-        rate: As a user gave it.
+        paths: The paths of the places to draw, a tuple; None for all.
+        rate: The rate as the user gave it.
     """
 
     paths: tuple[str, ...] | None
@@ -206,7 +209,7 @@ class Asked(NamedTuple):
         return None if self.paths is None else list(self.paths)
 
     def rate_given(self) -> float | dict[str, float] | None:
-        """The rate, plain numbers that nobody else can change."""
+        """The rate as plain numbers, copied from the user's objects."""
         if self.rate is None:
             return None
         if isinstance(self.rate, dict):
@@ -215,22 +218,22 @@ class Asked(NamedTuple):
 
 
 def whole(model: keras.Model) -> Choice:
-    """The `Choice` of all that can draw, at its own rates."""
+    """The `Choice` of everything that can draw, at its own rates."""
     places = tuple(_places(model))
     return Choice(places, frozenset(range(len(places))), {}, True)
 
 
 def of(model: keras.Model, layers: Given = None, rate: Given = None) -> Choice:
-    """The `Choice` that is meant by arguments of `mc_predict`.
+    """Returns the `Choice` for arguments of `mc_predict`.
 
     Args:
         model: A built model.
-        layers: None, or what is to be drawn, as in `set_rates`.
+        layers: None, or the layers to draw, as in `set_rates`.
         rate: None, a number, or a dict from path, name or pattern to number.
 
     Raises:
         Refusal: If nothing is selected, or a rate cannot be given.
-        TypeRefusal: If an argument is of none of these types.
+        TypeRefusal: If an argument has another type.
     """
     found = whole(model)
     if layers is None and rate is None:
@@ -264,7 +267,7 @@ def _places(model: keras.Model) -> Iterator[Place]:
         for path, layer in found.layers[1:]
         if registry.is_around_cell(layer)
     }
-    # The dropout of these is that of the layer around them.
+    # The layer around these has their dropout.
     thinned = registry.thinned_cells(layer for _, layer in found.layers[1:])
     for layer in found.drawable:
         if id(layer) in thinned:

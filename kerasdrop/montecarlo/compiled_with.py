@@ -1,4 +1,4 @@
-"""What a model is compiled with for each of its outputs."""
+"""The compiled losses and metrics of each output of a model."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from kerasdrop._types import Structure
 
 @dataclasses.dataclass  # which Keras does not look into, as into a tuple
 class CompiledWith:
-    """Losses and metrics, as they were given.
+    """Losses and metrics in the form in which they were given.
 
     Attributes:
         given: List of the loss, the metrics and the weighted metrics.
@@ -22,7 +22,7 @@ class CompiledWith:
     output_names: list[str] | None = None
 
     def names_of(self, mean: Structure) -> list[Given]:
-        """The name of each flat output; its place if it has none."""
+        """The name of each flat output; its position if it has none."""
         paths = [path for path, _ in tree.flatten_with_path(mean)]
         if self.output_names is not None:
             return list(self.output_names)
@@ -51,11 +51,11 @@ class CompiledWith:
         return any(one and not _is_by_name(one, names) for one in self.given)
 
     def take_logits(self, names: list[Given], place: int) -> list[str]:
-        """The classes of what takes an output for logits.
+        """The classes of the losses and metrics that treat an output as logits.
 
         Args:
             names: As of `names_of`.
-            place: Integer, which of them.
+            place: Integer, the number of the output.
         """
         of_output = [
             _by_name(one, names).get(names[place])
@@ -72,7 +72,7 @@ class CompiledWith:
 
 
 def output_names(model: keras.Model) -> list[str] | None:
-    """The names by which Keras tells outputs in a list; None without them."""
+    """The names by which Keras distinguishes outputs in a list; or None."""
     names = getattr(model, "output_names", None)
     if names is None or not isinstance(model.output, (list, tuple)):
         return None

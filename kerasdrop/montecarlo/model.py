@@ -311,7 +311,7 @@ class MonteCarlo(NotTrained):
         self._asked = choice.Asked(self._asked.paths, value)
 
     def _choose(self, chosen: choice.Choice) -> None:
-        """From now on draws what is in this `choice.Choice`."""
+        """Makes this model draw another `choice.Choice` from now on."""
         vector = chosen.vector()
         if vector.shape != tuple(self._rates.state.shape):
             raise Refusal(
@@ -599,7 +599,7 @@ class MonteCarlo(NotTrained):
         on_interrupt: str = "raise",
         calls: loop.Calls = loop.PREDICTING,
     ) -> tuple[Given, int]:
-        """What a receiver makes of all statistics, and of how many samples."""
+        """Runs a prediction; returns a receiver's result and the samples."""
         return loop.run(
             self,
             self._engine,

@@ -27,7 +27,8 @@ class NotTrained(keras.Model):
         """
         names = compiled_with.output_names(self.model)
         if names is not None:
-            # By these Keras tells apart what is for outputs in a list.
+            # Keras matches losses and metrics to outputs in a list by these
+            # names.
             self.output_names = names
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
         given = [loss, kwargs.get("metrics"), kwargs.get("weighted_metrics")]
@@ -44,7 +45,7 @@ class NotTrained(keras.Model):
         return [one for one in super().metrics if id(one) not in inside]
 
     def compile_from_config(self, config: Config) -> None:
-        # Keras would not, since `compile` is ours.
+        # Keras would not do this, since `compile` is overridden.
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def fit(self, *args: Given, **kwargs: Given) -> None:

@@ -124,8 +124,8 @@ def mc_predict(
                 _OWNER,
                 num_samples=num_samples,
                 plan=plan,
-                # Read in each call: the model may end in another layer than
-                # before.
+                # The kind is read in each call, because the last layer may have
+                # changed.
                 kind=kind,
                 keep_samples=_are_needed(keep_samples, samples_out),
                 quantiles=quantiles,
@@ -166,14 +166,15 @@ def mc_predict(
 
 
 class _MonteCarlo(MonteCarlo):
-    """What `mc_predict` runs; its messages begin with that name."""
+    """The model that `mc_predict` runs; its messages begin with that name."""
 
     _owner = _OWNER
 
 
-# Under this name a model carries what an earlier call compiled for it, so that
-# it lives as long as the model and no longer. It is no part of the model: it
-# is set past Keras' attribute tracker, and Keras' savers pass such names over.
+# The attribute under which a model keeps what an earlier call compiled, so that
+# this lives exactly as long as the model. It is not a tracked part of the
+# model: it is set without Keras' attribute tracker, and Keras' savers skip such
+# names.
 _KEPT = "__kerasdrop_predictive__"
 _MOST_KEPT = 4
 
@@ -181,14 +182,15 @@ _MOST_KEPT = 4
 def compiled_for(
     model: keras.Model, settings: Settings, chosen: choice.Choice
 ) -> tuple[keras.Model, Given]:
-    """A `MonteCarlo` of `model` and its lock, of an earlier call or new."""
+    """Returns a `MonteCarlo` of `model` and its lock, old or new."""
     of_model, kept = vars(model).get(_KEPT, (None, {}))
     if of_model != id(model):  # a shallow copy has the dict of another
         kept = {}
-    # Not the rates that are given: they are set in each call.
+    # Given rates are left out, since each call sets them.
     name = repr((settings, chosen.key, chosen.paths))
     if name not in kept:
-        # Each call sets a seed; to draw one here would move Python's `random`.
+        # Each call sets a seed. Drawing one here would change Python's
+        # `random`.
         predictive = _MonteCarlo(
             model,
             seed=0,

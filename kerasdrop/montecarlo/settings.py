@@ -16,22 +16,22 @@ from kerasdrop.montecarlo.statistics.kinds import choosing
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What is drawn and told. `checked` makes one of what a user passes.
+    """The settings of a run. `checked` makes them from a user's arguments.
 
     Attributes:
         num_samples: Integer.
         plan: One of `plans.PLANS`.
         kind: As `choosing.check` returns it.
-        keep_samples: Whether the samples themselves are wanted.
+        keep_samples: Whether the samples themselves are kept.
         quantiles: Tuple of probabilities.
         noise_variance: Variance of the targets around an output of kind
             `"regression"`, or None.
         tolerance: Standard error of the mean at which a row needs no further
             samples; None to draw all.
-        memory_limit: In bytes; None for a default, which one sample of a row
-            may exceed.
-        vectorized: Whether samples are run side by side. If not, there is no
-            limit, and rows of a batch may see each other.
+        memory_limit: Bytes; None for a default, which one sample of a row may
+            exceed.
+        vectorized: Whether samples run side by side. If not, there is no limit,
+            and rows of a batch may see each other.
     """
 
     num_samples: int = plans.NUM_SAMPLES
@@ -48,15 +48,15 @@ class Settings:
     def checked(
         cls, model: keras.Model, owner: str, **given: Given
     ) -> "Settings":
-        """The settings that are meant by the arguments of `MonteCarlo`.
+        """Returns the settings for arguments of `MonteCarlo`.
 
         Args:
             model: A built model.
-            owner: Who warns, by name.
-            **given: All fields, as a user passes them.
+            owner: The public function that warnings name.
+            **given: All fields, as the user passes them.
 
         Raises:
-            Refusal: If one is out of its range, or two exclude each other.
+            Refusal: If a field is out of its range, or two exclude each other.
         """
         of: Config = {
             name: _checks.flag(given[name], name)
@@ -104,6 +104,6 @@ class Settings:
             )
 
     def get_config(self) -> Config:
-        """A dict of what makes such settings: arguments of `MonteCarlo`."""
+        """A dict of the arguments of `MonteCarlo` that give these settings."""
         config = dataclasses.asdict(self)
         return {**config, "quantiles": self.quantiles or None}

@@ -1,1 +1,1 @@
-"""A Monte Carlo model as a file for other software."""
+"""Saves a Monte Carlo model as a file for other software."""

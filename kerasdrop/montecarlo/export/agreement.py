@@ -1,4 +1,4 @@
-"""Whether what was written returns what the model returns."""
+"""Checks that a written file returns the same results as the model."""
 
 import numpy as np
 from keras import ops
@@ -13,8 +13,8 @@ from kerasdrop.masks import plans
 from kerasdrop.montecarlo.engine.batches import RowsOf
 from kerasdrop.montecarlo.export import signatures
 
-# What a file may differ by: rounding, and this part of what another seed
-# makes of the same rows. One wrong bit in a thousand makes more.
+# The allowed difference of a file: rounding, and this fraction of the
+# difference that another seed makes. One wrong bit in a thousand makes more.
 _ROUNDING = 1e-5
 _PART_OF_ANOTHER_SEED = 0.02
 
@@ -31,16 +31,16 @@ def statistics(
 
     Args:
         engine: The `Engine`.
-        key: Of all samples.
+        key: The key of all samples.
         inputs: The model's inputs.
-        rows: The place of each row, or None.
-        rate: Scalar tensor, in the place of the rates that are given; or None.
+        rows: The position of each row, or None.
+        rate: Scalar tensor that replaces the given rates; or None.
         samples_at_once: Integer.
     """
     if rows is None:
         size = ops.shape(tree.flatten(inputs)[0])[0]
         rows = ops.arange(size, dtype="int32")
-    # As constants: a variable would be part of the file.
+    # These are constants, since a variable would be part of the file.
     rates = ops.convert_to_tensor(engine.choice.vector())
     if rate is not None:
         rates = ops.zeros_like(rates) + rate
@@ -102,7 +102,7 @@ def check(
 def _differences(
     expected: Given, of_another_seed: Given, found: Given
 ) -> Given:
-    """By name, what differs by too much, as a part of another seed's."""
+    """Dict of statistics that differ too much, relative to another seed."""
     differences: Given = {}
     for name, value in expected.items():
         if name not in found or np.shape(found[name]) != value.shape:
@@ -112,7 +112,7 @@ def _differences(
         scale = _distance(value, of_another_seed[name])
         size = np.max(np.abs(value), initial=0.0, where=np.isfinite(value))
         allowed = _ROUNDING * size + _PART_OF_ANOTHER_SEED * scale
-        # A vote may go the other way by a rounding error.
+        # A rounding error may change a vote.
         if name.split(".")[0] in ("votes", "variation_ratio"):
             allowed += 1.0 if name.startswith("votes") else np.inf
         if not off <= allowed:

@@ -1,9 +1,9 @@
-"""Writes a Monte Carlo model for other software, and tries what was written.
+"""Writes a Monte Carlo model for other software, and tests the file.
 
-Our masks are integer arithmetic, with no random operation in them, so that an
-exported graph can draw the samples that Keras draws. But exporters get integer
-arithmetic wrong more often than not, some of them without a word. So nothing
-is called exported that was not run, and found to agree.
+The masks are integer arithmetic without random operations, so an exported graph
+can draw the same samples as Keras. But most exporters get some integer
+arithmetic wrong, and some of them silently. Therefore each file is run, and
+must agree, before it counts as exported.
 """
 
 import os
@@ -31,14 +31,13 @@ from kerasdrop.montecarlo.export.formats.table import FORMATS
 
 
 class _Written(keras.Model):
-    """What is written: a function from tensors to statistics.
+    """The model that is written, a function from tensors to statistics.
 
     Args:
-        predictive: The `MonteCarlo`, for its variables.
+        predictive: The `MonteCarlo`, which has the variables.
         engine: Its `Engine`.
         divides: As for `_backend.exporting`.
-        extra: Names of the inputs besides the model's: `rows`, `seed`,
-            `rate`, as far as there are.
+        extra: Names of the further inputs: any of `rows`, `seed` and `rate`.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class _Written(keras.Model):
         self._extra = extra
         self.built = True
 
-    # By position: Keras exports nothing by name.
+    # The inputs come by position, since Keras exports none by name.
     def call(
         self,
         inputs: Structure,
@@ -66,8 +65,8 @@ class _Written(keras.Model):
                 key = masks.key_of_seed(self.predictive.seed)
             else:
                 key = masks.key_of_seed_tensor(seed)
-            # Keras on PyTorch writes a loop out, round by round: there is none
-            # if all samples are drawn at once.
+            # Keras on PyTorch unrolls loops. There is no loop if all samples
+            # are drawn at once.
             at_once = plans.SET_SIZE
             if keras.backend.backend() == "torch":
                 at_once = self.predictive.num_samples
@@ -89,7 +88,7 @@ def export(
     example: Structure,
     **kwargs: Given,
 ) -> None:
-    """What `MonteCarlo.export` says; `engine` is the model's own."""
+    """Implements `MonteCarlo.export`; `engine` is the model's own engine."""
     owner = predictive._owner
     path = pathlib.Path(filepath)
     with blame(owner):
@@ -132,10 +131,10 @@ def export(
 
 
 def _choice(predictive: keras.Model, rate: str | None) -> choice.Choice:
-    """What is drawn in the file, which has a rate as an input or has not."""
+    """The `Choice` of the file, which may have a rate as an input."""
     paths, given = predictive._asked
     if rate is not None and given is None:
-        # Of all that is selected.
+        # The rate of all selected places.
         given = signatures.RATE_OF_TRIAL
     return choice.of(predictive.model, paths, given)
 
@@ -221,7 +220,7 @@ def _made(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _move(folder: str, target: pathlib.Path) -> None:
-    """Moves all that was written, in place of what is there."""
+    """Moves the written files to their place, over existing ones."""
     for name in os.listdir(folder):
         old = target / name
         if old.is_dir():

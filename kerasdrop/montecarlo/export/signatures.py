@@ -1,4 +1,4 @@
-"""What an exported model takes, and inputs to try it with."""
+"""The signature of an exported model, and inputs to test it with."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from kerasdrop._refusals import Refusal
 from kerasdrop._structure import keras_graph
 from kerasdrop._types import Given
 
-# Sizes that the signature leaves open are of so many in the trial.
+# The trial uses these numbers for sizes that the signature leaves open.
 _TRIAL_SIZE = 3
 
 SEED_OF_TRIAL = 2**31 - 19
@@ -38,7 +38,7 @@ def of(model: keras.Model, given: Given) -> Given:
     def spec(leaf: Given) -> Given:
         number, shape = next(numbers), tuple(leaf.shape)
         if not isinstance(leaf, keras.InputSpec):
-            shape = (None, *shape[1:])  # as Keras has it
+            shape = (None, *shape[1:])  # as in Keras
         dtype = keras.backend.standardize_dtype(leaf.dtype)
         name = getattr(leaf, "name", None) or f"input_{number}"
         return keras.InputSpec(dtype, shape, name=name)

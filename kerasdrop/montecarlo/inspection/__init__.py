@@ -1,1 +1,1 @@
-"""What a pass would draw, and what must hold before one."""
+"""Lists what a pass would draw, and checks its preconditions."""

@@ -54,7 +54,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found. `str()` or `print()` shows it as a table.
+    """The result of `inspect`. `str()` or `print()` shows it as a table.
 
     Attributes:
         model: The name of the model.
@@ -230,7 +230,7 @@ class _Observer:
 def _prefix(
     found: survey.Survey, chosen: choice.Choice
 ) -> tuple[Part | None, str | None]:
-    """The `Part` that is run once, or None; and a refusal, or None."""
+    """Returns the `Part` that runs once, or None, and a refusal, or None."""
     if keras_graph.graph_of(found.model) is None:
         return None, None
     drawn = (layer for layer in found.drawable if chosen.rate_of(layer) > 0.0)

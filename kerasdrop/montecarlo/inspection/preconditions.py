@@ -1,4 +1,4 @@
-"""What must hold before a Monte Carlo pass, said at once if it does not."""
+"""Checks the preconditions of a Monte Carlo pass before it begins."""
 
 import warnings
 from collections.abc import Iterable
@@ -48,7 +48,7 @@ def check_model(model: keras.Model) -> None:
 
 
 def check_noise_shapes(layers: Iterable[keras.layers.Layer]) -> None:
-    """Refuses layers with masks for a number of rows that a pass has not."""
+    """Refuses layers whose masks are for another number of rows."""
     for layer in layers:
         _check_noise_shape(layer)
 
@@ -58,7 +58,7 @@ def _check_noise_shape(layer: keras.layers.Layer) -> None:
     if noise_shape is None or noise_shape[:1] in ((), (1,), (None,)):
         return
     if None not in noise_shape:
-        return  # it may be that of the last axes: the pass looks
+        return  # it may be for the last axes: the pass checks
     raise Refusal(
         f"layer '{layer.name}' ({type(layer).__name__}) has "
         f"noise_shape={noise_shape}, which fixes the number of rows, while a "
@@ -95,7 +95,7 @@ def check_saveable(model: keras.Model) -> None:
 
 
 def warn_of_unknown(found: survey.Survey, owner: str) -> None:
-    """Warns of layers with random numbers that a `Survey` does not know."""
+    """Warns about layers with random numbers that a `Survey` does not know."""
     if found.unknown:
         listed = ", ".join(
             f"'{layer.name}' ({type(layer).__name__})"
@@ -113,7 +113,7 @@ def warn_of_unknown(found: survey.Survey, owner: str) -> None:
 def check_draws(
     found: survey.Survey, settings: Settings, choice: choices.Choice
 ) -> None:
-    """Refuses the model of a `Survey` if nothing would be drawn as it should.
+    """Refuses the model of a `Survey` if nothing would be drawn correctly.
 
     Args:
         found: The `Survey`.
@@ -161,7 +161,7 @@ def check_draws(
             "kerasdrop.insert_dropout(model, 0.2)`. Or train one with dropout"
         )
     if found.may_draw:
-        return  # as only a pass tells, which then says so if nothing did
+        return  # only a pass shows it, and raises if nothing draws
     raise Refusal(
         f"no layer of model '{model.name}' can draw, so all samples "
         f"would be the same. {cure}.\n" + listing.table(found, choice)

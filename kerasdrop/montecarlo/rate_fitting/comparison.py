@@ -1,4 +1,4 @@
-"""What scores at several rates say about each other."""
+"""Compares scores at several rates."""
 
 import abc
 import functools
@@ -20,12 +20,13 @@ from kerasdrop.montecarlo.rate_fitting.scores import Score
 from kerasdrop.montecarlo.rate_fitting.sweep import Swept
 from kerasdrop.predictive import Predictive
 
-# Resampled sets of rows, for the errors of a score that is no mean over rows.
+# The number of resampled sets of rows, for the errors of a score that is not a
+# mean over rows.
 _RESAMPLES = 100
 
 
 class Columns(NamedTuple):
-    """What is known of several points; NaN or infinite where it is not.
+    """The results at several points; NaN or infinite if unknown.
 
     Attributes:
         scores, monte_carlo_errors, shortfalls, shortfall_errors: Arrays
@@ -38,7 +39,7 @@ class Columns(NamedTuple):
     shortfall_errors: Array
 
     def fields(self) -> dict[str, Given]:
-        """Arguments of a `RateCurve`, with None for what is not finite."""
+        """Arguments of a `RateCurve`, with None for NaN and infinity."""
         return {
             name: tuple(map(finite, value))
             for name, value in self._asdict().items()
@@ -46,19 +47,19 @@ class Columns(NamedTuple):
 
 
 class Gain(NamedTuple):
-    """What the best point gains over weight scaling: numbers, or NaN."""
+    """The gain of the best point over weight scaling: numbers, or NaN."""
 
     weight_scaling: float
     gain: float
     gain_error: float
 
     def fields(self) -> dict[str, Given]:
-        """Arguments of a `RateFit`, with None for what is not finite."""
+        """Arguments of a `RateFit`, with None for NaN and infinity."""
         return {name: finite(value) for name, value in self._asdict().items()}
 
 
 class Judge(abc.ABC):
-    """Knows the scores of points, and compares them.
+    """Stores the scores of points and compares them.
 
     Args:
         score: The `Score`.
@@ -77,7 +78,7 @@ class Judge(abc.ABC):
     def add(
         self, points: list[Point], swept: Swept, targets: Structure
     ) -> None:
-        """Takes what was predicted at several points."""
+        """Adds the predictions at several points."""
         if not self._scores:
             self.num_rows = len(tree.flatten(targets)[0])
             self._take_plain(swept.plain, targets)
@@ -89,16 +90,16 @@ class Judge(abc.ABC):
         return point in self._scores
 
     def forget_all_but(self, points: set[Point]) -> None:
-        """Drops what is known of other points."""
+        """Drops the results of other points."""
         for point in set(self._scores) - points:
             del self._scores[point]
             self._drop(point)
 
     def best(self, points: list[Point]) -> Point:
-        """The first of the points that score best.
+        """The first of the points with the best score.
 
         Raises:
-            Refusal: If the score is finite at none of them.
+            Refusal: If the score is not finite at any point.
         """
         values = np.array([self._scores[point] for point in points])
         signed = np.where(
@@ -125,19 +126,19 @@ class Judge(abc.ABC):
         return Columns(*np.array(each, "float64").T)
 
     def _shortfall(self, point: Point, best: Point) -> float:
-        # Not -0.
+        # This avoids -0.
         difference = self._scores[best] - self._scores[point]
         return self._score.sign * difference + 0.0
 
     @abc.abstractmethod
     def _take_plain(self, plain: Config, targets: Structure) -> None:
-        """Takes the statistics of weight scaling."""
+        """Adds the statistics of weight scaling."""
 
     @abc.abstractmethod
     def _take(
         self, point: Point, number: int, swept: Swept, targets: Structure
     ) -> float:
-        """Takes what was predicted at a point; returns its score."""
+        """Adds the predictions at a point and returns its score."""
 
     @abc.abstractmethod
     def _drop(self, point: Point) -> None:
@@ -149,14 +150,14 @@ class Judge(abc.ABC):
 
     @abc.abstractmethod
     def gain(self, best: Point) -> Gain:
-        """What the best point gains over weight scaling."""
+        """The gain of the best point over weight scaling."""
 
 
 class _OfRows(Judge):
-    """By a score that is a mean over rows.
+    """Judges by a score that is a mean over rows.
 
-    The rows have masks of their own: what their scores differ by is due to
-    the rows and to the samples, and the errors have both.
+    Each row has its own masks. Differences between scores of rows are due to
+    both the rows and the samples, and the errors include both.
     """
 
     def __init__(self, score: Score, result: Function) -> None:
@@ -174,7 +175,7 @@ class _OfRows(Judge):
         each = score.rows(targets, self._result(swept.at_rates[number]))
         some = tree.map_structure(lambda array: array[rows], targets)
         again = score.rows(some, self._result(swept.again[number]))
-        with np.errstate(invalid="ignore"):  # of infinite scores
+        with np.errstate(invalid="ignore"):  # from infinite scores
             square = np.square(each[rows] - again).mean()
             # The difference of two draws has twice the variance of one.
             self._errors[point] = math.sqrt(0.5 * square / len(each))
@@ -205,11 +206,11 @@ class _OfRows(Judge):
 
 
 class _OfWhole(Judge):
-    """By a score of all rows, with a bootstrap over rows for the errors.
+    """Judges by a score of all rows, with errors from a bootstrap over rows.
 
     Args:
-        score, result: As of `Judge`.
-        seed: Integer, by which rows are resampled.
+        score, result: As for `Judge`.
+        seed: Integer, the seed by which rows are resampled.
         of_plain: Function of targets and a `Predictive` that returns whether
             weight scaling can be scored.
     """
@@ -221,7 +222,7 @@ class _OfWhole(Judge):
         self._seed = seed
         self._of_plain = of_plain
         self._results: dict[Point, Predictive] = {}
-        # The scores of the resampled rows, each from the same sets.
+        # The scores of the resampled rows, from the same sets for each point.
         self._resampled: dict[Point, Array] = {}
 
     def _take_plain(self, plain: Config, targets: Structure) -> None:
@@ -280,7 +281,7 @@ class _OfWhole(Judge):
 def judge_of(
     score: Score, result: Function, seed: int, of_plain: Function
 ) -> Judge:
-    """The `Judge` by a score; the last two arguments are of `_OfWhole`."""
+    """Returns the `Judge` for a score; `_OfWhole` uses the last arguments."""
     if score.of_rows:
         return _OfRows(score, result)
     return _OfWhole(score, result, seed, of_plain)

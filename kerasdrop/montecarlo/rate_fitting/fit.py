@@ -30,7 +30,7 @@ _OWNER = "fit_rates"
 # The most sweeps through groups of layers. Most searches need two.
 _SWEEPS = 4
 
-# Dense where dropout is used, and to both ends.
+# The grid is dense where dropout is usual, and reaches both ends.
 _GRID = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9)
 
 
@@ -255,7 +255,7 @@ def _announce(
 
 
 def _warn_of_shared_masks(model: keras.Model, chosen: choice.Choice) -> None:
-    """Warns if rows are not independent, as the errors take them to be."""
+    """Warns if rows are not independent, although the errors assume it."""
     names = [
         f"'{layer.name}'"
         for layer in passes_.drawn_layers(model, chosen)

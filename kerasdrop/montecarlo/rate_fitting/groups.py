@@ -1,4 +1,4 @@
-"""Groups of layers, each with a rate of its own: the argument `groups`."""
+"""Groups of layers, each with its own rate: the argument `groups`."""
 
 import dataclasses
 from typing import NamedTuple
@@ -16,10 +16,10 @@ Point: TypeAlias = tuple[float, ...]
 
 
 class Groups(NamedTuple):
-    """What is drawn, and what of it has one rate.
+    """The places that are drawn, in groups that share a rate.
 
     Attributes:
-        names: Tuple of the names; None where all layers have one rate.
+        names: Tuple of the names; None if all layers have one rate.
         numbers: Tuple of the numbers of the places of each group.
         chosen: The `choice.Choice` of all of them.
     """
@@ -38,7 +38,7 @@ class Groups(NamedTuple):
         return dataclasses.replace(self.chosen, given=given)
 
     def common(self, rate: float) -> Point:
-        """The point at which all have one rate."""
+        """The point at which all groups have one rate."""
         return (rate,) * len(self.numbers)
 
     def line(self, point: Point, group: int, grid: list[float]) -> list[Point]:
@@ -46,7 +46,7 @@ class Groups(NamedTuple):
         return [(*point[:group], rate, *point[group + 1 :]) for rate in grid]
 
     def paths(self, group: int) -> tuple[str, ...]:
-        """The paths of what a group has."""
+        """The paths of the places in a group."""
         places = self.chosen.places
         return tuple(places[i].path for i in sorted(self.numbers[group]))
 
@@ -54,17 +54,17 @@ class Groups(NamedTuple):
 def of(
     model: keras.Model, layers: Given, groups: Given, grid: list[float]
 ) -> Groups:
-    """The `Groups` that are meant by the arguments `layers` and `groups`.
+    """Returns the `Groups` for the arguments `layers` and `groups`.
 
     Args:
         model: A built model.
         layers: As in `mc_predict`.
-        groups: None, or a dict from names to such.
-        grid: The rates that are to be tried, all of which must be possible.
+        groups: None, or a dict from names to such values.
+        grid: The rates to try, all of which must be possible.
 
     Raises:
         Refusal: If groups overlap or are empty, or a rate cannot be given.
-        TypeRefusal: If `groups` is no dict.
+        TypeRefusal: If `groups` is not a dict.
     """
     if groups is None:
         chosen = _chosen(model, layers, grid)
@@ -94,7 +94,7 @@ def of(
 def _chosen(
     model: keras.Model, layers: Given, grid: list[float]
 ) -> choice.Choice:
-    """What is drawn, if each rate of the grid can be given to all of it."""
+    """Returns the choice if all its places can have each rate of the grid."""
     for rate in grid:
         chosen = choice.of(model, layers, rate)
     return chosen

@@ -27,7 +27,7 @@ from kerasdrop.predictive import Predictive
 
 
 class Passes:
-    """Predicts at rates, pass after pass over the same data.
+    """Predicts at several rates, in successive passes over the same data.
 
     Attributes:
         judge: The `comparison.Judge`.
@@ -77,11 +77,11 @@ class Passes:
         batch_size: int,
         points: list[Point],
     ) -> bool:
-        """Lets the judge know points; returns whether all rows were scored.
+        """Adds points to the judge; returns whether all rows were scored.
 
         Args:
-            middle: The `choice.Choice` that stands for all in a check.
-            x, y, batch_size: As of `fit_rates`.
+            middle: The `choice.Choice` that represents all points in a check.
+            x, y, batch_size: As for `fit_rates`.
             points: List.
         """
         if not points:
@@ -97,7 +97,7 @@ class Passes:
             self.wanted,
             functools.partial(_set_seed, self.predictive, self.seed),
             self._verbose,
-            # Of a later pass a part is of no use.
+            # A part of a later pass is of no use.
             self._on_interrupt if is_first else "raise",
         )
         targets = _targets(swept)
@@ -110,7 +110,7 @@ class Passes:
 
 
 def _set_seed(predictive: keras.Model, seed: int, is_other: bool) -> None:
-    # Any other seed has other masks.
+    # Any other seed gives other masks.
     predictive.seed = seed ^ 1 if is_other else seed
 
 
@@ -122,7 +122,7 @@ def _batches(
     y: Given,
     batch_size: int,
 ) -> Batches:
-    """The data in batches; the targets go to the engine if it needs them."""
+    """The data in batches; the engine gets the targets if it needs them."""
     found = survey.of(predictive.model)
     preconditions.check_draws(found, predictive._settings, middle)
     predictive._asked = choice.Asked(middle.paths, middle.rates)
@@ -144,13 +144,13 @@ def _batches(
 
 
 def _targets(swept: sweep.Swept) -> Structure:
-    """The targets of the rows that were scored, as a score takes them."""
+    """The targets of the scored rows, in the form that a score takes."""
     flat = tree.flatten(swept.targets)
     return flat[0] if len(flat) == 1 else swept.targets
 
 
 def _check_rows(first: Structure, targets: Structure) -> None:
-    """Raises if rows cannot be compared, or are not those of the first pass."""
+    """Raises if rows cannot be compared, or differ from the first pass."""
     num_rows = len(tree.flatten(targets)[0])
     if num_rows < 2:
         raise Refusal(
@@ -168,7 +168,7 @@ def _check_rows(first: Structure, targets: Structure) -> None:
 
 
 def _are_equal(one: Array, other: Array) -> bool:
-    # NaN is the same as NaN.
+    # NaN equals NaN here.
     return one.tobytes() == other.tobytes()
 
 
@@ -178,7 +178,7 @@ def _can_be_scored(
     """Whether a function can score the result of weight scaling."""
     try:
         wanted.whole(targets, plain)
-    except Exception as error:  # whatever a user's function raises
+    except Exception as error:  # a user's function may raise anything
         warnings.warn(
             f"fit_rates: the score '{wanted.name}' of weight scaling, whose "
             f"variance is 0, is not known: {error}",

@@ -1,4 +1,4 @@
-"""By what predictions are scored, row by row or as a whole."""
+"""The scores of predictions, for each row or for all rows together."""
 
 import warnings
 from typing import NamedTuple
@@ -22,7 +22,7 @@ _DIRECTIONS = ("highest", "lowest")
 
 
 class Score(NamedTuple):
-    """What is to be highest, or lowest.
+    """A score, which should be as high or as low as possible.
 
     Attributes:
         name: String.
@@ -41,12 +41,12 @@ class Score(NamedTuple):
 
     @property
     def sign(self) -> float:
-        """By what a score is multiplied for more to be better."""
+        """The sign that makes higher scores better."""
         return 1.0 if self.direction == "highest" else -1.0
 
     @property
     def needs_likelihood(self) -> bool:
-        """Whether targets go through the model with the inputs."""
+        """Whether the engine needs the targets together with the inputs."""
         return self.statistics == ("log_likelihood",)
 
     def rows(self, targets: Structure, result: Predictive) -> Array:
@@ -78,7 +78,7 @@ class Score(NamedTuple):
 
 
 def check(score: Given, direction: str | None) -> Score:
-    """The `Score` that is meant by arguments of `fit_rates`."""
+    """Returns the `Score` for arguments of `fit_rates`."""
     if callable(score):
         if direction is None:
             raise Refusal(

@@ -1,4 +1,4 @@
-"""The search for the best rates: one for all, then group by group."""
+"""Searches for the best rates: a common one first, then group by group."""
 
 import itertools
 import warnings
@@ -13,12 +13,12 @@ _STACKLEVEL = 3  # from a warning below to who called `fit_rates`
 
 
 class Found(NamedTuple):
-    """Where a search ended.
+    """The end of a search.
 
     Attributes:
         best: The point that scores best.
         num_sweeps: Integer, how often it went through all groups.
-        has_converged: Whether no change of one group alone scores better.
+        has_converged: Whether no change of a single group scores better.
     """
 
     best: Point
@@ -37,18 +37,18 @@ def found(
 ) -> Found:
     """Searches along one group after another, from the best common rate.
 
-    It moves where another rate of a group scores better, as all points have
-    common masks; so it never comes back, and ends.
+    The search moves whenever another rate of a group scores better. All points
+    have common masks, so it never returns to a point, and ends.
 
     Args:
         groups: The `Groups`.
-        grid: The rates that are tried for each.
-        judge: The `Judge`, which knows the scores of what was evaluated.
-        evaluate: Function of points that lets the judge know them; it returns
+        grid: The rates to try for each group.
+        judge: The `Judge`, which has the scores of the evaluated points.
+        evaluate: Function of points that adds them to the judge, and returns
             whether all rows were scored.
         max_sweeps: Integer, the most sweeps through all groups.
         on_interrupt: `"raise"` or `"return"`.
-        say: Function of a string, which shows it to the user.
+        say: Function that shows a string to the user.
     """
     common = [groups.common(rate) for rate in grid]
     is_whole = evaluate(common)

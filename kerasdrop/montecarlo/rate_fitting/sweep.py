@@ -1,4 +1,4 @@
-"""The statistics of all rows at several rates, batch by batch."""
+"""Computes the statistics of all rows at several rates, batch by batch."""
 
 import functools
 import warnings
@@ -22,26 +22,26 @@ from kerasdrop.montecarlo.engine.batches import RowsOf
 from kerasdrop.montecarlo.rate_fitting.scores import Score
 from kerasdrop.montecarlo.statistics.joining import Joined
 
-# The samples of one compiled call, of all its rates together: between two
-# calls Ctrl-C is heard.
+# The samples of one compiled call, of all its rates together. Ctrl-C works
+# between two calls.
 _SAMPLES_PER_CALL = 1024
 
-# One batch of so many is drawn with another seed as well.
+# One in this many batches is also drawn with another seed.
 _EVERY = 8
 
 _STACKLEVEL = 5  # from a warning below to who called `fit_rates`
 
 
 class Swept(NamedTuple):
-    """What was predicted.
+    """The predictions of a sweep.
 
     Attributes:
         at_rates: List of a dict of statistics for each rate.
         plain: Dict of statistics of weight scaling.
-        again: List of a dict for each rate, of some rows with another seed.
+        again: List of a dict for each rate, for some rows with another seed.
         rows_again: Integers, which rows these are.
-        targets: Arrays, in the structure in which they came.
-        is_complete: Whether it is all rows.
+        targets: Arrays, in the structure in which they were given.
+        is_complete: Whether these are all rows.
     """
 
     at_rates: list[Config]
@@ -63,15 +63,15 @@ def over(
     verbose: int,
     on_interrupt: str,
 ) -> Swept:
-    """All rates on each batch in turn, so that what they share runs once.
+    """Runs all rates on each batch, so that shared layers run once.
 
     Args:
         predictive: The `MonteCarlo` that predicts.
         engine: Its `Engine`.
         data: `Batches`.
         vectors: Array `(rates, places)`.
-        most: Integer, as many rates as there are in any sweep.
-        score: The `Score`, which says what is needed.
+        most: Integer, the largest number of rates in any sweep.
+        score: The `Score`, which determines the statistics that are needed.
         with_seed: Function of a bool, which sets the usual seed or another.
         verbose: Integer.
         on_interrupt: `"raise"` or `"return"`.
@@ -102,7 +102,7 @@ def over(
                     other, _ = at_batch()
                 finally:
                     with_seed(False)
-            # From here on nothing takes time: a batch is there as a whole.
+            # From here on nothing takes time, so each batch is complete.
             for joined, part in zip(at_rates, found):
                 joined.update(part)
             for joined, part in zip(again, other):
@@ -137,7 +137,7 @@ def over(
 def _warn_of_padding(
     predictive: keras.Model, batch: RowsOf, score: Score
 ) -> None:
-    """Warns if a score by name takes steps of padding for others."""
+    """Warns if a named score treats padded steps like other steps."""
     makes_masks = any(
         isinstance(layer, keras.layers.Masking)
         or getattr(layer, "mask_zero", False)
@@ -157,7 +157,7 @@ def _warn_of_padding(
 
 
 def _targets(y: Structure, valid: int) -> Structure:
-    """The targets of a batch as arrays, without the filling."""
+    """The targets of a batch as arrays, without padding."""
     if any(one is None for one in tree.flatten(y)):
         raise Refusal(
             "rates are scored by the targets of all outputs. To fit them to "
@@ -193,7 +193,7 @@ def _at(
     found: list[Config] = []
     for start in range(0, len(vectors), size):
         part = vectors[start : start + size]
-        # Of one size, so that it is compiled once.
+        # All have one size, so that the function is compiled once.
         missing = 0 if not _backend.COMPILES else size - len(part)
         filled = np.concatenate([part, np.repeat(part[-1:], missing, 0)])
         of_part, plain = one.at_several(filled)
@@ -204,7 +204,7 @@ def _at(
 def _kept(
     names: tuple[str, ...] | None, valid: int, statistics: Config
 ) -> Config:
-    """Of some statistics those that are needed, without the filling."""
+    """The statistics that are needed, without padding."""
     return {
         name: tree.map_structure(lambda array: array[:valid], value)
         for name, value in statistics.items()

@@ -1,1 +1,1 @@
-"""Which dropout layers the predictive variance comes from."""
+"""Attributes the predictive variance to dropout layers."""

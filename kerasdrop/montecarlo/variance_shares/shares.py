@@ -244,7 +244,7 @@ def _summed(
     verbose: int,
     on_interrupt: str,
 ) -> tuple[Given, list[Sums], bool]:
-    """The structure of the outputs, their `Sums`, whether it is all rows."""
+    """Returns the outputs' structure, `Sums`, and whether all rows ran."""
     engine = predictive._engine
     sums: list[Sums] = []
     skeleton = None
@@ -262,7 +262,7 @@ def _summed(
             first_row = sums[0].num_rows if sums else 0
             for variances, *_ in of_outputs:
                 _check_finite(variances[:valid], first_row)
-            # From here on nothing takes time: a batch is there as a whole.
+            # From here on nothing takes time, so each batch is complete.
             sums = sums or [Sums() for _ in of_outputs]
             for of_output, (variance, first, total) in zip(sums, of_outputs):
                 of_output.update(

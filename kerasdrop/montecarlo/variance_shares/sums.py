@@ -8,22 +8,23 @@ from kerasdrop._types import Array
 class Sums:
     """Streams halves of products of differences into shares, in float64.
 
-    With `v` the mean of whose halves is the variance, and `f` those of a share,
-    a share is the sum of `f` over that of `v`. The variance of this quotient is
-    to first order that of `f - share * v`. Samples are independent. Rows are,
-    too, if each has masks of its own: then all rows tell that variance. If they
-    share masks, by a `noise_shape` say, only the sums over rows do, one of each
-    sample. The error is the larger of both.
+    Let `v` be the halves whose mean is the variance, and `f` those of a share.
+    The share is the sum of `f` divided by the sum of `v`. To first order, the
+    variance of this quotient is that of `f - share * v`. Samples are
+    independent. Rows are independent, too, if each has its own masks, and then
+    all rows estimate that variance. If rows share masks, for example by a
+    `noise_shape`, only the sums over rows do, one for each sample. The error is
+    the larger of the two.
 
     Attributes:
-        num_rows: Integer, of how many rows they are.
+        num_rows: Integer, the number of rows.
     """
 
     def __init__(self) -> None:
         self.num_rows = 0
         self._variance = 0.0
         self._variance_of_mean = 0.0
-        # Of the first-order and the total shares, `(2, groups)`.
+        # Sums for the first-order and the total shares, `(2, groups)`.
         self._shares: Array = np.zeros(())
         self._covariance_of_mean: Array = np.zeros(())
         self._variances_of_mean: Array = np.zeros(())
@@ -60,7 +61,7 @@ class Sums:
 
     @property
     def variance(self) -> float:
-        """Of a row, on the mean."""
+        """The mean variance of a row."""
         return float(self._variance / self.num_rows)
 
     def result(self) -> tuple[Array, Array]:
@@ -77,6 +78,6 @@ class Sums:
                 - shares[..., None] * self._whole_by_sample
             )
             by_sample = rest.var(-1, ddof=1) / rest.shape[-1]
-            # Not below 0, where rounding may bring it.
+            # Rounding must not make it negative.
             errors = np.sqrt(np.maximum(squared, by_sample)) / self._variance
         return shares, errors

@@ -1,1 +1,1 @@
-"""The formats of files: an object for each, in a file of its own."""
+"""The formats of files: an object for each, in its own module."""

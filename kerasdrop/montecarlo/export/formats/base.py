@@ -1,4 +1,4 @@
-"""What a format of files answers."""
+"""The interface of a file format."""
 
 import abc
 import importlib.util
@@ -14,16 +14,16 @@ from kerasdrop._types import Structure
 
 
 class Format(abc.ABC):
-    """Writes a Monte Carlo model, and runs what was written.
+    """Writes a Monte Carlo model, and runs the file.
 
     Attributes:
-        name: String, by which users name it.
-        ending: String, what the names of its files end in.
-        needed: Dict from each backend on which it can be written to what is
-            needed there: a dict from modules to the packages that have them.
-        divides_on: Names of backends from which its files have no integer
-            `and`, or shift otherwise than they do, so that masks are made by
-            divisions.
+        name: String, the name that users write.
+        ending: String, the ending of its file names.
+        needed: Dict from each backend on which it can be written to the
+            requirements there, a dict from modules to the packages that contain
+            them.
+        divides_on: Names of the backends whose files lack an integer `and`, or
+            shift in another way, so that masks use divisions.
         options: Dict of arguments for Keras' exporter.
         known: Dict from each backend on which the exporter ignores the
             arguments that it does not know to the names of those that it does.
@@ -42,7 +42,7 @@ class Format(abc.ABC):
         return tuple(self.needed)
 
     def missing(self) -> list[str]:
-        """The packages that are needed here and are not installed."""
+        """The required packages that are not installed."""
         return [
             package
             for module, package in self.needed[keras.backend.backend()].items()
@@ -63,7 +63,7 @@ class Format(abc.ABC):
             )
 
     def divides(self) -> Given:
-        """Whether masks are made by divisions on this backend."""
+        """Whether masks use divisions on this backend."""
         return keras.backend.backend() in self.divides_on
 
     def write(
@@ -72,11 +72,11 @@ class Format(abc.ABC):
         """Writes a model.
 
         Args:
-            model: A model of the inputs in `signature`, by position, that
+            model: A model that takes the inputs in `signature` by position, and
                 returns a dict.
             path: String.
             signature: List of structures of `keras.InputSpec`s with names.
-            **kwargs: For the exporter, before `options`.
+            **kwargs: Arguments of the exporter, which override `options`.
         """
         model.export(
             path,
@@ -88,7 +88,7 @@ class Format(abc.ABC):
 
     @abc.abstractmethod
     def run(self, path: str, inputs: Structure) -> None:
-        """The outputs of a file, arrays by name.
+        """Returns the outputs of a file, arrays by name.
 
         Args:
             path: String, the file or folder.

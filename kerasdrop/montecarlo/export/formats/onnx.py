@@ -73,7 +73,7 @@ def _write_traced(graph: Given, path: str, **kwargs: Given) -> None:
             **kwargs,
         )
     written = program.model.graph
-    # It names what is inside by what it is, a mean "mean".
+    # The exporter names inner tensors by their operations, such as "mean".
     for node in written:
         for value in node.outputs:
             value.name = f"inside_{value.name}"

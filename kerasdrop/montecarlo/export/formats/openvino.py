@@ -35,7 +35,7 @@ class OpenVINO(base.Format):
     def run(self, path: str, inputs: Structure) -> Given:
         import openvino
 
-        # By default it may compute in bfloat16.
+        # By default OpenVINO may compute in bfloat16.
         compiled = openvino.Core().compile_model(
             path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
         )
@@ -54,7 +54,8 @@ def _write_traced(graph: Given, path: str, **kwargs: Given) -> None:
     import torch
 
     with warnings.catch_warnings():
-        # Of Python numbers, such as the sizes of weights, that it keeps.
+        # The warnings are about Python numbers, such as sizes of weights, that
+        # the trace keeps.
         warnings.simplefilter("ignore")
         script = torch.jit.trace(graph.module, tuple(graph.inputs))
     model = openvino.convert_model(script, **kwargs)

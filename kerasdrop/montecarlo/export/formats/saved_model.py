@@ -11,7 +11,7 @@ from kerasdrop.montecarlo.export.formats import base
 
 
 class SavedModel(base.Format):
-    """A folder that TensorFlow and its servers run, whatever wrote it."""
+    """A folder that TensorFlow and its servers run, from any backend."""
 
     name = "tf_saved_model"
     needed: ClassVar[Config] = {
@@ -27,13 +27,14 @@ class SavedModel(base.Format):
     def options(self) -> Config:
         if keras.backend.backend() == "tensorflow":
             return {}
-        # Nobody trains on statistics, and the loop of a `tolerance` has none.
+        # Nobody trains on statistics, and the loop of a `tolerance` has no
+        # gradient.
         return {"jax2tf_kwargs": {"with_gradient": False}}
 
     def run(self, path: str, inputs: Structure) -> Given:
         import tensorflow as tf
 
-        # Held until the end: its variables go with it.
+        # The object must live until the end, because it owns its variables.
         loaded = tf.saved_model.load(path)
         signature = loaded.signatures["serving_default"]
         tensors = {name: tf.constant(value) for name, value in inputs.items()}

@@ -1,4 +1,4 @@
-"""The formats by the names that users write: a new one needs a line here."""
+"""The formats by the names that users write; a new format needs a line here."""
 
 from kerasdrop.montecarlo.export.formats import litert
 from kerasdrop.montecarlo.export.formats import onnx

@@ -1,6 +1,6 @@
 """A model on PyTorch as a module of tensors that can be traced.
 
-Keras' own way to ONNX knows no bit operations, and that to OpenVINO names no
+Keras' own ONNX export lacks bit operations, and its OpenVINO export names no
 outputs.
 """
 
@@ -12,12 +12,12 @@ from keras import tree
 
 from kerasdrop._types import Given
 
-# Sizes that the signature leaves open are of so many in the trace.
+# The trace uses these numbers for sizes that the signature leaves open.
 _SIZE = 2
 
 
 class Traced(NamedTuple):
-    """What a tracer takes.
+    """The arguments of a tracer.
 
     Attributes:
         module: A `torch.nn.Module` of flat tensors that returns a tuple.
@@ -34,7 +34,7 @@ class Traced(NamedTuple):
 
 
 def of(model: keras.Model, signature: Given) -> Given:
-    """A `Traced` of a model; arguments as of `Format.write`."""
+    """Returns the `Traced` of a model; arguments as for `Format.write`."""
     specs = tree.flatten(signature)
     shapes = [spec.shape for spec in specs]
     inputs = [
@@ -52,7 +52,7 @@ def of(model: keras.Model, signature: Given) -> Given:
 
 
 def _module(function: Given, model: keras.Model) -> Given:
-    """A module that calls `function`, with the variables of `model`."""
+    """Returns a module that calls `function`, with the variables of `model`."""
     import torch
 
     class Module(torch.nn.Module):
