@@ -1,4 +1,4 @@
-"""Models made anew from trained ones: other dropout layers, or none."""
+"""Rebuilds trained models with other dropout layers, more, or none."""
 
 from kerasdrop.conversion.convert import Conversion
 from kerasdrop.conversion.convert import convert_dropout

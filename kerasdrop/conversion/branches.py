@@ -15,17 +15,17 @@ from kerasdrop.conversion import places
 from kerasdrop.conversion.graphs import OpenGraph
 from kerasdrop.conversion.places import Place
 
-# What Keras calls the classes of its layers and operations.
+# Names of classes of Keras' layers and operations.
 _SUMS = ("Add", "Average", "Subtract")
 _CONCATENATIONS = ("Concatenate",)
 
 
 def blocks(model: keras.Model) -> list[Place]:
-    """On the branches before each merge that every path goes through.
+    """The places on the branches before each merge on every path.
 
-    Behind the sums dropout would fall on what earlier blocks have dropped
-    already: at 16 sums in a row and a rate of .1 a channel passes with
-    .9^16 = .19. On the branches the variances add up.
+    Dropout after the sums would act on channels that earlier blocks have
+    already dropped: with 16 successive sums and a rate of .1 a channel passes
+    with probability .9^16 = .19. On the branches the variances add up.
 
     Raises:
         Refusal: If there is no such merge.
@@ -67,11 +67,11 @@ def blocks(model: keras.Model) -> list[Place]:
 
 
 def _before(graph: OpenGraph, merge: Given) -> list[Place]:
-    """The places before one merge: on branches dropout, else an identity."""
+    """The places before one merge: dropout on branches, else an identity."""
     cuts = graph.cuts
     position = [x is merge.outputs[0] for x in cuts].index(True)
     if position == 0:
-        return []  # of inputs of the model, no block
+        return []  # it merges inputs of the model
     start = cuts[position - 1]
     between = {id(x): graph.above(x, start) for x in places.float_inputs(merge)}
     kernels = {
@@ -80,7 +80,7 @@ def _before(graph: OpenGraph, merge: Given) -> list[Place]:
     }
     least = min(kernels.values())
     if least == max(kernels.values()) or is_concatenation(merge):
-        # Nothing of it is a shortcut, but for what is passed on as it was.
+        # Only an input that is passed on unchanged is a shortcut.
         least = 0
     if not any(kernels.values()):
         return []
@@ -104,8 +104,8 @@ def _before(graph: OpenGraph, merge: Given) -> list[Place]:
 def _transforms(node: Given) -> bool:
     """Whether a call mixes units of its inputs by a kernel.
 
-    An embedding of positions has one, and takes only the shape of what it is
-    added to: that sum ends no block.
+    An embedding of positions has a kernel, but uses only the shape of the
+    tensor that it is added to, so that sum does not end a block.
     """
     operation = node.operation
     if not places.has_kernel(operation):
@@ -120,7 +120,7 @@ def _transforms(node: Given) -> bool:
 
 
 def _ignores(node: Given, tensor: Tensor) -> bool:
-    """Whether a layer makes the same of any numbers, by two calls."""
+    """Whether a layer ignores the values of its inputs, by two calls."""
     generator = np.random.default_rng(0)
     made = [_called(node, {id(tensor): _numbers(tensor, generator)})]
     made.append(_called(node, {id(tensor): _numbers(tensor, generator)}))
@@ -132,12 +132,12 @@ def _has_weights(operation: Given) -> bool:
 
 
 def is_concatenation(node: Given) -> bool:
-    """Whether a call puts tensors beside each other."""
+    """Whether a call concatenates tensors."""
     return keras_graph.name_of_class(node.operation) in _CONCATENATIONS
 
 
 def is_merge(node: Given) -> bool:
-    """Whether a call adds several tensors, or puts them beside each other."""
+    """Whether a call adds or concatenates several tensors."""
     operation = node.operation
     floats = places.float_inputs(node)
     if len(floats) < 2 or len(node.outputs) != 1:
@@ -155,9 +155,9 @@ def is_merge(node: Given) -> bool:
 
 
 def _adds(node: Given, tensors: list[Tensor]) -> bool:
-    """Whether a layer of another class adds, by three calls on numbers.
+    """Whether a layer of another class adds its inputs, by three calls.
 
-    What one input adds to the outputs must not depend on the other ones.
+    The contribution of one input must not depend on the other inputs.
     """
     generator = np.random.default_rng(0)
     before, after = (
@@ -170,22 +170,23 @@ def _adds(node: Given, tensors: list[Tensor]) -> bool:
 
     alone = made({**before, first: after[first]}) - made(before)
     together = made(after) - made({**after, first: before[first]})
-    # Rounding, of numbers of about 1, in half precision too; a product would
-    # be off by about 1.
+    # This allows the rounding of numbers of about 1, even in half precision. A
+    # product would be off by about 1.
     return bool(np.all(np.abs(alone - together) < 0.1) and np.any(alone))
 
 
 def _numbers(tensor: Tensor, generator: np.random.Generator) -> Array:
-    """Of one row, in the shape of a symbolic tensor."""
+    """Numbers of one row, in the shape of a symbolic tensor."""
     shape = [2 if size is None else size for size in tensor.shape]
     return generator.normal(size=[1, *shape[1:]])
 
 
 def _called(node: Given, values: dict[int, Array]) -> Array:
-    """What a layer makes of numbers; NaN, equal to nothing, if it fails.
+    """The outputs of a layer; NaN, which equals nothing, if it fails.
 
     Args:
-        values: By the ids of the floating-point tensors that it takes.
+        values: Dict from the ids of its floating-point input tensors to
+            numbers.
     """
     floats = places.float_inputs(node)
     given = {id(x): ops.cast(values[id(x)], x.dtype) for x in floats}

@@ -1,4 +1,4 @@
-"""Whether a model that was built anew by code is a copy: what is compared."""
+"""Compares a model that was rebuilt by code with the original."""
 
 from collections.abc import Iterator
 
@@ -21,17 +21,17 @@ _EPSILON = {"bfloat16": 2.0**-7, "float16": 2.0**-10}
 def predictions(
     trial: Trial, copy: keras.Model, pairs: Pairs, may_draw: bool = True
 ) -> dict[str, str]:
-    """What a report notes about the predictions; nothing if none has to ask.
+    """Compares predictions if necessary; returns the notes for a report.
 
-    That is so where all layers are of Keras or ours, which tell in their
-    configurations all that they are.
+    It is not necessary if all layers are of Keras or of this package, because
+    their configurations are complete.
 
     Args:
         may_draw: Whether the copy still draws in predictions, if the model
             does.
 
     Raises:
-        Refusal: If the copy predicts something else.
+        Refusal: If the copy has other predictions.
     """
     if not any(adapters.is_foreign(old) for old, _ in pairs):
         return {}
@@ -61,10 +61,10 @@ def predictions(
 
 
 def _tolerance(pairs: Pairs) -> float:
-    """By the largest output: a few roundings, or those of another kernel.
+    """The tolerance relative to the largest output, for rounding.
 
-    Ours takes the fused kernel of attention where Keras' does not, and another
-    order of sums in recurrent layers.
+    Layers of this package use the fused attention kernel where Keras' do not,
+    and sum in another order in recurrent layers.
     """
     epsilon = max(_EPSILON.get(old.compute_dtype, 2.0**-23) for old, _ in pairs)
     is_other = any(
@@ -82,14 +82,15 @@ def _foreign_classes(pairs: Pairs) -> str:
 
 
 def arguments(pairs: Pairs) -> None:
-    """Compares what predictions do not show: rates, shapes of noise, dtypes.
+    """Compares rates, noise shapes and dtypes, which predictions do not show.
 
     Raises:
-        Refusal: If one is lost, with the layer and what it should be.
+        Refusal: If one is lost. The message has the layer and the right value.
     """
     for old, new in pairs:
         if type(old) is type(new) and old.dtype_policy != new.dtype_policy:
-            # An outer policy has no say in it: quantized layers have a map.
+            # An outer policy does not determine it: quantized layers have a
+            # map.
             if old.compute_dtype != new.compute_dtype:
                 raise _lost(old, "dtype", old.compute_dtype, new.compute_dtype)
         if type(old) is type(new):
@@ -100,7 +101,7 @@ def arguments(pairs: Pairs) -> None:
 
 
 def _numbers(old: Given, new: Given) -> Iterator[Given]:
-    """Triples of a name, what it was and what it is, of a layer and ours."""
+    """Triples of a name, the old and the new value, for a layer and ours."""
     if registry.nearest_facts(type(new)).extends is not None:
         inside = filter(_is_ours, model_tree.sublayers(new))
         yield "dropout", registry.rates_inside(old), [d.rate for d in inside]

@@ -157,7 +157,7 @@ def _report(
             converted[path] = _described(layer)
             continue
         if any(path.startswith(f"{above}/") for above in converted):
-            continue  # a part of what was converted
+            continue  # a part of a converted layer
         reason = counterparts.why_kept(
             layer, found.get(path.rpartition("/")[0])
         )
@@ -176,7 +176,7 @@ def _described(layer: keras.layers.Layer) -> str:
 def _notes(
     model: keras.Model, copies: dict[int, Given], is_ours: set[int]
 ) -> dict[str, str]:
-    """About blocks whose code makes dropout, which no configuration tells."""
+    """Notes about blocks whose code creates dropout, unlike configurations."""
     classes = []
     inside: set[int] = set()
     for layer in keras_graph.all_layers(model):

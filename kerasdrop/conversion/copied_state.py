@@ -1,4 +1,4 @@
-"""Copies of what a layer holds beside its configuration: weights and state."""
+"""Copies the weights and the state of a layer, beside its configuration."""
 
 import tempfile
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ from kerasdrop.layers.base import StochasticWrapper
 def copy(
     original: keras.Operation, duplicate: keras.Operation
 ) -> list[tuple[keras.layers.Layer, keras.layers.Layer]]:
-    """Copies what a configuration does not hold; returns the pairs."""
+    """Copies everything outside configurations; returns the pairs."""
     if not isinstance(original, keras.layers.Layer):
         return []  # an operation of `keras.ops`
     if graphs.is_graph(original):
         _copy_trainable(original, duplicate)
         duplicate.dtype_policy = original.dtype_policy
         return [(original, duplicate)]
-    if graphs.is_graph(duplicate):  # of layers that are copies themselves
+    if graphs.is_graph(duplicate):  # its layers are copies already
         _copy_trainable(original, duplicate)
         return [(original, duplicate)]
-    # NumPy arrays in between: two models must not share a JAX buffer, which
-    # training gives back.
+    # The values go through NumPy arrays, because two models must not share a
+    # JAX buffer, which training donates.
     left_out = _weights_of_released(original, duplicate)
     pairs = _paired(original, duplicate)
     lora.enable_again(pairs)
@@ -67,7 +67,7 @@ def _check_weights_are_equal(
     duplicate: keras.layers.Layer,
     weights: list[Array],
 ) -> None:
-    """Raises if a weight does not hold what it was given: another dtype."""
+    """Raises if a weight changed its values, because its dtype differs."""
     for weight, value in zip(duplicate.weights, weights):
         now = keras.ops.convert_to_numpy(weight)
         if now.dtype != value.dtype or not np.array_equal(
@@ -84,7 +84,7 @@ def _check_weights_are_equal(
 def _paired(
     original: keras.layers.Layer, duplicate: keras.layers.Layer
 ) -> list[tuple[keras.layers.Layer, keras.layers.Layer]]:
-    """A layer and all inside it, each with its copy."""
+    """A layer and all layers inside it, each with its copy."""
     return list(_pairs(original, duplicate, set(), []))
 
 
@@ -94,7 +94,7 @@ def _pairs(
     seen: set[Given],
     released: list[Given],
 ) -> Iterator[Given]:
-    """As `_paired`; wrappers whose copy is the layer in them go to a list."""
+    """As `_paired`; lists wrappers whose copies are their inner layers."""
     if id(original) in seen:
         return
     seen.add(id(original))
@@ -105,7 +105,7 @@ def _pairs(
         return
     old, new = map(model_tree.sublayers, (original, duplicate))
     if type(original) is not type(duplicate):
-        # A layer of Keras and ours, or the reverse: its dropout is another.
+        # One layer is Keras', the other ours, so their dropout layers differ.
         old, new = map(_without_dropout, (old, new))
     if len(old) != len(new):
         raise ValueError(
@@ -121,7 +121,7 @@ def _pairs(
 def _is_released(
     original: keras.layers.Layer, duplicate: keras.layers.Layer
 ) -> bool:
-    """Whether the copy of a wrapper is the copy of the layer in it alone."""
+    """Whether the copy of a wrapper is only the copy of its inner layer."""
     is_wrapper = isinstance(original, StochasticWrapper)
     return is_wrapper and type(duplicate) is type(original.layer)
 
@@ -159,7 +159,7 @@ def _copy_draw_state(
 
 
 def left_out(pairs: Given) -> set[int]:
-    """Ids of the weights of layers that became models of what is in them."""
+    """Ids of the weights of layers that became models of their contents."""
     left_out = set()
     for original, duplicate in pairs:
         if graphs.is_graph(duplicate) and not graphs.is_graph(original):
@@ -192,7 +192,7 @@ def check_weights_are_not_tied(
 def _copy_assets(
     original: keras.layers.Layer, duplicate: keras.layers.Layer
 ) -> None:
-    """Copies what is kept in files only, as a vocabulary that was learned."""
+    """Copies state that only files contain, such as a learned vocabulary."""
     with tempfile.TemporaryDirectory() as folder:
         original.save_assets(folder)
         duplicate.load_assets(folder)

@@ -1,9 +1,9 @@
 """Copies a model layer by layer, so that some layers can become others.
 
-`keras.models.clone_model` does the walking of one graph. It is called for one
-graph at a time and on an uncompiled shell of it: left to itself it compiles
-what was compiled, which fails for a loss that is not registered, and it drops
-what the inputs say beyond shape and dtype.
+`keras.models.clone_model` walks through one graph. It is called for one graph
+at a time, on an uncompiled shell of the graph: by itself it would compile a
+compiled model, which fails for a loss that is not registered, and it would drop
+everything about inputs except shape and dtype.
 """
 
 import contextlib
@@ -38,12 +38,12 @@ def check_copyable(
     """Raises unless `model` is a built model that can be copied.
 
     Args:
-        model: What was received for a model.
+        model: The object that was received as a model.
         caller: String, the name of the public function.
-        fix: A sentence, what to do about a model without a graph.
+        fix: A sentence with a remedy for a model without a graph.
         is_copyable: Function of a model that returns whether its graph is all
-            that is needed; if it is None, the class must be one of Keras'.
-            Without a `fix`, all models are.
+            that is needed. If it is None, the class must be one of Keras'.
+            Without a `fix`, all models can be copied.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
@@ -81,19 +81,20 @@ def copy_model(
     Args:
         model: A model that `check_copyable` accepts.
         replacement: Function of (a layer, the function that copies a layer)
-            that returns what it shall become, or None for a copy. It is asked
-            about the layers of the graph and of graphs in it, not about
-            layers inside layers: those it may copy into a model of its own.
-        grafts: Dict from the id of a model with a graph to what is put
-            into that graph, a list of `grafting.Graft`. A model that is
-            named here, with an empty list, too, is copied as a graph whatever
-            its class; where `rebuild` could not make it, as a `keras.Model`.
-        code: `making.made_otherwise`, what code makes meanwhile. None: layers
-            of ours, in blocks that hold some.
-        trial: The `Trial` of the model; None: one with inputs made up.
+            that returns the replacement, or None for a copy. It is called for
+            the layers of the graph and of its inner graphs, but not for layers
+            inside layers, which it may copy into its own model.
+        grafts: Dict from the id of a model with a graph to a list of
+            `grafting.Graft`, the layers to put into that graph. A model that is
+            named here, even with an empty list, is copied as a graph whatever
+            its class is, and as a `keras.Model` if `rebuild` cannot make it.
+        code: A context from `making.made_otherwise` for code that runs
+            meanwhile. None: blocks that contain layers of this package create
+            such layers.
+        trial: The `Trial` of the model; None for one with generated inputs.
 
     Returns:
-        The copy; and a list of (layer, its copy), those inside layers, too.
+        The copy, and a list of (layer, its copy), also inside layers.
     """
     copies = {}
     grafts = grafts or {}
@@ -117,7 +118,7 @@ def copy_model(
         if any(itertools.starmap(_is_not_whole, copies.values())):
             (trial or Trial(model)).call_once(duplicate)
     pairs = []
-    # A model comes after what it holds; `trainable` must be set before.
+    # A model comes after its layers, whose `trainable` must be set before.
     for original, its_copy in reversed(copies.values()):
         pairs.extend(copied_state.copy(original, its_copy))
     copied_state.check_weights_are_not_tied(
@@ -128,7 +129,7 @@ def copy_model(
 
 
 def _keeping_ours(model: keras.Model) -> dict[type, Function]:
-    """What code makes, so that converted blocks stay what they are."""
+    """What code creates, so that converted blocks stay converted."""
     for layer in keras_graph.all_layers(model):
         if adapters.is_foreign(layer) and not graphs.is_graph(layer):
             held = keras_graph.all_layers(layer)
@@ -140,7 +141,7 @@ def _keeping_ours(model: keras.Model) -> dict[type, Function]:
 def _is_not_whole(
     original: keras.Operation, duplicate: keras.Operation
 ) -> bool:
-    """Whether the code of a block makes more than is made by now."""
+    """Whether the code of a block will create more layers later."""
     if type(original) is not type(duplicate) or graphs.is_graph(original):
         return False
     if not isinstance(original, keras.layers.Layer):
@@ -154,7 +155,7 @@ def _is_not_whole(
 
 
 def serialized_in_place(layer: keras.layers.Layer, config: Config) -> Config:
-    """A layer as a configuration, built as that whose place it takes was."""
+    """Makes a layer from a configuration, built like the one it replaces."""
     new_config = keras.saving.serialize_keras_object(layer)
     if "build_config" in config:
         new_config["build_config"] = config["build_config"]
@@ -162,7 +163,7 @@ def serialized_in_place(layer: keras.layers.Layer, config: Config) -> Config:
 
 
 def serialized_class(config: Config) -> type | None:
-    """The class of a serialized layer, of Keras or ours; or None."""
+    """The class of a serialized layer of Keras or of this package; or None."""
     name = config.get("class_name")
     if not isinstance(name, str) or not isinstance(config.get("config"), dict):
         return None
@@ -189,7 +190,7 @@ def _copy_graph(
 
 
 def _class_of_copy(model: keras.Model) -> type:
-    """The class of a model, or where it is not made of a graph, Keras' own."""
+    """The class of a model, or Keras' own if it does not take a graph."""
     if graphs.is_graph(model):
         return type(model)
     is_list = isinstance(model, keras.Sequential)

@@ -1,4 +1,4 @@
-"""Which layer of ours takes the place of a layer that drops units."""
+"""Chooses the layer of this package that replaces a dropout layer."""
 
 import inspect
 
@@ -15,16 +15,16 @@ from kerasdrop.conversion import rebuilding
 
 
 def class_for(cls: type) -> Given:
-    """The class of ours for a class of Keras, or None.
+    """The class of this package for a class of Keras, or None.
 
-    Subclasses are left alone: what they override would be lost.
+    Subclasses stay, because their overridden methods would be lost.
     """
     facts = registry.facts_of(cls)
     return None if facts is None else facts.counterpart
 
 
 def is_convertible(layer: keras.layers.Layer) -> bool:
-    """Whether a layer of kerasdrop can take this one's place."""
+    """Whether a layer of kerasdrop can replace this one."""
     if registry.is_attention_without_dropout(layer):
         return False
     if class_for(type(layer)) is None:
@@ -38,7 +38,7 @@ def is_convertible(layer: keras.layers.Layer) -> bool:
 def counterpart(
     layer: keras.layers.Layer, copy: Function
 ) -> keras.layers.Layer | None:
-    """What a layer of a graph becomes, or None if it just is copied."""
+    """The replacement of a layer of a graph, or None if it is only copied."""
     if not isinstance(layer, keras.layers.Layer):
         return None
     if not is_convertible(layer):
@@ -50,7 +50,7 @@ def counterpart(
         )
     if class_for(type(layer)) is layers.DropPath:
         return _drop_path(layer)
-    # Spatial dropout leaves all but a dtype of its policy out.
+    # Spatial dropout leaves out everything but a dtype of its policy.
     config = {
         **layer.get_config(),
         **registry.left_out_of_config(layer),
@@ -60,12 +60,12 @@ def counterpart(
 
 
 def makers() -> dict[type, Function]:
-    """What code makes in the place of what drops, for `made_otherwise`."""
+    """What code creates in place of dropout layers, for `made_otherwise`."""
     return {cls: _maker(cls) for cls in registry.classes_with_counterpart()}
 
 
 def why_kept(layer: keras.layers.Layer, owner: Given) -> str:
-    """Why a layer that drops is none of ours afterwards; "" if none asks."""
+    """Why a dropout layer was not converted; "" if there is nothing to say."""
     name = model_tree.class_name(layer)
     is_dropout = registry.is_stock_dropout(layer)
     if is_dropout and owner and registry.is_attention_without_dropout(owner):
@@ -92,14 +92,14 @@ def why_kept(layer: keras.layers.Layer, owner: Given) -> str:
 def _is_cell_of(
     layer: keras.layers.Layer, owner: keras.layers.Layer | None
 ) -> bool:
-    """Whether a recurrent layer has been asked already, for its cell."""
+    """Whether the recurrent layer already answers for this cell."""
     return owner is not None and (
         registry.is_around_cell(owner) and owner.cell is layer
     )
 
 
 def _has_no_scaling_of_ours(layer: keras.layers.Layer) -> bool:
-    """Whether a drop path does not divide what it keeps by its share."""
+    """Whether a drop path does not divide kept rows by their share."""
     is_path = registry.nearest_facts(type(layer)).adapter is drawing.DROP_PATH
     return is_path and not getattr(layer, "scale_by_keep", True)
 
@@ -107,7 +107,7 @@ def _has_no_scaling_of_ours(layer: keras.layers.Layer) -> bool:
 def _drop_path(layer: keras.layers.Layer) -> keras.layers.Layer:
     seed = getattr(layer, "seed", None)
     return layers.DropPath(
-        # Of DINOV3 it is a tensor.
+        # In DINOV3 it is a tensor.
         float(keras.ops.convert_to_numpy(drawing.rate_of(layer))),
         seed=seed if isinstance(seed, int) else None,
         name=layer.name,
@@ -133,9 +133,10 @@ def _maker(cls: type) -> Function:
 
 
 def needs_its_own(owner: Given) -> bool:
-    """Whether a layer makes a dropout layer of Keras that has to be one.
+    """Whether a layer needs the dropout layer of Keras that it creates.
 
-    Ours puts another in its place, and attention of rate 0 never calls it.
+    A layer of this package replaces it, and attention with rate 0 never calls
+    it.
     """
     if not isinstance(owner, keras.layers.Layer):
         return False
@@ -147,17 +148,17 @@ def needs_its_own(owner: Given) -> bool:
 def _asks_for(cls: Given, facts: Given, args: Given, kwargs: Config) -> bool:
     """Whether the arguments of a layer give it a rate above 0.
 
-    One that is a dropout layer by its class is asked for at any rate.
+    A layer that is a dropout layer by its class counts at any rate.
     """
     if not (facts.inner_rates or cls is keras.layers.RNN):
         return True
     try:
         given = inspect.signature(cls.__init__).bind(None, *args, **kwargs)
     except TypeError:
-        return False  # the class raises it
+        return False  # the class itself will raise
     if cls is keras.layers.RNN:
         cells = registry.cells_in(given.arguments["cell"])
-        # A cell whose rates are taken is to be refused, not to be left.
+        # A cell whose rates are taken must be refused, not skipped.
         return any(map(layers.RNN.has_taken, cells)) or any(
             rate > 0.0 for rate in registry.rates_of_cells(cells)
         )

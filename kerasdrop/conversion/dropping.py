@@ -1,4 +1,4 @@
-"""What drops units in a layer, told by its class and its rates."""
+"""Finds what drops units in a layer, by its class and its rates."""
 
 import keras
 
@@ -17,12 +17,12 @@ def is_ours(layer: keras.layers.Layer) -> bool:
 
 
 def is_removable(layer: keras.layers.Layer) -> bool:
-    # Subclasses of those of Keras are left alone: they may do anything.
+    # Subclasses of Keras' classes are left out, as they may do anything.
     return is_ours(layer) or is_dropped(type(layer))
 
 
 def is_dropped(cls: type) -> bool:
-    """Whether a class of Keras draws in training, and is an identity else."""
+    """Whether a class of Keras only draws in training, else does nothing."""
     facts = facts_of(cls)
     return facts.is_identity and facts.adapter is not None
 
@@ -32,7 +32,7 @@ def facts_of(cls: type) -> registry.Facts:
 
 
 def extended(cls: type) -> Given:
-    """The class of Keras that one of ours extends, or None."""
+    """The class of Keras that a class of this package extends, or None."""
     return facts_of(cls).extends
 
 
@@ -51,7 +51,7 @@ def dropouts_of(layer: keras.layers.Layer) -> Given:
 def rates_of(layer: keras.layers.Layer) -> list[Given]:
     """Pairs of a name and a rate above 0 that the layer's call uses."""
     names = facts_of(type(layer)).inner_rates
-    # Attention has them in its configuration only.
+    # Attention has its rates only in its configuration.
     config = layer.get_config() if names else {}
     return [(name, config[name]) for name in names if config.get(name)]
 
@@ -80,7 +80,7 @@ def called_in_training(model: keras.Model) -> set[int]:
 
 
 def stands_alone(cls: type) -> bool:
-    """Whether a class is of ours, and one layer can take its place."""
+    """Whether a class is of this package and one layer can replace it."""
     return is_ours_class(cls) and not issubclass(cls, StochasticWrapper)
 
 

@@ -1,4 +1,4 @@
-"""Which layer stands at a place: what fits the tensor, or what was given."""
+"""Makes the layer for a place, by the tensor or as the user says."""
 
 import inspect
 
@@ -20,7 +20,7 @@ from kerasdrop.conversion.places import Place
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.layers.base import StochasticWrapper
 
-# By the number of axes.
+# The classes by the number of axes.
 _SPATIAL = {
     rank + 2: getattr(layers, f"SpatialDropout{rank}D") for rank in (2, 3)
 }
@@ -33,12 +33,12 @@ def layer_at(
 
     Args:
         place: The `Place`.
-        rate: Float in [0, 1], of a layer that is made here.
+        rate: Float in [0, 1], the rate of a layer that is made here.
         layer: As in `insert_dropout`.
         name: String, the name of a layer that is made here.
 
     Raises:
-        Refusal: If none fits, or what was given does not.
+        Refusal: If no layer fits, or the given one does not.
     """
     made_by = place.graph.operation_behind(place.tensor)
     common = {"name": name, "dtype": _policy(made_by, place.tensor)}
@@ -73,8 +73,8 @@ def layer_at(
 def _policy(made_by: Given, tensor: Tensor) -> str:
     """The name of a dtype policy under which a tensor keeps its dtype.
 
-    That of the layer which makes it, if it can be: a layer of another one
-    would cast what goes through it.
+    It is the policy of the layer that makes the tensor, if possible. A layer
+    with another policy would cast the tensor.
     """
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     policy: Given = getattr(made_by, "dtype_policy", None)
@@ -84,7 +84,7 @@ def _policy(made_by: Given, tensor: Tensor) -> str:
 
 
 def _fitting(place: Place, made_by: Given) -> Given:
-    """The class of ours for the shape of a tensor, and its arguments."""
+    """The class of this package for the shape of a tensor, with arguments."""
     rank = len(place.tensor.shape)
     if rank <= 2:
         return layers.Dropout, {}
@@ -127,7 +127,7 @@ def _made(
 
 
 def _check(layer: Given, place: Place, made_by: Given) -> None:
-    """Refuses what would change predictions, or what does not draw."""
+    """Refuses a layer that would change predictions, or does not draw."""
     if not isinstance(layer, keras.layers.Layer):
         raise Refusal(
             "argument `layer` must be a class of layers, or a function of the "
@@ -172,7 +172,7 @@ def _why_not(layer: keras.layers.Layer) -> str:
 
 
 def _why_it_changes(layer: keras.layers.Layer, tensor: Tensor) -> str:
-    """Of a class that is not ours or Keras', by a call on random numbers."""
+    """Tests a layer of another class by a call on random numbers."""
     facts = registry.facts_of(type(layer)) or registry.NOTHING
     if isinstance(layer, StochasticLayer) or facts.is_identity:
         return ""

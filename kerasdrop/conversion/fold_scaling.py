@@ -135,11 +135,11 @@ def fold_classic_scaling(model: keras.Model, x: Structure = None) -> Folding:
 def foldable(
     model: keras.Model,
 ) -> tuple[dict[str, tuple[keras.layers.Layer, list[Given]]], dict[str, str]]:
-    """The classic dropout layers of a model whose scaling kernels can take.
+    """Finds the classic dropout layers whose scaling kernels can take.
 
     Returns:
-        A dict from a layer's path to (the layer, the layers whose kernels
-        take its factor); and one from the path of any other to the reason.
+        A dict from a layer's path to (the layer, the layers whose kernels take
+        its factor), and a dict from the path of any other to the reason.
     """
     calls = _Calls(model)
     found = {}
@@ -171,7 +171,7 @@ def multiply_kernels(
     for original, duplicate in pairs:
         if id(original) in factors:
             kernel = getattr(duplicate, _kernel_of(original))
-            # Multiplied once, in float64, and rounded once.
+            # The product is computed in float64 and rounded once.
             value = ops.convert_to_numpy(kernel).astype("float64")
             kernel.assign(value * factors[id(original)])
 
@@ -200,21 +200,21 @@ def _nothing_to_fold(model: keras.Model, skipped: dict[str, str]) -> Given:
 
 
 class _NotFoldable(Exception):
-    """Carries the reason."""
+    """The message is the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Call:
-    """One call of a layer or operation, graphs inside the model opened."""
+    """One call of a layer or operation, also inside inner graphs."""
 
     operation: Given
-    inputs: tuple[Given, ...]  # of values, which are plain objects
+    inputs: tuple[Given, ...]  # values, which are plain objects
     outputs: tuple[Given, ...]
     training: object  # as given at the call
 
 
 class _Calls:
-    """All calls of a model, and who consumes what they give."""
+    """All calls of a model, with the consumers of their outputs."""
 
     def __init__(self, model: keras.Model) -> None:
         self._of_operation: dict[Given, list[Given]] = collections.defaultdict(
@@ -260,7 +260,7 @@ class _Calls:
         """The layers whose kernels take the factor of `classic`, in order.
 
         Raises:
-            _NotFoldable: If a kernel alone does not do it.
+            _NotFoldable: If kernels cannot take the factor.
         """
         calls = self._of_operation[id(classic)]
         if not calls:
@@ -299,15 +299,15 @@ class _Calls:
 
 
 def training_at(node: Given) -> bool | None:
-    """What a call of a graph is given as `training`, or None."""
+    """The argument `training` of a call of a graph, or None."""
     tensors = {id(tensor): tensor for tensor in node.input_tensors}
-    # By keyword: Keras takes nothing but tensors by position.
+    # It is a keyword argument: Keras takes only tensors by position.
     _, keywords = keras_graph.arguments_of(node, tensors)
     return keywords.get("training")
 
 
 def _kernel_of(operation: keras.layers.Layer) -> Given:
-    """The name of the kernel in which its outputs are linear; or None."""
+    """The name of the kernel in which the outputs are linear; or None."""
     facts = registry.facts_of(type(operation))
     return None if facts is None else facts.kernel
 

@@ -1,4 +1,4 @@
-"""Copies one graph, with further layers put on some of its tensors."""
+"""Copies one graph with further layers on some of its tensors."""
 
 import dataclasses
 
@@ -14,13 +14,14 @@ from kerasdrop._types import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Graft:
-    """A new layer, and the tensor of the old graph that goes through it.
+    """A new layer, and the tensor of the old graph that passes through it.
 
     Attributes:
         layer: The layer.
         tensor: The symbolic tensor of the old graph.
-        users: Tuple of the calls of the old graph that take what the layer
-            makes in the new one; None among them stands for its outputs.
+        users: Tuple of the calls of the old graph that get the output of the
+            layer in the new one; None among them stands for the graph's
+            outputs.
     """
 
     layer: keras.layers.Layer
@@ -31,13 +32,13 @@ class Graft:
 def listed(
     model: keras.Sequential, copy: Function, grafts: list[Graft]
 ) -> list[keras.layers.Layer]:
-    """Copies of the layers of a sequential model, the new ones among them."""
+    """Copies of the layers of a sequential model, with the new ones."""
     graph = keras_graph.graph_of(model)
     after = {id(one.tensor): one.layer for one in grafts}
     body = [after.get(id(tensor)) for tensor in graph.inputs]
     own = set(map(id, model.layers))
     for node in keras_graph.nodes_of(graph):
-        # What is none of its layers makes masks, as Keras does again.
+        # Operations that are not its layers make masks, which Keras repeats.
         if id(node.operation) in own:
             body += [copy(node.operation), after.get(id(node.outputs[0]))]
     return [layer for layer in body if layer is not None]
@@ -53,7 +54,7 @@ def copy_of(
 
     Args:
         shell: The model, not compiled.
-        inputs: Its new inputs, in its structure of them.
+        inputs: Its new inputs, in the structure of its inputs.
         copy: Function that copies a layer or operation.
         grafts: List of `Graft`.
     """
@@ -86,7 +87,7 @@ def copy_of(
 
 
 class _Passed:
-    """The tensors that went through new layers, each of them called once."""
+    """The tensors after the new layers, each of which is called once."""
 
     def __init__(self, grafts: list[Graft]) -> None:
         self._grafts = {
@@ -97,7 +98,7 @@ class _Passed:
         self._made: dict[int, Tensor] = {}
 
     def through(self, old: Given, new: Given, user: Given) -> Given:
-        """What a call takes where it took `old`, whose copy is `new`."""
+        """The input of a call in place of `old`, whose copy is `new`."""
         one = self._grafts.get((id(old), id(user)))
         if one is None:
             return new

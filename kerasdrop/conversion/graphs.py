@@ -15,7 +15,7 @@ from kerasdrop._types import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class OpenGraph:
-    """One graph, and where it is.
+    """One graph and its place in the model.
 
     Attributes:
         owners: Tuple of models, from the whole model down to the one whose
@@ -37,7 +37,7 @@ class OpenGraph:
 
     @functools.cached_property
     def nodes(self) -> list[Given]:
-        """The calls, each after those that it takes its inputs from."""
+        """The calls, each after the calls that make its inputs."""
         return list(keras_graph.nodes_of(self.graph))
 
     @functools.cached_property
@@ -64,9 +64,9 @@ class OpenGraph:
 
     @functools.cached_property
     def cuts(self) -> list[Tensor]:
-        """The tensors that every path to the outputs goes through, in order.
+        """The tensors on every path to the outputs, in order.
 
-        Paths along floating-point tensors are meant: masks go their own ways.
+        Only paths along floating-point tensors count, not those of masks.
         """
         paths: dict[int, int] = collections.Counter()
         made = [x for node in self.nodes for x in node.outputs]
@@ -89,7 +89,7 @@ class OpenGraph:
         )
 
     def above(self, tensor: Tensor, end: Tensor = None) -> list[Given]:
-        """The calls that a tensor depends on, as far back as another one."""
+        """The calls that a tensor depends on, back to another tensor."""
         found = {}
         waiting = [tensor]
         while waiting:
@@ -102,11 +102,11 @@ class OpenGraph:
         return list(found.values())
 
     def data_format(self, tensor: Tensor) -> str | None:
-        """Where the channels of a tensor are; None if no layer tells.
+        """The position of a tensor's channels; None if no layer has it.
 
-        Said by the layer that makes it, or the next before it that has a
-        `data_format`, as long as the number of axes stays; else by one that
-        takes it. Images that are inputs are as Keras is configured.
+        The layer that makes the tensor decides, or the nearest layer before it
+        with a `data_format`, as long as the number of axes stays; otherwise a
+        layer that takes the tensor. Input images follow Keras' configuration.
         """
         rank = len(tensor.shape)
         behind = tensor
@@ -150,12 +150,12 @@ class OpenGraph:
         return OpenGraph((*self.owners, node.operation), path)
 
     def path_of(self, operation: Given) -> str:
-        """The path in the whole model of what is called in this graph."""
+        """The path in the whole model of a layer that this graph calls."""
         prefix = f"{self.path}/" if self.path else ""
         return prefix + operation.name
 
     def layers(self) -> Found:
-        """Pairs of a path and a layer that is called here, inputs included."""
+        """Pairs of a path and a layer that this graph calls, with inputs."""
         return [(self.path_of(layer), layer) for layer in self.graph.layers]
 
 
@@ -177,7 +177,7 @@ def graphs_in(model: keras.Model) -> Iterator[OpenGraph]:
 
 
 def distinct(tensors: list[Tensor]) -> list[Tensor]:
-    """The tensors of a list, each once, in its order."""
+    """The distinct tensors of a list, in order."""
     return list({id(tensor): tensor for tensor in tensors}.values())
 
 
@@ -188,7 +188,7 @@ def is_float(tensor: Tensor) -> bool:
 
 
 def is_graph(operation: keras.layers.Layer) -> bool:
-    """Whether all that a model does is in its graph, and it can be remade."""
+    """Whether a model does no more than its graph, and can be rebuilt."""
     if not isinstance(operation, keras.Model):
         return False
     if keras_graph.graph_of(operation) is None:

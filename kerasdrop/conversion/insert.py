@@ -193,7 +193,7 @@ def _rate_of(rate: Given, where: Given) -> float:
 
 
 def _places(model: keras.Model, where: Given) -> list[Place]:
-    """The places that `where` names, or raises."""
+    """Returns the places that `where` names, or raises."""
     try:
         if isinstance(where, str) and where in _FINDERS:
             found = _FINDERS[where](model)
@@ -227,11 +227,11 @@ def _all_dropped(found: list[Place]) -> str:
 def _plan(
     model: keras.Model, found: list[Place], rate: float, layer: Given
 ) -> Given:
-    """What goes where.
+    """Makes the new layers for the places.
 
     Returns:
-        A dict as `copying.copy_model` takes it, and a list of (path of a new
-        layer, what the report says or None of an identity, its place).
+        The `grafts` of `copying.copy_model`, and a list of (path of a new
+        layer, its text in the report or None for an identity, its place).
     """
     planned = _to_be_opened(model)
     names: dict[int, set[str]] = {}
@@ -264,10 +264,10 @@ def _plan(
 def _to_be_opened(
     model: keras.Model,
 ) -> dict[int, list[grafting.Graft]]:
-    """The models that are copied layer by layer, whatever is put into them.
+    """The models that are copied layer by layer in any case.
 
-    Besides the whole those that call a layer which another graph calls, too,
-    as the head of a language model does with the embeddings of its backbone.
+    These are the whole model, and models with a layer that another graph calls,
+    too, like the embeddings of a backbone in the head of a language model.
     """
     opened: dict[int, list[grafting.Graft]] = {id(model): []}
     callers: dict[int, list[graphs.OpenGraph]] = {}
@@ -301,7 +301,7 @@ def _behind(place: Place) -> str:
 
 
 def _describe(layer: keras.layers.Layer, place: Place) -> str:
-    """As "kerasdrop.layers.Dropout(0.2) behind 'pool', before 'logits'"."""
+    """Like "kerasdrop.layers.Dropout(0.2) behind 'pool', before 'logits'"."""
     name = model_tree.class_name(layer)
     if isinstance(layer, StochasticLayer):
         name = f"kerasdrop.layers.{type(layer).__name__}"
@@ -317,9 +317,10 @@ def _describe(layer: keras.layers.Layer, place: Place) -> str:
 
 
 def _kept(model: keras.Model) -> dict[str, str]:
-    """What draws in a model already: dict from path to class and rate.
+    """Dict of the layers that already draw, from path to class and rate.
 
-    A layer of Keras at rate 0 never will, but ours may be given another rate.
+    A Keras layer at rate 0 never draws. A layer of this package at rate 0 may
+    get another rate.
     """
     kept = {}
     paths = {id(layer): path for path, layer in model_tree.walk(model)}

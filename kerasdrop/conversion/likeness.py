@@ -1,4 +1,4 @@
-"""What neither weights nor predictions show of a copy that code made anew."""
+"""Checks of a rebuilt copy that weights and predictions do not cover."""
 
 import re
 
@@ -15,7 +15,7 @@ from kerasdrop.conversion import rebuilding
 from kerasdrop.layers.base import StochasticLayer
 
 Pairs = list[tuple[keras.layers.Layer, keras.layers.Layer]]
-# Compared elsewhere or for themselves, or free to differ: names, first weights.
+# Entries that are compared elsewhere, or may differ: names, initializers.
 _LEFT_OUT = re.compile(
     "name|seed|dtype|trainable|implementation|dropout|recurrent_dropout|rate"
     "|cells?|.*_initializer"
@@ -25,9 +25,9 @@ _LEFT_OUT = re.compile(
 def check_nothing_is_shared(
     model: keras.layers.Layer, duplicate: keras.layers.Layer
 ) -> None:
-    """Raises if a copy has a layer or a variable of its original in it.
+    """Raises if a copy contains a layer or variable of its original.
 
-    As a `get_config` that returns a layer itself hands it on, or a global.
+    This happens if `get_config` returns a layer itself, or by a global.
     """
     owned = set(map(id, keras_graph.all_layers(model)))
     for path, layer in model_tree.walk(duplicate):
@@ -53,11 +53,11 @@ def check_nothing_is_shared(
 
 
 def carry_arguments(pairs: Pairs) -> None:
-    """Gives copies what only training shows, or raises if it cannot be given.
+    """Copies attributes that only training shows, or raises.
 
-    As the momentum of a batch normalization that was changed afterwards, a
-    number that is read at each call; a regularizer has done its work when a
-    layer is built. Rates and dtypes are not meant.
+    An example is the momentum of a batch normalization that was changed later,
+    which each call reads. A regularizer acts only when a layer is built. Rates
+    and dtypes are not included.
     """
     for old, new in pairs:
         if type(old) is not type(new) or not _tells_all(old):
@@ -78,11 +78,11 @@ def carry_arguments(pairs: Pairs) -> None:
 def _differences(
     old: keras.layers.Layer, new: keras.layers.Layer
 ) -> list[tuple[str, Given, Given]]:
-    """What two configurations have under one name: the name, and both."""
+    """Triples of a name and its values in two configurations."""
     try:
         before, now = old.get_config(), new.get_config()
     except rebuilding.NOT_REBUILT:
-        return []  # made by code, of what no configuration can hold
+        return []  # made by code, from objects without a configuration
     return [
         (name, before[name], now[name])
         for name in before
@@ -93,7 +93,7 @@ def _differences(
 
 
 def _tells_all(layer: keras.layers.Layer) -> bool:
-    """Whether it is of Keras, and its configuration is of itself alone."""
+    """Whether it is Keras', and contains no layers except for cells."""
     return not (
         adapters.is_foreign(layer)
         or isinstance(layer, StochasticLayer)
@@ -102,7 +102,7 @@ def _tells_all(layer: keras.layers.Layer) -> bool:
 
 
 def _is_same(before: Given, now: Given) -> bool:
-    """Whether two values are equal, as far as it can be told."""
+    """Whether two values are known to be equal."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = _kept(before) | _kept(now)
         return all(_is_same(before.get(key), now.get(key)) for key in keys)

@@ -1,4 +1,4 @@
-"""Adapters of low rank (LoRA) that a model was given after it was made."""
+"""Low-rank adapters (LoRA) that were enabled after a model was made."""
 
 import keras
 
@@ -9,13 +9,13 @@ Pairs = list[tuple[keras.layers.Layer, keras.layers.Layer]]
 
 
 def enable_again(pairs: Pairs) -> None:
-    """Gives the copies of layers with adapters adapters of the same rank.
+    """Enables adapters of the same rank in the copies of layers.
 
-    Where a model gave them (a backbone of KerasHub), its copy gives them, so
-    that it knows of them, too.
+    If a model enabled them (a backbone of KerasHub), its copy enables them, so
+    that the copy knows them, too.
 
     Args:
-        pairs: List of (layer, its copy), what holds others before them.
+        pairs: List of (layer, its copy), outer layers before inner ones.
     """
     for old, new in _missing(pairs):
         holders = [
@@ -38,7 +38,7 @@ def enable_again(pairs: Pairs) -> None:
             new.enable_lora(old.lora_rank, lora_alpha=old.lora_alpha)
     for old, new in pairs:
         if getattr(old, "lora_enabled", False):
-            # A Dense that is rebuilt takes the rank for it.
+            # A rebuilt Dense uses the rank as its `lora_alpha`.
             new.lora_alpha = old.lora_alpha
 
 

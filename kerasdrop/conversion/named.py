@@ -1,4 +1,4 @@
-"""Places behind the layers that a user names."""
+"""Places after the layers that a user names."""
 
 import keras
 
@@ -12,16 +12,15 @@ from kerasdrop.conversion.places import Place
 
 
 def behind(model: keras.Model, where: Given) -> list[Place]:
-    """Behind the outputs of the layers that are selected, at each call.
+    """The places after the outputs of selected layers, at each call.
 
     Args:
         model: The model.
-        where: As `layers` of `set_rates`. A layer stands for itself alone,
-            also if it is a model.
+        where: As `layers` of `set_rates`, but a model stands only for itself.
 
     Raises:
         Refusal: If no layer is selected.
-        TypeRefusal: If `where` is nothing that selects.
+        TypeRefusal: If `where` has a wrong type.
     """
     found = {
         path: (graph, layer)
@@ -47,7 +46,7 @@ def behind(model: keras.Model, where: Given) -> list[Place]:
 
 
 def _paths(model: keras.Model, candidates: Found, selector: Given) -> list[str]:
-    """The paths of the candidates that one selector, no list, names."""
+    """The paths of the candidates that a single selector names."""
     is_layer = isinstance(selector, keras.layers.Layer)
     if not (is_layer or isinstance(selector, str) or callable(selector)):
         raise TypeRefusal(
@@ -57,7 +56,7 @@ def _paths(model: keras.Model, candidates: Found, selector: Given) -> list[str]:
             f"{type(selector).__name__})"
         )
     if is_layer:
-        # Itself: what is in it is not meant.
+        # The layer itself, not the layers inside it.
         paths = [path for path, layer in candidates if layer is selector]
         if paths:
             return paths
