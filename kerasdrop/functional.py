@@ -32,14 +32,15 @@ __all__ = [
     "over_steps",
 ]
 
-# Of SELU: where its output goes as the input falls (Klambauer et al. 2017).
+# The limit of SELU for large negative inputs (Klambauer et al. 2017).
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
 _SELU_LIMIT = -_SELU_ALPHA * _SELU_SCALE
-# Not in the graph: `torch.compile(dynamic=True)` fails at this power.
+# This is computed outside the graph, because `torch.compile(dynamic=True)`
+# fails at this power.
 _SELU_LIMIT_SQUARED = _SELU_LIMIT**2
 
-# Of a rate of 0, at any temperature.
+# The logit for a rate of 0, at any temperature.
 LOWEST_LOGIT = -1e30
 
 
@@ -262,7 +263,7 @@ def drop_block(
         axis=tuple(range(1, len(inputs.shape))),
         keepdims=True,
     )
-    # Of an illegal rate, NaN, which must show here as well.
+    # An illegal rate is NaN, which must show here as well.
     dropped = dropped + ops.cast(rate * 0.0, _precise(inputs))
     scale = masks.survivor_scale(dropped, _dtype(inputs))
     return _backend.selected(keep, inputs * scale)

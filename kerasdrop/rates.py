@@ -108,7 +108,7 @@ def set_rates(
 def assignments(
     model: keras.Model, rate: float | dict[str, float], layers: Given = None
 ) -> list[tuple[keras.layers.Layer, float]]:
-    """What `set_rates` would set, checked without reading any state.
+    """The rates that `set_rates` would set, checked without reading state.
 
     Arguments and errors are those of `set_rates`.
 

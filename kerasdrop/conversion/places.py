@@ -1,4 +1,4 @@
-"""Places in a model for dropout: what a place is, and the one at the head."""
+"""Places in a model for dropout, and how to find those at the head."""
 
 import dataclasses
 
@@ -15,10 +15,10 @@ from kerasdrop.conversion import graphs
 from kerasdrop.conversion.graphs import OpenGraph
 from kerasdrop.layers.base import StochasticLayer
 
-# Layers with weights whose outputs are their inputs in other units.
+# Layers with weights that only rescale their inputs.
 _UNITS = (keras.layers.Normalization,)
-# What makes probabilities, or their logarithms: names of activations, and of
-# the operations of `keras.ops`.
+# Names of activations, and of operations of `keras.ops`, that make
+# probabilities or their logarithms.
 _PROBABILITIES = {
     "softmax": "Softmax",
     "log_softmax": "LogSoftmax",
@@ -32,16 +32,16 @@ _PROBABILITIES = {
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a layer is to stand: on a tensor of a graph.
+    """A place for a new layer, on a tensor of a graph.
 
     Attributes:
         graph: The `OpenGraph`.
-        tensor: The symbolic tensor that goes through the layer.
-        users: Tuple of the calls that shall take what the layer makes; None
-            among them stands for the outputs of the graph. Other calls still
-            take the tensor itself.
-        is_identity: Whether the layer is an `Identity`, there to keep the
-            order of the other layers.
+        tensor: The symbolic tensor that passes through the layer.
+        users: Tuple of the calls that get the layer's output; None among them
+            stands for the outputs of the graph. Other calls still get the
+            tensor itself.
+        is_identity: Whether the layer is an `Identity` that preserves the order
+            of the other layers.
     """
 
     graph: OpenGraph
@@ -51,17 +51,17 @@ class Place:
 
 
 class _NoTop(Exception):
-    """Says that a tensor has no head: the features are its output."""
+    """A tensor has no head, because the outputs are features."""
 
 
 def head(model: keras.Model) -> list[Place]:
-    """Before the last layer that has a kernel, for each output.
+    """The places before the last layer with a kernel, for each output.
 
-    From each output, back through what has none (a kernel is a weight of two
-    or more axes). A model without a top ends in a normalization, a pooling, a
-    merge of one block with its inputs, a layer that is such a block, or what
-    other outputs are made of: there it is behind the output. One of these
-    that ends in probabilities is refused.
+    The search goes back from each output through layers without a kernel (a
+    weight of two or more axes). A model without a top ends in a normalization,
+    a pooling, a merge of a block with its inputs, a layer that is such a block,
+    or features of other outputs. Its place is then after the output. If such an
+    output has probabilities, it is refused.
 
     Raises:
         Refusal: If no layer is found to be the head.
@@ -77,7 +77,7 @@ def head(model: keras.Model) -> list[Place]:
     for tensor, ahead in found:
         others = [one for _, them in found for one in them if them is not ahead]
         if any(_is_above(one, other) for one in ahead for other in others):
-            # Features that other outputs are made of.
+            # These are features that other outputs depend on.
             ahead = [_behind_output(whole, tensor)]
         for place in ahead:
             places[id(place.tensor), tuple(map(id, place.users))] = place
@@ -89,29 +89,28 @@ def _behind_output(graph: OpenGraph, tensor: Tensor) -> Place:
 
 
 def _is_above(one: Place, other: Place) -> bool:
-    """Whether what is made of a place comes to the tensor of another."""
+    """Whether the tensor of one place depends on another place."""
     above = set(map(id, other.graph.above(other.tensor)))
     return any(id(node) in above for node in one.users)
 
 
 class _Search:
-    """The way back from an output of one graph."""
+    """The search back from an output of one graph."""
 
     def __init__(self, graph: OpenGraph) -> None:
         self._graph = graph
 
     def before(self, tensor: Tensor, is_sure: bool = False) -> list[Place]:
-        """The places before the layers whose kernels a tensor comes from.
+        """The places before the layers with kernels that make a tensor.
 
         Args:
             tensor: A symbolic tensor of the graph.
-            is_sure: Whether it is known to go into predictions, as it is
-                before a softmax: then what ends a model without a top ends
-                nothing.
+            is_sure: Whether it certainly goes into predictions, as before a
+                softmax. The ends of models without a top are then passed over.
 
         Raises:
-            _NoTop: If it comes from what ends a model without a top.
-            Refusal: If no layer can be told to be the head.
+            _NoTop: If it comes from the end of a model without a top.
+            Refusal: If no layer is identified as the head.
         """
         node = self._graph.maker(tensor)
         if node is None:
@@ -155,21 +154,21 @@ class _Search:
     def _before_each(
         self, tensors: list[Tensor], operation: Given, is_sure: bool
     ) -> list[Place]:
-        """Of a merge: the heads of its inputs, if they are side by side."""
+        """The heads of a merge's inputs if these are parallel."""
         found = [place for x in tensors for place in self.before(x, is_sure)]
         if not found:
             return _none(f"'{operation.name}'", is_sure)
         if any(_is_above(one, other) for one in found for other in found):
-            # A block and what it is added to.
+            # A block is added to its inputs.
             return _none(f"'{operation.name}'", is_sure)
         return found
 
 
 def _none(end: str, is_sure: bool) -> list[Place]:
-    """Raises what tells that no layer is the head.
+    """Raises the error that no layer is the head.
 
     Args:
-        end: What the way back ended at, in words.
+        end: The end of the search, in words.
     """
     if is_sure:
         raise Refusal(
@@ -186,7 +185,7 @@ def float_inputs(node: Given) -> list[Tensor]:
 
 
 def is_dropped(place: Place) -> bool:
-    """Whether a dropout layer stands at a place already."""
+    """Whether a place already has a dropout layer."""
     if _is_dropout(place.graph.operation_behind(place.tensor)):
         return True
     users = place.graph.users(place.tensor)
@@ -194,7 +193,7 @@ def is_dropped(place: Place) -> bool:
 
 
 def _is_dropout(operation: Given) -> bool:
-    """Whether an operation drops; a stock layer of rate 0 never will."""
+    """Whether an operation drops; a stock layer with rate 0 never does."""
     if isinstance(operation, StochasticLayer):
         return True
     if not registry.is_stock_dropout(operation):
@@ -208,7 +207,7 @@ def has_kernel(operation: Given) -> bool:
 
 
 def _kernels_in(operation: Given) -> list[Given]:
-    """The layers inside an operation, or it, that have a kernel themselves."""
+    """The layers inside an operation, or itself, with their own kernels."""
     if not isinstance(operation, keras.layers.Layer):
         return []
     found = []
@@ -228,9 +227,9 @@ def _kernels_in(operation: Given) -> list[Given]:
 
 
 def is_block(operation: Given, node: Given) -> bool:
-    """Whether a layer is made of several, and keeps the shape of its inputs.
+    """Whether a layer consists of several, and keeps its inputs' shape.
 
-    As a transformer's encoder layer: it ends no model, it goes on.
+    An example is the encoder layer of a transformer, which is not a head.
     """
     if len(_kernels_in(operation)) < 2:
         return False
@@ -247,7 +246,7 @@ def _is_model_without_graph(operation: Given) -> bool:
 
 
 def _ends_a_body(operation: Given) -> bool:
-    """Whether an operation normalizes or takes maxima: no prediction does."""
+    """Whether an operation normalizes or takes maxima, unlike predictions."""
     if not isinstance(operation, keras.layers.Layer):
         return False
     if isinstance(operation, _MAXIMA):

@@ -1,4 +1,4 @@
-"""A layer or operation made anew from the configuration of another one."""
+"""Rebuilds a layer or operation from the configuration of another one."""
 
 import contextlib
 import inspect
@@ -11,18 +11,18 @@ from kerasdrop._structure import keras_graph
 from kerasdrop._types import Config
 from kerasdrop._types import Given
 
-# What a `get_config` raises that reads what the layer does not have, and a
-# `from_config` of a configuration that is not all of it.
+# The errors of a `get_config` that reads missing attributes, and of a
+# `from_config` with an incomplete configuration.
 NOT_REBUILT = (AttributeError, KeyError, NotImplementedError, TypeError)
 
 
 def by_its_code(
     operation: keras.Operation,
 ) -> contextlib.AbstractContextManager[None]:
-    """A block in which what code makes is made otherwise, if it is no Keras'.
+    """A context in which code from outside Keras creates other layers.
 
-    What layers of Keras hold is in their configurations, where what becomes
-    of it is decided one by one.
+    Layers of Keras have their inner layers in their configurations, where each
+    is replaced separately.
     """
     if isinstance(operation, keras.layers.Layer) and any(
         map(adapters.is_foreign, keras_graph.all_layers(operation))
@@ -58,10 +58,10 @@ def rebuild(
 
 
 def _taken_by(cls: Given, config: Config) -> Config:
-    """A configuration without what Keras adds to it and `__init__` lacks.
+    """A configuration without Keras' entries that `__init__` does not take.
 
-    As of a model whose `__init__` takes no arguments; that its copy is of the
-    same dtype is looked at afterwards.
+    An example is a model whose `__init__` has no arguments. It is checked later
+    that its copy has the same dtype.
     """
     parameters = inspect.signature(cls.__init__).parameters
     if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
@@ -71,8 +71,8 @@ def _taken_by(cls: Given, config: Config) -> Config:
 
 
 def _rebuild_lambda(layer: keras.layers.Layer) -> keras.layers.Layer:
-    # `from_config` refuses Python code, which is right for a file. Here it is
-    # the code that the user runs already.
+    # `from_config` refuses Python code, which is right for a file. Here the
+    # user already runs this code.
     return keras.layers.Lambda(
         layer.function,
         output_shape=output_shape_of_lambda(layer),

@@ -7,7 +7,7 @@ from kerasdrop._types import Given
 
 @dataclasses.dataclass(frozen=True)
 class ConversionReport:
-    """What `convert_dropout` did.
+    """The report of `convert_dropout`.
 
     Attributes:
         converted: Dict from a layer's path to what it has become.
@@ -31,7 +31,7 @@ class ConversionReport:
 
 @dataclasses.dataclass(frozen=True)
 class FoldingReport:
-    """What `fold_classic_scaling` did.
+    """The report of `fold_classic_scaling`.
 
     Attributes:
         folded: Dict from a layer's path to where its factor went.
@@ -47,7 +47,7 @@ class FoldingReport:
 
 @dataclasses.dataclass(frozen=True)
 class StrippingReport:
-    """What `strip_dropout` did.
+    """The report of `strip_dropout`.
 
     Attributes:
         stripped: Dict from a layer's path to what it has become.
@@ -69,7 +69,7 @@ class StrippingReport:
 
 @dataclasses.dataclass(frozen=True)
 class InsertionReport:
-    """What `insert_dropout` did.
+    """The report of `insert_dropout`.
 
     Attributes:
         inserted: Dict from the path of a new dropout layer to what it is and

@@ -1,4 +1,4 @@
-"""Places at the ends of stages: where the size of what is made falls."""
+"""Places at the ends of stages, where the size of tensors decreases."""
 
 import itertools
 import math
@@ -15,7 +15,7 @@ from kerasdrop.conversion import places
 from kerasdrop.conversion.graphs import OpenGraph
 from kerasdrop.conversion.places import Place
 
-# What Keras calls the classes of its layers and operations.
+# Names of classes of Keras' layers and operations.
 _ACTIVATIONS = (
     *("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU"),
     *("Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Celu", "Gelu", "Silu"),
@@ -24,13 +24,13 @@ _ACTIVATIONS = (
 
 
 def stages(model: keras.Model) -> list[Place]:
-    """Behind the last activation or merge of each size, where the size falls.
+    """The places after the last activation or merge of each size.
 
-    Of those that every path goes through. The last stage ends with the last
-    of them. Inputs and paddings are none.
+    Only activations and merges on every path count, and not inputs or paddings.
+    The last stage ends with the last of them.
 
     Raises:
-        Refusal: If the size never falls, or is not known.
+        Refusal: If the size never decreases, or is unknown.
     """
     found = []
     for graph in graphs.graphs_in(model):
@@ -82,7 +82,7 @@ def _size(graph: OpenGraph, tensor: Tensor) -> int:
 
 
 def _may_end(node: Given) -> bool:
-    """Whether a stage may end behind a call: an activation, or a merge."""
+    """Whether a stage may end after a call: an activation or a merge."""
     if node is None or places.makes_probabilities(node.operation):
         return False
     if isinstance(node.operation, keras.Model):

@@ -142,7 +142,7 @@ def _nothing_to_strip(
 
 
 def _foldable(model: keras.Model) -> Given:
-    """As `fold_scaling.foldable`, without what code makes anew."""
+    """As `fold_scaling.foldable`, without layers that code creates again."""
     by_code = {
         id(inner)
         for layer in keras_graph.all_layers(model)

@@ -1,4 +1,4 @@
-"""What takes the place of each layer that drops, in a model for inference."""
+"""Chooses the replacements of dropout layers in a model for inference."""
 
 import contextlib
 import functools
@@ -28,12 +28,12 @@ _PADDED_STEPS = (
 
 
 class Stripper:
-    """Decides, layer by layer, what takes its place.
+    """Chooses the replacement of each layer.
 
     Args:
         model: The model to strip.
-        folded: Dict from a layer's path to (the layer, kernels), of classic
-            dropout layers whose scaling moves.
+        folded: Dict from the path of a classic dropout layer whose scaling
+            moves to (the layer, kernels).
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class Stripper:
         self._kernels = {id(layer): ks for layer, ks in folded.values()}
         self._always_draw = dropping.called_in_training(model)
         self._classes = {type(layer) for _, layer in model_tree.walk(model)}
-        # The classes of what code made, and something else was made for.
+        # The classes of layers for which code got something else.
         self.made: list[type] = []
 
     def code(self) -> contextlib.AbstractContextManager[None]:
-        """Makes what code makes: no dropout; a block to build models in."""
+        """A context in which code creates models without dropout."""
         found = {
             cls
             for cls in self._classes
@@ -69,7 +69,7 @@ class Stripper:
     def _made(
         self, cls: type, owner: Given, args: Given, kwargs: Given
     ) -> Given:
-        # Attention that still has a rate has been left as it was.
+        # Attention that still has a rate was not changed.
         if owner is not None and dropping.drops_inside(owner):
             return None
         layer = cls(*args, **kwargs)
@@ -85,7 +85,7 @@ class Stripper:
     def replacement(
         self, layer: keras.layers.Layer, copy: Function
     ) -> keras.layers.Layer | None:
-        """What a layer of the graph becomes; None if it just is copied."""
+        """The replacement of a layer of the graph; None for a plain copy."""
         with making.made_as_ever():
             found = self._stand_in_for(layer, copy)
         if not isinstance(found, dict):
@@ -96,7 +96,7 @@ class Stripper:
     def _stand_in_for(
         self, layer: keras.layers.Layer, copy: Function
     ) -> keras.layers.Layer | Config | None:
-        """As `replacement`; or a configuration to rebuild the layer from."""
+        """As `replacement`, or a configuration to rebuild the layer from."""
         if not isinstance(layer, keras.layers.Layer):
             return None
         inside = keras_graph.all_layers(layer)
@@ -140,7 +140,7 @@ class Stripper:
         new_model: keras.Model,
         copies: dict[int, keras.layers.Layer],
     ) -> StrippingReport:
-        """What became of each layer of `model` that drops.
+        """Reports on each layer of `model` that drops.
 
         Args:
             copies: Dict from the id of a layer to its copy.
@@ -152,7 +152,7 @@ class Stripper:
             owner = found.get(path.rpartition("/")[0])
             is_part = owner is not None and dropping.drops_inside(owner)
             if is_part or id(layer) not in copies:
-                continue  # of a layer that was asked already; or an input
+                continue  # part of a layer that was handled, or an input
             new = copies[id(layer)]
             if id(new) in unknown or dropping.drops(new):
                 skipped[path] = self._why_skipped(layer)
@@ -199,14 +199,14 @@ class Stripper:
 def _stand_in(
     layer: keras.layers.Layer, copy: Function | None = None
 ) -> keras.layers.Layer:
-    """What computes the same as a dropout layer at inference."""
+    """A layer that computes the same as a dropout layer at inference."""
     if dropping.is_ours(layer):
         return layer._at_inference(copy)
     return stand_ins.identity(layer)
 
 
 def _plain(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """The layer of Keras that one of ours extends, unbuilt."""
+    """The layer of Keras that a layer of this package extends, unbuilt."""
     stock = dropping.extended(type(layer))
     config = _stripped_config(stock.get_config(layer))
     zeros = dict.fromkeys(dropping.facts_of(stock).inner_rates, 0.0)
@@ -219,7 +219,7 @@ def _without_rates(layer: keras.layers.Layer, config: Config) -> Config:
 
 
 def _stripped_config(config: Config | None) -> Given:
-    """A configuration, with serialized dropout layers made what stands in."""
+    """A configuration in which serialized dropout layers are replaced."""
     if isinstance(config, (list, tuple)):
         return type(config)(_stripped_config(item) for item in config)
     if not isinstance(config, dict):
@@ -237,13 +237,13 @@ def _stripped_config(config: Config | None) -> Given:
         return copying.serialized_in_place(_plain(layer), config)
     if facts.is_layer_inside and dropping.is_ours_class(cls):
         inner = config["config"]["layer"]
-        # Or else the wrapper casts what the layer makes.
+        # Otherwise the wrapper would cast the layer's outputs.
         if inner["config"].get("dtype") == config["config"].get("dtype"):
             return _stripped_config(inner)
     if dropping.is_dropped(cls) or dropping.stands_alone(cls):
         layer = keras.saving.deserialize_keras_object(config)
-        # A new layer's schedule stands at its beginning; one in a layer is
-        # seldom enough to be left, and reported.
+        # The schedule of a new layer begins at step 0. A schedule inside a
+        # layer is so rare that it is only reported.
         late = (
             dropping.is_ours(layer)
             and layer.schedule

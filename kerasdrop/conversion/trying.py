@@ -1,8 +1,8 @@
-"""Calls of a model on a few rows: to make weights, and to compare copies.
+"""Calls models on a few rows, to make weights and to compare copies.
 
-A model that is built anew by the code of its classes is a copy if it has the
-same weights and predicts the same. What it is called on is given by the user,
-or made up: numbers from 0 to 2, which are pixels, masks and tokens alike.
+A model that is rebuilt by the code of its classes is a copy if it has the same
+weights and predictions. The user gives the inputs, or they are generated:
+numbers from 0 to 2, which can be pixels, masks or tokens.
 """
 
 import functools
@@ -22,17 +22,17 @@ from kerasdrop._types import Given
 from kerasdrop._types import Structure
 
 _ROWS = 2
-# Where a size is left open, the first of these that a model takes.
+# An open size gets the first of these numbers that a model accepts.
 _SIZES = (8, 32, 128, 224)
 
 
 class Trial:
-    """Inputs that a model takes, and what it predicts for them.
+    """Inputs that a model accepts, and its predictions for them.
 
     Args:
         model: A built model.
-        x: Inputs of a few rows, as a call of the model takes them; None: made
-            up when they are needed.
+        x: Inputs of a few rows, as for a call of the model; None to generate
+            them when they are needed.
     """
 
     def __init__(self, model: keras.Model, x: Structure = None) -> None:
@@ -41,12 +41,12 @@ class Trial:
 
     @functools.cached_property
     def _taken(self) -> Given:
-        """Pair of the arguments of a call, and the flat list of outputs."""
+        """A pair of the arguments of a call and the flat list of outputs."""
         error = None
         for arguments in self._candidates():
             try:
                 return arguments, _predicted(self._model, arguments)
-            except Exception as raised:  # any code may run
+            except Exception as raised:  # any code may raise
                 error = raised
         raise Refusal(
             f"the code of its classes makes a copy of model "
@@ -68,7 +68,7 @@ class Trial:
                 yield _arguments(self._model.get_build_config(), size, dtype)
 
     def call_once(self, copy: keras.Model) -> None:
-        """Calls a copy once on zeros: what it makes in its first call is made.
+        """Calls a copy once on zeros, which makes everything of a first call.
 
         Args:
             copy: The copy of the model.
@@ -80,10 +80,10 @@ class Trial:
                 layer.reset_state()
 
     def difference(self, copy: keras.Model) -> float:
-        """How far the copy's predictions are off, by the largest of them.
+        """The largest difference of predictions, relative to the largest one.
 
-        0.0 if they are equal bit for bit; infinite if their shapes differ, or
-        what is no number.
+        It is 0.0 if they are equal bit for bit, and infinite if their shapes or
+        NaNs differ.
         """
         arguments, before = self._taken
         now = _predicted(copy, arguments)
@@ -110,7 +110,7 @@ def _off(before: Array, now: Array) -> float:
 
 
 def _like(symbolic: Structure, size: int) -> Structure:
-    """Arrays of the shapes and dtypes of symbolic tensors."""
+    """Makes arrays with the shapes and dtypes of symbolic tensors."""
     return tree.map_structure(
         lambda tensor: _array(tensor.shape, tensor.dtype, size), symbolic
     )
@@ -162,7 +162,7 @@ def _predicted(
 
 
 def _called(model: keras.Model, arguments: Given, state: Given = None) -> Given:
-    """Outputs, and the state that the call would leave: nothing is moved."""
+    """Returns outputs and the state after the call, without changing state."""
     args, kwargs = tree.map_structure(ops.convert_to_tensor, arguments)
     if state is None:
         state = [one.value for one in model.non_trainable_variables]

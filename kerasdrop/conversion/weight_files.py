@@ -1,9 +1,9 @@
-"""Whether a copy with further layers reads the weights file of its original.
+"""Finds out whether a copy with new layers can load the original's weights.
 
-Keras writes `.weights.h5` by the class of a layer and its number among those
-of its class, in the order of `model.layers`, which is that of their depth in
-the graph. So a new layer on one of two parallel paths can change which layer
-reads what, without an error where the shapes agree.
+Keras names the entries of `.weights.h5` by the class of a layer and its number
+among the layers of this class, in the order of `model.layers`, which follows
+their depth in the graph. A new layer on one of two parallel paths can therefore
+change which layer reads which weights, without an error if the shapes agree.
 """
 
 import collections
@@ -16,10 +16,10 @@ from kerasdrop.layers.base import StochasticLayer
 
 
 def why_not_loaded(pairs: Given) -> str:
-    """Why the file of an original is not read by its copy; "" if it is.
+    """Why a copy cannot load the file of its original; "" if it can.
 
     Args:
-        pairs: List of (layer of the original, its copy), the models too.
+        pairs: List of (layer of the original, its copy), including the models.
     """
     copies = {id(old): new for old, new in pairs}
     for old, new in pairs:
@@ -40,7 +40,7 @@ def why_not_loaded(pairs: Given) -> str:
 
 
 def _moved(old: Given, new: Given, copies: dict[int, Given]) -> Given:
-    """A layer with a state that another one would get; or None."""
+    """A layer whose state another layer would get; or None."""
     news = _by_class(new.layers)
     for name, layers in _by_class(old.layers).items():
         for layer, other in zip(layers, news[name]):
@@ -52,13 +52,13 @@ def _moved(old: Given, new: Given, copies: dict[int, Given]) -> Given:
 def _by_class(layers: Given) -> dict[str, list[keras.layers.Layer]]:
     found = collections.defaultdict(list)
     for layer in layers:
-        # Keras' own names are these with underscores.
+        # Keras' names are these with underscores.
         found[type(layer).__name__.lower().replace("_", "")].append(layer)
     return found
 
 
 def _has_state(layer: keras.layers.Layer) -> bool:
-    """Whether a file holds anything of a layer: weights, or our state."""
+    """Whether a file contains anything of a layer: weights, or our state."""
     return bool(layer.weights) or any(
         isinstance(one, StochasticLayer)
         for one in keras_graph.all_layers(layer)

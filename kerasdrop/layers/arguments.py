@@ -1,4 +1,4 @@
-"""What a wrong argument of a layer is called in the error about it."""
+"""Errors about wrong arguments of layers, with the right names."""
 
 import functools
 import inspect

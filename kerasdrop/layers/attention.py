@@ -270,7 +270,7 @@ class MultiHeadAttention(_LiveAttention, keras.layers.MultiHeadAttention):
         )
         self._start(stock_init, dropout, drop, seed, stochastic_inference)
 
-    # What the code of Keras reads here.
+    # Keras' code reads these attributes.
     _dropout = _LiveAttention.dropout
 
 

@@ -25,7 +25,7 @@ def kept_keys(keep: Tensor, allowed: Tensor | None, axes: Given) -> Tensor:
 
 
 def zero_without_keys(outputs: Tensor, allowed: Tensor) -> Tensor:
-    """What a fused kernel returns, 0 for each query without any key.
+    """The output of a fused kernel, but 0 for each query without a key.
 
     Args:
         outputs: Float tensor `(rows, queries, heads, size)`.

@@ -42,8 +42,8 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
     """
 
     _schedule = None
-    # What `_adapters.registry` tells of a class, see `Facts` there.
-    # Whether each unit is for itself, so that the number of axes is nothing.
+    # Facts about the class for `_adapters.registry`; see `Facts` there. Whether
+    # each unit is for itself, so that the number of axes is nothing.
     _is_by_unit = False
     _is_rescaled = False
     _is_multiplicative = False
@@ -311,7 +311,8 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             if self._scales_at_inference() and self.step > 0:
                 step = {"step": self.step}
         return {
-            # Of `Layer`, not of a stock parent that has keys of its own.
+            # This is the configuration of `Layer`, not of a stock parent with
+            # more keys.
             **keras.layers.Layer.get_config(self),
             "rate": rate,
             "seed": self.seed,
@@ -362,7 +363,7 @@ class StochasticWrapper(StochasticLayer, keras.layers.Wrapper):
     """Abstract: a stochastic layer that calls another one, its `layer`."""
 
     def _outputs(self, inputs: Tensor) -> Tensor:
-        """What the layer makes of the inputs, undisturbed."""
+        """The outputs of the layer when nothing draws."""
         # It may have a dtype policy of its own; the outputs are in ours.
         return ops.cast(self.layer(inputs), self.compute_dtype)
 

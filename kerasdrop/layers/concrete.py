@@ -171,7 +171,7 @@ class ConcreteDropout(StochasticWrapper):
 
     @property
     def data_format(self) -> str:
-        """That of the layer in it: of a dense one, `"channels_last"`."""
+        """The data format of the inner layer, or `"channels_last"`."""
         return getattr(self.layer, "data_format", "channels_last")
 
     @property
@@ -250,7 +250,7 @@ class ConcreteDropout(StochasticWrapper):
 
 
 class _Penalty(keras.regularizers.Regularizer):
-    """What the rate and the kernel of a layer add to the loss of a model.
+    """The contribution of a layer's rate and kernel to the loss of a model.
 
     A class, since Keras 3.13 takes no function for a regularizer.
     """

@@ -123,7 +123,8 @@ class EmbeddingDropout(StochasticWrapper):
         return super().call(inputs, training)
 
     def _check_reversible(self) -> None:
-        # By what it takes: KerasHub had such a layer before Keras.
+        # The layer is recognized by its arguments, because KerasHub had such a
+        # layer before Keras.
         if "reverse" not in inspect.signature(self.layer.call).parameters:
             raise ValueError(
                 f"{self._label()}: only a `keras.layers.ReversibleEmbedding` "

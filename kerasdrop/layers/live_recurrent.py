@@ -65,7 +65,7 @@ class LiveRecurrent(CheckedArguments):
     The cells in it drop nothing themselves.
     """
 
-    # Of the layer of Keras, and of what this one makes of it.
+    # Attributes of the layer of Keras, and of this class.
     cell: Given
     seed: Given
     dtype_policy: Given
@@ -171,7 +171,7 @@ class LiveRecurrent(CheckedArguments):
         mask: Tensor,
         training: bool | None,
     ) -> Given:
-        """The same with another step, which no kernel knows."""
+        """The same with another step function, for which there is no kernel."""
         if getattr(self, "use_cudnn", False) is True:
             raise ValueError(
                 f"{self._label()}: cuDNN knows no mask for each gate, nor one "
@@ -241,7 +241,7 @@ class OneCell(LiveRecurrent):
     _extends: Given
 
     def _make(self, args: Given, kwargs: Given, draws: bool) -> None:
-        # By the names that the layer of Keras has for them.
+        # The names are those of the layer of Keras.
         stock: Given = self._extends
         given = inspect.signature(stock.__init__).bind(self, *args, **kwargs)
         given.apply_defaults()
@@ -259,7 +259,7 @@ class OneCell(LiveRecurrent):
 
     def get_config(self) -> Config:
         config = super().get_config()
-        # Of these Keras keeps none.
+        # Keras does not store these.
         if getattr(self.cell, "implementation", 2) != 2:
             config["implementation"] = self.cell.implementation
         use_cudnn = getattr(self, "use_cudnn", "auto")

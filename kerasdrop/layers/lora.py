@@ -276,7 +276,7 @@ def _einsum(equation: str, inputs: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 class _Linear:
-    """A layer as it is, but for its activation, for the time of a call.
+    """Stands for a layer with another activation, for the time of a call.
 
     The activation is exchanged in no other thread, nor in the layer.
     """
@@ -303,7 +303,7 @@ class _Linear:
 
 
 def _without_activation(layer: keras.layers.Layer, inputs: Tensor) -> Tensor:
-    """What a layer makes of its inputs, before its activation.
+    """The outputs of a layer before its activation.
 
     Not by `layer(...)`: the scope of dtypes is that of the wrapper around.
     """

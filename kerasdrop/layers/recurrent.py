@@ -229,7 +229,7 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
 
 
 class WithCell:
-    """A recurrent layer as it is, but for its cell, for the time of a call.
+    """Stands for a recurrent layer with another cell, for the time of a call.
 
     The cell is exchanged in no other thread, and need not be put back.
     """

@@ -6,7 +6,7 @@ import keras
 def identity(layer: keras.layers.Layer) -> keras.layers.Layer:
     """An identity with the name and the dtype policy of a layer."""
     policy = keras.dtype_policies.serialize(layer.dtype_policy)
-    # Of a policy that is no string it would have no configuration.
+    # A layer that was made with a policy object would have no configuration.
     return keras.layers.Identity.from_config(
         {"name": layer.name, "dtype": policy}
     )

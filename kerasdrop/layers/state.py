@@ -33,7 +33,7 @@ class StateVariable(keras.random.SeedGenerator):
     def __init__(
         self, value: Given, dtype: str, name: str, place: Given = None
     ) -> None:
-        # Not calling the parent: it would create a seed of its own.
+        # The parent's `__init__` is not called, because it would create a seed.
         self.name = name
         self.backend = keras.backend
         self._initial_seed = None
@@ -81,7 +81,7 @@ def value_of(variable: keras.Variable, owner: str) -> Tensor:
 
 
 def _remedy() -> str:
-    """What to do where Keras on JAX holds the values."""
+    """The advice if Keras on JAX holds the values."""
     if _backend.is_in_trainer():
         return (
             "In a callback, touch `self.model` first (its getter writes the "
@@ -101,7 +101,7 @@ def _remedy() -> str:
 
 
 class DrawState(keras.layers.Layer):
-    """What a stochastic layer remembers; its private child.
+    """The state of a stochastic layer, a private child layer.
 
     A layer of its own, so that it is saved and restored with the model and
     yet a checkpoint of the stock layer, which has none of it, loads as well.
@@ -126,7 +126,7 @@ class DrawState(keras.layers.Layer):
         if seed is None:
             seed = fresh_seed(rate != 0.0)
         with paths.name_scope(layer) as place, keras.name_scope(self.name):
-            # Not "key", which a layout map may mean for attention.
+            # The name is not "key", which a layout map may use for attention.
             suffix = _suffix()
 
             def variable(value: Given, dtype: str, name: str) -> StateVariable:
@@ -182,7 +182,7 @@ class DrawState(keras.layers.Layer):
     def read(self, name: str) -> Tensor:
         """The value of a state as a numpy array."""
         self._readable(name)
-        # Of a strategy's variable, NumPy gets no array inside the scope.
+        # NumPy cannot read a strategy's variable inside the scope.
         return ops.convert_to_numpy(self.tensor(name))
 
     def write(self, name: str, value: Given) -> None:
@@ -257,10 +257,10 @@ class DrawState(keras.layers.Layer):
 
 
 def seed_ahead() -> int:
-    """A seed of 63 bits: those that Python's generator would give next.
+    """The 63 bits that Python's generator would give next, as a seed.
 
-    Nothing is taken from it. Whoever asks has to take a number afterwards, or
-    to make the code of Keras take one.
+    The generator is not advanced. The caller must take a number from it
+    afterwards, or make the code of Keras take one.
     """
     ahead = random.Random()
     ahead.setstate(random.getstate())
@@ -268,25 +268,26 @@ def seed_ahead() -> int:
 
 
 def fresh_seed(is_dropping: bool) -> int:
-    """A seed of 63 bits for a layer that was given none.
+    """A seed of 63 bits for a layer without a seed.
 
-    They are those that Python's generator, which `keras.utils.set_random_seed`
-    seeds, would give next: any two unseeded layers are kept apart. What is
-    taken from the generator is what the stock layer takes, one number if its
-    rate is above 0: so the weights of the layers behind are those that they
-    have behind the stock layer.
+    It has the bits that Python's generator, which
+    `keras.utils.set_random_seed` seeds, would give next, so that any two
+    unseeded layers differ. The layer takes as many numbers from the generator
+    as the stock layer, one if the rate is above 0. The weights of later layers
+    are therefore the same as after the stock layer.
     """
     seed = seed_ahead()
     if is_dropping:
         random.randint(1, 10**9)
         return seed
-    # Nothing is taken, so that others may come by this state as well.
+    # Python's `random` is not advanced, so other layers may find the same
+    # state.
     number = keras.backend.get_uid(f"kerasdrop_seed_{seed}")
     return masks.derived_seed(seed, number)
 
 
 def _suffix() -> str:
-    """What makes names unique in this scope: mostly nothing.
+    """A suffix that makes names unique in this scope; usually empty.
 
     Keras numbers the names that it makes. One that was given may come twice,
     as that of a layer in each of several blocks.

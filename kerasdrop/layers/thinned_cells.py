@@ -25,7 +25,7 @@ _WEIGHTS = ("kernel", "recurrent_kernel", "bias")
 
 
 class ThinnedCell:
-    """A cell of Keras as it is, which multiplies by masks that it is given.
+    """Stands for a cell of Keras that multiplies by given masks.
 
     Args:
         cell: A built cell of a class of Keras.
@@ -196,7 +196,7 @@ def thinned_cells(
             drawn = thinning.masks(inputs, state, training)
             cell = ThinnedCell(cell, *drawn)
         cells.append(cell)
-        # What comes out of it goes into the next one.
+        # Its output goes into the next cell.
         size = (ops.shape(inputs)[0], thinning.cell.output_size)
         inputs = ops.ones(size, thinning.cell.compute_dtype)
     return cells
