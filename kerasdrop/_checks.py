@@ -83,7 +83,7 @@ def rate(
 
 
 def rate_to_set(value: Given) -> float:
-    """As `rate`, where a schedule comes too late."""
+    """As `rate`, where a schedule is not possible."""
     if is_schedule(value):
         raise Refusal(
             f"argument `rate` must be a number in [0, 1]. A schedule "
@@ -95,7 +95,7 @@ def rate_to_set(value: Given) -> float:
 
 
 def inner_rate(value: Given) -> float:
-    """As `rate`, of what a learned one begins with: above 0 and below 1."""
+    """As `rate`, for the initial value of a learned rate: above 0, below 1."""
     if not is_number(value) or not 0.0 < float(value) < 1.0:
         raise Refusal(
             f"argument `rate` must be one number in [0, 1] other "

@@ -1,4 +1,4 @@
-"""What `mc_predict` returns."""
+"""The result of `mc_predict`."""
 
 from collections.abc import Iterator
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What `mc_sobol_indices` returns."""
+"""The result of `mc_sobol_indices`."""
 
 import dataclasses
 

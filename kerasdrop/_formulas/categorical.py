@@ -14,7 +14,7 @@ from kerasdrop._types import ArrayLike
 from kerasdrop._types import Namespace
 from kerasdrop._types import Tensor
 
-# As far as rounding in half precision takes a softmax from these.
+# The bounds of a softmax with the rounding of half precision.
 _SUM_TOLERANCE = 1e-2
 _LOWEST = -1e-3
 
@@ -65,10 +65,10 @@ def check(probabilities: ArrayLike, fix: str) -> None:
 
     Args:
         probabilities: Array `(..., classes)`.
-        fix: What to do about it, a sentence.
+        fix: A sentence with the remedy.
     """
     sums = probabilities.sum(axis=-1)
-    # Of NaN no comparison tells anything; it does not belong into the message.
+    # Comparisons with NaN are false, and the message should not have it.
     off = np.nan_to_num(np.abs(sums - 1.0), nan=0.0)
     if (off > _SUM_TOLERANCE).any() or (probabilities < _LOWEST).any():
         raise _refusals.Refusal(
@@ -131,9 +131,9 @@ def divergence(probabilities: ArrayLike, mean: Tensor) -> Tensor:
 
 
 def binary_divergence(probability: Tensor, mean: Tensor) -> Tensor:
-    """The same for the positive class or not, element by element."""
+    """The divergence of a binary probability, element by element."""
     xp, probability, mean = arrays.floats(probability, mean)
-    # Not that of `1 - p` and `1 - m`, whose rounding is no difference.
+    # This is not the difference of `1 - p` and `1 - m`, which are rounded.
     step = probability - mean
     of_other = _divergence(xp, 1.0 - probability, 1.0 - mean, -step)
     return _divergence(xp, probability, mean, step) + of_other
@@ -142,14 +142,14 @@ def binary_divergence(probability: Tensor, mean: Tensor) -> Tensor:
 def _divergence(
     xp: Namespace, probability: Tensor, mean: Tensor, step: Tensor
 ) -> Tensor:
-    """`m f(p / m)`, of `step = p - m`."""
+    """`m f(p / m)`, where `step = p - m`."""
     is_none = mean <= 0.0
     ratio, step = (
         each / xp.where(is_none, 1.0, mean) for each in (probability, step)
     )
     is_small = xp.abs(step) < _SMALL[arrays.dtype_name(step)]
-    # Of d^2 / 2 - d^3 / 6 + d^4 / 12 - ... + d^6 / 30 - d^7 / 42 the later
-    # terms cannot change the sign.
+    # The series is d^2 / 2 - d^3 / 6 + d^4 / 12 - ... + d^6 / 30 - d^7 / 42, in
+    # which later terms cannot change the sign.
     d = xp.where(is_small, step, 0.0)
     later = d * (1 / 12 + d * (-1 / 20 + d * (1 / 30 - d / 42)))
     powers = d * d * (0.5 + d * (-1 / 6 + later))
@@ -163,7 +163,7 @@ def log1p(xp: Namespace, values: Tensor) -> Tensor:
     """`log(1 + values)` of values from -1 to 0, accurate near 0."""
     if xp is np or not _backend.is_exporting():
         return xp.log1p(values)
-    # Not all formats have this operation.
+    # Some export formats lack this operation.
     is_small = xp.abs(values) < _EXPORTED_SMALL
     x = xp.where(is_small, values, 0.0)
     powers = x * (1.0 - x * (1 / 2 - x * (1 / 3 - x / 4)))

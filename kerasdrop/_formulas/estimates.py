@@ -28,22 +28,22 @@ from kerasdrop.masks.plans import FEWEST_SAMPLES
 from kerasdrop.masks.plans import SET_SIZE
 from kerasdrop.masks.plans import set_size
 
-# No plan is believed to save more than this factor of the samples: the means
-# of a few sets may be equal by chance, or since a rare unit was dropped once in
+# The largest factor of samples that a plan is assumed to save. The means of a
+# few sets may be equal by chance, or because a rare unit was dropped once in
 # each set so far.
 _LARGEST_GAIN = 16.0
 
-# What has probability p has come in one of c / p samples with probability
-# 1 - exp(-c).
+# An event with probability p occurs in c / p samples with probability 1 -
+# exp(-c).
 _TIMES_TO_EXPECT = 10.0
 
-# Samples that differ by less than so many roundings of their mean are equal:
-# each of them is rounded, in an order of its own.
+# Samples that differ by fewer roundings of their mean than this count as equal,
+# because each is summed and rounded in its own order.
 _ROUNDINGS = 16.0
 
 
 class Seen(NamedTuple):
-    """What the samples of a row tell. Arrays or tensors that broadcast.
+    """The sums of the samples of a row, arrays or tensors that broadcast.
 
     Attributes:
         num_samples: T, the number of samples.
@@ -98,25 +98,25 @@ def _variance(xp: Namespace, plan: str, seen: Seen) -> Tensor:
 def squared_standard_error(
     plan: str, seen: Seen, of_one: Tensor | None = None
 ) -> Tensor:
-    """The square of what `mean` plus or minus twice it covers 95 % with.
+    """The squared error with which `mean` plus or minus twice it covers 95 %.
 
-    Independent samples: variance / T, the square of the standard error.
+    For independent samples it is variance / T, the squared standard error.
 
-    A stratified set has dependent samples, and it is the means of whole sets
-    that are independent. The variance of n of them has n - 1 degrees of
-    freedom: so it is multiplied by what makes twice its root the half width of
-    a t interval. That is wide for few sets. But the mean of a set is, whatever
-    the network, hardly worse than that of 16 independent samples, which bounds
-    it, with a margin for what is not known of the bound. With many sets the
-    result is the standard error, with few an upper bound of it; with less than
-    two, variance / T.
+    The samples of a stratified set are dependent, but the means of whole sets
+    are independent. The variance of n set means has n - 1 degrees of freedom,
+    so it is multiplied by the factor that makes twice its root the half width
+    of a t interval. That interval is wide for few sets. But for any network the
+    mean of a set is hardly worse than the mean of 16 independent samples, which
+    gives a bound, with a margin for the uncertainty of the bound. With many
+    sets the result is the squared standard error, with few an upper bound of
+    it, and with fewer than two, variance / T.
 
-    The rounding of the mean to its dtype is in it.
+    The result includes the rounding of the mean to its dtype.
 
     Args:
         plan: One of `plans.PLANS`.
         seen: A `Seen`.
-        of_one: Its `variance`, if that is known.
+        of_one: The `variance` of one sample, if it is known.
     """
     xp, *numbers = arrays.floats(*seen)
     seen = Seen(*numbers)

@@ -37,7 +37,8 @@ def log_density(mean: Tensor, log_variance: Tensor, target: Tensor) -> Tensor:
 def of_normal(mean: Tensor, log_variance: Tensor, target: Tensor) -> Tensor:
     """The log-density of normals, element by element.
 
-    By the logarithm of a variance, which may be too small for its dtype.
+    It takes the logarithm of the variance, which itself may be too small for
+    its dtype.
 
     Args:
         mean, log_variance, target: Arrays or tensors of one shape.

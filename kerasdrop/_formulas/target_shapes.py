@@ -18,7 +18,7 @@ def like(targets: ArrayLike, predicted: Tensor, expected: str) -> Tensor:
     Args:
         targets: In the shape of `predicted`, axes of size 1 aside.
         predicted: `(rows, ...)`, an array or a tensor.
-        expected: What the targets are, for a message.
+        expected: A description of the targets, for a message.
     """
     xp, targets = _shaped(targets, predicted, expected)
     return arrays.like(xp, targets, predicted)

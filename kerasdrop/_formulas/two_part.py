@@ -5,7 +5,7 @@ from kerasdrop._formulas import arrays
 from kerasdrop._types import Namespace
 from kerasdrop._types import Tensor
 
-# By kind, whether the second half holds the logarithms of the variances.
+# Whether the second half has the logarithms of the variances, by kind.
 _HOLDS_LOGS = {"mean_and_variance": False, "mean_and_log_variance": True}
 KINDS = tuple(_HOLDS_LOGS)
 

@@ -18,7 +18,7 @@ from kerasdrop._types import Seed
 from kerasdrop._types import Tensor
 from kerasdrop.acquisition import pools
 
-# What is no more than this apart, in nats, is equal but for rounding.
+# Values that differ by no more than this, in nats, differ only by rounding.
 _ROUNDED = 1e-12
 
 
@@ -232,7 +232,7 @@ class _Labels:
         self._log_likelihood += logarithms.T[label]
 
     def information(self, p: Tensor) -> Array:
-        """What a further label tells about the network, given these.
+        """The information of a further label about the network, given these.
 
         It is the entropy of the label in a configuration minus the mean entropy
         that its networks leave, so it is at least 0 in each configuration.

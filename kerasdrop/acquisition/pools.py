@@ -12,7 +12,8 @@ from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop.predictive import Predictive
 
-# Of the float64 copy of a block of rows. A formula holds a few more of them.
+# The bytes of the float64 copy of a block of rows. A formula needs a few
+# copies.
 _BLOCK = 2**24
 
 

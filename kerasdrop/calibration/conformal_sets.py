@@ -243,7 +243,7 @@ def scores_of(
         xp, p = arrays.floats(p)
         return 1.0 - p
     xp, p, drawn = arrays.floats(p, drawn)
-    # Of equal probabilities the earlier class comes first.
+    # If probabilities are equal, the earlier class comes first.
     order = arrays.order(xp, -p)
     rank = arrays.order(xp, order)  # the place of each class in that order
     # From what is less probable, so that the last class has just 1: the sum of

@@ -19,10 +19,10 @@ from kerasdrop.calibration import predictions
 from kerasdrop.calibration.saved import Calibrator
 from kerasdrop.calibration.saved import finite_column
 
-# Sums of weights that differ by no more than this are equal but for rounding.
+# Sums of weights that differ by no more than this differ only by rounding.
 _ROUNDED = 1e-12
 
-# What steps from a score to an end and back may be off, in units of rounding.
+# The error of the steps from a score to an end and back, in units of rounding.
 _STEPS = 4.0
 
 
@@ -143,7 +143,7 @@ class Conformal(Calibrator):
     def _of_weight(
         self, group: Given, level: fractions.Fraction, weight: Tensor
     ) -> float:
-        """The same with the weights of the rows and that of the new one."""
+        """The same with the weights of the rows and of the new row."""
         scores, sums = self._by_group[group]
         wanted = float(level) * (sums[-1] + weight) * (1.0 - _ROUNDED)
         place = np.searchsorted(sums, wanted, side="left")

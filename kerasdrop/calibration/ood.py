@@ -155,7 +155,7 @@ def _areas(
     """AUROC, AUPR and FPR of counts `(resamples, distinct values)`."""
     false, true = np.cumsum(usual, axis=-1), np.cumsum(shifted, axis=-1)
     negatives, positives = false[:, -1:], true[:, -1:]
-    # Of usual rows with the value of a shifted one, each counts half.
+    # Usual rows with the same value as a shifted row count half.
     above = true - 0.5 * shifted
     auroc = np.sum(usual * above, axis=-1) / (negatives * positives)[:, 0]
     alarms = np.maximum(false + true, 1)

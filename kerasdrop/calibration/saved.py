@@ -18,7 +18,7 @@ _CLASSES: dict[str, type["Calibrator"]] = {}
 
 
 class Calibrator:
-    """What the `fit_...` functions return: it can be called and saved.
+    """The result of the `fit_...` functions, which can be called and saved.
 
     `load` finds a subclass that can be called by its name, and makes it again
     from what `get_config` returns.

@@ -61,7 +61,7 @@ class DropoutRateControl(keras.callbacks.Callback):
             rates.live_layers(model)  # raises
         self._controlled = model
         self._lock = threading.Lock()
-        # By the id of a layer: the layer and its rate.
+        # Dict from the id of a layer to the layer and its rate.
         self._waiting: dict[int, tuple[keras.layers.Layer, float]] = {}
         # The thread in which `fit` runs.
         self._trainer: threading.Thread | None = None
@@ -128,13 +128,13 @@ class DropoutRateControl(keras.callbacks.Callback):
     def _is_training(self) -> bool:
         """Whether a later method of the callback will set the rates."""
         if self._trainer is threading.current_thread():
-            # What `fit` calls waits for its turn as well: on JAX, it may be
-            # called where no state can be set, as data generators are.
+            # Code that `fit` calls waits for its turn, too. On JAX it may be
+            # called where no state can be set, like data generators.
             return _backend.is_in_trainer()
         return self._trainer is not None and self._trainer.is_alive()
 
     def _apply_in_turn(self) -> None:
-        if self._waiting:  # or else the lock would be all that a batch costs
+        if self._waiting:  # avoids the cost of the lock in each batch
             with self._lock:
                 self._apply()
 

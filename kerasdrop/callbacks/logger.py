@@ -54,7 +54,7 @@ class DropoutRateLogger(keras.callbacks.Callback):
             frequency, ("epoch", "batch"), "frequency"
         )
         self.entries = _checks.choice(entries, ("layers", "mean"), "entries")
-        # Else Keras on JAX would wait for the result of each batch, for a
+        # Otherwise Keras on JAX would wait for the result of each batch, for a
         # method that then does nothing.
         self.async_safe = frequency == "epoch"
         self._layers: Found | None = None

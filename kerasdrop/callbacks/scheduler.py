@@ -77,8 +77,8 @@ class DropoutRateScheduler(keras.callbacks.Callback):
         self.layers = layers
         self.verbose = _checks.verbosity(verbose)
         self._takes_rate = _takes_rate(schedule)
-        # Or else Keras on JAX would wait for each batch before it went on,
-        # for a method that only counts.
+        # Otherwise Keras on JAX would wait for each batch, for a method that
+        # only counts.
         self.async_safe = True
 
     def on_train_begin(self, logs: Config | None = None) -> None:
@@ -109,7 +109,7 @@ class DropoutRateScheduler(keras.callbacks.Callback):
                 "`steps_per_epoch` to `fit`."
             )
         self._first_step = epoch * (self._steps_per_epoch or 0)
-        # Someone else may have set the rates between two epochs.
+        # Other code may have set the rates between two epochs.
         self._last_set = {}
 
     def on_train_batch_begin(

@@ -1,4 +1,4 @@
-"""What all plots share: axes, and checks of their data."""
+"""The axes of plots, and checks of their data."""
 
 import numpy as np
 from keras import ops

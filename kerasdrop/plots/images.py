@@ -240,6 +240,6 @@ def _number(num_images: Given, axes: Given, rows: int) -> int:
 
 
 def _draw(ax: Given, images: Array, row: int) -> None:
-    # Of colors imshow does not heed the limits.
+    # For color images, imshow ignores the limits.
     ax.imshow(images[row], cmap="gray", vmin=images.min(), vmax=images.max())
     ax.set_axis_off()

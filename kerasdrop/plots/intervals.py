@@ -12,7 +12,7 @@ from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 from kerasdrop.plots import drawing
 
-# By this part of their mean the steps of a grid of float32 may differ.
+# The steps of a float32 grid may differ by this fraction of their mean.
 _UNEVEN = 0.01
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-# So many standard errors tell two scores apart.
+# The number of standard errors that distinguishes two scores.
 ERRORS = 2.0
 
 

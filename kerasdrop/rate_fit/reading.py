@@ -12,25 +12,25 @@ from kerasdrop.rate_fit.curve import RateCurve
 
 _FORMAT = "kerasdrop.rate_fit"
 _VERSION = 2
-# What version 1 did not have, for which the defaults hold.
+# Attributes that version 1 did not have, which get their defaults.
 _SINCE_2 = ("groups", "num_sweeps", "has_converged")
 _COLUMNS = ("scores", "monte_carlo_errors", "shortfalls", "shortfall_errors")
 
 
 def enveloped(config: Config) -> Config:
-    """What is written: the attributes, and what they are of."""
+    """The written form: the attributes with format and version."""
     return {"format": _FORMAT, "version": _VERSION, "config": config}
 
 
 def fields(text: str, names: list[str]) -> Config:
-    """The attributes that a text holds, by name, checked.
+    """Returns the attributes in a text, by name, after checks.
 
     Args:
         text: String.
-        names: Of all attributes of a `RateFit`.
+        names: The names of all attributes of a `RateFit`.
 
     Raises:
-        Refusal: If the text is not of `to_json`, or contradicts itself.
+        Refusal: If the text is not from `to_json`, or contradicts itself.
     """
     found = {name: _frozen(it) for name, it in _given(text, names).items()}
     groups = found.get("groups", {})
