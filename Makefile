@@ -1,13 +1,13 @@
-# What a target needs is installed into .venv once, and again only when
-# pyproject.toml or this file changes. pip's own settings are honoured.
+# The requirements of a target are installed into .venv once, and again only if
+# pyproject.toml or this file changes. pip's own settings apply.
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
 
-# The backends as the demo and the tests use them: on CPU. torch is fixed since
-# the tests of compiled models depend on its compiler.
+# The backends for the demo and the tests, on a CPU. The version of torch is
+# fixed, because the tests of compiled models depend on its compiler.
 BACKENDS := tensorflow jax torch
 ifeq ($(shell uname -s),Linux)
 tensorflow := tensorflow-cpu
@@ -16,12 +16,12 @@ tensorflow := tensorflow
 endif
 jax := jax
 torch := torch==2.13.0
-# What interprets and compiles PyTorch's kernel for GPUs. It lies in a folder of
-# its own, which only tests on PyTorch see (tests/conftest.py says why).
+# Triton interprets and compiles PyTorch's kernel for GPUs. It has its own folder,
+# which only tests on PyTorch see (tests/conftest.py says why).
 triton := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),triton==3.9.0)
 ruff := ruff==0.17.5
 mypy := mypy==2.4.1
-# What checks the files that the repository's host reads.
+# These check the files that the repository's host reads.
 jsonschema := check-jsonschema==0.39.0
 zizmor := zizmor==1.32.0
 
@@ -74,8 +74,8 @@ test-full: compiler $(STAMP)-test-full
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= $(RUN) tests/run_backends.py $(CHOSEN:%=--backend=%) \
 		--record=tests/full_results.txt -m "slow or not slow"
 
-# In a folder without `kerasdrop/`, so that it is the wheel that is imported. A
-# test of the sources themselves is left out.
+# The tests run in a folder without `kerasdrop/`, so that they import the wheel.
+# A test of the sources is left out.
 WHEEL := output/wheel
 test-wheel: compiler
 	@test "$$(ls dist/*.whl | wc -l)" -eq 1 || { \
@@ -103,7 +103,7 @@ lint: $(STAMP)-lint
 	$(SCHEMA) vendor.citation-file-format CITATION.cff
 	$(VENV)/bin/zizmor --offline --quiet .github
 
-# All examples, all layers and the masks, where nothing has to be compiled.
+# Tests all examples, all layers and the masks, where nothing is compiled.
 check: lint $(STAMP)-test
 	KERAS_BACKEND=torch $(RUN) -m pytest --quiet --numprocesses=2 \
 		tests/test_architecture.py tests/test_docstrings.py \
@@ -118,8 +118,7 @@ bench: compiler $(STAMP)-test
 		KERAS_BACKEND=$$backend $(RUN) -m benchmarks.speed.masks; \
 	done
 
-# Nothing is fetched: the Python that is given has the builds for the GPU, and
-# is left as it is.
+# Nothing is downloaded. PYTHON has the builds for the GPU, and is not changed.
 GPU_VENV := .venv-gpu
 WHEELS ?=
 DATA ?=
@@ -130,8 +129,8 @@ gpu:
 	$(if $(WHEELS),$(GPU_VENV)/bin/python,$(PYTHON)) -m benchmarks.gpu.gpu \
 		$(if $(DATA),--data "$(DATA)") $(GPU)
 
-# The whole of it, with warnings as errors: a link to a page or a heading that
-# is not there is one. Nothing is fetched.
+# Builds the whole site with warnings as errors, such as a link to a page or a
+# heading that does not exist. Nothing is downloaded.
 docs: $(STAMP)-docs-$(DEMO_BACKEND)
 	KERAS_BACKEND=$(DEMO_BACKEND) MPLBACKEND=agg $(RUN) -m sphinx \
 		-W --keep-going -b html docs docs/_build/html
@@ -145,7 +144,7 @@ build: $(STAMP)-build
 clean:
 	rm -rf $(VENV) $(GPU_VENV) dist output docs/_build docs/gallery docs/reference/api
 
-# torch.compile writes C++ and hands it to a compiler.
+# torch.compile writes C++ for a compiler.
 compiler:
 	@command -v $${CXX:-g++} > /dev/null || { \
 		echo "The tests of torch.compile need a C++ compiler, and" \
@@ -170,15 +169,15 @@ $(STAMP)-docs-%: $(SOURCES) | $(RUN)
 	$(INSTALL) --editable ".[docs]"
 	@touch $@
 
-# torch first: nothing else may choose its version or build.
+# torch comes first, so that nothing else chooses its version or build.
 $(STAMP)-test: $(SOURCES) | $(RUN)
 	$(INSTALL) "$(torch)"
 	$(INSTALL) "$(tensorflow)" "$(jax)" --editable ".[test]"
 	$(if $(triton),$(INSTALL) --no-deps --upgrade --target $(VENV)/triton "$(triton)")
 	@touch $@
 
-# KerasHub needs `tensorflow`, which has the same files as `tensorflow-cpu`: one
-# of the two may be installed.
+# KerasHub needs `tensorflow`, which has the same files as `tensorflow-cpu`, so
+# only one of the two may be installed.
 $(STAMP)-test-full: $(STAMP)-test
 	$(RUN) -m pip uninstall --quiet --yes tensorflow tensorflow-cpu
 	$(INSTALL) tensorflow --editable ".[test,test-full,exports]"
