@@ -1,7 +1,6 @@
 """The inputs of a mask, and the key words of its rows and units."""
 
 import functools
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,6 @@ from kerasdrop import _refusals
 from kerasdrop._backend import ops
 from kerasdrop._types import Array
 from kerasdrop._types import Given
-from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 from kerasdrop.masks import int32
 from kerasdrop.masks import rows as row_numbers
@@ -40,12 +38,8 @@ _LARGEST_STORED_ROW = 2**16
 
 _ROWS_PER_REPLICA = 2**24
 
-# For larger sizes PyTorch's threads are faster than NumPy, and words of many
-# steps ahead take much memory.
-_MOST_WORDS_AT_HAND = 2**15
+# For more rows PyTorch's threads are faster than NumPy.
 _MOST_ROWS_AT_HAND = 2**12
-_MOST_ROWS_AHEAD = 2**8
-_INDICES_AHEAD = 2**6
 
 
 class Draw(NamedTuple):
@@ -205,7 +199,7 @@ def row_keys(draw: Draw, num_rows: Tensor) -> Tensor:
     """
     known = _backend.at_hand(draw.key, draw.index, draw.rows)
     if known is not None and num_rows <= _MOST_ROWS_AT_HAND:
-        return ops.convert_to_tensor(_row_keys_at_hand(num_rows, *known))
+        return ops.convert_to_tensor(row_keys_of_arrays(*known, num_rows))
     if draw.rows is None:
         rows = ops.arange(num_rows, dtype="int32")
     else:
@@ -217,49 +211,20 @@ def row_keys(draw: Draw, num_rows: Tensor) -> Tensor:
     return _hash(pair, key[0], key[1])
 
 
-def keys_at_hand(draw: Draw, shape: Shape) -> tuple[Array, Array] | None:
-    """`row_keys`, and `unit_keys` in the shape of a row, of words of a shape.
-
-    They are arrays, which must not be written to. None if what they depend on
-    is not at hand, or if PyTorch makes so many words faster.
-    """
-    known = _backend.at_hand(draw.key, draw.index, draw.rows)
-    if known is None or not shape:
-        return None
-    num_rows, num_units = shape[0], math.prod(shape[1:])
-    if (
-        num_rows > _MOST_ROWS_AT_HAND
-        or num_rows * num_units > _MOST_WORDS_AT_HAND
-    ):
-        return None
-    units = _stored_unit_keys(num_units).reshape(shape[1:])
-    return _row_keys_at_hand(num_rows, *known), units
-
-
-def _row_keys_at_hand(
-    num_rows: int, key: Array, index: Array, rows: Array
+def row_keys_of_arrays(
+    key: Array, index: Array, rows: Array, num_rows: int
 ) -> Array:
-    """`row_keys` for arrays; `rows` is an array of None if there are none."""
+    """`row_keys` as an array.
+
+    Args:
+        key: int32 array `(2, 2, 1)`, or of more axes behind two.
+        index: Integer array, scalar or of axes that `rows` is broadcast to.
+        rows: int32 array; its dtype is `object` if there are none.
+        num_rows: Integer.
+    """
+    if rows.dtype == object:
+        rows = np.arange(num_rows, dtype="int32")
     index = index.astype("int32", copy=False)
-    is_numbered = rows.dtype != object
-    is_one = index.ndim == 0 and key.size == 4
-    if is_numbered or not is_one or num_rows > _MOST_ROWS_AHEAD:
-        numbers = rows if is_numbered else np.arange(num_rows, dtype="int32")
-        return _row_keys_of_arrays(key, index, numbers)
-    block, place = divmod(int(index), _INDICES_AHEAD)
-    return _row_keys_ahead(key.tobytes(), block, num_rows)[:, place]
-
-
-@functools.lru_cache(maxsize=64)
-def _row_keys_ahead(key: bytes, block: int, num_rows: int) -> Array:
-    """`row_keys` for successive indices; many cost little more than one."""
-    index = np.arange(_INDICES_AHEAD, dtype="int32")[:, None]
-    index += block * _INDICES_AHEAD
-    words = np.frombuffer(key, "int32").reshape(2, 2, 1, 1)
-    return _row_keys_of_arrays(words, index, np.arange(num_rows, dtype="int32"))
-
-
-def _row_keys_of_arrays(key: Array, index: Array, rows: Array) -> Array:
     with np.errstate(over="ignore"):
         pair = [rows + index * _INDEX_FACTOR, rows * _ROW_FACTOR + index]
         return _hash(np.stack(pair), key[0], key[1])
@@ -291,7 +256,8 @@ def keys_of_units(units: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
-def _stored_unit_keys(num_units: Tensor) -> Array:
+def stored_unit_keys(num_units: Tensor) -> Array:
+    """`unit_keys` as an array, not to be written to."""
     with np.errstate(over="ignore"):
         word = np.arange(num_units, dtype="uint32")
         word = word + np.uint32(_UNIT_KEY[0] & int32.LOW)
@@ -304,7 +270,7 @@ def _stored_unit_keys(num_units: Tensor) -> Array:
     return word.view("int32")
 
 
-_unit_key_table = _backend.table("unit_keys", _stored_unit_keys)
+_unit_key_table = _backend.table("unit_keys", stored_unit_keys)
 
 
 def unless_all_is_kept(draw: Draw, value: Given, kept: Tensor) -> Tensor:

@@ -362,17 +362,34 @@ def unfinished(words):
     return int32(words ^ ((words >> 16) & 0xFFFF))
 
 
+def replace_words(words, at_hand, monkeypatch):
+    """Words are those of a function of a draw and a shape, or arrays of them.
+
+    Arrays are read on PyTorch alone.
+    """
+
+    def array(draw, shape):
+        return to_numpy(unfinished(words(draw, shape))) if at_hand else None
+
+    def tensor(draw, shape, units):
+        return unfinished(words(draw, shape))
+
+    monkeypatch.setattr(uniform, "_words_at_hand", array)
+    monkeypatch.setattr(uniform, "_unfinished_words", tensor)
+
+
+@pytest.mark.parametrize("at_hand", [False, True], ids=["tensor", "array"])
 @pytest.mark.parametrize("rate", RATES)
-def test_the_threshold_is_the_float32_rate_to_31_bits(rate, monkeypatch):
+def test_the_threshold_is_the_float32_rate_to_31_bits(
+    rate, at_hand, monkeypatch
+):
     # Of all 2**32 words the lowest `threshold` are dropped; so
     # P(drop) = threshold / 2**32 = floor(rate * 2**31) / 2**31.
     threshold = 2 * math.floor(float(np.float32(rate)) * 2**31)
     places = np.array([threshold - 1, threshold, 2**32 - 1], "int64")
     places = places[places >= 0]  # rate 0 has none below
     given = (places + INT32_MIN).astype("int32")
-    monkeypatch.setattr(
-        uniform, "_unfinished_words", lambda *_: unfinished(given)
-    )
+    replace_words(lambda *_: given, at_hand, monkeypatch)
 
     draw = masks.Draw(None, None)
     keep = keeping._keep(
@@ -436,16 +453,17 @@ def test_at_rate_1_the_highest_word_makes_a_zero(make):
 
 @pytest.mark.parametrize("set_size", [None, 16])
 @pytest.mark.parametrize("num_samples", [1, 16])
+@pytest.mark.parametrize("at_hand", [False, True], ids=["tensor", "array"])
 def test_at_rate_1_no_sample_keeps_the_highest_word(
-    set_size, num_samples, monkeypatch
+    set_size, num_samples, at_hand, monkeypatch
 ):
-    def highest(draw, shape, units, *_):
+    def highest(draw, shape):
         num_rows = masks.row_keys(draw, shape[0]).shape[1]
         # Of a set the place in a stratum is highest, all of whose bits are 1.
         word = np.int32(2**31 - 1 if set_size is None else -1)
-        return unfinished(np.full((num_rows, *shape[1:]), word))
+        return np.full((num_rows, *shape[1:]), word)
 
-    monkeypatch.setattr(uniform, "_unfinished_words", highest)
+    replace_words(highest, at_hand, monkeypatch)
     index = int32(range(16))
     draw = masks.Draw(
         masks.key_of_seed(0), index, index * 0, set_size, num_samples
