@@ -38,9 +38,9 @@ _functorch = torch._C._functorch
 
 def has_kernel(inputs: Tensor) -> bool:
     return (
-        not torch.compiler.is_compiling()
-        and type(inputs) in PLAIN
+        type(inputs) in PLAIN
         and inputs.device.type in DEVICES
+        and not torch.compiler.is_compiling()
         and inputs.dtype in _FLOATS
         and inputs.layout is torch.strided
         and not torch._C._len_torch_dispatch_stack()

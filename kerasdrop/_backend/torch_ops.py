@@ -131,6 +131,10 @@ class Ops:
         return _keras.where(condition, x, y)
 
     @staticmethod
+    def shape(x: Tensor) -> Shape:
+        return tuple(x.shape) if _is_tensor(x) else _keras.shape(x)
+
+    @staticmethod
     def expand_dims(x: Tensor, axis: Given) -> Tensor:
         if _is_tensor(x) and isinstance(axis, int):
             return torch.unsqueeze(x, axis)

@@ -1,10 +1,13 @@
 """Words, and keep masks, which compare words with a rate."""
 
+import functools
+
 import numpy as np
 
 from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop._backend import ops
+from kerasdrop._types import Array
 from kerasdrop._types import Given
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
@@ -388,9 +391,22 @@ def survivor_scale(rate: Tensor, dtype: str) -> Tensor:
     precise = "float64" if dtype == "float64" else "float32"
     known = _backend.at_hand(rate)
     if known is not None:
-        kept = 1.0 - known[0].astype(precise)
-        scale = np.asarray(1.0 / np.where(kept <= 0.0, np.inf, kept))
-        scale = scale.astype(precise, copy=False)
+        (rate_at_hand,) = known
+        if rate_at_hand.ndim == 0:
+            scale = _scale_of_number(rate_at_hand.item(), precise).copy()
+        else:
+            scale = _scale_of_array(rate_at_hand, precise)
         return ops.cast(_backend.tensor_of(scale, rate), dtype)
     kept = 1.0 - ops.cast(rate, precise)
     return ops.cast(1.0 / _backend.where(kept <= 0.0, np.inf, kept), dtype)
+
+
+def _scale_of_array(rate: Array, dtype: str) -> Array:
+    kept = 1.0 - rate.astype(dtype)
+    scale = np.asarray(1.0 / np.where(kept <= 0.0, np.inf, kept))
+    return scale.astype(dtype, copy=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _scale_of_number(rate: float, dtype: str) -> Array:
+    return _scale_of_array(np.asarray(rate), dtype)

@@ -165,9 +165,10 @@ def threshold(rate: Given) -> Given:
 
     It has 31 bits, so that a float32 rate is met exactly (to 2**-31) and a
     bfloat16 model does not round it. At rate 1 no word is kept, and the result
-    is 0; for NaN, too. For an array the result is an integer.
+    is 0; for NaN, too. For a scalar array the result is an integer.
     """
     if isinstance(rate, np.ndarray):
-        return int(rate * np.float32(2**31)) if rate < 1.0 else 0
+        number = float(rate)
+        return int(number * 2.0**31) if number < 1.0 else 0
     below_one = ops.where(rate < 1.0, rate, ops.zeros_like(rate))
     return ops.cast(below_one * 2.0**31, "int32")

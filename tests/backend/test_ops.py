@@ -116,6 +116,11 @@ def test_a_function_takes_symbolic_tensors(name):
     assert found.shape == getattr(ops, name)(*args).shape
 
 
+def test_the_shape_of_a_tensor():
+    assert _backend.ops.shape(ops.convert_to_tensor(FLOATS)) == (2, 3)
+    assert _backend.ops.shape(keras.KerasTensor((None, 3))) == (None, 3)
+
+
 def test_entries_of_a_table():
     table = np.arange(100, 110, dtype="int16")
     places = np.array([[[3, 0, 9]], [[5, 5, 1]]], "int32")
