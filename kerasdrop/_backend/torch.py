@@ -235,7 +235,9 @@ def where(condition: Tensor, one: Given, other: Given) -> Tensor:
     return torch.where(condition, one, other)
 
 
-_MANY = 2**14
+# Where clearing bits is worth the time that it takes to begin.
+_MANY = 2**16
+_selected_above = torch.ops.aten.threshold_backward.default
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -272,16 +274,17 @@ class _Selected(torch.autograd.Function):
 
 
 def selected(keep: Tensor, values: Tensor) -> Tensor:
-    # On a CPU `torch.where` branches for each element, which takes five times
-    # as long as clearing bits. For a few elements it is the simplest.
     if (
         torch.compiler.is_compiling()
-        or values.numel() < _MANY
-        or values.device.type != "cpu"
+        or not values.is_cpu
         or torch.jit.is_tracing()
         or is_functionalized()
     ):
         return torch.where(keep, values, 0.0)
+    # On a CPU `torch.where` branches for each element. The gradient of a
+    # threshold selects as well, and does not.
+    if values.numel() < _MANY:
+        return _selected_above(values, keep.to(values.dtype), 0.0)
     if torch.is_grad_enabled():
         return _Selected.apply(values, keep)
     _as_integers(values).bitwise_and_(_all_ones(keep, values))
