@@ -285,7 +285,12 @@ def selected(keep: Tensor, values: Tensor) -> Tensor:
     # threshold selects as well, and does not.
     if values.numel() < _MANY:
         return _selected_above(values, keep.to(values.dtype), 0.0)
-    if torch.is_grad_enabled():
+    # Derivatives in forward mode are made without gradients, too.
+    if (
+        torch.is_grad_enabled()
+        or trace()
+        or forward_ad.unpack_dual(values).tangent is not None
+    ):
         return _Selected.apply(values, keep)
     _as_integers(values).bitwise_and_(_all_ones(keep, values))
     return values

@@ -86,6 +86,27 @@ class TestGradient:
         assert ((values.grad == np.inf) == keep).all()
         assert (values.grad[~keep] == 0).all()
 
+    @pytest.mark.parametrize("with_gradients", [False, True])
+    def test_a_tangent(self, with_gradients):
+        import torch
+
+        values, keep = self.arguments()
+        values = values.detach()
+        forward_ad = torch.autograd.forward_ad
+        direction = torch.ones_like(values)
+
+        def double(values):
+            return _backend.selected(keep, values * 2.0)
+
+        with torch.set_grad_enabled(with_gradients):
+            _, of_function = torch.func.jvp(double, (values,), (direction,))
+            with forward_ad.dual_level():
+                dual = double(forward_ad.make_dual(values, direction))
+                of_dual = forward_ad.unpack_dual(dual).tangent
+
+        assert torch.equal(of_function, keep * 2.0 * direction)
+        assert torch.equal(of_dual, keep * 2.0 * direction)
+
     def test_under_vmap(self):
         import torch
 
