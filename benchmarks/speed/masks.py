@@ -299,8 +299,10 @@ def bars(rows):
                 continue
             is_forward = row["direction"] == "forward"
             name, limit = "ours / pass", 2.5 if is_forward else 3.0
+        elif size == SIZES[2]:
+            name, limit = "ours / stock", 1.8
         else:
-            name, limit = "ours / seeded", 2.0 if size == SIZES[2] else 1.0
+            name, limit = "ours / seeded", 1.0
         yield {
             "bar": f"{row['mode']}, {size}, {row['direction']}: {name} "
             f"at most {limit}",
