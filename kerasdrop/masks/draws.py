@@ -199,7 +199,9 @@ def row_keys(draw: Draw, num_rows: Tensor) -> Tensor:
     """
     known = _backend.at_hand(draw.key, draw.index, draw.rows)
     if known is not None and num_rows <= _MOST_ROWS_AT_HAND:
-        return ops.convert_to_tensor(row_keys_of_arrays(*known, num_rows))
+        key, index, rows = known
+        keys = row_keys_of_arrays(key, index, rows, num_rows)
+        return ops.convert_to_tensor(keys)
     if draw.rows is None:
         rows = ops.arange(num_rows, dtype="int32")
     else:
