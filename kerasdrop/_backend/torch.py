@@ -188,14 +188,15 @@ def overflows() -> bool:
 
 
 def bitwise_and(word: Tensor, other: Given) -> Tensor:
-    if isinstance(word, torch.Tensor):
+    # OpenVINO knows the operators in a graph, but not these methods.
+    if isinstance(word, torch.Tensor) and not is_exporting():
         return word.bitwise_and_(other)
     word &= other
     return word
 
 
 def bitwise_xor(word: Tensor, other: Given) -> Tensor:
-    if isinstance(word, torch.Tensor):
+    if isinstance(word, torch.Tensor) and not is_exporting():
         return word.bitwise_xor_(other)
     word ^= other
     return word
