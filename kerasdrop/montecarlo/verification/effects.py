@@ -189,7 +189,7 @@ class Effects:
             alike = rate**2 + (1.0 - rate) ** 2
             if not self._has_effect(path):
                 if not self._is_chance(path, 1.0 - rate):
-                    yield path, "does not change by what is drawn for it"
+                    yield path, "does not change with what is drawn for it"
             elif not self._samples_differ(path):
                 if not self._is_chance(path, alike):
                     yield path, "draws the same in each sample"

@@ -168,7 +168,7 @@ class Check:
         if moved:
             self._runs.forget()
             self._fail(
-                f"a prediction moves {', '.join(moved)}",
+                f"a prediction changes {', '.join(moved)}",
                 "It must leave these as they are. The layer that draws from "
                 "them should do so in training only, or from its own "
                 "`keras.random.SeedGenerator`, and be registered with "
@@ -266,12 +266,12 @@ class Check:
             self._check_training(difference.path)
             self._check_repeats(rows)
             self._fail(
-                f"with nothing dropped, {self._named(difference.path)} makes "
+                f"with nothing dropped, {self._named(difference.path)} returns "
                 f"other outputs than in a plain call: {_by(difference)}",
                 "The calls before it agree. It may lack a mask or an argument "
-                "that it gets in a plain call, or take axis 0 for the batch "
-                "where it is not. Or the function that was registered for it "
-                "does not, without noise, return what the layer returns at "
+                "that it gets in a plain call, or treat axis 0 as the batch "
+                "although it is not. Or the function that was registered for "
+                "it does not return, without noise, what the layer returns at "
                 "inference",
             )
         if layouts.order is not None:
@@ -336,10 +336,10 @@ class Check:
         )
         is_keras = layer is not None and not adapters.is_foreign(layer)
         self._fail(
-            f"what {self._named(difference.path)} makes of a row depends on "
-            f"the other rows of the batch: {_by(difference)}",
-            f"{by_caller if is_keras else ''}Samples are run as further rows "
-            "of one batch",
+            f"the output of {self._named(difference.path)} for a row depends "
+            f"on the other rows of the batch: {_by(difference)}",
+            f"{by_caller if is_keras else ''}The samples run as additional "
+            "rows of one batch",
         )
 
     def _check_repeats(self, rows: Tensor) -> None:
@@ -353,8 +353,8 @@ class Check:
         )
         if differ:
             self._fail(
-                f"{self._named(differ[0])} makes something else in each call, "
-                "although all layers that are known to draw are off",
+                f"{self._named(differ[0])} returns something else in each "
+                "call, although all layers that are known to draw are off",
                 "Let it draw in training only, or register how it draws, with "
                 "`kerasdrop.register_stochastic`",
             )
@@ -465,12 +465,13 @@ class Check:
                 one_by_one=False,
             )
         self._fail(
-            "with nothing dropped, the samples of the pass are not the plain "
-            f"outputs: their mean differs by {distance:.2g} of the largest "
-            f"value, and they have a standard deviation of {spread:.2g} "
+            "with nothing dropped, the samples of the pass differ from the "
+            f"plain outputs: their mean differs by {distance:.2g} of the "
+            f"largest value, and their standard deviation is {spread:.2g} "
             f"(allowed: {allowed:.1g})",
-            "On a few rows, uncompiled, they are. The cause is thus in how the "
-            "pass is compiled or cut, or it depends on the number of rows",
+            "On a few rows, without compilation, they agree. So the cause is "
+            "how the pass is compiled or split into parts, or the number of "
+            "rows",
         )
 
     def _named(self, path: str) -> Given:
@@ -503,6 +504,6 @@ def _count(outputs: Structure) -> Given:
 
 def _by(difference: Given) -> Given:
     return (
-        f"it differs by {difference.size:.2g} of its largest value (allowed: "
-        f"{difference.allowed:.1g})"
+        f"the difference is {difference.size:.2g} of the largest value "
+        f"(allowed: {difference.allowed:.1g})"
     )

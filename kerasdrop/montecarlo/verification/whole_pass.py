@@ -185,7 +185,7 @@ def _warn_of_no_effect(check: Given, result: Given) -> None:
         warnings.warn(
             f"{check.owner}: what is drawn for {', '.join(map(repr, paths))} "
             f"of model '{check.model.name}' has no effect on the checked "
-            "rows. Its inputs may all be 0 there, or a weight behind it.",
+            "rows. Its inputs or a weight behind it may be 0 there.",
             stacklevel=5,
         )
 

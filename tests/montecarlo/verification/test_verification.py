@@ -91,7 +91,7 @@ def test_rows_in_another_order(monkeypatch):
         return ops.flip(plain(self, *args), axis=0)
 
     monkeypatch.setattr(replay.FoldedModel, "samples", samples)
-    with fails("the model makes other outputs"):
+    with fails("the model returns other outputs"):
         predicted(dense(layers.Dropout(0.5)))
 
 
@@ -122,7 +122,7 @@ def test_a_cast_that_loses_digits(monkeypatch):
         return ops.cast(ops.cast(x, "float16"), "float32")
 
     plant_repeat(monkeypatch, repeat)
-    with fails("layer 'drop'", "differs by"):
+    with fails("layer 'drop'", "the difference is"):
         predicted(dense(layers.Dropout(0.5, name="drop")))
 
 
@@ -254,7 +254,7 @@ def test_a_compiled_pass_that_is_another(monkeypatch):
         return plain(output) + float(output.shape[1] > 2)
 
     monkeypatch.setattr(passes, "precise", precise)
-    with fails("the samples of the pass are not the plain outputs"):
+    with fails("the samples of the pass differ from the plain outputs"):
         predicted(dense(layers.Dropout(0.5)))
 
 
@@ -268,7 +268,7 @@ def test_a_variable_that_a_pass_changes(monkeypatch):
         return plain(self)
 
     monkeypatch.setattr(engine.Pass, "statistics", statistics)
-    with fails("a prediction moves variable", "kernel"):
+    with fails("a prediction changes variable", "kernel"):
         predicted(model)
 
 
@@ -389,7 +389,7 @@ def test_a_function_that_is_not_the_layer_at_inference():
 
 
 def test_a_function_that_draws_nothing():
-    with fails("layer 'mine'", "does not change by what is drawn"):
+    with fails("layer 'mine'", "does not change with what is drawn"):
         predicted(registered(lambda layer, draw, x: x * 2.0))
 
 
@@ -419,7 +419,7 @@ class Drifting(layers.Layer):
 def test_a_layer_that_draws_by_itself():
     model = dense(Drifting(name="drifting"), layers.Dropout(0.5))
     state = place_in_numpy()
-    with fails("layer 'drifting'", "makes something else in each call"):
+    with fails("layer 'drifting'", "returns something else in each call"):
         predicted(model)
     assert place_in_numpy() == state
 
@@ -431,10 +431,10 @@ def test_a_generator_that_is_moved():
 
     model = dense(Moving(), layers.Dropout(0.5))
     state = place_in_numpy()
-    with fails("moves the global generator `numpy.random`"):
+    with fails("changes the global generator `numpy.random`"):
         predicted(model)
     assert place_in_numpy() == state
-    with another_thread(), fails("moves the global generator `numpy.random`"):
+    with another_thread(), fails("changes the global generator `numpy.random`"):
         predicted(model)
     assert place_in_numpy() == state
 
