@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from keras import ops
 
 import kerasdrop
 
@@ -117,14 +118,34 @@ def test_missing_numbers_that_a_compiled_model_hides():
         ]
     )
     missing = np.full((2, 3), np.nan, "float32")
-    if np.isnan(model.predict(missing, verbose=0)).all():
-        result = kerasdrop.mc_predict(model, missing, verbose=0)
-        assert np.isnan(result.mean).all()
-    else:  # TensorFlow, where stock `predict` makes 0 of them
-        with pytest.raises(
-            kerasdrop.VerificationError, match="NaN or infinite.*Fill in"
-        ):
-            kerasdrop.mc_predict(model, missing, verbose=0)
+    shows = np.isnan(model.predict(missing, verbose=0)).all()
+    # What is checked first has none, and then one row alone has.
+    data = np.ones((40, 3), "float32")
+    data[37, 1] = np.nan
+    for x, batch_size in ((missing, 32), (data, 16), (data, 64)):
+        if shows:
+            result = kerasdrop.mc_predict(
+                model, x, verbose=0, batch_size=batch_size
+            )
+            is_nan = np.isnan(result.mean).all(axis=-1)
+            np.testing.assert_array_equal(is_nan, np.isnan(x).any(axis=-1))
+        else:  # TensorFlow, where stock `predict` makes 0 of them
+            with pytest.raises(
+                kerasdrop.VerificationError, match="NaN or infinite.*Fill in"
+            ):
+                kerasdrop.mc_predict(model, x, verbose=0, batch_size=batch_size)
+
+
+def test_missing_numbers_that_a_model_fills_in():
+    x = keras.Input((3,))
+    h = layers.Dense(4, activation="relu")(ops.where(ops.isnan(x), 0.0, x))
+    model = keras.Model(x, layers.Dense(2)(layers.Dropout(0.5)(h)))
+    data = np.ones((40, 3), "float32")
+    data[37, 1] = np.nan
+    settings = {"num_samples": 16, "seed": 1, "verbose": 0, "batch_size": 16}
+    filled = kerasdrop.mc_predict(model, np.nan_to_num(data), **settings)
+    result = kerasdrop.mc_predict(model, data, **settings)
+    np.testing.assert_allclose(result.mean, filled.mean, atol=1e-6)
 
 
 def test_unbuilt_model():

@@ -10,7 +10,9 @@ MOST_ROWS = 5
 
 
 def chosen(inputs: Array, most_rows: int, batch_size: int) -> Array:
-    """Chooses rows, those with the most and the fewest zeros first.
+    """Chooses rows, one with missing numbers first.
+
+    Those with the most and the fewest zeros follow.
 
     Args:
         inputs: Numpy arrays `(batch, ...)`.
@@ -29,11 +31,32 @@ def chosen(inputs: Array, most_rows: int, batch_size: int) -> Array:
         np.sum(np.reshape(leaf, (num_rows, -1)) == 0, axis=1) for leaf in leaves
     )
     spread = np.linspace(0, num_rows - 1, MOST_ROWS).astype(int)
-    ranked = [int(np.argmax(zeros)), int(np.argmin(zeros)), *spread.tolist()]
+    is_missing = np.any([missing(leaf).any(axis=1) for leaf in leaves], axis=0)
+    ranked = np.flatnonzero(is_missing)[:1].tolist()
+    ranked += [int(np.argmax(zeros)), int(np.argmin(zeros)), *spread.tolist()]
     ranked += range(min(num_rows, MOST_ROWS))
     found = np.sort(list(dict.fromkeys(ranked))[:most_rows])
     few = 1 < most_rows and batch_size <= most_rows
     return np.resize(found, batch_size + 1) if few else found
+
+
+def missing(leaf: Array) -> Array:
+    """Tells which entries of the last axis of each row are NaN or infinite.
+
+    Args:
+        leaf: Numpy array `(rows, ...)`.
+
+    Returns:
+        Bool `(rows, size)`, or `(rows, 1)` if nothing is missing, as in all
+        arrays but those of floats.
+    """
+    with np.errstate(all="ignore"):  # a sum is the quickest to tell of none
+        is_whole = leaf.dtype.kind != "f" or np.isfinite(leaf.sum())
+    if is_whole:
+        return np.zeros((len(leaf), 1), bool)
+    size = leaf.shape[-1] if leaf.ndim > 1 else 1
+    rows = np.reshape(leaf, (len(leaf), -1, size))
+    return ~np.isfinite(rows).all(axis=1)
 
 
 def others(places: Array, any_number: bool, both: bool) -> list[Array]:

@@ -78,7 +78,7 @@ class Verifier:
             for leaf in tree.flatten(batch.inputs)
         )
         # One row cannot show whether rows see each other.
-        signature = (min(num_rows, 2), *signature)
+        signature = (min(num_rows, 2), *signature, *_missing(batch, num_rows))
         if signature in self._seen:
             return None
         rows = runs.Rows(
@@ -98,6 +98,23 @@ class Verifier:
             self._seen.add(signature)
 
         return finish
+
+
+def _missing(batch: Given, num_rows: int) -> Given:
+    """Returns where numbers are missing, as bytes for each input.
+
+    A compiled function may turn NaN into a number, so that a check of other
+    rows says nothing about those with NaN.
+    """
+    if not _backend.COMPILES:
+        return ()
+    leaves = [_array(leaf) for leaf in tree.flatten(batch.inputs)]
+    found = [
+        chosen_rows.missing(leaf)[:num_rows].any(axis=0).tobytes()
+        for leaf in leaves
+        if leaf is not None
+    ]
+    return found if any(map(any, found)) else ()
 
 
 # The attribute under which a model keeps its checks for as long as it lives:
