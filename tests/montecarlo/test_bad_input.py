@@ -108,6 +108,16 @@ def test_masked_values_are_not_taken_for_numbers(model):
         kerasdrop.mc_predict(model, masked, verbose=0)
 
 
+def test_ragged_rows_are_not_padded(model):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("ragged tensors are TensorFlow's")
+    import tensorflow as tf
+
+    ragged = tf.ragged.constant([[1.0, 2.0, 3.0], [1.0]])
+    with pytest.raises(ValueError, match=r"Pad them.*Received: RaggedTensor"):
+        kerasdrop.mc_predict(model, ragged, verbose=0)
+
+
 def test_missing_numbers_that_a_compiled_model_hides():
     model = keras.Sequential(
         [

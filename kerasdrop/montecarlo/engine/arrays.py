@@ -69,6 +69,12 @@ def _array(x: Tensor, name: str) -> Tensor:
         return x.tocsr()
     if hasattr(x, "to_numpy"):  # a pandas series or frame
         return _of_pandas(x, name)
+    if hasattr(x, "ragged_rank"):  # made an array, it would end in zeros
+        raise Refusal(
+            f"`{name}` must have rows of one shape. Pad them, e.g. by "
+            f"`{name}.to_tensor()`, for a model that masks what is padded. "
+            f"Received: {type(x).__name__} of shape {tuple(x.shape)}"
+        )
     if np.ma.is_masked(x):  # what is masked is still there, as a number
         raise Refusal(
             f"`{name}` must be an array without a mask. Replace what is "
