@@ -239,6 +239,12 @@ def test_no_variances_have_no_sharpness():
         measures.sharpness([])
 
 
+def test_masked_values_are_not_taken_for_numbers():
+    masked = np.ma.masked_array(np.full((2, 2), 0.5), [[0, 0], [0, 1]])
+    with pytest.raises(ValueError, match="^entropy: .*1 masked values"):
+        measures.entropy(masked)
+
+
 OF_SAMPLES = [
     measures.disagreement,
     measures.expected_entropy,

@@ -33,13 +33,25 @@ def floats(*values: Tensor) -> tuple[Given, ...]:
     """
     tensors = [value for value in values if is_tensor(value)]
     if not tensors:
-        return np, *(np.asarray(value, "float64") for value in values)
+        arrays = (np.asarray(unmasked(value), "float64") for value in values)
+        return np, *arrays
     dtypes = [dtype_name(each) for each in tensors]
     of_floats = filter(keras.backend.is_float_dtype, dtypes)
     dtype = next(of_floats, keras.config.floatx())
     if dtype in ("float16", "bfloat16"):
         dtype = "float32"  # half precision cannot count beyond 2048, or 256
     return ops, *(_tensor(value, dtype) for value in values)
+
+
+def unmasked(value: Given) -> Given:
+    """Returns `value`; raises if it is an array with masked values."""
+    if np.ma.is_masked(value):  # what is masked is still there, as a number
+        raise Refusal(
+            "arrays must have no masked values. Leave these rows out. "
+            f"Received: {np.ma.count_masked(value)} masked values in an array "
+            f"of shape {value.shape}"
+        )
+    return value
 
 
 def _tensor(value: Given, dtype: str) -> Tensor:

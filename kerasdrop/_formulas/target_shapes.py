@@ -67,7 +67,7 @@ def _shaped(
         return ops, ops.reshape(targets, ops.shape(predicted))
     if arrays.is_tensor(targets):
         targets = ops.convert_to_numpy(targets)
-    return np, np.reshape(np.asarray(targets), wanted)
+    return np, np.reshape(np.asarray(arrays.unmasked(targets)), wanted)
 
 
 def _without_ones(shape: Shape) -> list[int | None]:

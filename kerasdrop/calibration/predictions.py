@@ -125,7 +125,7 @@ def column(xp: Namespace, values: Tensor) -> Tensor:
 
 def finite_targets(targets: ArrayLike) -> Tensor:
     """Targets as an array, or an error if one of them is not finite."""
-    given = np.asarray(as_numpy(targets))
+    given = np.asarray(as_numpy(arrays.unmasked(targets)))
     if given.dtype.kind not in "biufO":
         raise Refusal(
             f"targets must be numbers. Received: targets of dtype {given.dtype}"

@@ -437,6 +437,20 @@ def test_in_a_tensor_what_has_no_probabilities_is_not_wrong():
         assert np.isnan(ops.convert_to_numpy(values)).all()
 
 
+@pytest.mark.parametrize(
+    "score",
+    [
+        lambda y: calibration.brier_score(y, np.full((4, 3), 1 / 3)),
+        lambda y: calibration.sample_crps(y, np.ones((4, 2))),
+        lambda y: calibration.fit_variance_scale(y, np.ones(4), np.ones(4)),
+    ],
+)
+def test_masked_targets_are_not_taken_for_numbers(score):
+    masked = np.ma.masked_array([0, 1, 2, 0], [0, 0, 1, 0])
+    with pytest.raises(ValueError, match=": .*1 masked values"):
+        score(masked)
+
+
 def test_labels_that_are_names():
     with pytest.raises(ValueError, match="whole numbers.*dtype <U3"):
         calibration.brier_score(["cat", "dog"], [[0.2, 0.8], [0.6, 0.4]])
