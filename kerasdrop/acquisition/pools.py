@@ -21,6 +21,7 @@ def of_array(samples: ArrayLike) -> Array:
     """A list or a tensor as a NumPy array; an array on disk stays there."""
     if arrays.is_tensor(samples):
         return ops.convert_to_numpy(samples)
+    samples = arrays.unmasked(samples)
     if hasattr(samples, "shape") and hasattr(samples, "__getitem__"):
         return samples
     return np.asarray(samples, "float64")

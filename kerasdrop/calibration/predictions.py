@@ -105,8 +105,10 @@ def probabilities(prediction: Given) -> Tensor:
 
 
 def as_numpy(value: Given) -> Tensor:
-    """The same, with a tensor as a NumPy array."""
-    return ops.convert_to_numpy(value) if arrays.is_tensor(value) else value
+    """The same, with a tensor as a NumPy array; raises if values are masked."""
+    if arrays.is_tensor(value):
+        return ops.convert_to_numpy(value)
+    return arrays.unmasked(value)
 
 
 def column(xp: Namespace, values: Tensor) -> Tensor:
@@ -125,7 +127,7 @@ def column(xp: Namespace, values: Tensor) -> Tensor:
 
 def finite_targets(targets: ArrayLike) -> Tensor:
     """Targets as an array, or an error if one of them is not finite."""
-    given = np.asarray(as_numpy(arrays.unmasked(targets)))
+    given = np.asarray(as_numpy(targets))
     if given.dtype.kind not in "biufO":
         raise Refusal(
             f"targets must be numbers. Received: targets of dtype {given.dtype}"

@@ -12,6 +12,7 @@ from scipy import stats
 from sklearn import calibration as sklearn_calibration
 from sklearn import metrics as sklearn_metrics
 
+from kerasdrop import acquisition
 from kerasdrop import calibration
 
 GENERATOR = np.random.default_rng(0)
@@ -443,9 +444,20 @@ def test_in_a_tensor_what_has_no_probabilities_is_not_wrong():
         lambda y: calibration.brier_score(y, np.full((4, 3), 1 / 3)),
         lambda y: calibration.sample_crps(y, np.ones((4, 2))),
         lambda y: calibration.fit_variance_scale(y, np.ones(4), np.ones(4)),
+        lambda y: calibration.ood_detection(np.arange(4.0), y),
+        lambda y: calibration.fit_conformal_intervals(
+            np.arange(4.0), np.zeros(4), method="absolute", sample_weight=y
+        ),
+        lambda y: calibration.fit_conformal_intervals(
+            np.arange(4.0), np.zeros(4), method="absolute", groups=y
+        ),
+        lambda y: acquisition.top_k(y, 1),
+        lambda y: acquisition.batch_bald(
+            np.ma.masked_array(np.full((4, 2, 2), 0.5), np.arange(16) == 3), 1
+        ),
     ],
 )
-def test_masked_targets_are_not_taken_for_numbers(score):
+def test_masked_values_are_not_taken_for_numbers(score):
     masked = np.ma.masked_array([0, 1, 2, 0], [0, 0, 1, 0])
     with pytest.raises(ValueError, match=": .*1 masked values"):
         score(masked)
