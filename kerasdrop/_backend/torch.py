@@ -19,6 +19,7 @@ from kerasdrop._backend.context import is_in_stateless_scope
 from kerasdrop._backend.torch_kernel import has_kernel
 from kerasdrop._backend.torch_kernel import in_one_pass
 from kerasdrop._backend.torch_kernel import is_functionalized
+from kerasdrop._backend.torch_kernel import is_observed
 from kerasdrop._backend.torch_ops import Ops
 from kerasdrop._types import Array
 from kerasdrop._types import Function
@@ -131,7 +132,7 @@ def at_hand(*values: Given) -> tuple[Array, ...] | None:
         torch.compiler.is_compiling()
         # Private: these trace, fake or map operations. Pinned by
         # tests/masks/test_at_hand.py.
-        or torch._C._len_torch_dispatch_stack()
+        or is_observed()
         or torch._C._functorch.get_interpreter_stack()
         or torch._C._get_tracing_state()
         or is_exporting()
@@ -147,6 +148,7 @@ def at_hand(*values: Given) -> tuple[Array, ...] | None:
             type(value) not in (torch.Tensor, torch.nn.Parameter)
             or not value.is_cpu
             or value.requires_grad
+            or value.dtype == torch.bfloat16  # which NumPy does not know
             or (
                 value.is_floating_point()
                 and forward_ad.unpack_dual(value).tangent is not None
@@ -267,7 +269,12 @@ class _Selected(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Given, gradient: Tensor) -> tuple[Tensor, None]:
-        return _Selected.apply(gradient, *ctx.saved_tensors), None
+        (keep,) = ctx.saved_tensors
+        # `torch.autograd.grad(is_grads_batched=True)` maps without asking for a
+        # `vmap`. Private; pinned by tests/backend/test_selected.py.
+        if torch._C._functorch.is_legacy_batchedtensor(gradient):
+            return torch.where(keep, gradient, 0.0), None
+        return _Selected.apply(gradient, keep), None
 
     @staticmethod
     def jvp(ctx: Given, tangent: Tensor, _: Given) -> Tensor:

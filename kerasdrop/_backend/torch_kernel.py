@@ -24,7 +24,7 @@ from kerasdrop._types import Given
 from kerasdrop._types import Shape
 from kerasdrop._types import Tensor
 
-__all__ = ["has_kernel", "in_one_pass", "is_functionalized"]
+__all__ = ["has_kernel", "in_one_pass", "is_functionalized", "is_observed"]
 
 # Where the kernel is used. The tests add the CPU, for Triton's interpreter.
 DEVICES = {"cuda"}
@@ -34,6 +34,7 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 # Private: no public name tells whether operations are traced or mapped. Pinned
 # by tests/backend/test_torch_kernel_use.py.
 _functorch = torch._C._functorch
+_PRE_DISPATCH = torch._C.DispatchKey.PreDispatch
 
 
 def has_kernel(inputs: Tensor) -> bool:
@@ -43,11 +44,20 @@ def has_kernel(inputs: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and inputs.dtype in _FLOATS
         and inputs.layout is torch.strided
-        and not torch._C._len_torch_dispatch_stack()
+        and not is_observed()
         and not torch._C._get_tracing_state()
         and not is_exporting()
         and not is_functionalized()
         and triton_trial.is_passed(inputs.device, _is_right)
+    )
+
+
+def is_observed() -> bool:
+    """Whether a mode of PyTorch traces, fakes or counts operations."""
+    return bool(
+        torch._C._len_torch_dispatch_stack()
+        # A trace above autograd, of `make_fx(pre_dispatch=True)`, is not there.
+        or torch._C._dispatch_tls_is_dispatch_key_included(_PRE_DISPATCH)
     )
 
 

@@ -84,7 +84,8 @@ def _words_at_hand(draw: Draw, shape: Shape) -> Array | None:
         return _unfinished_arrays(key, index, rows, shape)
     steps = min(_MOST_STEPS_AHEAD, _MOST_AT_HAND // max(num_words, 1))
     steps = 1 << (steps.bit_length() - 1)  # so no block ends beyond 2**31
-    block, place = divmod(int(index), steps)
+    # As elsewhere, the lowest 32 bits count.
+    block, place = divmod(int(index.astype("int32", copy=False)), steps)
     return _words_ahead(key.tobytes(), block, steps, shape)[place]
 
 

@@ -52,6 +52,19 @@ class TestGradient:
         keep = torch.rand(shape, generator=generator) < 0.5
         return values.requires_grad_(), keep
 
+    def test_gradients_that_are_batched(self):
+        import torch
+
+        values, keep = self.arguments()
+        changes = torch.arange(30.0, dtype=torch.float64).reshape(2, 3, 5)
+
+        out = _backend.selected(keep, values * 1.0)
+        (found,) = torch.autograd.grad(
+            out, values, changes, is_grads_batched=True
+        )
+
+        assert torch.equal(found, torch.where(keep, changes, 0.0))
+
     # PyTorch's own, of its `torch.jit`.
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")
     def test_first_and_second_gradients(self):

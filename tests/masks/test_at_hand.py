@@ -72,6 +72,15 @@ def test_the_masks_are_those_of_the_operations(make, key, monkeypatch):
         assert np.array_equal(one, other), case
 
 
+@pytest.mark.parametrize("index", [2**31 + 70, -(2**33) + 70])
+@pytest.mark.parametrize("make", [int, np.int64, torch.tensor])
+def test_of_a_long_index_the_lowest_bits_count(make, index):
+    draw = masks.Draw(masks.key_of_seed(3), make(index))
+    short = draw._replace(index=int32((index + 2**31) % 2**32 - 2**31))
+
+    assert torch.equal(masks.words(draw, (2, 3)), masks.words(short, (2, 3)))
+
+
 SHAPES = {
     "a number": ((), None),
     "rows": ((7,), None),
@@ -173,6 +182,21 @@ def test_a_change_of_the_rate_is_seen_by_the_next_call(change):
     assert dropped == pytest.approx(0.5, abs=5 * 0.5 / np.sqrt(X.size))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_rate_that_pytorch_has_rounded_is_used_as_it_is(dtype):
+    layer, other = layers.Dropout(0.3, seed=0), layers.Dropout(0.5, seed=0)
+    other.rate = float(torch.tensor(0.3, dtype=dtype))
+
+    layer.to(dtype)
+
+    assert layer.rate == pytest.approx(other.rate, abs=1e-6)
+    np.testing.assert_allclose(
+        to_numpy(layer(X, training=True)),
+        to_numpy(other(X, training=True)),
+        rtol=torch.finfo(dtype).eps,
+    )
+
+
 def test_a_rate_that_is_set_while_a_mask_is_made_changes_nothing():
     layer = layers.Dropout(0.5, seed=0)
 
@@ -226,12 +250,13 @@ def test_a_rate_that_is_differentiated_is_no_number():
     assert float(reverse) == float(forward) == 4.0 * kept
 
 
-def test_a_traced_graph_reads_the_rate_and_the_step_when_it_runs():
+@pytest.mark.parametrize("pre_dispatch", [False, True])
+def test_a_traced_graph_reads_the_rate_and_the_step_when_it_runs(pre_dispatch):
     layer = layers.Dropout(0.5, seed=0)
     x = torch.from_numpy(X)
     layer(x, training=True)
     graph = torch.fx.experimental.proxy_tensor.make_fx(
-        lambda x: layer(x, training=True)
+        lambda x: layer(x, training=True), pre_dispatch=pre_dispatch
     )(x)
 
     first, second = graph(x), graph(x)
