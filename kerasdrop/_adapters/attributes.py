@@ -1,11 +1,13 @@
 """Lists attributes that a trace reads from a layer and that may change."""
 
+import array
 import collections
 import functools
 import itertools
 import operator
 import sys
 import types
+import zlib
 from collections.abc import Hashable
 from collections.abc import Iterable
 
@@ -13,6 +15,7 @@ import keras
 import numpy as np
 
 from kerasdrop._backend import peaks
+from kerasdrop._types import Array
 from kerasdrop._types import Given
 from kerasdrop.layers.base import StochasticLayer
 
@@ -33,12 +36,14 @@ _OF_TRAINER = {
 }
 # Attributes with the contents of `_operations` in another order.
 _OF_GRAPH = {"_nodes", "_nodes_by_depth", "_operations_by_depth"}
-# Larger arrays are compared by identity.
+# Larger arrays are compared by a checksum, and still larger ones by identity.
 _MOST_BYTES = 2**20
+_MOST_SUMMED_BYTES = 2**27
 _DEEPEST = 8
-_CONTAINERS = (tuple, list, dict, set, frozenset, collections.deque)
+_MAPPINGS = (dict, types.MappingProxyType)
+_CONTAINERS = (tuple, list, set, frozenset, collections.deque, *_MAPPINGS)
 # Types whose value may change without a change of an attribute.
-_WRITTEN = (slice, bytearray)
+_WRITTEN = (slice, bytearray, array.array)
 # Types whose objects may have another value later.
 _CHANGING = (
     *_CONTAINERS,
@@ -46,7 +51,7 @@ _CHANGING = (
     keras.DTypePolicy,
     np.generic,
     np.ndarray,
-    types.SimpleNamespace,
+    functools.partial,
 )
 # These are skipped: a compiled function gets the values of variables, and each
 # layer has its own record.
@@ -185,8 +190,21 @@ def _is_settled(value: Given) -> bool:
         return False
     if isinstance(value, _NOT_READ):
         return True
-    root = _root(cls)
-    return root in (*_OF_KERAS, *_OF_BACKENDS) or root in _OF_PYTHON
+    if cls is types.MethodType:
+        return _is_settled(value.__self__)
+    return _root(cls) in _OF_KERAS or _is_closed(value)
+
+
+def _is_closed(value: Given) -> bool:
+    """Whether this is an object of a library whose attributes are not read.
+
+    Python's own objects that can change, such as a `UserDict` or a namespace,
+    have no hash.
+    """
+    root = _root(type(value))
+    if root in _OF_BACKENDS:
+        return True
+    return root in _OF_PYTHON and isinstance(value, Hashable)
 
 
 def _has_parts(container: tuple[Given, tuple[Given, ...]]) -> bool:
@@ -238,16 +256,19 @@ def _plain(value: Given, visited: set[int], depth: int = _DEEPEST) -> Given:
     if isinstance(value, np.generic):
         return type(value), value.tobytes()
     if isinstance(value, np.ndarray):
-        if value.nbytes > _MOST_BYTES or value.dtype.hasobject:
-            return _Same(value)
-        return value.shape, value.dtype.str, value.tobytes()
+        return _of_array(value, visited, depth)
     if keras.ops.is_tensor(value):
         # Another function cannot read a traced tensor.
         return _Same(value) if peaks.is_concrete(value) else None
     if isinstance(value, _WRITTEN):
         return type(value), repr(value)
-    is_of_library = root in _OF_PYTHON or root in _OF_BACKENDS
-    if is_of_library and not isinstance(value, types.SimpleNamespace):
+    if isinstance(value, types.MethodType):
+        own = _plain(value.__self__, visited, depth)
+        return _Same(value.__func__), _Same(value.__self__), own
+    if isinstance(value, functools.partial):
+        parts = (value.func, value.args, value.keywords)
+        return _of_parts(value, parts, visited, depth)
+    if _is_closed(value):
         # Ranges, fractions and paths compare by value.
         is_a_value = isinstance(value, Hashable) and not callable(value)
         return (type(value), value) if is_a_value else _Same(value)
@@ -255,9 +276,28 @@ def _plain(value: Given, visited: set[int], depth: int = _DEEPEST) -> Given:
     return _of_parts(value, own, visited, depth) if own else _Same(value)
 
 
+def _of_array(value: Array, visited: set[int], depth: int) -> Given:
+    form = value.shape, value.dtype.str
+    if value.nbytes <= _MOST_BYTES:
+        if not value.dtype.hasobject:
+            return *form, value.tobytes()
+        if value.dtype == object:
+            return *form, _of_parts(value, value.flat, visited, depth)
+    is_in_memory = not isinstance(value, np.memmap)
+    if (
+        is_in_memory
+        and value.nbytes <= _MOST_SUMMED_BYTES
+        and not value.dtype.hasobject
+    ):
+        # The bytes, since Python's buffers do not know all types of NumPy.
+        flat = np.ascontiguousarray(value).reshape(-1).view("uint8")
+        return *form, zlib.crc32(flat)
+    return _Same(value)
+
+
 def _parts_of(value: Given) -> tuple[Given, ...] | None:
     """What a container contains; None for all else."""
-    if isinstance(value, dict):
+    if isinstance(value, _MAPPINGS):
         return tuple(itertools.chain.from_iterable(value.items()))
     return tuple(value) if isinstance(value, _CONTAINERS) else None
 

@@ -1,5 +1,9 @@
 """What a layer has is read again only where it may have changed."""
 
+import argparse
+import array
+import collections
+import functools
 import types
 
 import keras
@@ -15,6 +19,9 @@ from kerasdrop._adapters import survey
 class Plain:
     def __init__(self):
         self.scale = 1.0
+
+    def scaled(self, x):
+        return x * self.scale
 
 
 def layer_with(value):
@@ -56,6 +63,45 @@ IN_PLACE = {
     "array in a list": (
         lambda: [np.ones(2)],
         lambda layer: put(0, 2.0)(types.SimpleNamespace(value=layer.value[0])),
+    ),
+    "array of objects": (
+        lambda: np.array([1, "a"], dtype=object),
+        put(0, 2),
+    ),
+    "list in an array of objects": (
+        lambda: np.array([[1], None], dtype=object),
+        lambda layer: layer.value[0].append(2),
+    ),
+    "large array": (lambda: np.ones(2**18), put(-1, 2.0)),
+    "large array with gaps": (
+        lambda: np.ones((2**18, 2), "datetime64[s]")[:, 1],
+        put(-1, np.datetime64(2, "s")),
+    ),
+    "array of Python": (lambda: array.array("d", [1.0]), put(0, 2.0)),
+    "dict of a user's": (lambda: collections.UserDict(a=1), put("a", 2)),
+    "list in a user's list": (
+        lambda: collections.UserList([[1]]),
+        lambda layer: layer.value[0].append(2),
+    ),
+    "namespace of arguments": (
+        lambda: argparse.Namespace(a=1),
+        set_("a", 2),
+    ),
+    "view of a dict": (
+        lambda: types.MappingProxyType({"a": Plain()}),
+        lambda layer: setattr(layer.value["a"], "scale", 2.0),
+    ),
+    "function with arguments": (
+        lambda: functools.partial(max, [1]),
+        lambda layer: layer.value.args[0].append(2),
+    ),
+    "function with names": (
+        lambda: functools.partial(max, key=None),
+        lambda layer: layer.value.keywords.update(key=abs),
+    ),
+    "method of an object": (
+        lambda: Plain().scaled,
+        lambda layer: setattr(layer.value.__self__, "scale", 2.0),
     ),
     "record of NumPy": (
         lambda: np.zeros(1, [("a", "i4")])[0],
@@ -101,6 +147,11 @@ REPLACED = {
     ),
     "tensor": (keras.ops.zeros(2), keras.ops.zeros(2)),
     "class": (int, float),
+    "method of a number": ((1).__add__, (2).__add__),
+    "method of what Keras made": (
+        keras.initializers.Zeros().get_config,
+        keras.initializers.Zeros().get_config,
+    ),
 }
 
 
