@@ -256,9 +256,10 @@ def compiled(
             found = last = now, of(args).get_concrete_function(*args)
         return found[1](*args)
 
-    run.traced = (  # type: ignore[attr-defined]
-        lambda *args: of(args).get_concrete_function(*args)
-    )
+    def traced(*args: Tensor) -> Given:
+        return of(args).get_concrete_function(*args)
+
+    run.traced = traced  # type: ignore[attr-defined]
     return run
 
 

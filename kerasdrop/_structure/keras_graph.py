@@ -6,6 +6,7 @@ Each function relies on one assumption about Keras, which
 
 import contextlib
 import inspect
+import random
 import sys
 import weakref
 from collections.abc import Iterator
@@ -226,5 +227,31 @@ def global_generator() -> Given:
 
     It is None until such a function first needs it.
     """
-    module = sys.modules["keras.src.backend.common.global_state"]
-    return module.get_global_attribute("global_seed_generator")
+    return _global_state().get_global_attribute(_GLOBAL_GENERATOR)
+
+
+@contextlib.contextmanager
+def no_global_generator_made() -> Iterator[None]:
+    """Leaves no global generator behind if there was none before the block.
+
+    Keras makes it where a function without a seed first runs, even if its
+    numbers are not used, and takes its seed from Python's generator. It is made
+    before the block, since TensorFlow makes no variable in a second trace.
+    """
+    if global_generator() is not None:
+        yield
+        return
+    state = random.getstate()
+    sys.modules["keras.src.random.seed_generator"].global_seed_generator()
+    try:
+        yield
+    finally:
+        _global_state().set_global_attribute(_GLOBAL_GENERATOR, None)
+        random.setstate(state)
+
+
+_GLOBAL_GENERATOR = "global_seed_generator"
+
+
+def _global_state() -> Given:
+    return sys.modules["keras.src.backend.common.global_state"]

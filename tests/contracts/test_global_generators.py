@@ -89,12 +89,27 @@ def test_the_generator_of_keras_is_found_and_not_made():
 
 def test_generators_are_kept():
     np_random = np.random  # the global one is what this is about
-    states = []
+    states = [random.getstate(), np_random.get_state()[2]]
     with untouched.generators_kept():
-        states += [random.getstate(), np_random.get_state()[2]]
         random.random()
         np_random.normal()
         for draw in drawn_by_backend().values():
             draw()
     assert random.getstate() == states[0]
     assert np_random.get_state()[2] == states[1]
+
+
+def test_no_generator_of_keras_is_left_behind():
+    keras.utils.set_random_seed(0)
+    keras.backend.clear_session()
+    state = random.getstate()
+    with keras_graph.no_global_generator_made():
+        drawn_by_keras()
+        assert keras_graph.global_generator() is not None
+    assert keras_graph.global_generator() is None
+    assert random.getstate() == state
+    drawn_by_keras()
+    found = keras_graph.global_generator()
+    with keras_graph.no_global_generator_made():
+        drawn_by_keras()
+    assert keras_graph.global_generator() is found

@@ -10,6 +10,7 @@ from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop._adapters import survey
+from kerasdrop._structure import keras_graph
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
@@ -263,7 +264,7 @@ class Engine:
         # of steps decides how Keras runs them.
         found = survey.of(self._model)
         any_size = self._settings.vectorized and not found.draws_by_step
-        return {
+        compiled = {
             name: _backend.compiled(
                 self._noted(function),
                 self._holder,
@@ -272,6 +273,12 @@ class Engine:
             )
             for name, function in named.items()
         }
+        if found.has_foreign and not _backend.SEEDS_OWN:
+            return {
+                name: _making_no_generator(run)
+                for name, run in compiled.items()
+            }
+        return compiled
 
     def _noted(self, function: Function) -> Function:
         """Wraps `function` so that it notes when it is traced."""
@@ -301,3 +308,12 @@ class Engine:
         """
         if not _backend.TRACES and survey.of(self._model).has_foreign:
             self._made_for = self._now()
+
+
+def _making_no_generator(run: Function) -> Function:
+    @functools.wraps(run)
+    def call(*args: Given) -> Given:
+        with keras_graph.no_global_generator_made():
+            return run(*args)
+
+    return call

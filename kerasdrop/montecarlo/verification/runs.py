@@ -12,6 +12,7 @@ from kerasdrop import _backend
 from kerasdrop import masks
 from kerasdrop._adapters import asking
 from kerasdrop._adapters import survey
+from kerasdrop._structure import keras_graph
 from kerasdrop._types import Array
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
@@ -143,7 +144,8 @@ class Runs:
             self._functions[settings] = made, names
         function, names = self._functions[settings]
         key = _tensor(masks.key_of_seed(seed))
-        made = function(rows.tensors(), (others or rows).tensors(), key)
+        with keras_graph.no_global_generator_made():
+            made = function(rows.tensors(), (others or rows).tensors(), key)
         return _run_of(tree.map_structure(_array, made), names)
 
     def _made(

@@ -105,7 +105,8 @@ def generators_kept() -> Iterator[None]:
     found = _generators()
     states = {name: read() for name, (read, _) in found.items()}
     try:
-        yield
+        with keras_graph.no_global_generator_made():
+            yield
     finally:
         _set_back(found, states)
 
