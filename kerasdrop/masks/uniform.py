@@ -89,7 +89,7 @@ def _words_at_hand(draw: Draw, shape: Shape) -> Array | None:
     return _words_ahead(key.tobytes(), block, steps, shape)[place]
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)
 def _words_ahead(key: bytes, block: int, steps: int, shape: Shape) -> Array:
     """Unfinished words of successive indices, on a new first axis.
 
