@@ -224,8 +224,8 @@ def test_stochastic_depth_inside_another_layer_is_left_and_reported():
 @pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="others export uncalled models"
 )
-# Keras takes the exporter that PyTorch no longer takes by default.
-@pytest.mark.filterwarnings("ignore:.*legacy TorchScript:DeprecationWarning")
+# Keras uses an exporter of PyTorch that is deprecated.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_stripped_model_that_was_never_called_is_exported(tmp_path):
     pytest.importorskip("onnxscript", reason="Keras writes ONNX with it")
     model = model_of(VECTOR, stock.Dense(3), layers.Dropout(0.5))
