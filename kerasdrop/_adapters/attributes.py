@@ -36,6 +36,8 @@ _OF_TRAINER = {
 }
 # Attributes with the contents of `_operations` in another order.
 _OF_GRAPH = {"_nodes", "_nodes_by_depth", "_operations_by_depth"}
+# Private attributes of a layer of this package that a trace reads.
+_OF_OURS = ("_stochastic_inference", "_schedule")
 # Larger arrays are compared by a checksum, and still larger ones by identity.
 _MOST_BYTES = 2**20
 _MOST_SUMMED_BYTES = 2**27
@@ -212,9 +214,6 @@ def _has_parts(container: tuple[Given, tuple[Given, ...]]) -> bool:
     value, before = container
     parts = _parts_of(value) or ()
     return len(parts) == len(before) and all(map(operator.is_, parts, before))
-
-
-_OF_OURS = ("_stochastic_inference", "_schedule")
 
 
 def of_class(cls: type) -> list[tuple[Given, ...]]:

@@ -222,6 +222,9 @@ def name_of_class(operation: Given) -> str | None:
     return None
 
 
+_GLOBAL_GENERATOR = "global_seed_generator"
+
+
 def global_generator() -> Given:
     """The seed generator of `keras.random` functions without a seed, or None.
 
@@ -248,9 +251,6 @@ def no_global_generator_made() -> Iterator[None]:
     finally:
         _global_state().set_global_attribute(_GLOBAL_GENERATOR, None)
         random.setstate(state)
-
-
-_GLOBAL_GENERATOR = "global_seed_generator"
 
 
 def _global_state() -> Given:
