@@ -140,6 +140,19 @@ ONE_BY_ONE = (
 )
 
 
+def of_fixed_rows(noise_shape: Sequence[int | None]) -> str:
+    """What is wrong with a `noise_shape` that is for one number of rows.
+
+    The sentence begins with its verb; the caller names the layer or argument.
+    """
+    return (
+        "fixes the number of rows, while a Monte Carlo pass runs each row once "
+        "for each sample. Make the first entry None, for a mask for each row, "
+        "or 1, for one mask for all rows: "
+        f"noise_shape={(None, *noise_shape[1:])}. Or: {ONE_BY_ONE}"
+    )
+
+
 def side_by_side(model: keras.Model, why: str) -> ValueError:
     """Returns the error for a model whose samples cannot run side by side.
 

@@ -135,11 +135,6 @@ def rate_of(layer: keras.layers.Layer) -> float:
     )
 
 
-def is_constant(layer: keras.layers.Layer) -> bool:
-    """Whether the layer draws nothing until its fingerprint changes."""
-    return adapter_of(layer) is not None and rate_of(layer) == 0.0
-
-
 def is_by_keras(layer: keras.layers.Layer) -> bool:
     """Whether `layer` draws from Keras' generators in a Monte Carlo pass."""
     adapter = adapter_of(layer)
@@ -148,7 +143,11 @@ def is_by_keras(layer: keras.layers.Layer) -> bool:
 
 def is_foreign(layer: keras.layers.Layer) -> bool:
     """Whether `layer` runs code that neither Keras nor this package wrote."""
-    module = type(layer).__module__
-    return isinstance(layer, keras.layers.Lambda) or not (
-        module.startswith(("keras.src.", "kerasdrop."))
+    return isinstance(layer, keras.layers.Lambda) or is_foreign_class(
+        type(layer)
     )
+
+
+def is_foreign_class(cls: type) -> bool:
+    """Whether neither Keras nor this package defines a class."""
+    return not cls.__module__.startswith(("keras.src.", "kerasdrop."))

@@ -198,15 +198,11 @@ def _all_asking(
         parent's class.
     """
     for name, function in methods.items():
-        owner = _owner(known, name)
-        if _owner(type(layer), name) is owner:
+        owner = model_tree.owner_of(known, name)
+        if model_tree.owner_of(type(layer), name) is owner:
             yield layer, {name: _asking(layer, getattr(layer, name), function)}
         else:
             yield owner, {name: _caught(owner, name)}
-
-
-def _owner(cls: type, name: str) -> type:
-    return next(one for one in cls.__mro__ if name in vars(one))
 
 
 def _asking(
@@ -247,7 +243,8 @@ def _caught(owner: Given, name: str) -> Given:
             type(layer)
         )
         scope, is_silent = None, False
-        if known is not None and _owner(type(layer), name) is not owner:
+        is_own = model_tree.owner_of(type(layer), name) is not owner
+        if known is not None and is_own:
             who = _who_decides(layer)
             scope, is_silent = scopes.scope_of(who), scopes.is_silent(who)
         if is_silent or (scope is not None and not scope.draws):

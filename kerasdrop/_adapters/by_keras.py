@@ -15,6 +15,7 @@ from keras import ops
 
 from kerasdrop import masks
 from kerasdrop._refusals import Refusal
+from kerasdrop._structure import model_tree
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
@@ -37,9 +38,7 @@ def generators(layer: keras.layers.Layer) -> list[Given]:
 
 def is_augmentation(layer: keras.layers.Layer) -> bool:
     """Whether `layer` augments inputs at random, as a part of training."""
-    return ".preprocessing." in type(layer).__module__ and bool(
-        generators(layer)
-    )
+    return model_tree.is_preprocessing(layer) and bool(generators(layer))
 
 
 def check(layer: keras.layers.Layer, plan: str) -> None:

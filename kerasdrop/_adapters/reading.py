@@ -10,11 +10,11 @@ import keras
 
 from kerasdrop._adapters import registry
 from kerasdrop._adapters.adapters import is_foreign
+from kerasdrop._adapters.adapters import is_foreign_class
 from kerasdrop._structure import keras_graph
 from kerasdrop._types import Given
 from kerasdrop.layers.base import StochasticLayer
 
-_KNOWN = ("keras.src.", "kerasdrop.")
 _NOT_IN_A_PASS = ("__init__", "build", "get_config", "from_config", "__repr__")
 
 
@@ -69,7 +69,7 @@ def _reads(cls: type, name: str) -> tuple[str | None, ...]:
     found: list[str | None] = []
     done = set(_NOT_IN_A_PASS)
     for one in cls.__mro__:
-        if one.__module__.startswith(_KNOWN):
+        if not is_foreign_class(one):
             break
         methods = {
             key: inspect.unwrap(value)

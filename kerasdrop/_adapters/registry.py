@@ -21,6 +21,7 @@ from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop.layers.base import StochasticLayer
 from kerasdrop.layers.base import StochasticWrapper
+from kerasdrop.layers.thinned_cells import RATES
 
 # What a layer with a loop does at the steps of a sequence: it carries a state
 # from step to step, or does the same at each.
@@ -126,15 +127,14 @@ _SPATIAL: Config = {
     "is_rescaled": True,
     "is_multiplicative": True,
 }
-_RATES = ("dropout", "recurrent_dropout")
-_CELL = Facts(drawing.CELL, inner_rates=_RATES)
+_CELL = Facts(drawing.CELL, inner_rates=RATES)
 
 
 def _around_cell(counterpart: type) -> Facts:
-    return Facts(counterpart=counterpart, inner_rates=_RATES, loop=RECURRENT)
+    return Facts(counterpart=counterpart, inner_rates=RATES, loop=RECURRENT)
 
 
-_ATTENTION = Facts(drawing.ATTENTION, inner_rates=_RATES[:1])
+_ATTENTION = Facts(drawing.ATTENTION, inner_rates=RATES[:1])
 _KERNEL = Facts(kernel="kernel")
 _PASSES = Facts(passes_factor=_always)
 _MOVES = Facts(passes_factor=_always, class_axis=LAST_AXIS)
@@ -165,12 +165,12 @@ _TABLE = {
     keras.layers.AdditiveAttention: _ATTENTION,
     keras.layers.MultiHeadAttention: Facts(
         counterpart=layers.MultiHeadAttention,
-        inner_rates=_RATES[:1],
+        inner_rates=RATES[:1],
         drops_by_layer=True,
     ),
     keras.layers.GroupQueryAttention: Facts(
         counterpart=layers.GroupQueryAttention,
-        inner_rates=_RATES[:1],
+        inner_rates=RATES[:1],
         drops_by_layer=True,
     ),
     keras.layers.LSTMCell: _CELL,
@@ -421,7 +421,7 @@ def rates_of_cells(cells: list[keras.layers.Layer]) -> list[float]:
     """The rates of cells of Keras; empty if any cell is from elsewhere."""
     if any(facts_of(type(cell)) is not _CELL for cell in cells):
         return []
-    return [getattr(cell, name) for cell in cells for name in _RATES]
+    return [getattr(cell, name) for cell in cells for name in RATES]
 
 
 def thinned_cells(layers: Iterable[keras.layers.Layer]) -> set[int]:

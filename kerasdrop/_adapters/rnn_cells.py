@@ -17,11 +17,11 @@ from kerasdrop._refusals import Refusal
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
+from kerasdrop.layers.thinned_cells import RATES
 from kerasdrop.masks.scopes import StochasticScope
 
-# The names of the rates of a cell's masks: for inputs and for the state.
+# The places of the rates and masks of a cell in `RATES` and in its keys.
 _OF_INPUTS, _OF_STATE = 0, 1
-PARTS = ("dropout", "recurrent_dropout")
 
 
 def rate(cell: keras.layers.Layer) -> float:
@@ -29,7 +29,7 @@ def rate(cell: keras.layers.Layer) -> float:
     return max(cell.dropout, cell.recurrent_dropout)
 
 
-def check(cell: keras.layers.Layer, parts: tuple[str, ...] = PARTS) -> None:
+def check(cell: keras.layers.Layer, parts: tuple[str, ...] = RATES) -> None:
     """Raises if Keras itself would not drop at the rates of a cell.
 
     Args:
@@ -45,7 +45,7 @@ def check(cell: keras.layers.Layer, parts: tuple[str, ...] = PARTS) -> None:
             f"recurrent_dropout={cell.recurrent_dropout}"
         )
     is_read = getattr(cell, "implementation", 1) == 1
-    if PARTS[1] in parts and cell.recurrent_dropout and not is_read:
+    if RATES[1] in parts and cell.recurrent_dropout and not is_read:
         raise Refusal(
             f"{who} was made without `recurrent_dropout`, and reads none in "
             "training either, whatever it is set to. Make the layer with "
@@ -106,7 +106,7 @@ def _call(
 
 
 def _is_given(cell: keras.layers.Layer, scope: StochasticScope) -> bool:
-    return any(scope.rate_of(cell, part) is not None for part in PARTS)
+    return any(scope.rate_of(cell, part) is not None for part in RATES)
 
 
 def _draws(cell: keras.layers.Layer, scope: StochasticScope, part: str) -> bool:
@@ -131,7 +131,7 @@ class _Asking:
     ) -> None:
         self._cell = cell
         self.dropout, self.recurrent_dropout = (
-            0.5 if _draws(cell, scope, part) else 0.0 for part in PARTS
+            0.5 if _draws(cell, scope, part) else 0.0 for part in RATES
         )
         if self.recurrent_dropout:
             self.implementation = 1
@@ -165,7 +165,7 @@ def _number_of_masks(
     count = getattr(cell, "dropout_mask_count", None)
     if count is None and hasattr(cell, "implementation"):
         is_one = cell.implementation != 1 and not (
-            _is_given(cell, scope) and _draws(cell, scope, PARTS[1])
+            _is_given(cell, scope) and _draws(cell, scope, RATES[1])
         )
         if not is_one:
             return cell.kernel.shape[-1] // cell.units  # one for each gate
@@ -179,7 +179,7 @@ def _masks(
     of: Given,
 ) -> Given:
     """A mask, or one for each gate; None if none is drawn."""
-    part = PARTS[of]
+    part = RATES[of]
     if not _draws(cell, scope, part):
         return None
     rate = scope.rate_of(cell, part)

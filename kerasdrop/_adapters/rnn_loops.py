@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from kerasdrop._adapters import registry
+from kerasdrop._structure import model_tree
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
@@ -46,23 +47,17 @@ def loops_over(layer: keras.layers.Layer, drawn: Function) -> bool:
         drawn: Function of a layer that returns the layers inside it that draw.
     """
     # The steps of a layer's own loop cannot be distinguished.
+    known = (keras.layers.RNN, DropoutRNN)
     return (
         isinstance(layer, keras.layers.RNN)
-        and _owner(type(layer), "inner_loop") in (keras.layers.RNN, DropoutRNN)
+        and model_tree.owner_of(type(layer), "inner_loop") in known
         and any(one not in _cells_of(layer) for one in drawn(layer.cell))
     )
 
 
-def _owner(cls: type, name: str) -> type:
-    return next(one for one in cls.__mro__ if name in vars(one))
-
-
 def _cells_of(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     """The stock cells of `layer` that have one mask for the sequence."""
-    cells = [layer.cell]
-    if isinstance(layer.cell, keras.layers.StackedRNNCells):
-        cells = layer.cell.cells
-    return [cell for cell in cells if registry.is_cell(cell)]
+    return [cell for cell in registry.cells_of(layer) if registry.is_cell(cell)]
 
 
 # The number of a step travels in parts that are exact in any dtype, even int8.

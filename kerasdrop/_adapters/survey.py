@@ -12,7 +12,6 @@ from kerasdrop._adapters import attributes
 from kerasdrop._adapters import by_keras
 from kerasdrop._adapters import drawing
 from kerasdrop._adapters import registry
-from kerasdrop._adapters import rnn_cells
 from kerasdrop._adapters.adapters import adapter_of
 from kerasdrop._adapters.adapters import can_draw
 from kerasdrop._adapters.adapters import is_foreign
@@ -20,6 +19,7 @@ from kerasdrop._adapters.adapters import rate_of
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
+from kerasdrop.layers.thinned_cells import RATES
 from kerasdrop.masks import scopes
 
 
@@ -72,7 +72,7 @@ class Survey:
             layer
             for _, layer in self.layers
             if id(layer) not in holders
-            and ".preprocessing." not in type(layer).__module__
+            and not model_tree.is_preprocessing(layer)
             and (by_keras.generators(layer) or _wraps_dropout(layer))
         ]
 
@@ -179,7 +179,7 @@ class Survey:
         return any(
             is_foreign(layer) or by_keras.generators(layer)
             for _, layer in self.layers
-            if ".preprocessing." not in type(layer).__module__
+            if not model_tree.is_preprocessing(layer)
         )
 
 
@@ -247,7 +247,7 @@ def _live_rates(layer: keras.layers.Layer, given: scopes.Rates) -> list[Tensor]:
 
 def parts_of(layer: keras.layers.Layer) -> tuple[str | None, ...]:
     """The names of the rates of a layer that draws; None for a single rate."""
-    return rnn_cells.PARTS if registry.is_cell(layer) else (None,)
+    return RATES if registry.is_cell(layer) else (None,)
 
 
 def _wraps_dropout(layer: keras.layers.Layer) -> bool:

@@ -54,16 +54,18 @@ def is_concrete(tensor: Tensor) -> bool:
 def size_of(structure: Structure) -> int:
     """The bytes of all tensors in a structure."""
     return sum(
-        math.prod(leaf.shape) * _ITEM.get(_dtype_of(leaf), 4)
+        math.prod(leaf.shape) * item_size(leaf)
         for leaf in keras.tree.flatten(structure)
         if hasattr(leaf, "dtype")
     )
 
 
-def _dtype_of(leaf: Tensor) -> str:
-    return keras.backend.standardize_dtype(leaf.dtype)
+def item_size(tensor: Tensor) -> int:
+    """The bytes of one element of a tensor, symbolic or not."""
+    return _ITEM.get(keras.backend.standardize_dtype(tensor.dtype), 4)
 
 
+# All others have 4 bytes: float32, int32 and uint32.
 _ITEM = {
     **dict.fromkeys(("bool", "int8", "uint8"), 1),
     **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),

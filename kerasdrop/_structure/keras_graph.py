@@ -36,9 +36,7 @@ def graph_of(layer: keras.layers.Layer) -> Given:
     The result is also None for a subclass with its own `call`, because its
     graph does not show what the call does.
     """
-    for cls in type(layer).__mro__:
-        if "call" in vars(cls):
-            break
+    cls = model_tree.owner_of(type(layer), "call")
     if not cls.__module__.startswith("keras.src.models."):
         return None
     if cls.__name__ == "Sequential":

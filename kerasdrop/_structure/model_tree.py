@@ -1,7 +1,7 @@
 """Finds layers inside a model, with a path for each.
 
-Only `_listed` and `CONV_LSTM_CELL` use private names of Keras;
-`tests/contracts/test_sublayers.py` pins them.
+Only `_listed`, `is_preprocessing` and `CONV_LSTM_CELL` use private names of
+Keras; `tests/contracts/test_sublayers.py` pins them.
 """
 
 import contextlib
@@ -147,6 +147,16 @@ def class_name(layer: keras.layers.Layer) -> str:
     if getattr(keras.layers, cls.__name__, None) is cls:
         return f"keras.layers.{cls.__name__}"
     return cls.__name__
+
+
+def owner_of(cls: type, name: str) -> type:
+    """The first class among `cls` and its parents that defines `name`."""
+    return next(one for one in cls.__mro__ if name in vars(one))
+
+
+def is_preprocessing(layer: keras.layers.Layer) -> bool:
+    """Whether `layer` is one of Keras' preprocessing layers."""
+    return ".preprocessing." in type(layer).__module__
 
 
 def listing(found: Found) -> str:

@@ -29,6 +29,7 @@ from kerasdrop.layers.dropout import Dropout
 from kerasdrop.layers.paths import name_scope
 from kerasdrop.layers.recurrent import WithCell
 from kerasdrop.layers.state import seed_ahead
+from kerasdrop.layers.thinned_cells import RATES
 from kerasdrop.layers.thinned_cells import ThinnedCell
 from kerasdrop.layers.thinned_cells import Thinning
 from kerasdrop.layers.thinned_cells import step_of_stack
@@ -93,7 +94,7 @@ class LiveRecurrent(CheckedArguments):
             if rate is None:
                 dropouts.append(None)
                 continue
-            rate = rate_or_schedule(rate, _NAMES[number % 2])
+            rate = rate_or_schedule(rate, RATES[number % 2])
             with name_scope(self):
                 made = Dropout(
                     rate,
@@ -124,7 +125,7 @@ class LiveRecurrent(CheckedArguments):
         return list(self.cell.cells) if is_stack else [self.cell]
 
     def _name_of(self, number: int) -> str:
-        name = _NAMES[number % 2]
+        name = RATES[number % 2]
         if not isinstance(self.cell, keras.layers.StackedRNNCells):
             return name
         return f"{self._cells()[number // 2].name}_{name}"
@@ -206,12 +207,9 @@ class LiveRecurrent(CheckedArguments):
         }
 
 
-_NAMES = ("dropout", "recurrent_dropout")
-
-
 def _rate(number: int, what: str) -> property:
     """The rate of one of the two dropout layers, as a property."""
-    name = _NAMES[number]
+    name = RATES[number]
 
     def read(self: Given) -> float | None:
         if getattr(_current, "layer", None) is self:
@@ -248,11 +246,11 @@ class OneCell(LiveRecurrent):
         others = given.arguments.pop("kwargs")
         arguments = {**given.arguments, **others}
         del arguments["self"]
-        rates = [arguments[name] for name in _NAMES]
+        rates = [arguments[name] for name in RATES]
         self.seed = seed = _checks.seed(arguments["seed"])
         if seed is None:
             seed = seed_ahead()  # Keras takes a number of its own below
-        stock.__init__(self, **{**arguments, **dict.fromkeys(_NAMES, 0.0)})
+        stock.__init__(self, **{**arguments, **dict.fromkeys(RATES, 0.0)})
         self.cell.dropout = _Elsewhere(0.0)
         seeds: list[Seed] = [masks.derived_seed(seed, i) for i in range(2)]
         self._start(rates, seeds, [self.seed is not None] * 2, draws)

@@ -440,6 +440,3 @@ class RNN(LiveRecurrent, keras.layers.RNN):
             cell.implementation = 2
             del cell.dropout_mask_count
         return [rate if now is None else now for rate, now in zip(own, given)]
-
-
-_NAMES = ("dropout", "recurrent_dropout")

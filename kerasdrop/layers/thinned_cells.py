@@ -21,6 +21,9 @@ from kerasdrop._types import Structure
 from kerasdrop._types import Tensor
 from kerasdrop.layers.dropout import Dropout
 
+# The names of the rates of a cell of Keras: for its inputs and for its state.
+RATES = ("dropout", "recurrent_dropout")
+
 _WEIGHTS = ("kernel", "recurrent_kernel", "bias")
 
 

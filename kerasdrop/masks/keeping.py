@@ -6,6 +6,7 @@ import numpy as np
 
 from kerasdrop import _backend
 from kerasdrop import _checks
+from kerasdrop import _refusals
 from kerasdrop._backend import ops
 from kerasdrop._types import Array
 from kerasdrop._types import Given
@@ -85,11 +86,7 @@ def _check_rows_of_noise(noise_shape: Shape, draw: Draw) -> None:
         return
     if draw.rows.shape[0] not in (None, fixed):
         raise ValueError(
-            f"noise_shape={noise_shape} fixes the number of rows, while a "
-            "Monte Carlo pass runs each row once for each sample. Make the "
-            "first entry None, for a mask for each row, or 1, for one mask for "
-            f"all rows: noise_shape={(None, *noise_shape[1:])}. Or: "
-            "pass `vectorized=False`, which runs one sample at a time."
+            f"noise_shape={noise_shape} {_refusals.of_fixed_rows(noise_shape)}"
         )
 
 
@@ -141,15 +138,14 @@ def _from_kernel(
     rate: Tensor,
     *values: Given,
 ) -> Tensor | None:
-    is_rate = what != "uniform"
-    if is_rate:
-        rate = unless_all_is_kept(draw, rate, 0.0)
     half = None
-    if is_rate and not ops.is_tensor(rate):
-        # Code that reads numbers does not round them to float32, so neither
-        # does this.
-        known = _backend.at_hand(rate)
-        half = None if known is None else strata.threshold(known[0])
+    if what != "uniform":
+        rate = unless_all_is_kept(draw, rate, 0.0)
+        if not ops.is_tensor(rate):
+            # Code that reads numbers does not round them to float32, so neither
+            # does this.
+            known = _backend.at_hand(rate)
+            half = None if known is None else strata.threshold(known[0])
     return _backend.in_one_pass(what, inputs, draw, sizes, rate, half, *values)
 
 

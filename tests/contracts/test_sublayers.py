@@ -39,6 +39,13 @@ def test_a_layer_does_not_list_what_is_deeper():
     assert names(keras.Sequential([inner])) == ["inner"]
 
 
+def test_the_layers_that_preprocess():
+    for layer in (layers.RandomFlip(), layers.Rescaling(2.0)):
+        assert model_tree.is_preprocessing(layer)
+    for layer in (layers.Dense(1), layers.Dropout(0.5), layers.Reshape((2,))):
+        assert not model_tree.is_preprocessing(layer)
+
+
 def test_the_cell_of_convolutional_recurrent_layers():
     for cls in (layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D):
         assert type(cls(1, 1).cell) is model_tree.CONV_LSTM_CELL

@@ -207,7 +207,7 @@ def _record(predictive: keras.Model, part: Config) -> Predictive:
 
 
 def _checked(callbacks: Given) -> list[Given]:
-    given = [] if callbacks is None else tree.flatten(callbacks)
+    given = tree.flatten(callbacks)
     if all(isinstance(one, keras.callbacks.Callback) for one in given):
         return given
     raise Refusal(

@@ -11,6 +11,7 @@ from keras import tree
 
 from kerasdrop._adapters import registry
 from kerasdrop._adapters import survey
+from kerasdrop._backend import peaks
 from kerasdrop._structure import keras_graph
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
@@ -81,8 +82,7 @@ def _longest(inputs: Tensor) -> int:
 
 def _bytes_of_row(tensor: Tensor, length: int) -> int:
     sizes = [size or length for size in tensor.shape[1:]]
-    item = keras.backend.standardize_dtype(tensor.dtype)
-    return math.prod(sizes) * _BYTES.get(item, 4)
+    return math.prod(sizes) * peaks.item_size(tensor)
 
 
 class _Calls:
@@ -135,6 +135,3 @@ def _kernels_of_rows(operation: keras.layers.Layer) -> list[Given]:
         for layer in keras_graph.all_layers(operation)
         if registry.nearest_facts(type(layer)).has_kernel_of_rows
     ]
-
-
-_BYTES = {"float64": 8, "int64": 8, "float16": 2, "bfloat16": 2, "bool": 1}

@@ -61,10 +61,8 @@ def _check_noise_shape(layer: keras.layers.Layer) -> None:
         return  # it may be for the last axes: the pass checks
     raise Refusal(
         f"layer '{layer.name}' ({type(layer).__name__}) has "
-        f"noise_shape={noise_shape}, which fixes the number of rows, while a "
-        "Monte Carlo pass runs each row once for each sample. Make the first "
-        "entry None, for a mask for each row, or 1, for one mask for all rows: "
-        f"noise_shape={(None, *noise_shape[1:])}. Or: {_refusals.ONE_BY_ONE}"
+        f"noise_shape={noise_shape}, which "
+        f"{_refusals.of_fixed_rows(noise_shape)}"
     )
 
 

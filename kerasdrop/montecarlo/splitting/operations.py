@@ -89,7 +89,7 @@ def named_axes(operation: keras.layers.Layer, rank: int) -> Sequence[int]:
     cls = type(operation)
     if isinstance(operation, keras.layers.Layer) and (
         # The `axis` of these layers may be the one that they keep.
-        not is_of_keras(operation) or ".preprocessing." in cls.__module__
+        not is_of_keras(operation) or model_tree.is_preprocessing(operation)
     ):
         return ()
     if not hasattr(operation, "axis"):

@@ -271,7 +271,7 @@ def _is_one_function(layer: keras.layers.Layer) -> Given:
 
 def _has_own_call(layer: keras.layers.Layer) -> Given:
     """Whether the `call` of a layer is neither Keras' nor this package's."""
-    owner = next(cls for cls in type(layer).__mro__ if "call" in vars(cls))
+    owner = model_tree.owner_of(type(layer), "call")
     return not owner.__module__.startswith(("keras.", "kerasdrop."))
 
 

@@ -146,7 +146,7 @@ class Runs:
         key = _tensor(masks.key_of_seed(seed))
         with keras_graph.no_global_generator_made():
             made = function(rows.tensors(), (others or rows).tensors(), key)
-        return _run_of(tree.map_structure(_array, made), names)
+        return _run_of(tree.map_structure(array_of, made), names)
 
     def _made(
         self,
@@ -265,7 +265,8 @@ def _repeated(tensors: Given, num_samples: int) -> Given:
     )
 
 
-def _array(tensor: Tensor) -> Given:
+def array_of(tensor: Tensor) -> Given:
+    """A tensor as a numpy array; None for an input that is left out."""
     return None if tensor is None else ops.convert_to_numpy(tensor)
 
 

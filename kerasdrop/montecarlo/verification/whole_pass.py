@@ -82,7 +82,8 @@ class Verifier:
         if signature in self._seen:
             return None
         rows = runs.Rows(
-            tree.map_structure(_array, batch.inputs), _array(batch.rows)
+            tree.map_structure(runs.array_of, batch.inputs),
+            runs.array_of(batch.rows),
         )
         check = _check_of(self._model, self._settings, choice)
         most_rows = max(1, min(most_rows, chosen_rows.MOST_ROWS))
@@ -108,7 +109,7 @@ def _missing(batch: Given, num_rows: int) -> Given:
     """
     if not _backend.COMPILES:
         return ()
-    leaves = [_array(leaf) for leaf in tree.flatten(batch.inputs)]
+    leaves = [runs.array_of(leaf) for leaf in tree.flatten(batch.inputs)]
     found = [
         chosen_rows.missing(leaf)[:num_rows].any(axis=0).tobytes()
         for leaf in leaves
@@ -205,7 +206,3 @@ def _warn_of_no_effect(check: Given, result: Given) -> None:
             "rows. Its inputs or a weight behind it may be 0 there.",
             stacklevel=5,
         )
-
-
-def _array(tensor: Tensor) -> Given:
-    return None if tensor is None else ops.convert_to_numpy(tensor)
