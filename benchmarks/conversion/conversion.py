@@ -22,7 +22,7 @@ the architectures of `keras.applications`, the smallest of each family or
 
 The script adds to `benchmarks/results/conversion_<backend>.json`; it skips
 models that are there already. `--show` writes the results into
-docs/annealing.md instead.
+docs/models.md instead.
 """
 
 import argparse

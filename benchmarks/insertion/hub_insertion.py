@@ -22,7 +22,7 @@ For models built with dropout, they are:
 
 The script adds to `benchmarks/results/hub_insertion_<backend>.json`; it skips
 models that are there already. `--show` writes the results into
-docs/inserting.md instead.
+docs/models.md instead.
 """
 
 import argparse

@@ -21,7 +21,7 @@ not differ between inputs, the results say so. For each `where` they have:
 
 The script adds to `benchmarks/results/insertion_<backend>.json`; it skips
 models that are there already. `--show` writes the results of all backends into
-docs/inserting.md instead.
+docs/models.md instead.
 """
 
 import argparse

@@ -48,7 +48,9 @@ GROUPS = (
     (
         "Uncertainty",
         "Monte Carlo dropout: the predictive distribution of a model. "
-        "See [Reading the uncertainty](../uncertainty.md).",
+        "See [Reading the uncertainty](../uncertainty.md), [Which layers "
+        "draw, and what is checked](../drawing.md), [Plans](../plans.md) and "
+        "[Fitting the rate to data](../fitting.md).",
         (),
         (
             "kerasdrop.montecarlo",
@@ -93,7 +95,10 @@ GROUPS = (
         "Conversion",
         "Copies of a model: with live rates, with dropout inserted, without "
         "dropout, or with folded scaling. See [Inserting "
-        "dropout](../inserting.md) and [Deployment](../tasks/deployment.md).",
+        "dropout](../inserting.md), [Rates inside blocks, backbones and tasks]("
+        "../annealing.md#rates-inside-blocks-backbones-and-tasks), [Which "
+        "models were tried](../models.md) and "
+        "[Deployment](../tasks/deployment.md).",
         (),
         ("kerasdrop.conversion",),
     ),

@@ -109,7 +109,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         `EarlyStopping(restore_best_weights=True)`) leaves it as it is. Set it
         then: `new.step = old.step`, or for a model that was trained from its
         first step `layer.step = (stop.best_epoch + 1) * steps_per_epoch`. The
-        table in docs/annealing.md tells what keeps it.
+        table in docs/saving.md tells what keeps it.
         """
         return int(self._state.read("step"))
 

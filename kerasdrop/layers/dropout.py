@@ -26,7 +26,7 @@ class Dropout(NoiseShapeLayer, keras.layers.Dropout):
 
     Write `import kerasdrop` before you load a `.keras` file with this layer, or
     Keras will not know the class. Weights files are loaded class by class, see
-    "Stopping and resuming" in docs/annealing.md.
+    "Stopping and resuming" in docs/saving.md.
 
     Args:
         rate: Float in [0, 1], the probability of dropping a unit; or a

@@ -134,7 +134,7 @@ class MonteCarlo(NotTrained):
         verify: Boolean; whether `predict` checks itself first, once for each
             kind of inputs: on a few rows, with nothing dropped, each layer
             must have the same output as in a plain call. See
-            docs/uncertainty.md.
+            docs/drawing.md.
         **kwargs: As in `keras.Model`: `name`, `dtype`.
 
     Call arguments:

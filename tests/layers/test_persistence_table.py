@@ -1,4 +1,4 @@
-"""What each way of saving keeps: the table in docs/annealing.md."""
+"""What each way of saving keeps: the table in docs/saving.md."""
 
 import copy
 import pathlib
@@ -14,7 +14,7 @@ from kerasdrop.schedules import Linear
 from tests.support import helpers
 
 BACKEND = keras.backend.backend()
-DOCS = pathlib.Path(__file__).parents[2] / "docs" / "annealing.md"
+DOCS = pathlib.Path(__file__).parents[2] / "docs" / "saving.md"
 X = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
 Y = X[:, :1]
 
@@ -232,8 +232,8 @@ def test_the_step_can_be_set():
 
 
 def loop_of(word):
-    """The loop in the code of docs/annealing.md that has this word in it."""
-    code = helpers.code_of("annealing.md", word)
+    """The loop in the code of docs/saving.md that has this word in it."""
+    code = helpers.code_of("saving.md", word)
     return code[code.index("for ") :]
 
 

@@ -130,7 +130,7 @@ def test_the_lines_of_the_guide_go_on_with_the_schedule(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     x = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
     names = {"keras": keras, "kerasdrop": kerasdrop, "x": x, "y": x[:, :1]}
-    before, after = helpers.code_of("annealing.md", "after_{epoch}").split(
+    before, after = helpers.code_of("saving.md", "after_{epoch}").split(
         "# Later"
     )
     exec(before, names)

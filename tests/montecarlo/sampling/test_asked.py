@@ -125,7 +125,7 @@ def test_what_predictions_leave_out_may_hold_dropout(run):
 
 
 def test_dropout_that_its_owner_switches_off_is_drawn():
-    """As docs/uncertainty.md says: the pass asks the layer, not its owner."""
+    """As docs/drawing.md says: the pass asks the layer, not its owner."""
     model = built(
         lambda parts, x, training: parts["dropout"](x, training=False),
         dropout=layers.Dropout(0.5),
