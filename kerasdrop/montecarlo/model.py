@@ -161,7 +161,7 @@ class MonteCarlo(NotTrained):
           independent samples it is the root of `variance / num_samples`. For
           stratified samples it comes from the spread of whole sets of 16, and
           allows for the small number of sets: with 32 to 64 samples it is
-          usually 1.4 to 2.4 times the expected error. It includes the rounding
+          usually 1.2 to 2.3 times the actual error. It includes the rounding
           of the mean to its dtype, and is 0 only if the mean is 0.
         - For classes: `predictive_entropy` (of the mean), `expected_entropy`
           (mean over samples) and `mutual_information` (their difference,
