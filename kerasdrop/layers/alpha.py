@@ -18,21 +18,22 @@ from kerasdrop.layers.base import StochasticLayer
 class AlphaDropout(NoiseShapeLayer, keras.layers.AlphaDropout):
     """Drops units to the lowest value of SELU; keeps mean 0 and variance 1.
 
-    A drop-in for `keras.layers.AlphaDropout`, with a live rate. For networks
-    of `selu` activations and `lecun_normal` kernels, which dropout to 0
-    would push off their fixed point. In PyTorch, `torch.nn.AlphaDropout`.
+    A drop-in for `keras.layers.AlphaDropout`, with a live rate. Use it in
+    networks with `selu` activations and `lecun_normal` kernels, which dropout
+    to 0 would push off their fixed point. PyTorch calls it
+    `torch.nn.AlphaDropout`.
 
     Training: `y = a * (x if kept else limit) + b`, with
     `limit = -1.0507 * 1.6733 = -1.7581`,
     `a = ((1 - rate) * (1 + rate * limit**2)) ** -0.5` and
-    `b = -a * limit * rate`: of inputs with mean 0 and variance 1, so are the
-    outputs. At rate 1 they are all 0, their mean.
+    `b = -a * limit * rate`. If the inputs have mean 0 and variance 1, so have
+    the outputs. At rate 1 the outputs are all 0, their mean.
     Inference: `y = x`.
 
     Args:
         rate: Float in [0, 1], the probability of dropping a unit; or a
-            schedule, as in `kerasdrop.layers.Dropout`. Small ones, .05 or .1,
-            are usual here.
+            schedule, as in `kerasdrop.layers.Dropout`. Small rates, such as
+            .05 or .1, are usual here.
         noise_shape: As in `kerasdrop.layers.Dropout`.
         seed: Integer or None, as in `kerasdrop.layers.Dropout`.
         stochastic_inference: Boolean; whether to draw when `training` is
@@ -73,7 +74,7 @@ class AlphaDropout(NoiseShapeLayer, keras.layers.AlphaDropout):
 class FeatureAlphaDropout(StochasticLayer):
     """`AlphaDropout` of whole channels, for convolutions with `selu`.
 
-    In PyTorch, `torch.nn.FeatureAlphaDropout`. The formula is that of
+    PyTorch calls it `torch.nn.FeatureAlphaDropout`. The formula is that of
     `AlphaDropout`, with one decision for each row and channel.
 
     Args:

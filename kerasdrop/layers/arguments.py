@@ -24,7 +24,7 @@ class CheckedArguments:
     """Abstract: names the class that was called, and other names of a rate.
 
     Python would name the class whose `__init__` is inherited, which may be a
-    private one. `torch.compile` leaves the making of such a layer to Python.
+    private one. `torch.compile` does not trace the creation of such a layer.
     """
 
     @_outside
@@ -38,10 +38,10 @@ class CheckedArguments:
         @functools.wraps(plain)
         @blame_itself
         def __init__(self: Given, *args: Given, **kwargs: Given) -> None:
-            # A subclass that calls this has been checked itself.
+            # A subclass that calls this was checked by its own `__init__`.
             if type(self) is cls:
                 _check(cls, plain, args, kwargs)
-            if own is None:  # whose it is depends on the class of `self`
+            if own is None:  # the next one depends on the class of `self`
                 super(cls, self).__init__(*args, **kwargs)
             else:
                 own(self, *args, **kwargs)

@@ -1,12 +1,12 @@
 """Attention with a live rate, on the fused path wherever nothing is drawn.
 
-The one place that uses what Keras keeps private about its attention layers:
+Only this module uses private parts of Keras' attention layers:
 `_dropout_layer`, which drops the weights; `_dropout`, or `dropout` of grouped
-heads, which keeps the layer off the fused path where it is above 0;
+heads, which keeps the layer off the fused path if it is above 0;
 `_masked_softmax`, which makes the weights, and the axes of its `_softmax`;
-`_compute_attention`, which returns no weights where it took the fused path,
-and which the class must show for a causal kernel.
-tests/contracts/test_attention.py pins it.
+`_compute_attention`, which returns no weights on the fused path, and which the
+class must not override if the kernel for causal masks is to be used.
+tests/contracts/test_attention.py pins them.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def _code_of_keras(draws: bool, training: bool | None = None) -> Iterator[None]:
 
 
 class _OnLayers:
-    """A method that layers have, while their class shows that of Keras.
+    """A method of the layers, while their class shows the method of Keras.
 
     Keras takes its kernel for causal masks only where the class of the layer
     has no `_compute_attention` of its own.
@@ -62,7 +62,7 @@ class _OnLayers:
         if layer is None:
             name = self._method.__name__
             return getattr(super(_LiveAttention, cls), name)
-        # No `types.MethodType`, which torch.compile cannot trace.
+        # `torch.compile` cannot trace `types.MethodType`.
         return functools.partial(self._method, layer)
 
 
@@ -96,7 +96,7 @@ class _LiveAttention(CheckedArguments):
             self._dropout_layer.seed_later()
 
     def __setattr__(self, name: str, value: Given) -> None:
-        # `build` of Keras makes a layer of its own, which goes no further.
+        # `build` of Keras makes a dropout layer of its own, which is discarded.
         if name != "_dropout_layer" or isinstance(value, Dropout):
             super().__setattr__(name, value)
         else:
@@ -155,8 +155,8 @@ class _LiveAttention(CheckedArguments):
             query, key, value, attention_mask, *args, **kwargs
         )
         if weights is None and attention_mask is not None:
-            # The slow path has weights of 0 where no key is allowed; the
-            # fused kernel, weights that are all the same.
+            # If no key is allowed, the slow path has weights of 0, while the
+            # fused kernel has equal weights.
             outputs = attention_masks.zero_without_keys(outputs, attention_mask)
         return outputs, weights
 
@@ -164,7 +164,7 @@ class _LiveAttention(CheckedArguments):
         self, scores: Tensor, attention_mask: Tensor | None = None
     ) -> Tensor:
         if self._drop == "logits" and getattr(_current, "draws", None):
-            # The noise also tells of an illegal rate, by NaN.
+            # At an illegal rate the noise is NaN, which must show.
             noise = self._dropout_layer(
                 ops.ones_like(scores), training=_current.training
             )

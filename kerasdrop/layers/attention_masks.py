@@ -1,4 +1,4 @@
-"""Which keys each query of attention meets."""
+"""Which keys each query of an attention layer may attend to."""
 
 from keras import ops
 
@@ -7,12 +7,12 @@ from kerasdrop._types import Tensor
 
 
 def kept_keys(keep: Tensor, allowed: Tensor | None, axes: Given) -> Tensor:
-    """The keys that are left: all that are allowed, if none were kept.
+    """The keys that are kept; all allowed ones if none of them is.
 
     Args:
         keep: Boolean tensor of the shape of the scores.
-        allowed: Tensor of what may be attended to, without the axis of heads
-            or with it; None is everything.
+        allowed: Tensor that says which keys may be attended to, with or
+            without an axis of heads; None for all.
         axes: Integer or tuple of integers, the axes of keys in the scores.
     """
     axes = axes if isinstance(axes, tuple) else (axes,)
@@ -29,7 +29,7 @@ def zero_without_keys(outputs: Tensor, allowed: Tensor) -> Tensor:
 
     Args:
         outputs: Float tensor `(rows, queries, heads, size)`.
-        allowed: Tensor of what may be attended to, as of `kept_keys`.
+        allowed: As for `kept_keys`.
     """
     allowed = _with_heads(allowed, 4, 1)
     has_key = ops.any(allowed, axis=-1, keepdims=True)
@@ -38,7 +38,7 @@ def zero_without_keys(outputs: Tensor, allowed: Tensor) -> Tensor:
 
 
 def _with_heads(allowed: Tensor, num_axes: int, num_key_axes: int) -> Tensor:
-    """With an axis for heads where there is none, as Keras does it."""
+    """Adds an axis of heads if there is none, as Keras does."""
     allowed = ops.cast(allowed, "bool")
     while len(allowed.shape) < num_axes:
         allowed = ops.expand_dims(allowed, -2 * num_key_axes - 1)

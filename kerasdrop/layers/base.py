@@ -23,27 +23,27 @@ from kerasdrop.layers.state import DrawState
 from kerasdrop.masks import scopes
 from kerasdrop.schedules.base import as_schedule
 
-# Inference draws have an index with the sign bit set, training draws one
-# without: so asking for a prediction never repeats or moves a training mask.
+# Draws at inference have an index with the sign bit set, and draws in training
+# have one without it. A prediction thus never repeats or moves a training mask.
 _INFERENCE = -(2**31)
 
 
 class StochasticLayer(CheckedArguments, keras.layers.Layer):
     """Abstract: a layer that drops or perturbs units at random.
 
-    Decides once, for each call, whether to draw, and then calls one of two
-    methods that a final layer writes:
+    It decides once for each call whether to draw, and then calls one of two
+    methods that a final layer defines:
 
     - `stochastic(inputs, draw, rate)`,
     - `deterministic(inputs, rate)`.
 
-    A final layer calls `_start` at the end of its `__init__`; one that keeps
-    its rate itself, and overrides what reads it, `_start_drawing`.
+    A final layer calls `_start` at the end of its `__init__`. A layer that
+    keeps its rate itself, and overrides what reads the rate, calls
+    `_start_drawing` instead.
     """
 
     _schedule = None
-    # Facts about the class for `_adapters.registry`; see `Facts` there. Whether
-    # each unit is for itself, so that the number of axes is nothing.
+    # Facts about the class, which `_adapters.registry.Facts` describes.
     _is_by_unit = False
     _is_rescaled = False
     _is_multiplicative = False
@@ -71,7 +71,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         )
         self._state = DrawState(rate, self.seed, self, self._label())
         self.supports_masking = True
-        # There is nothing to build, but in a subclass that says so.
+        # Only a subclass with its own `build` has something to build.
         self.built = type(self).build is keras.layers.Layer.build
 
     def seed_later(self) -> None:
@@ -80,7 +80,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         self._state.seed_later()
 
     def seed_now(self) -> None:
-        """Gives a layer its seed for which `seed_later` has been called."""
+        """Gives the layer a seed if it was made without one."""
         if self.seed is None:
             self._state.seed_now(self, self._exact_rate != 0.0)
 
@@ -126,7 +126,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         """A layer of Keras that computes the same when nothing is drawn.
 
         Args:
-            copy: Function that copies a layer which this one holds.
+            copy: Function that copies an inner layer.
         """
         if self._scales_at_inference():
             return stand_ins.scaling(self, name=self.name)
@@ -157,7 +157,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         exact = self._exact_rate
         if exact is not None and value == np.float32(exact):
             return exact
-        # Loaded, or set by a stateless call: 0.3 rather than 0.30000001.
+        # It was loaded, or set by a stateless call: 0.3, not 0.30000001.
         return float(str(value))
 
     @rate.setter
@@ -179,10 +179,11 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         return _checks.rate_to_set(rate)
 
     def _rate_tensor(self, step: Tensor | None = None) -> Tensor:
-        """The rate in the graph; NaN if it is illegal, which then shows.
+        """The rate in the graph; NaN if it is illegal, so that outputs show it.
 
-        A schedule may go astray, and a stateless call may bring any value: a
-        compiled step cannot raise. In a Monte Carlo pass the rate may be given.
+        A schedule may leave [0, 1], and a stateless call may pass any value,
+        but a compiled step cannot raise an error. In a Monte Carlo pass the
+        rate may be given.
         """
         given = scopes.given_rate(self)
         if given is not None:
@@ -233,7 +234,8 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             draw = self._draw(index, inputs)
         if draw is not None:
             return self.stochastic(inputs, draw, self._rate_tensor(step))
-        # Nobody looks at the other rates: eagerly they cost more than the call.
+        # Other layers do not need the rate, and to read it eagerly takes longer
+        # than the call.
         rate = self._rate_tensor() if self._scales_at_inference() else None
         return self.deterministic(inputs, rate)
 
@@ -251,7 +253,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         return _backend.by_rows(lambda x: self.call(x, training), inputs)
 
     def _check_drawing(self) -> None:
-        """Raises if a call that draws would, before a Monte Carlo pass."""
+        """Raises, before a Monte Carlo pass, what a call that draws would."""
 
     def _next_training_step(self, inputs: Tensor) -> Tensor:
         def advance() -> Tensor:
@@ -285,15 +287,15 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
     def rematerialized_call(
         self, layer_call: Function, *args: Given, **kwargs: Given
     ) -> Function:
-        # Drawing a second time costs more than keeping a mask, and would
-        # advance the step again: the layer is called once, whatever the scope.
+        # A second draw would cost more than keeping the mask, and would count
+        # the step again, so the layer is called only once, whatever the scope.
         return layer_call
 
     def compute_output_spec(
         self, inputs: Tensor, *args: Given, **kwargs: Given
     ) -> Tensor:
-        # On symbolic inputs Keras does not run `call`: a mistake shall show
-        # when the model is made, not in its first step.
+        # Keras does not run `call` on symbolic inputs. A mistake must show when
+        # the model is made, not in its first step.
         self._check_inputs(inputs)
         return super().compute_output_spec(inputs, *args, **kwargs)
 
@@ -307,7 +309,7 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
             rate = self.rate
         else:
             rate = keras.saving.serialize_keras_object(rate)
-            # A copy that gets the weights alone shall predict the same.
+            # A copy that gets only the weights must predict the same.
             if self._scales_at_inference() and self.step > 0:
                 step = {"step": self.step}
         return {
@@ -343,8 +345,8 @@ class NoiseShapeLayer(StochasticLayer):
         stochastic_inference: bool = False,
         **kwargs: Given,
     ) -> None:
-        # Not the stock layer's: it makes a generator, and locks the state.
-        # Every method of it that uses what it makes is overridden.
+        # The stock `__init__` would make a generator and lock the state.
+        # Each of its methods that uses these is overridden.
         keras.layers.Layer.__init__(self, **kwargs)
         self.noise_shape = _checks.noise_shape(noise_shape)
         self._start(rate, seed, stochastic_inference)
@@ -363,8 +365,7 @@ class StochasticWrapper(StochasticLayer, keras.layers.Wrapper):
     """Abstract: a stochastic layer that calls another one, its `layer`."""
 
     def _outputs(self, inputs: Tensor) -> Tensor:
-        """The outputs of the layer when nothing draws."""
-        # It may have a dtype policy of its own; the outputs are in ours.
+        """The outputs of the inner layer, which may have another dtype."""
         return ops.cast(self.layer(inputs), self.compute_dtype)
 
     def _at_inference(self, copy: Function) -> keras.layers.Layer:
@@ -375,8 +376,8 @@ class StochasticWrapper(StochasticLayer, keras.layers.Wrapper):
         return keras.Model(inputs, outputs, name=self.name)
 
     def _shape_at_inference(self, shape: Shape) -> Shape:
-        # A dense layer or a convolution: only the channels are the same in
-        # each call, the length of a sequence, say, need not be.
+        # The inner layer is dense or a convolution, so only the number of
+        # channels is the same in each call. A sequence may have any length.
         channels_first = getattr(self, "data_format", "") == "channels_first"
         channel = 1 if channels_first else len(shape) - 1
         return tuple(
@@ -394,7 +395,7 @@ class StochasticWrapper(StochasticLayer, keras.layers.Wrapper):
 
 
 def rate_or_schedule(rate: Given, name: str = "rate") -> Given:
-    """A number in [0, 1] or the schedule that `rate` stands for; or raises."""
+    """Returns a number in [0, 1], or the schedule that `rate` stands for."""
     rate = _checks.plain(rate, name)
     # A layer can be called, but not with a step.
     is_function = callable(rate) and not isinstance(

@@ -73,10 +73,10 @@ class ConcreteDropout(StochasticWrapper):
         dropout_regularizer: Float of at least 0, see above.
         temperature: Float above 0. The lower it is, the nearer z is to 0
             and 1, and the noisier the gradient of the rate.
-        granularity: What falls together: `"unit"`, nothing; `"channel"`, a
-            channel of a row, at all places, or at all steps of a sequence:
-            SpatialConcreteDropout in the authors' code, with a temperature
-            of 2/3.
+        granularity: `"unit"` drops each unit separately; `"channel"` drops a
+            channel of a row at all places, or at all steps of a sequence, like
+            SpatialConcreteDropout in the authors' code, which has a
+            temperature of 2/3.
         seed: Integer or None, as in `kerasdrop.layers.Dropout`.
         stochastic_inference: Boolean; whether to draw when `training` is
             False, too.
@@ -163,7 +163,7 @@ class ConcreteDropout(StochasticWrapper):
             initializer=keras.initializers.Constant(
                 math.log(first) - math.log1p(-first)
             ),
-            dtype="float32",  # of which a float16 policy leaves too little
+            dtype="float32",  # a float16 policy would round it too much
             autocast=False,
             regularizer=_Penalty(self),
             name="rate_logit",
@@ -195,7 +195,7 @@ class ConcreteDropout(StochasticWrapper):
         self.checked_rate(value)
 
     def checked_rate(self, rate: float) -> float:
-        """Raises, for it cannot be set."""
+        """Raises an error, because the rate cannot be set."""
         raise ValueError(
             f"{self._label()}: the rate is learned and cannot be set. To set "
             "the rates of other layers, name them: `layers=[...]`. For a rate "
@@ -215,11 +215,11 @@ class ConcreteDropout(StochasticWrapper):
         noise_shape = None
         if self.granularity == "channel":
             noise_shape = functional.by_channel(inputs, self.data_format)
-        # The logit and not the rate, which may be rounded to 0 or 1.
+        # This uses the logit, because the rate may be rounded to 0 or 1.
         logit = ops.convert_to_tensor(self.rate_logit)
         given = scopes.given_rate(self)
         if given is not None:
-            # At 1, of which the logit is infinite, nothing is kept.
+            # At a rate of 1, whose logit is infinite, nothing is kept.
             below = ops.minimum(given, _HIGHEST)
             logit = ops.log(below) - ops.log1p(-below)
             logit = ops.where(given > 0.0, logit, functional.LOWEST_LOGIT)
@@ -228,6 +228,7 @@ class ConcreteDropout(StochasticWrapper):
         )
         if given is not None:
             kept = masks.unless_all_is_kept(draw, 1.0 - given, 1.0)
+            # An illegal rate is NaN, which must show.
             some = ops.where(kept <= 0.0, 0.0, kept * 0.0 + 1.0)
             outputs = outputs * ops.cast(some, outputs.dtype)
         return self._outputs(outputs)
@@ -252,7 +253,7 @@ class ConcreteDropout(StochasticWrapper):
 class _Penalty(keras.regularizers.Regularizer):
     """The contribution of a layer's rate and kernel to the loss of a model.
 
-    A class, since Keras 3.13 takes no function for a regularizer.
+    It is a class because Keras 3.13 does not accept a function.
     """
 
     def __init__(self, layer: keras.layers.Layer) -> None:
@@ -264,7 +265,7 @@ class _Penalty(keras.regularizers.Regularizer):
             return ops.zeros((), "float32")
         rate, kept = ops.sigmoid(logit), ops.sigmoid(-logit)
         kernel = ops.cast(layer.layer.kernel, "float32")
-        # The logarithms of both, finite where the one or the other is 0.
+        # This form of the logarithms is finite even if one of the two is 0.
         entropy = rate * ops.softplus(-logit) + kept * ops.softplus(logit)
         return (
             layer.weight_regularizer * ops.sum(ops.square(kernel)) / kept

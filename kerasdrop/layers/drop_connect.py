@@ -15,10 +15,10 @@ from kerasdrop.layers.base import StochasticWrapper
 
 @keras.saving.register_keras_serializable("kerasdrop")
 class DropConnect(StochasticWrapper):
-    """Drops single weights of a dense layer, others for each row.
+    """Drops single weights of a dense layer, different ones for each row.
 
-    Where `Dropout` drops an input of a layer for all of its units at once,
-    here each unit loses other inputs. Biases stay.
+    `Dropout` drops an input for all units of a layer at once; here each unit
+    loses other inputs. Biases are kept.
 
     Training: `y = activation(x @ (kernel * keep / (1 - rate)) + bias)`, where
     each entry of `keep` is 1 with probability `1 - rate` and else 0, drawn
@@ -31,12 +31,12 @@ class DropConnect(StochasticWrapper):
     Many layers of this name, and weight drop for recurrent layers, draw one
     mask for a batch: then the samples of a row depend on its neighbours.
 
-    What it costs: a kernel for each row of a batch, `batch * features * units`
-    numbers, where `Dropout` has `batch * features`; 64 rows with a kernel of
-    1,024 x 1,024 take 256 MiB, and as much for the gradient. So it is for
-    small layers, such as the last ones, and for `Dense` only: in a convolution
-    or a recurrent layer each row would be a call of its own. What EfficientNet
-    calls "drop connect" is `DropPath`.
+    It needs a kernel for each row of a batch, `batch * features * units`
+    numbers, where `Dropout` needs `batch * features`; 64 rows with a kernel of
+    1,024 x 1,024 take 256 MiB, and as much for the gradient. It is therefore
+    meant for small layers, such as the last ones, and for `Dense` only: in a
+    convolution or a recurrent layer each row would be a separate call. What
+    EfficientNet calls "drop connect" is `DropPath`.
 
     Args:
         layer: A `keras.layers.Dense`.

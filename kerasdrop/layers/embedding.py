@@ -104,7 +104,7 @@ class EmbeddingDropout(StochasticWrapper):
                 f"{type(layer).__name__})"
             )
         self._start(rate, seed, stochastic_inference)
-        # Ids are no numbers to be rounded to the compute dtype.
+        # Ids must not be rounded to the compute dtype.
         self.autocast = False
 
     @blame_itself
@@ -149,7 +149,8 @@ class EmbeddingDropout(StochasticWrapper):
         if _is_float(inputs):  # in reverse
             return None
         if isinstance(self.layer, keras.layers.ReversibleEmbedding):
-            # It has no mask to tell: its `call` puts it on what it returns.
+            # Its `compute_mask` returns none, because its `call` attaches the
+            # mask to the outputs.
             return keras.layers.Embedding.compute_mask(self.layer, inputs)
         if not self.layer.supports_masking:
             return None

@@ -22,13 +22,13 @@ class GaussianDropout(StochasticLayer, keras.layers.GaussianDropout):
     Training: `y = x * n`, with `n` drawn from N(1, rate / (1 - rate)).
     Inference: `y = x`.
 
-    The random words are the same on each backend, the normal numbers made
-    from them to rounding.
+    The random words are the same on each backend, and the normal numbers made
+    from them are equal up to rounding.
 
     Args:
         rate: Float in [0, 1), or a schedule, as in
-            `kerasdrop.layers.Dropout`. At 1 the variance is infinite: as a
-            number it is refused, and a schedule that gets there makes the
+            `kerasdrop.layers.Dropout`. At 1 the variance is infinite: the
+            number 1 is refused, and a schedule that reaches it makes the
             outputs infinite or NaN.
         seed: Integer or None, as in `kerasdrop.layers.Dropout`.
         stochastic_inference: Boolean; whether to draw when `training` is
@@ -66,7 +66,7 @@ class GaussianDropout(StochasticLayer, keras.layers.GaussianDropout):
         stochastic_inference: bool = False,
         **kwargs: Given,
     ) -> None:
-        # Not the stock layer's: it makes a generator, and locks the state.
+        # The stock `__init__` would make a generator and lock the state.
         keras.layers.Layer.__init__(self, **kwargs)
         self._start(rate, seed, stochastic_inference)
 

@@ -1,9 +1,9 @@
 """The recurrent layers of Keras with live rates.
 
-The one place that uses what Keras keeps private about them: that the code of
-`LSTM` and `GRU` asks the layer itself for its rates when it chooses a kernel,
-and `Bidirectional` the cells in it, by their truth.
-tests/contracts/test_recurrent_cells.py pins it.
+Only this module relies on private facts about these layers: the code of `LSTM`
+and `GRU` reads the rates of the layer itself when it chooses a kernel, and
+`Bidirectional` tests whether those of the cells are true.
+tests/contracts/test_recurrent_cells.py pins both.
 """
 
 import contextlib
@@ -52,8 +52,8 @@ def _code_of_keras(layer: keras.layers.Layer) -> Iterator[None]:
 class _Elsewhere(float):
     """The rate of a cell whose layer drops: a zero that is true.
 
-    Nothing is dropped by a cell at rate 0. `Bidirectional` asks whether the
-    rate of a cell is true, and if not, may call neither of its layers.
+    A cell drops nothing at rate 0. But `Bidirectional` tests whether the rate
+    of a cell is true, and if it is not, may call neither of its layers.
     """
 
     def __bool__(self) -> bool:
@@ -83,10 +83,11 @@ class LiveRecurrent(CheckedArguments):
         """Makes the dropout layers, once the layer of Keras is made.
 
         Args:
-            rates, seeds, is_seeded: What there is for the inputs of the first
-                cell, for its state, for the inputs of the second one, and so
-                on. No rate, no dropout; a seed that was not asked for is to
-                be forgotten, see `StochasticLayer.seed_later`.
+            rates, seeds, is_seeded: Lists with an entry for the inputs of the
+                first cell, one for its state, one for the inputs of the second
+                cell, and so on. A rate of None means no dropout. A seed that
+                the user did not give (`is_seeded` is False) is forgotten
+                afterwards, see `StochasticLayer.seed_later`.
         """
         self._stochastic_inference = stochastic_inference
         dropouts: list[Dropout | None] = []
@@ -153,7 +154,7 @@ class LiveRecurrent(CheckedArguments):
             return self._looped(step, sequences, initial_state, mask, training)
         drawn = thinnings[0].masks(sequences[:, 0], initial_state[0], training)
         if drawn.of_state is None and not isinstance(drawn.of_inputs, list):
-            # One mask of the inputs at all steps: the kernels of Keras do.
+            # With one mask of the inputs for all steps, Keras' kernels can run.
             sequences = sequences * keras.ops.expand_dims(drawn.of_inputs, 1)
             return self._by_keras(sequences, initial_state, mask, training)
         step = ThinnedCell(self.cell, *drawn)
@@ -172,13 +173,13 @@ class LiveRecurrent(CheckedArguments):
         mask: Tensor,
         training: bool | None,
     ) -> Given:
-        """The same with another step function, for which there is no kernel."""
+        """The loop with another step function, for which there is no kernel."""
         if getattr(self, "use_cudnn", False) is True:
             raise ValueError(
-                f"{self._label()}: cuDNN knows no mask for each gate, nor one "
-                "of the state. Leave `use_cudnn=True` out; or make the layer "
-                "with `recurrent_dropout=None`, a rate that cannot be raised "
-                "later. Received: use_cudnn=True"
+                f"{self._label()}: cuDNN supports neither masks for each gate "
+                "nor one of the state. Leave `use_cudnn=True` out; or make the "
+                "layer with `recurrent_dropout=None`, a rate that cannot be "
+                "raised later. Received: use_cudnn=True"
             )
         if isinstance(mask, (list, tuple)):
             mask = mask[0]

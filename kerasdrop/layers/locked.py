@@ -15,10 +15,10 @@ from kerasdrop.layers.base import StochasticLayer
 class LockedDropout(StochasticLayer):
     """Drops the same units at every step of a sequence.
 
-    For what goes into a recurrent layer and comes out of it. A mask drawn
-    anew at each step is noise that the recurrence accumulates; here a
-    sequence goes, as a whole, through one thinned network. Also known as
-    variational dropout, a name that other methods have as well.
+    Use it for the inputs and outputs of recurrent layers. A new mask at each
+    step would be noise that the recurrence accumulates; here a whole sequence
+    goes through one thinned network. This is also called variational dropout, a
+    name that other methods share.
 
     Training: `y[b, t] = x[b, t] * keep[b] / (1 - rate)`, where each entry of
     `keep[b]`, of the shape of a step, is 1 with probability `1 - rate` and
@@ -27,8 +27,9 @@ class LockedDropout(StochasticLayer):
 
     On sequences of vectors it does what `SpatialDropout1D` does, and draws
     the same masks. In a sequence of images it drops single units, where
-    `SpatialDropout3D` drops a channel. A call is a sequence: where one is cut
-    into several calls (`stateful=True`), each part has a mask of its own.
+    `SpatialDropout3D` drops a channel. Each call counts as one sequence: if a
+    sequence is cut into several calls (`stateful=True`), each part has its own
+    mask.
 
     Args:
         rate: Float in [0, 1], the probability of dropping a unit; or a

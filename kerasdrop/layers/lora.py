@@ -100,7 +100,7 @@ class LoRAInputDropout(StochasticWrapper):
         **kwargs: Given,
     ) -> None:
         if kwargs.get("dtype") is None and hasattr(layer, "compute_dtype"):
-            # A mixed policy must stay one: without, Keras casts no weights.
+            # The policy must stay mixed, or Keras would not cast weights.
             mixed = layer.compute_dtype != layer.variable_dtype
             prefix = "mixed_" if mixed else ""
             kwargs["dtype"] = prefix + layer.compute_dtype
@@ -108,7 +108,7 @@ class LoRAInputDropout(StochasticWrapper):
         self._check_layer()
         self._is_embedding = type(layer) is keras.layers.Embedding
         self._start(rate, seed, stochastic_inference)
-        if self._is_embedding:  # ids are no numbers to be rounded
+        if self._is_embedding:  # ids must not be rounded
             self.autocast = False
 
     def _check_layer(self) -> None:
@@ -145,7 +145,7 @@ class LoRAInputDropout(StochasticWrapper):
     def build(self, input_shape: Shape) -> None:
         alpha = self.layer.lora_alpha
         super().build(input_shape)
-        if alpha is not None:  # `build` of a Dense makes it the rank
+        if alpha is not None:  # `build` of a `Dense` sets it to the rank
             self.layer.lora_alpha = alpha
 
     def _adapter(self) -> tuple[Tensor, Tensor]:
@@ -174,10 +174,11 @@ class LoRAInputDropout(StochasticWrapper):
         )
 
     def _scale(self, a: Tensor, b: Tensor) -> Tensor:
-        """`lora_alpha / lora_rank`; NaN of a merged adapter, if not an error.
+        """`lora_alpha / lora_rank`; an error or NaN for a merged adapter.
 
-        What Keras has merged is 0, A and B. A new adapter has one of them at
-        0, by the initializers usually B, and from both at 0 none trains away.
+        Keras leaves A and B at 0 when it merges an adapter. In a new adapter
+        only one of them is 0, usually B. If both were 0, so would be their
+        gradients, and training could not begin.
         """
         scale = self.layer.lora_alpha / self.layer.lora_rank
         is_there = ops.logical_or(
@@ -245,7 +246,7 @@ class LoRAInputDropout(StochasticWrapper):
         return copy(self.layer)
 
     def get_config(self) -> Config:
-        # Keras loses it where a layer is built from its configuration.
+        # Keras loses it when it builds a layer from its configuration.
         return {**super().get_config(), "lora_alpha": self.layer.lora_alpha}
 
     @classmethod
@@ -260,7 +261,7 @@ class LoRAInputDropout(StochasticWrapper):
 
 
 def _einsum(equation: str, inputs: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """An einsum of inputs and the kernel `a @ b`, which is made if need be.
+    """An einsum of inputs and the kernel `a @ b`, computed only if necessary.
 
     The last letter of the kernel, of size `units`, becomes the rank in `a`.
     """
@@ -276,9 +277,9 @@ def _einsum(equation: str, inputs: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 class _Linear:
-    """Stands for a layer with another activation, for the time of a call.
+    """Stands for a layer without its activation during one call.
 
-    The activation is exchanged in no other thread, nor in the layer.
+    The layer itself does not change, so no other thread is affected.
     """
 
     activation = None
@@ -288,16 +289,16 @@ class _Linear:
 
     @property
     def kernel(self) -> Tensor:
-        # As Keras does from 3.15 on: with its adapter, a kernel may be of
+        # Keras does this from 3.15 on. With its adapter, a kernel may have
         # another dtype than the inputs, which PyTorch's einsum refuses.
         return ops.cast(self._layer.kernel, self._layer.compute_dtype)
 
     def __getattr__(self, name: str) -> Given:
-        # Methods of the class: in a Monte Carlo pass the layer has a `call`
-        # of its own, which would call the layer, with its activation.
+        # Methods come from the class, because in a Monte Carlo pass the layer
+        # itself has another `call`, which would apply the activation.
         value = getattr(type(self._layer), name, None)
         if inspect.isfunction(value):
-            # No `types.MethodType`, which torch.compile cannot trace.
+            # `torch.compile` cannot trace `types.MethodType`.
             return functools.partial(value, self)
         return getattr(self._layer, name)
 
@@ -305,7 +306,7 @@ class _Linear:
 def _without_activation(layer: keras.layers.Layer, inputs: Tensor) -> Tensor:
     """The outputs of a layer before its activation.
 
-    Not by `layer(...)`: the scope of dtypes is that of the wrapper around.
+    This bypasses `layer(...)`, so that the dtypes stay those of the wrapper.
     """
     linear: Given = _Linear(layer)
     if layer.quantization_mode is None:

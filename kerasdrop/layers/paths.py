@@ -1,4 +1,4 @@
-"""Where a variable stands in a model: its path."""
+"""The paths of variables in a model."""
 
 import contextlib
 import re
@@ -15,8 +15,9 @@ _scopes = threading.local()
 def outer_path(layer: keras.layers.Layer) -> str | None:
     """The names of the layers around the first call of `layer`, or None.
 
-    Joined by "/", and empty where there are none; None before that call. Keras
-    keeps it for itself: tests/contracts/test_paths.py pins it.
+    The names are joined by "/". The result is empty if there are none, and None
+    before that call. It is private in Keras; tests/contracts/test_paths.py pins
+    it.
     """
     return getattr(layer, "_parent_path", None)
 
@@ -39,21 +40,22 @@ def name_scope(layer: keras.layers.Layer) -> Iterator[Given]:
 
 
 def _allowed(name: str) -> str:
-    """A name without what Keras allows, but not PyTorch and TensorFlow."""
+    """A name in which only characters are left that all backends allow."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", name)
 
 
 class PlacedVariable(keras.Variable):
     """A variable that is made before its layer has a place in a model.
 
-    Weights are made in the first call of a layer, and have the names of the
-    layers around it in their paths. So have these from then on: a model that
-    is made anew, in this process or another, has the same paths. Until then
-    one has a number in it where another layer had the name before.
+    Weights are made in the first call of a layer, so their paths contain the
+    names of the layers around it. From that call on, so do the paths of these
+    variables, and a model that is made again, in this process or another, has
+    the same paths. Before the call, the path contains a number if another layer
+    had the same name.
 
     Attributes:
-        place: None; or a layer, and the names that follow its own in the path
-            from its first call on.
+        place: None; or a layer, and the names that follow its own name in the
+            path after its first call.
     """
 
     place = None

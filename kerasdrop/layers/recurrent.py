@@ -1,4 +1,4 @@
-"""A recurrent layer that drops inputs, state and outputs, each all the way."""
+"""A recurrent layer with one mask each for inputs, state and outputs."""
 
 import keras
 from keras import ops
@@ -51,8 +51,8 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
             only if the cell passes that state on through a kernel alone.
         input_rate, recurrent_rate, output_rate: Float in [0, 1], the
             probability of dropping a unit; or a schedule, as in
-            `kerasdrop.layers.Dropout`. None: no such dropout, at no cost, but
-            no rate either that could be set later.
+            `kerasdrop.layers.Dropout`. None for no such dropout; this costs
+            nothing, but leaves no rate that could be set later.
         seed: Integer, from which each of the three gets its own; or None, as
             in `kerasdrop.layers.Dropout`.
         stochastic_inference: Boolean; whether to draw when `training` is
@@ -69,8 +69,8 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
 
     Raises:
         ValueError: If an argument is out of its range; if no rate is given; if
-            the cell drops units itself, is a stack of cells, or is of a
-            subclass of `GRUCell` and is to have a `recurrent_rate`.
+            the cell drops units itself or is a stack of cells; or if it is of a
+            subclass of `GRUCell` and a `recurrent_rate` is given.
 
     Example:
 
@@ -229,9 +229,9 @@ class DropoutRNN(CheckedArguments, keras.layers.RNN):
 
 
 class WithCell:
-    """Stands for a recurrent layer with another cell, for the time of a call.
+    """Stands for a recurrent layer with another cell during one call.
 
-    The cell is exchanged in no other thread, and need not be put back.
+    The layer itself does not change, so no other thread is affected.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class WithCell:
 def _noisy(
     cell: keras.layers.Layer, noise: Tensor, training: bool | None
 ) -> Function:
-    """A cell whose first state meets its kernels times `noise`: a function."""
+    """The step of a cell whose kernels get the first state times `noise`."""
 
     def step(inputs: Tensor, states: Structure) -> Given:
         if type(cell) is keras.layers.GRUCell:
@@ -262,7 +262,7 @@ def _noisy(
 def _gru_step(
     cell: keras.layers.Layer, inputs: Tensor, state: Tensor, noise: Tensor
 ) -> Tensor:
-    """The step of a `GRUCell`; what is carried on does without `noise`.
+    """The step of a `GRUCell`; only its kernels get the state times `noise`.
 
     Args:
         cell: A `keras.layers.GRUCell`.

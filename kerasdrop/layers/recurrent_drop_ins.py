@@ -380,7 +380,8 @@ class RNN(LiveRecurrent, keras.layers.RNN):
         rates: list[Rate | None] = []
         seeds: list[Seed] = []
         is_seeded = []
-        # Whoever makes a cell makes Keras take a number, but not just now.
+        # Keras takes a number from Python's generator for each cell that is
+        # made, but none for the layer around it.
         fresh = fresh_seed(is_dropping=False) if self.seed is None else None
         for number, one in enumerate(self._cells()):
             both = [of[number] for of in given]
@@ -436,7 +437,7 @@ class RNN(LiveRecurrent, keras.layers.RNN):
         _taken.add(cell)
         cell.dropout = cell.recurrent_dropout = 0.0
         if own[1] and hasattr(cell, "dropout_mask_count"):
-            # Keras made it slower for the masks, which are no more its own.
+            # Keras chose a slower one for masks that the cell no longer makes.
             cell.implementation = 2
             del cell.dropout_mask_count
         return [rate if now is None else now for rate, now in zip(own, given)]

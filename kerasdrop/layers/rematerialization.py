@@ -62,7 +62,7 @@ def remat(function: Function) -> Function:
         leaves = tree.flatten((args, kwargs))
         places = [i for i, leaf in enumerate(leaves) if ops.is_tensor(leaf)]
 
-        # Backends trace or differentiate all arguments: so they get tensors.
+        # Backends trace or differentiate all arguments, so these are tensors.
         def run(*tensors: Tensor) -> Given:
             filled = list(leaves)
             for place, tensor in zip(places, tensors):
@@ -84,7 +84,7 @@ def step_of(layer: keras.layers.Layer, advance: Function) -> Tensor:
 
     Args:
         advance: Function that counts the call and returns its step. It is not
-            called where the call is made again for a backward pass.
+            called when the call is repeated for a backward pass.
     """
     block = _block()
     if block is not None:
@@ -115,35 +115,35 @@ class _Block:
 
     def __init__(self, outer: Given) -> None:
         self._outer = outer
-        self._calls: list[
-            tuple[keras.layers.Layer, Tensor]
-        ] = []  # pairs of a layer and its step
-        self._is_counting = False
+        # Pairs of a layer and its step.
+        self._calls: list[tuple[keras.layers.Layer, Tensor]] = []
+        # In a trial pass: pairs of a layer and the function that counts a call.
+        self._found: list[tuple[keras.layers.Layer, Function]] | None = None
         self._has_run = False
         self._next = 0
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """A pass: the first one takes steps, all others take them again."""
+        """Marks a pass. The first one counts calls; others reuse its steps."""
         around, _current.block = _block(), self
         self._next = 0
         try:
             yield
         finally:
-            self._has_run = self._has_run or not self._is_counting
+            self._has_run = self._has_run or self._found is None
             _current.block = around
 
     def count_calls(self, run: Function, tensors: Tensor) -> None:
-        """Takes all steps before the first pass, out of a trial pass.
+        """Counts all calls before the first pass, as a trial pass finds them.
 
-        JAX traces the function once for both passes. What is assigned inside
-        of it would not come out.
+        JAX traces the function once for both passes, and an assignment inside
+        it would be lost.
         """
-        self._is_counting = True
+        found: list[tuple[keras.layers.Layer, Function]] = []
+        self._found = found
         _backend.trial(run, tensors)
-        self._is_counting = False
-        counted, self._calls = self._calls, []
-        for layer, advance in counted:
+        self._found = None
+        for layer, advance in found:
             self._take(layer, advance)
         self._has_run = True
 
@@ -156,8 +156,8 @@ class _Block:
         return step
 
     def step_of(self, layer: keras.layers.Layer, advance: Function) -> Tensor:
-        if self._is_counting:
-            self._calls.append((layer, advance))
+        if self._found is not None:
+            self._found.append((layer, advance))
             return ops.zeros((), "int32")
         if not self._has_run:
             return self._take(layer, advance)

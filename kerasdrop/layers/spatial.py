@@ -46,10 +46,10 @@ class _SpatialDropout(StochasticLayer):
 class SpatialDropout1D(_SpatialDropout, keras.layers.SpatialDropout1D):
     """Drops whole channels of sequences in training.
 
-    A drop-in for `keras.layers.SpatialDropout1D`, with a live rate. For
-    features that are alike from one step to the next, as behind a
-    convolution: dropping single units would leave their neighbours to tell
-    what they were. In PyTorch, `torch.nn.Dropout1d`.
+    A drop-in for `keras.layers.SpatialDropout1D`, with a live rate. Use it for
+    features that are similar from one step to the next, such as those behind a
+    convolution, where a single dropped unit can be inferred from its
+    neighbours. PyTorch calls it `torch.nn.Dropout1d`.
 
     Training: `y = x * keep / (1 - rate)`, where `keep`, for each row and
     channel, is 1 with probability `1 - rate` and else 0.
@@ -98,7 +98,7 @@ class SpatialDropout1D(_SpatialDropout, keras.layers.SpatialDropout1D):
         stochastic_inference: bool = False,
         **kwargs: Given,
     ) -> None:
-        # Not the stock layer's: it makes a generator, and locks the state.
+        # The stock `__init__` would make a generator and lock the state.
         keras.layers.Layer.__init__(self, name=name, dtype=dtype, **kwargs)
         self.input_spec = keras.layers.InputSpec(ndim=3)
         self._start_spatial(rate, data_format, seed, stochastic_inference)
@@ -108,9 +108,9 @@ class SpatialDropout1D(_SpatialDropout, keras.layers.SpatialDropout1D):
 class SpatialDropout2D(_SpatialDropout, keras.layers.SpatialDropout2D):
     """Drops whole channels of images in training.
 
-    A drop-in for `keras.layers.SpatialDropout2D`, with a live rate. For
-    pixels that are like their neighbours, as behind a convolution. In
-    PyTorch, `torch.nn.Dropout2d`.
+    A drop-in for `keras.layers.SpatialDropout2D`, with a live rate. Use it for
+    pixels that resemble their neighbours, such as those behind a convolution.
+    PyTorch calls it `torch.nn.Dropout2d`.
 
     Args:
         rate, seed, name, dtype, stochastic_inference: As in
@@ -159,8 +159,8 @@ class SpatialDropout2D(_SpatialDropout, keras.layers.SpatialDropout2D):
 class SpatialDropout3D(_SpatialDropout, keras.layers.SpatialDropout3D):
     """Drops whole channels of volumes or videos in training.
 
-    A drop-in for `keras.layers.SpatialDropout3D`, with a live rate. In
-    PyTorch, `torch.nn.Dropout3d`.
+    A drop-in for `keras.layers.SpatialDropout3D`, with a live rate. PyTorch
+    calls it `torch.nn.Dropout3d`.
 
     Args:
         rate, seed, name, dtype, stochastic_inference: As in

@@ -1,4 +1,4 @@
-"""State that is no weight: where a rate, a key and a counter live."""
+"""State variables that are not weights: rates, keys and counters."""
 
 import random
 
@@ -20,11 +20,11 @@ from kerasdrop.layers import paths
 
 
 class StateVariable(keras.random.SeedGenerator):
-    """One variable, held where Keras expects the state of a generator.
+    """One variable, in the place where Keras expects the state of a generator.
 
-    So the variable is threaded through compiled steps on every backend, yet
-    is no weight: `layer.weights`, `count_params()` and `set_weights()` stay
-    what they are with the stock layer.
+    Keras therefore passes it through compiled steps on every backend, but does
+    not count it as a weight: `layer.weights`, `count_params()` and
+    `set_weights()` are as for the stock layer.
 
     Args:
         place: As in `PlacedVariable`.
@@ -40,8 +40,8 @@ class StateVariable(keras.random.SeedGenerator):
         value = np.asarray(value, dtype)
         with _backend.lasting():
             self.state = paths.PlacedVariable(
-                # A function, which Keras may call later: where a layer is made
-                # while Keras only looks for shapes, nothing has a value yet.
+                # A function, which Keras may call later: while it only infers
+                # shapes, nothing has a value yet.
                 lambda shape, dtype=None: ops.convert_to_tensor(value, dtype),
                 shape=value.shape,
                 dtype=dtype,
@@ -53,7 +53,7 @@ class StateVariable(keras.random.SeedGenerator):
         self.state.place = place
 
     def hold(self, value: Array) -> None:
-        """Assigns an array, unless it is there: to look takes less time."""
+        """Assigns an array unless it is there, since a comparison is faster."""
         held = ops.convert_to_numpy(_backend.read(self.state))
         if not np.array_equal(held, value):
             self.state.assign(value)
@@ -103,16 +103,16 @@ def _remedy() -> str:
 class DrawState(keras.layers.Layer):
     """The state of a stochastic layer, a private child layer.
 
-    A layer of its own, so that it is saved and restored with the model and
-    yet a checkpoint of the stock layer, which has none of it, loads as well.
+    It is a layer, so that it is saved and restored with the model, while a
+    checkpoint of the stock layer, which lacks it, can be loaded as well.
 
-    The path of each state is the name of the layer, `draw_state` and a name
-    that no other state has: so it is found by it in `get_state_tree`, in a
-    `state_dict` of PyTorch, and wherever else paths must differ.
+    The path of each state consists of the name of the layer, `draw_state` and a
+    name that no other state has, because paths must be unique in
+    `get_state_tree`, in a `state_dict` of PyTorch, and elsewhere.
 
     States:
         rate: float32 scalar; absent if the rate is a schedule, or learned.
-        key: int32 `(2, 2, 1)`, made from the seed. In its path it is `seed`.
+        key: int32 `(2, 2, 1)`, made from the seed. Its path ends in `seed`.
         step: int32 scalar, the number of training calls.
         draws: int32 scalar, the number of draws at inference.
     """
@@ -145,7 +145,7 @@ class DrawState(keras.layers.Layer):
         self.built = True
 
     def complete(self) -> None:
-        """Makes all states known that had no value when they were made."""
+        """Registers the states again if some had no value at first."""
         if not self._is_registered:
             self._register()
 
@@ -161,10 +161,10 @@ class DrawState(keras.layers.Layer):
         self._keeps_key = False
 
     def seed_now(self, layer: keras.layers.Layer, is_dropping: bool) -> None:
-        """Gives it a key, where Keras builds a layer around `layer`.
+        """Gives it a key when Keras builds the layer around `layer`.
 
-        In another variable: Keras may do so while it only looks for shapes,
-        and would forget what was assigned.
+        The key gets a new variable, because Keras may build while it only
+        infers shapes, and would then discard an assigned value.
         """
         value = masks.key_of_seed(fresh_seed(is_dropping))
         with paths.name_scope(layer), keras.name_scope(self.name):
@@ -191,8 +191,8 @@ class DrawState(keras.layers.Layer):
         variable = getattr(self, name).state
         for model in _backend.models_of_other_threads():
             if any(variable is each for each in model.non_trainable_variables):
-                # Even where the values are in place just now, Keras may have
-                # read them already, to write them back later.
+                # Even if the values are in place now, Keras may have read them
+                # already, and may write them back later.
                 raise _backend.ValuesAway(
                     f"{self._owner}: Keras trains, evaluates or predicts with "
                     f"model '{model.name}' just now, and what is set "
@@ -233,9 +233,9 @@ class DrawState(keras.layers.Layer):
         return value_of(getattr(self, name).state, self._owner)
 
     def quantize(self, mode: str | None = None, **kwargs: Given) -> None:
-        """Does nothing, for there is no weight here.
+        """Does nothing, because there are no weights.
 
-        `Model.quantize` asks every layer, and warns of each that cannot.
+        `Model.quantize` calls this, and warns about layers without it.
         """
 
     def save_own_variables(self, store: Given) -> None:
@@ -243,11 +243,11 @@ class DrawState(keras.layers.Layer):
             store[name] = self.read(name)
 
     def load_own_variables(self, store: Given) -> None:
-        # A stock layer's checkpoint has nothing for us: that is no error.
+        # A checkpoint of the stock layer lacks these, which is not an error.
         stored = set(store.keys())
         for name in self._state_variables():
-            # A seed that was asked for outlives a checkpoint; a layer without
-            # one continues the masks of the run that it resumes.
+            # A layer that was made with a seed keeps it. A layer without one
+            # continues with the masks of the run that it resumes.
             if name in stored and not (name == "key" and self._keeps_key):
                 value = np.asarray(store[name])
                 if name == "rate":
@@ -289,8 +289,8 @@ def fresh_seed(is_dropping: bool) -> int:
 def _suffix() -> str:
     """A suffix that makes names unique in this scope; usually empty.
 
-    Keras numbers the names that it makes. One that was given may come twice,
-    as that of a layer in each of several blocks.
+    Keras numbers the names that it makes, but a name that was given may occur
+    twice, for example in each of several blocks.
     """
     path = StateVariable(0, "int32", "draws").state.path
     number = keras.backend.get_uid(path)

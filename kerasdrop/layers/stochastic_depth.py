@@ -1,4 +1,4 @@
-"""A layer with a way around it, left out at random."""
+"""A layer with a skip connection around it, left out at random."""
 
 import keras
 
@@ -19,8 +19,8 @@ from kerasdrop.layers.base import StochasticWrapper
 class StochasticDepth(StochasticWrapper):
     """Adds a layer's outputs to its inputs, for some rows, at random.
 
-    A residual block that is left out of the network for a part of the rows
-    in training: the network is short in training and deep at inference.
+    In training, a residual block is left out for a part of the rows, so that
+    the network is short in training and deep at inference.
 
     With `f` the layer and, for each row, `keep` 1 with probability
     `1 - rate` and else 0:
@@ -30,9 +30,9 @@ class StochasticDepth(StochasticWrapper):
       `y = x + (1 - rate) * f(x)` at inference (equation 5).
     - `"inverted"`: `y = x + keep * f(x) / (1 - rate)` and `y = x + f(x)`.
 
-    The paper decides for a batch, and saves the time of what is left out.
-    Here, as in all that came later, each row has a decision of its own: the
-    layer is run on all rows, and batch normalization in it sees all of them.
+    The paper decides once for a batch, and saves the time of blocks that are
+    left out. Here, as in all later work, each row has its own decision: the
+    layer runs on all rows, and batch normalization inside it sees all of them.
 
     Usually the rate grows over the depth of the network:
     `kerasdrop.schedules.linear_depth_rates(num_blocks, 0.5)` is the paper's
@@ -90,7 +90,8 @@ class StochasticDepth(StochasticWrapper):
         self._start(rate, seed, stochastic_inference)
 
     def build(self, input_shape: Shape | None = None) -> None:
-        # Called and not built: a layer of layers may have no `build` for them.
+        # The layer is called, not built, because a layer that contains others
+        # may have no `build` that builds them.
         inputs = keras.KerasTensor(input_shape, self.compute_dtype)
         outputs = self.layer(inputs)
         shape = getattr(outputs, "shape", None)

@@ -1,11 +1,11 @@
-"""Cells of Keras whose inputs and state meet masks that are made outside.
+"""Cells of Keras that multiply inputs and state by masks from outside.
 
-A cell of Keras makes its masks itself, by rates that are fixed when it is made.
+A cell of Keras makes its masks itself, at rates that are fixed when it is made.
 Here the layer around it makes them, once for a sequence and before the loop
 over its steps, and a `ThinnedCell` multiplies by them in each step, with the
-code of the cell. It is a thing of one call, so that no thread sees another's.
+code of the cell. It exists for one call, so no thread sees that of another.
 
-tests/contracts/test_recurrent_cells.py pins what that code asks for.
+tests/contracts/test_recurrent_cells.py pins what that code reads.
 """
 
 import types
@@ -49,7 +49,7 @@ class ThinnedCell:
         for name in _WEIGHTS:
             weight = getattr(cell, name)
             if weight is not None:
-                # Keras casts them where it calls the cell, which this is not.
+                # Keras casts weights when it calls a layer, which this is not.
                 weight = ops.cast(weight, cell.compute_dtype)
             setattr(self, name, weight)
 
@@ -111,14 +111,13 @@ class Thinning:
     def masks(
         self, inputs: Tensor, state: Tensor, training: bool | None
     ) -> Masks:
-        """Draws the masks for a sequence: those of a cell of Keras.
+        """Draws the masks for a sequence, as a cell of Keras at these rates.
 
-        One made with the rates of now, that is: LSTM and GRU have a mask for
-        each gate where the rate of the state is above 0, and else one of the
-        inputs for all gates.
+        LSTM and GRU have a mask for each gate if the rate of the state is above
+        0, and otherwise one mask of the inputs for all gates.
 
         Args:
-            inputs, state: Tensors of the size of one step's.
+            inputs, state: Tensors of the sizes that they have at one step.
         """
         by_gate = self._is_by_gate()
         of_inputs = self._drawn(self.of_inputs, inputs, by_gate, training)
@@ -129,7 +128,7 @@ class Thinning:
             return Masks(of_inputs, None)
         of_state = self._drawn(self.of_state, state, by_gate, training)
         if self._has_gates() and not isinstance(of_state, list):
-            of_state = None  # at a rate of 0, which is known
+            of_state = None  # the rate is known to be 0
         return Masks(of_inputs, of_state)
 
     def _number_of_gates(self) -> int:
@@ -146,10 +145,11 @@ class Thinning:
         if not self._has_gates():
             return False
         if hasattr(self.cell, "dropout_mask_count"):
-            return True  # in its first implementation, always
+            return True  # as always in its first implementation
         if self.of_state is None:
             return False
-        # Before the draw, which counts the step. A rate of NaN is to show.
+        # This is read before the draw, which counts the step. NaN counts as
+        # above 0, so that it shows.
         rate = self.of_state._rate_tensor()
         known = _backend.at_hand(rate)
         return rate != 0.0 if known is None else bool(known[0] != 0.0)
@@ -167,7 +167,8 @@ class Thinning:
         ones = ops.ones_like(ops.cast(like, self.cell.compute_dtype))
         if by_gate is False:
             return dropout(ones, training=training)
-        # Drawn together, side by side: small masks cost by the operation.
+        # They are drawn in one tensor, because the cost of small masks is the
+        # number of operations.
         count = self._number_of_gates()
         drawn = dropout(ops.concatenate([ones] * count, -1), training=training)
         masks = list(ops.split(drawn, count, axis=-1))

@@ -338,7 +338,7 @@ def test_a_wrong_seed_is_told_before_there_is_a_layer(name):
 
 def test_cudnn_is_not_promised_where_it_has_no_masks():
     layer = layer_of("LSTM", 0.3, 0.2, use_cudnn=True, unroll=False)
-    with pytest.raises(ValueError, match="cuDNN knows no mask for each gate"):
+    with pytest.raises(ValueError, match="cuDNN supports neither masks"):
         layer(INPUTS, training=True)
 
 
