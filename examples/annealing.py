@@ -32,7 +32,7 @@ TRAIN_ROWS, BATCH_ROWS = 320, 32
 
 
 def equal_mean_schedules(num_steps):
-    """Schedules over `num_steps` steps, each of them of mean `MEAN_RATE`."""
+    """Schedules over `num_steps` steps, each with the mean `MEAN_RATE`."""
     last = num_steps - 1
     half = num_steps // 2
     # 0.99 of the way to its last rate is done by the end.

@@ -43,7 +43,7 @@ NUMBER = {word: number for number, word in enumerate(WORDS)}
 
 
 def sentence(rng, known=True):
-    """Words of a sentence, and whether it praises."""
+    """Words of a sentence, and whether it is positive."""
     praises = bool(rng.integers(2))
     negated = bool(rng.integers(2))
     said = rng.choice(GOOD if praises != negated else BAD)
@@ -56,7 +56,7 @@ def sentence(rng, known=True):
 
 
 def data(rng, rows, wrong=0.0, known=True):
-    """Tokens as BERT takes them, and labels."""
+    """Inputs for BERT, and labels."""
     ids = np.zeros((rows, LENGTH), "int32")
     labels = np.zeros(rows, "int32")
     for row in range(rows):
@@ -73,7 +73,7 @@ def data(rng, rows, wrong=0.0, known=True):
 
 
 def classifier():
-    """A BERT of two layers, as `from_preset` makes a large one."""
+    """A BERT of two layers, built like those of `from_preset`."""
     backbone = keras_hub.models.BertBackbone(
         vocabulary_size=len(WORDS),
         num_layers=2,

@@ -30,7 +30,7 @@ KEEP = 1.0 - RATE
 
 
 def network(dropout):
-    """A network without biases, whose learning rate would not scale along."""
+    """A network without biases, which would need another learning rate."""
     return keras.Sequential(
         [
             keras.Input((64,)),

@@ -64,7 +64,7 @@ def network(units, num_rows, learning_rate, is_learned):
 
 
 def predictive(settings, num_rows, num_updates, is_learned):
-    """A trained network, and what it predicts for new rows, with their y."""
+    """A trained network, its predictions for new rows, and their targets."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     x, y = data(num_rows, rng)

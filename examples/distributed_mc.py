@@ -93,7 +93,7 @@ class Scorer:
         self.start_seconds = time.perf_counter() - start
 
     def predict(self, rows, verbose=0):
-        """The statistics of the rows of these numbers."""
+        """The statistics of the rows with these numbers."""
         return self.predictive.predict(
             self.inputs[rows], batch_size=BATCH, verbose=verbose, rows=rows
         )
@@ -126,7 +126,7 @@ class Scorer:
 def score_on_workers(scorer, num_rows, rows_per_task, num_workers):
     """Returns all columns in the order of the rows.
 
-    `arrived` are the seconds after which a row was here.
+    `arrived` has the seconds after which each row arrived.
 
     Args:
         scorer: Dict, the arguments of each worker's `Scorer`.
@@ -169,7 +169,7 @@ def score_on_workers(scorer, num_rows, rows_per_task, num_workers):
 
 
 def print_cost(columns, single_seconds, num_workers):
-    """Prints what docs/scaling.md reckons with."""
+    """Prints the figures on which docs/scaling.md is based."""
     num_rows = len(columns["row"])
     busy = columns["seconds"].sum()
     first, last = columns["arrived"].min(), columns["arrived"].max()
@@ -192,7 +192,7 @@ def print_cost(columns, single_seconds, num_workers):
 
 
 def print_killed(folder, columns, row):
-    """Prints who was killed, and who did its work."""
+    """Prints which worker was killed, and which one did its work."""
     killed = int((folder / "killed").read_text())
     print(
         f"Worker {killed} was killed at row {row}, which worker "
@@ -201,7 +201,7 @@ def print_killed(folder, columns, row):
 
 
 def print_differences(columns, single):
-    """Prints how far the workers are from the single process."""
+    """Prints the largest differences between workers and a single process."""
     print("Largest difference from the single process")
     for name in STATISTICS:
         difference = np.abs(columns[name] - single[name])

@@ -39,7 +39,7 @@ ENDS = (0.05, 0.95)  # the quantiles between which 90 % lie
 
 
 def split(seed):
-    """Patients to train on, to calibrate with and to judge by."""
+    """Patients for training, calibration and evaluation."""
     x, y = load_diabetes(return_X_y=True)
     x = (x / x.std(axis=0)).astype("float32")
     order = np.random.default_rng(seed).permutation(len(x))
@@ -48,7 +48,7 @@ def split(seed):
 
 
 def build_model(y):
-    """A network whose outputs have the mean and deviation of the targets."""
+    """A network with outputs in the scale of the targets."""
     model = keras.Sequential(
         [
             keras.Input((10,)),

@@ -33,7 +33,7 @@ except ModuleNotFoundError:
 
 
 def transformer(images):
-    """A vision transformer: dropout, also of the attention weights."""
+    """A vision transformer with dropout of units and of attention weights."""
     backbone = keras_hub.models.ViTBackbone(
         image_shape=(8, 8, 1),
         patch_size=2,
@@ -51,7 +51,7 @@ def transformer(images):
 
 
 def efficientnet(images):
-    """Drops residual branches; batch normalization stays in inference."""
+    """EfficientNetB0, which drops residual branches."""
     images = 255.0 * images.repeat(4, axis=1).repeat(4, axis=2)
     images = images.repeat(3, axis=3)
     features = keras.applications.EfficientNetB0(
@@ -70,7 +70,7 @@ def efficientnet(images):
 
 
 def lstm(images):
-    """Reads an image line by line; dropout is inside the cell."""
+    """An LSTM that reads an image line by line, with dropout in its cell."""
     model = keras.Sequential(
         [
             keras.Input((8, 8)),

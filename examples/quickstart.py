@@ -32,7 +32,7 @@ FIRST_RATE, LAST_RATE = 0.7, 0.4
 
 
 def load_data(seed):
-    """Digits to train on, digits to test on, and two kinds of no digits."""
+    """Digits for training and testing, and two kinds of inputs to detect."""
     images, labels = load_digits(return_X_y=True)
     images = images.astype("float32").reshape(-1, 8, 8, 1) / 16.0
     x_train, x_test, y_train, y_test = train_test_split(
@@ -112,7 +112,7 @@ def split(values, inputs):
 
 
 def separation(uncertainty, kind):
-    """Area under the ROC curve of telling digits from `kind`; 0.5 is chance.
+    """Area under the ROC curve for digits against `kind`; 0.5 is chance.
 
     The probability that an input of that kind is more uncertain than a digit.
     """
@@ -164,7 +164,7 @@ def draw_rates(axes, rates):
 
 
 def draw_digits(figure, digits, labels, predicted, entropy):
-    """The twelve digits of the highest predictive entropy."""
+    """The twelve digits with the highest predictive entropy."""
     figure.suptitle("The test digits it is least sure of")
     order = np.argsort(-entropy, kind="stable")[:12]
     for axes, row in zip(figure.subplots(2, 6).flat, order):
@@ -179,7 +179,7 @@ def draw_digits(figure, digits, labels, predicted, entropy):
 
 
 def draw_histograms(axes, entropy):
-    """How the entropy of digits differs from that of inputs that are none."""
+    """The entropy of digits, of rotated digits and of noise."""
     colors = {"digits": "tab:blue", "rotated": "tab:orange", "noise": "0.4"}
     bins = np.linspace(0.0, np.log(10.0), 47)
     for kind, values in entropy.items():

@@ -95,7 +95,7 @@ def ask(model, images, num_samples):
 
 
 def report(result, labels):
-    """The error, and what the maps know of it: a line of numbers."""
+    """The error, how well each map detects it, and the risk of half."""
     wrong = (result.mean.argmax(axis=-1) != labels).ravel()
     line = [wrong.mean()]
     for name in ("predictive_entropy", "mutual_information"):
