@@ -1,4 +1,4 @@
-"""Classic against inverted dropout: one model in two parametrisations.
+"""Classic against inverted dropout: one model in two parametrizations.
 
 The script trains a network on scikit-learn's handwritten digits with dropout on
 inputs and hidden units, three times and always with the same masks:
