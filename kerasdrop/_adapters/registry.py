@@ -489,7 +489,7 @@ def is_stock_dropout(layer: keras.layers.Layer) -> bool:
     return facts.is_identity and facts.counterpart is not None
 
 
-def is_noise(layer: keras.layers.Layer) -> Given:
+def is_noise(layer: keras.layers.Layer) -> bool:
     """Whether `layer` is of a dropout or noise class of Keras, or a subclass.
 
     Layers of this package that contain one count, too.

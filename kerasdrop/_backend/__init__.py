@@ -190,7 +190,9 @@ def tensor_of(array: Array, like: Tensor) -> Tensor:
     return keras.ops.convert_to_tensor(array)
 
 
-def fori_loop(count: Tensor, function: Function, values: Tensor) -> Tensor:
+def fori_loop(
+    count: int, function: Function, values: list[Tensor]
+) -> list[Tensor]:
     """Calls `function(number, values)` `count` times in sequence, from 0 on.
 
     Args:
@@ -205,8 +207,8 @@ def fori_loop(count: Tensor, function: Function, values: Tensor) -> Tensor:
 
 
 def while_loop(
-    condition: Function, function: Function, values: Tensor
-) -> Tensor:
+    condition: Function, function: Function, values: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
     """`keras.ops.while_loop`, with its rounds in sequence."""
     return keras.ops.while_loop(condition, function, values)
 

@@ -10,6 +10,7 @@ import platform
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import keras
 import tensorflow as tf
@@ -65,7 +66,7 @@ def by_rows(function: Function, tensor: Tensor) -> Tensor:
     return tf.reshape(function(rows), shape)
 
 
-def after(inputs: Tensor) -> Tensor:
+def after(inputs: Tensor) -> AbstractContextManager[Given]:
     return tf.control_dependencies([inputs])
 
 
@@ -76,7 +77,7 @@ def is_recomputing() -> bool:
 
 def fused(function: Function) -> Function:
     @functools.cache
-    def compiled(ranks: tuple[int, ...], by_xla: bool) -> Tensor:
+    def compiled(ranks: tuple[int, ...], by_xla: bool) -> Function:
         # There is one function for each combination of ranks. Otherwise
         # TensorFlow, to trace less often, would trace one for tensors of
         # unknown rank.
@@ -152,20 +153,23 @@ def _has_xla() -> bool:
 
 # Otherwise TensorFlow runs up to ten independent rounds at a time, and holds
 # the memory of all of them.
-def fori_loop(count: Tensor, function: Function, values: Tensor) -> Given:
-    return while_loop(
+def fori_loop(
+    count: int, function: Function, values: list[Tensor]
+) -> list[Tensor]:
+    _, *values = while_loop(
         lambda number, *values: number < count,
         lambda number, *values: (
             number + 1,
             *function(number, list(values)),
         ),
         (0, *values),
-    )[1:]
+    )
+    return values
 
 
 def while_loop(
-    condition: Function, function: Function, values: Tensor
-) -> Tensor:
+    condition: Function, function: Function, values: tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
     # The first round does not begin before its values exist, either.
     with tf.control_dependencies(list(values[1:])):
         first = tf.identity(values[0])
@@ -227,7 +231,7 @@ def compiled(
             _pass.is_on = outer
 
     @functools.cache
-    def of_ranks(ranks: tuple[int, ...], device: str | None) -> Tensor:
+    def of_ranks(ranks: tuple[int, ...], device: str | None) -> Function:
         # As above: `y` may have an axis of size 1 or not. Also, a trace reads
         # the variables of a strategy on one of its devices.
         return tf.function(
@@ -408,5 +412,5 @@ def is_tracing() -> bool:
     return not tf.executing_eagerly()
 
 
-def checkpointed(variables: dict[str, keras.Variable]) -> Tensor:
+def checkpointed(variables: dict[str, keras.Variable]) -> Given:
     return tf.train.Checkpoint(**variables)

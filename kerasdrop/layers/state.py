@@ -1,6 +1,7 @@
 """State variables that are not weights: rates, keys and counters."""
 
 import random
+from typing import NoReturn
 
 import keras
 import numpy as np
@@ -58,7 +59,7 @@ class StateVariable(keras.random.SeedGenerator):
         if not np.array_equal(held, value):
             self.state.assign(value)
 
-    def next(self, *args: Given, **kwargs: Given) -> int:
+    def next(self, *args: Given, **kwargs: Given) -> NoReturn:
         raise TypeError("This holds a state of kerasdrop and draws nothing.")
 
 

@@ -258,7 +258,7 @@ def keys_of_units(units: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
-def stored_unit_keys(num_units: Tensor) -> Array:
+def stored_unit_keys(num_units: int) -> Array:
     """`unit_keys` as an array, not to be written to."""
     with np.errstate(over="ignore"):
         word = np.arange(num_units, dtype="uint32")

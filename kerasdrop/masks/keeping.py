@@ -221,7 +221,7 @@ def _block_keep(
     return ops.logical_not(dropped)
 
 
-def _extended(begins: Tensor, axis: int, length: Tensor) -> Tensor:
+def _extended(begins: Tensor, axis: int, length: int) -> Tensor:
     """Extends each True to a run of `length`; the axis grows by `length - 1`.
 
     Doubling takes about log2(length) passes over memory, where pooling reads

@@ -94,7 +94,7 @@ class row_scope:
     def __enter__(self) -> "row_scope":
         self._outer = getattr(_current, "scope", None)
         self._is_inside_trace = _backend.is_tracing()
-        self._num_rows = None
+        self._num_rows: int | None = None
         _current.scope = self
         return self
 
@@ -113,7 +113,7 @@ class row_scope:
         numbers = ops.arange(ops.shape(inputs)[0], dtype="int32")
         return numbers + self._first_row
 
-    def _check_size(self, num_rows: Tensor) -> None:
+    def _check_size(self, num_rows: int) -> None:
         if self._num_rows not in (None, num_rows):
             raise ValueError(
                 "row_scope: with `first_row`, all layers inside must see the "

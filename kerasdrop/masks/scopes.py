@@ -31,7 +31,7 @@ class Refused(BaseException):
         layer: The layer that asks; None if it is unknown.
     """
 
-    def __init__(self, layer: keras.layers.Layer) -> None:
+    def __init__(self, layer: keras.layers.Layer | None) -> None:
         super().__init__(getattr(layer, "name", None))
         self.layer = layer
 
@@ -111,11 +111,14 @@ class StochasticScope:
     def __exit__(self, *exception: object) -> None:
         _current.scope = self._outer
 
-    def draw(self, layer: keras.layers.Layer, by_step: bool = True) -> Draw:
+    def draw(
+        self, layer: keras.layers.Layer | None, by_step: bool = True
+    ) -> Draw:
         """Returns a new draw for `layer`.
 
         Args:
-            layer: One of the layers of this scope.
+            layer: One of the layers of this scope; None for a generator that
+                belongs to none of them.
             by_step: Whether the draw differs from step to step of a loop.
 
         Raises:
@@ -177,7 +180,7 @@ class StochasticScope:
         calls, memory = self._calls.copy(), self.memory
 
         @contextlib.contextmanager
-        def step(number: int) -> Iterator[None]:
+        def step(number: Tensor) -> Iterator[None]:
             outer = self._trace, self._steps
             self._trace = _backend.trace()
             self._steps = (*self._steps, number)

@@ -81,7 +81,7 @@ def _choice_and_place(
     return ops.expand_dims(choice, 1), place
 
 
-def _in_strata(choice: Tensor, place: Tensor, bits: Tensor) -> Tensor:
+def _in_strata(choice: Tensor, place: Tensor, bits: int) -> Tensor:
     """The words at places in a set, from the word of the set."""
     # Numbers from 1 to `size` are a group under multiplication modulo the prime
     # `size + 1`, where `size` is -1, so no division is necessary. With

@@ -38,7 +38,7 @@ from kerasdrop.montecarlo.settings import Settings
 
 
 def _setting(name: str) -> Given:
-    def get(self: keras.Model) -> bool | str:
+    def get(self: keras.Model) -> Given:
         return getattr(self._settings, name)
 
     return property(get, doc=f"The argument `{name}`; it cannot be set.")
@@ -302,7 +302,7 @@ class MonteCarlo(NotTrained):
         return self._asked.rate_given()
 
     @rate.setter
-    def rate(self, value: Given) -> Given:
+    def rate(self, value: Given) -> None:
         with blame(self._owner):
             chosen = choice.of(self.model, self._asked.paths, value)
             found = survey.of(self.model)

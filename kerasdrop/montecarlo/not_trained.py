@@ -1,5 +1,7 @@
 """The part of a Keras model that `MonteCarlo` has: metrics, but no training."""
 
+from typing import NoReturn
+
 import keras
 
 from kerasdrop._types import Config
@@ -48,7 +50,7 @@ class NotTrained(keras.Model):
         # Keras would not do this, since `compile` is overridden.
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def fit(self, *args: Given, **kwargs: Given) -> None:
+    def fit(self, *args: Given, **kwargs: Given) -> NoReturn:
         """Raises an error: train the wrapped model instead.
 
         Raises:
@@ -56,11 +58,11 @@ class NotTrained(keras.Model):
         """
         raise ValueError(NOT_TRAINED)
 
-    def train_on_batch(self, *args: Given, **kwargs: Given) -> None:
+    def train_on_batch(self, *args: Given, **kwargs: Given) -> NoReturn:
         """Raises an error, like `fit`."""
         raise ValueError(NOT_TRAINED)
 
-    def test_on_batch(self, *args: Given, **kwargs: Given) -> None:
+    def test_on_batch(self, *args: Given, **kwargs: Given) -> NoReturn:
         """Raises an error: use `evaluate`, which accepts a single batch too.
 
         Raises:
@@ -71,7 +73,7 @@ class NotTrained(keras.Model):
             "`evaluate(x, y, batch_size=len(x))`."
         )
 
-    def compute_output_shape(self, input_shape: Given) -> None:
+    def compute_output_shape(self, input_shape: Given) -> NoReturn:
         raise NotImplementedError(
             "MonteCarlo is not for use inside another model. Call it, or its "
             "`predict`, on data; it returns a dict of statistics."

@@ -1,11 +1,14 @@
 """Samples that are written into an array of the user, batch by batch."""
 
+from typing import NoReturn
+
 import numpy as np
 from keras import tree
 
 from kerasdrop._refusals import Refusal
-from kerasdrop._types import Array
+from kerasdrop._types import Config
 from kerasdrop._types import Given
+from kerasdrop._types import Structure
 
 
 class SamplesOut:
@@ -18,12 +21,16 @@ class SamplesOut:
         num_samples: Integer, the samples of each row.
     """
 
-    def __init__(self, arrays: Array, num_rows: int, num_samples: int) -> None:
+    def __init__(
+        self, arrays: Structure, num_rows: int | None, num_samples: int
+    ) -> None:
         self._arrays = tree.flatten(arrays)
         for array in self._arrays:
             self._check(array, num_rows, num_samples)
 
-    def _check(self, array: Given, num_rows: int, num_samples: int) -> None:
+    def _check(
+        self, array: Given, num_rows: int | None, num_samples: int
+    ) -> None:
         shape: Given = getattr(array, "shape", None)
         dtype: Given = getattr(array, "dtype", None)
         takes_slices = shape is not None and hasattr(array, "__setitem__")
@@ -41,14 +48,14 @@ class SamplesOut:
                 "leave to write, e.g. the mode 'r+'", "one that is read-only"
             )
 
-    def _refuse(self, wanted: Given, received: Given) -> None:
+    def _refuse(self, wanted: str, received: str) -> NoReturn:
         raise Refusal(
             "argument `samples_out` must be an array that "
             "takes slices, e.g. `numpy.memmap`, or one for each output, with "
             f"{wanted}. Received: {received}"
         )
 
-    def taken(self, part: Given, first: int) -> Given:
+    def taken(self, part: Config, first: int) -> Config:
         """Statistics of a batch without the samples, which are written.
 
         Args:

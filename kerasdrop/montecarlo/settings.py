@@ -38,10 +38,10 @@ class Settings:
     plan: str = "stratified"
     kind: Given = "regression"
     keep_samples: bool = False
-    quantiles: tuple[Given, ...] = ()
-    noise_variance: Given = None
-    tolerance: Given = None
-    memory_limit: Given = None
+    quantiles: tuple[float, ...] = ()
+    noise_variance: float | None = None
+    tolerance: float | None = None
+    memory_limit: int | None = None
     vectorized: bool = True
 
     @classmethod

@@ -6,13 +6,13 @@ from keras import ops
 from keras import tree
 
 from kerasdrop._refusals import Refusal
+from kerasdrop._types import Array
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
-from kerasdrop._types import Tensor
 
 
-def is_iterable_of_batches(x: Tensor) -> bool:
+def is_iterable_of_batches(x: Given) -> bool:
     """Whether `x` is an iterable of batches, not arrays of rows."""
     if isinstance(x, keras.utils.PyDataset):
         return True
@@ -40,7 +40,7 @@ def mapped(function: Function, arrays: Structure) -> Structure:
     )
 
 
-def of(x: Tensor, name: str) -> Tensor:
+def of(x: Given, name: str) -> Structure:
     """Returns `x` with an array for each leaf; nested lists are refused.
 
     Arrays, including sparse matrices of scipy, are not converted here: see
@@ -64,7 +64,7 @@ def of(x: Tensor, name: str) -> Tensor:
     return mapped(lambda leaf: _array(leaf, name), x)
 
 
-def _array(x: Tensor, name: str) -> Tensor:
+def _array(x: Given, name: str) -> Given:
     if _is_sparse(x):
         return x.tocsr()
     if hasattr(x, "to_numpy"):  # a pandas series or frame
@@ -99,13 +99,13 @@ def _array(x: Tensor, name: str) -> Tensor:
     return array
 
 
-def _of_float_type(array: Tensor) -> Tensor:
+def _of_float_type(array: Array) -> Array:
     if np.issubdtype(array.dtype, np.floating):
         return array.astype(keras.config.floatx(), copy=False)
     return array
 
 
-def _of_pandas(x: Given, name: str) -> Tensor:
+def _of_pandas(x: Given, name: str) -> Array:
     """The numbers of a frame or series, with NaN for missing ones."""
     array = x.to_numpy()
     if array.dtype != object:
@@ -120,11 +120,11 @@ def _of_pandas(x: Given, name: str) -> Tensor:
         ) from error
 
 
-def _is_sparse(x: Tensor) -> bool:
+def _is_sparse(x: Given) -> bool:
     return hasattr(x, "tocsr") and hasattr(x, "toarray")
 
 
-def _dense(array: Tensor) -> Tensor:
+def _dense(array: Given) -> Array:
     return array.toarray() if _is_sparse(array) else array
 
 

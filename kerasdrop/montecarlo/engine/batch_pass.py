@@ -48,7 +48,7 @@ class Pass:
         self._result = None
         self.num_calls = chunks.num_calls
 
-    def over(self, batch: RowsOf) -> Given:
+    def over(self, batch: RowsOf) -> "Pass":
         """Returns the same pass over another batch."""
         return Pass(
             self._drawing,
@@ -200,7 +200,7 @@ class Pass:
         self._after_call()
         return found
 
-    def kept(self) -> Given:
+    def kept(self) -> Config:
         """The statistics if nothing is dropped, by this pass's functions."""
         keep_all = ops.convert_to_tensor(True)
         if self.num_calls == 1:

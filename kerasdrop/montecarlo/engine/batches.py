@@ -12,6 +12,7 @@ from keras import tree
 from kerasdrop import _backend
 from kerasdrop import _checks
 from kerasdrop._refusals import Refusal
+from kerasdrop._types import Array
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Structure
@@ -95,15 +96,15 @@ class Batches:
 
     def __init__(
         self,
-        x: Tensor,
+        x: Given,
         batch_size: int,
         most_rows: Function,
         first_row: int,
-        rows: Tensor = None,
+        rows: Given = None,
         y: Given = None,
-        steps: Given = None,
+        steps: int | None = None,
         fills: bool = True,
-        labels: Given = None,
+        labels: Labels | None = None,
     ) -> None:
         _check_processes()
         self._fills = fills
@@ -153,7 +154,7 @@ class Batches:
             self.num_rows = num_rows
             self.num_batches = -(-num_rows // size)
 
-    def __iter__(self) -> Iterator[Given]:
+    def __iter__(self) -> Iterator[Batch]:
         """Yields each `Batch`."""
         start, size = 0, None
         for inputs, targets, labels in self._parts:
@@ -181,7 +182,7 @@ class Batches:
             f"of {divisible(1)} rows. Received: a batch of {num_rows}"
         )
 
-    def _places(self, positions: Tensor) -> Tensor:
+    def _places(self, positions: Array) -> Array:
         if self._rows is not None:
             return self._rows[positions]
         places = self._first_row + positions
@@ -303,10 +304,10 @@ def first_rows(data: RowsOf, size: int) -> RowsOf:
     return _chosen(data._replace(rows=np.arange(size, dtype="int32")), chosen)
 
 
-def _chosen(data: RowsOf, chosen: Tensor) -> RowsOf:
+def _chosen(data: RowsOf, chosen: Array) -> RowsOf:
     """Some rows of a `RowsOf`; its attribute `rows` stays whole."""
 
-    def filled(part: Tensor) -> Tensor:
+    def filled(part: Structure) -> Structure:
         return arrays_.mapped(_distributed, arrays_.rows_of(part, chosen))
 
     return RowsOf(
@@ -314,7 +315,7 @@ def _chosen(data: RowsOf, chosen: Tensor) -> RowsOf:
     )
 
 
-def _distributed(array: Tensor) -> Tensor:
+def _distributed(array: Array) -> Tensor:
     """An argument with its rows spread over the devices of the distribution."""
     distribution = keras.distribution.distribution()
     if distribution is None:

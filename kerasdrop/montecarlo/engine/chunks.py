@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from kerasdrop._types import Given
 from kerasdrop.masks.plans import SET_SIZE
 
 # Matrix products with this many rows are as fast, per row, as larger ones.
@@ -50,7 +49,7 @@ class Chunks(NamedTuple):
         return self.first - self.rest
 
     @property
-    def in_first_call(self) -> Given:
+    def in_first_call(self) -> int:
         """How many whole chunks the first compiled call draws."""
         # All later calls have equally many chunks, and so share one function.
         if self.count <= self.per_call:
@@ -58,18 +57,18 @@ class Chunks(NamedTuple):
         return self.count % self.per_call or self.per_call
 
     @property
-    def num_calls(self) -> Given:
+    def num_calls(self) -> int:
         return 1 + (self.count - self.in_first_call) // self.per_call
 
-    def chunks_after(self, num_calls: Given) -> Given:
+    def chunks_after(self, num_calls: int) -> int:
         """How many whole chunks this many calls draw."""
         return self.in_first_call + (num_calls - 1) * self.per_call
 
-    def in_sets_after(self, num_calls: Given) -> Given:
+    def in_sets_after(self, num_calls: int) -> int:
         """How many samples from number 0 on this many calls draw."""
         return self.first_in_sets + self.chunks_after(num_calls) * self.size
 
-    def samples_after(self, num_calls: Given) -> Given:
+    def samples_after(self, num_calls: int) -> int:
         """How many samples this many calls draw in all."""
         if num_calls == 0:
             return 0
@@ -94,7 +93,7 @@ def cut(num_samples: int, at_once: int) -> Chunks:
     )
 
 
-def that_pay(rows: int, bytes_per_sample: int) -> int:
+def that_pay(rows: int, bytes_per_sample: int | None) -> int:
     """How many samples of this many rows to draw at once for speed.
 
     Args:

@@ -11,6 +11,8 @@ from keras import tree
 from kerasdrop import _backend
 from kerasdrop._adapters import survey
 from kerasdrop._structure import keras_graph
+from kerasdrop._types import Array
+from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
@@ -69,7 +71,7 @@ class Engine:
             model, settings.plan, settings.vectorized, owner
         )
 
-    def most_rows(self, data: Given, rows: int) -> int | None:
+    def most_rows(self, data: RowsOf, rows: int) -> int | None:
         """How many of `rows` rows can be drawn at a time; None for all.
 
         Call this before each prediction: it also checks whether the model has
@@ -120,7 +122,9 @@ class Engine:
         # Of two that are equal the newer one is of the objects that are there.
         self._made_for = made_for
 
-    def with_key(self, key: Tensor, rates: Tensor = None) -> Given:
+    def with_key(
+        self, key: Function, rates: Function | None = None
+    ) -> "Engine":
         """Returns an engine with another key.
 
         Args:
@@ -145,7 +149,7 @@ class Engine:
         chunks = chunks_.cut(self._settings.num_samples, samples_at_once)
         return self._drawing.whole(batch, self._rates(), chunks)
 
-    def over(self, batch: RowsOf) -> Given:
+    def over(self, batch: RowsOf) -> Pass:
         """A `Pass` over a batch, which draws it in compiled calls."""
         at_once = SET_SIZE
         if self._settings.vectorized:
@@ -160,7 +164,7 @@ class Engine:
             self.after_call,
         )
 
-    def verified(self, one: Given, batch: RowsOf, num_rows: int) -> Given:
+    def verified(self, one: Pass, batch: RowsOf, num_rows: int) -> Function:
         """Makes the self-check unless it was already made for such inputs.
 
         Args:
@@ -188,7 +192,7 @@ class Engine:
         self.after_call()
         return finish
 
-    def _kept(self, one: Given, batch: RowsOf, chosen: Given) -> Given:
+    def _kept(self, one: Pass, batch: RowsOf, chosen: Array) -> Config:
         """The statistics of these rows of a batch if nothing is dropped."""
         # Classic layers scale by the rate even if they drop nothing.
         one = one.at(self._drawing.choice.of_check().vector())

@@ -52,7 +52,7 @@ def bytes_per_sample(
     return max(1, _WORKSPACE * calls.peak())
 
 
-def bytes_of_plain_call(model: keras.Model, inputs: Structure) -> Given:
+def bytes_of_plain_call(model: keras.Model, inputs: Structure) -> int:
     """The bytes of all tensors that a plain call of one row makes in graphs.
 
     If the call is not compiled, Keras holds all of them until its end.
@@ -74,7 +74,7 @@ def bytes_of_plain_call(model: keras.Model, inputs: Structure) -> Given:
     )
 
 
-def _longest(inputs: Tensor) -> int:
+def _longest(inputs: Structure) -> int:
     """The size that stands for an unknown size of an axis."""
     given = [x for x in tree.flatten(inputs) if x is not None]
     return max((size for x in given for size in x.shape[1:]), default=1)

@@ -97,7 +97,7 @@ class _Enough(NamedTuple):
     sizes: Sizes
     size: float
 
-    def suffices(self, shapes: Given, sizes: Given, limit: Given) -> Given:
+    def suffices(self, shapes: Given, sizes: Sizes, limit: int) -> bool:
         """Whether other sizes are known to fit, too."""
         (step, *shapes), (own_step, *own) = shapes, self.shapes
         if step != own_step or list(map(len, shapes)) != list(map(len, own)):
@@ -119,7 +119,7 @@ def most(
     limit: int,
     step: int,
     worth: float,
-) -> Given:
+) -> Sizes:
     """Returns the largest `Sizes` up to those wanted that keep a limit.
 
     N times the rows or samples need at most N times the memory. Larger sizes
@@ -157,7 +157,7 @@ def most(
             sizes = cut(wanted, allowed, step)
 
 
-def cut(wanted: Sizes, total: int, step: int) -> Sizes:
+def cut(wanted: Sizes, total: float, step: int) -> Sizes:
     """Cuts `Sizes` to a total number of samples of all rows; sets last.
 
     Args:

@@ -11,7 +11,6 @@ from kerasdrop._refusals import Refusal
 from kerasdrop._types import Function
 from kerasdrop._types import Given
 from kerasdrop._types import Shape
-from kerasdrop._types import Tensor
 from kerasdrop.masks.plans import SET_SIZE
 from kerasdrop.montecarlo.engine import batches
 from kerasdrop.montecarlo.engine import chunks as chunks_
@@ -74,14 +73,16 @@ class Sizing:
         ] = {}  # of one sample of a row, by the row's shapes
         self._compiled: dict[Given, Given] = {}  # functions, by `Chunks`
 
-    def chunks(self, samples: Tensor) -> Given:
+    def chunks(
+        self, samples: int
+    ) -> tuple[chunks_.Chunks, dict[str, Function]]:
         """Returns `Chunks` of this many samples, and the functions for them."""
         chunks = chunks_.cut(self._num_samples, samples)
         if chunks not in self._compiled:
             self._compiled[chunks] = self._functions(chunks)
         return chunks, self._compiled[chunks]
 
-    def of(self, data: batches.RowsOf, rows: int) -> Given:
+    def of(self, data: batches.RowsOf, rows: int) -> Sizes:
         """Returns the `Sizes` to draw at a time.
 
         Args:
@@ -126,7 +127,7 @@ class Sizing:
         self._check(need, found, rows)
         return found.samples
 
-    def rows_to_check(self, batch: Tensor, at_once: Given) -> Given:
+    def rows_to_check(self, batch: batches.RowsOf, at_once: int) -> int:
         """Returns how many rows of a batch a plain call may have beside a pass.
 
         Args:
@@ -140,7 +141,7 @@ class Sizing:
         # One row cannot show whether rows see each other.
         return max(min(at_once, 2), most)
 
-    def _of(self, data: batches.RowsOf, rows: int, step: int) -> Given:
+    def _of(self, data: batches.RowsOf, rows: int, step: int) -> Sizes:
         wanted = Sizes(rows, self._most_samples(data, rows))
         key: Given = (step, *_shapes(data))
         found = self._found.of(key, wanted)
@@ -157,11 +158,11 @@ class Sizing:
 
     def _measured(
         self, data: batches.RowsOf, wanted: sizes.Sizes, step: int
-    ) -> Given:
+    ) -> tuple[Sizes, dict[Sizes, sizes.Need]]:
         """Returns `Sizes`, and the `Need` of all that were measured."""
         needs, compiled = {}, {}
 
-        def size(some: sizes.Sizes) -> Given:
+        def size(some: sizes.Sizes) -> int:
             chunks = chunks_.cut(self._num_samples, some.samples)
             compiled[chunks] = self._functions(chunks)
             batch = batches.first_rows(data, some.rows)
@@ -223,7 +224,7 @@ class Sizing:
             most = chunks_.that_pay(rows, self._bytes_per_sample(data))
         return min(most, self._num_samples)
 
-    def _bytes_per_sample(self, data: batches.RowsOf) -> int:
+    def _bytes_per_sample(self, data: batches.RowsOf) -> int | None:
         shapes = _shapes(data)
         if shapes not in self._bytes:
             self._bytes[shapes] = memory.bytes_per_sample(
@@ -236,14 +237,14 @@ class Sizing:
         batch: batches.RowsOf,
         chunks: chunks_.Chunks,
         functions: dict[str, Function],
-    ) -> Given:
+    ) -> sizes.Need:
         """The `Need` of a batch whose samples are cut into these chunks."""
         given = peaks.size_of(batch)
         rates = ops.convert_to_tensor(self._choice().vector())
         if peaks.BY_RUNNING:
             trial = functools.partial(functions["trial"], rates)
-            size, results = _of_trial(batch, chunks, trial)
-            return sizes.Need(given + size, results)
+            need = _of_trial(batch, chunks, trial)
+            return need._replace(size=given + need.size)
         if chunks.num_calls == 1:
             peak = peaks.of(functions["whole"], batch, rates, passes.drawing())
             results = peaks.size_of(peak.results)
@@ -257,12 +258,12 @@ class Sizing:
 
     def _checked(
         self,
-        batch: Tensor,
-        chunks: Given,
-        given: Given,
-        size: Given,
-        results: Given,
-    ) -> Given:
+        batch: batches.RowsOf,
+        chunks: chunks_.Chunks,
+        given: int,
+        size: int | None,
+        results: int,
+    ) -> sizes.Need:
         if size is None:  # the backend does not report it
             of_one = self._bytes_per_sample(batch)
             if of_one is None and self._limit is not None:
@@ -280,17 +281,18 @@ class Sizing:
 
 def _of_trial(
     batch: batches.RowsOf, chunks: chunks_.Chunks, trial: Function
-) -> Given:
-    """The memory of a pass besides its data, and the part that is results."""
+) -> sizes.Need:
+    """The `Need` of a pass besides its data."""
     peak: Given = peaks.of(trial, batch, 0)
     results, states = map(peaks.size_of, peak.results)
     if chunks.count == 0:
-        return peak.size, results
+        return sizes.Need(peak.size, results)
     # Later chunks reuse the memory that the first one has left. If that is
     # little, no other chunk is necessary to know how much they need.
     if states <= _LITTLE * peak.size:
-        return peak.size + states, results
-    return peaks.of(trial, batch, 1).size, results
+        return sizes.Need(peak.size + states, results)
+    peak = peaks.of(trial, batch, 1)
+    return sizes.Need(peak.size, results)
 
 
 def _shapes(data: batches.RowsOf) -> tuple[Shape, ...]:

@@ -121,7 +121,10 @@ def _shape(output: Tensor) -> Shape:
 
 
 def explain(
-    model: keras.Model, step: Tensor, error: Given, on_one_sample: Given
+    model: keras.Model,
+    step: frontier.Step,
+    error: Exception,
+    on_one_sample: Function,
 ) -> None:
     """Raises an explanation if a call failed only because rows were folded.
 
@@ -138,18 +141,20 @@ def explain(
     try:
         with scopes.TrialScope():
             on_one_sample()
-    except Exception:  # of any kind
+    except Exception:  # the cause may be any error of the model
         return
     raise _side_by_side(model, step.words, error)
 
 
-def may_explain(error: Given) -> bool:
+def may_explain(error: Exception) -> bool:
     """Whether the number of rows can be the cause of an error."""
     others = (OSError, MemoryError, _backend.ValuesAway)
     return not isinstance(error, others)
 
 
-def _side_by_side(model: keras.Model, words: Given, error: Given) -> Given:
+def _side_by_side(
+    model: keras.Model, words: str, error: Exception
+) -> ValueError:
     explained = _refusals.side_by_side(
         model,
         f"{words} fails on the rows of several samples, and not on those of "
@@ -159,7 +164,7 @@ def _side_by_side(model: keras.Model, words: Given, error: Given) -> Given:
     return explained
 
 
-def _first_line(error: Given) -> Given:
+def _first_line(error: Exception) -> str:
     """The message of an error, without the text that Keras adds."""
     lines = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
     lines = [line.strip() for line in lines if line.strip()]
@@ -206,7 +211,7 @@ def called(
     return outputs
 
 
-def number_of_rows(inputs: Tensor) -> int | None:
+def number_of_rows(inputs: Structure) -> int | None:
     """The number of rows of a structure of tensors; None if unknown."""
     sizes = [x.shape[0] for x in tree.flatten(inputs) if x is not None]
     return sizes[0] if sizes else None
@@ -232,7 +237,7 @@ def _check_outputs(
         )
 
 
-def _place(model: keras.Model, error: Given) -> Given:
+def _place(model: keras.Model, error: Exception) -> str:
     """Describes the innermost layer of a model that an error came through."""
     layers = {
         id(layer): (path, layer) for path, layer in model_tree.walk(model)

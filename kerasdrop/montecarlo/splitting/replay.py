@@ -44,7 +44,7 @@ class FoldedModel:
     def __init__(
         self,
         model: keras.Model,
-        inputs: Tensor,
+        inputs: Structure,
         stochastic: set[int],
         observe: Given = None,
     ) -> None:
@@ -63,7 +63,7 @@ class FoldedModel:
 
         def run(
             inputs: list[Tensor], masks: Given, prepared: Function
-        ) -> list[walking._NotYet]:
+        ) -> list[Given]:
             with failures.kept():
                 self._part = _part(self._model, inputs, self._stochastic)
             self._memory.enter(self._graph, inputs, masks, prepared)
@@ -117,7 +117,7 @@ def _part(
 
 
 def _check_number(
-    model: keras.Model, graph: keras.Model, inputs: Tensor
+    model: keras.Model, graph: keras.Model, inputs: Structure
 ) -> None:
     given = len(tree.flatten(inputs))
     names = [tensor.name for tensor in graph.inputs]

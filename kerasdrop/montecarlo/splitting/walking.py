@@ -135,8 +135,8 @@ class Walk:
         # Making a layer takes longer than calling it.
         self._fold = functools.cache(functools.partial(Fold, num_samples))
 
-    def once(self, part: Given, memory: Memory) -> list[_NotYet]:
-        """Makes the calls of the prefix; returns outputs or `_NotYet`s."""
+    def once(self, part: Given, memory: Memory) -> list[Given]:
+        """Makes the calls of the prefix; returns tensors or `_NotYet`s."""
         values = memory.values
         for step in part.steps:
             if step.is_split:
@@ -152,13 +152,13 @@ class Walk:
                 values.pop(key, None)
         return [values.get(id(t), _NotYet()) for t in part.graph.outputs]
 
-    def _entered(self, step: Given, memory: Memory) -> list[_NotYet]:
+    def _entered(self, step: Given, memory: Memory) -> list[Given]:
         """Enters a graph with plain tensors and runs its prefix."""
         inside = memory.of_call[id(step.node)] = Memory()
 
         def run(
             inputs: list[Tensor], masks: Given, prepared: Function
-        ) -> list[_NotYet]:
+        ) -> list[Given]:
             inside.enter(step.inside.graph, inputs, masks, prepared)
             return self.once(step.inside, inside)
 
@@ -170,7 +170,7 @@ class Walk:
         values: dict[int, Tensor],
         memory: Memory,
         run: Function,
-    ) -> list[_NotYet]:
+    ) -> list[Given]:
         args, kwargs = keras_graph.arguments_of(step.node, values)
         entrance = keras_graph.entrance(step.node.operation, run)
         return nested.flatten(memory.prepared(entrance)(*args, **kwargs))
@@ -179,7 +179,7 @@ class Walk:
         """The flat outputs of the model, folded."""
         folded: dict[Given, Given] = {}
 
-        def run() -> list[_NotYet]:
+        def run() -> list[Given]:
             self._repeat(part, memory, folded)
             return [
                 self._folded(part.layouts.of[id(t)], id(t), memory, folded)
@@ -192,7 +192,7 @@ class Walk:
         """The outputs of an entered graph; `_NotYet` if the prefix has one."""
         inside = memory.of_call[id(step.node)]
 
-        def run() -> list[_NotYet]:
+        def run() -> list[Given]:
             folded: dict[Given, Given] = {}
             self._repeat(step.inside, inside, folded)
             return [
@@ -254,11 +254,11 @@ class Walk:
                 folded.pop(key, None)
 
     def _entered_folded(
-        self, step: Tensor, tensors: Given, memory: Given
-    ) -> Given:
+        self, step: Given, tensors: dict[int, Tensor], memory: Memory
+    ) -> list[Tensor]:
         def run(
             inputs: list[Tensor], masks: Given, prepared: Function
-        ) -> list[_NotYet]:
+        ) -> list[Given]:
             inside = Memory()
             inside.enter(step.inside.graph, inputs, masks, prepared)
             folded, inside.values = inside.values, {}
@@ -318,7 +318,9 @@ class Walk:
             )
         return outputs
 
-    def _rows_of_one_sample(self, step: Tensor, tensors: Given) -> Given:
+    def _rows_of_one_sample(
+        self, step: Given, tensors: dict[int, Tensor]
+    ) -> dict[int, Tensor]:
         """The rows of the first sample of folded tensors."""
         one = {}
         for key, tensor in tensors.items():

@@ -1,5 +1,7 @@
 """Matches kinds, targets and statistics to a model's outputs."""
 
+from collections.abc import Sequence
+
 from keras import tree
 
 from kerasdrop import _refusals
@@ -9,7 +11,7 @@ from kerasdrop.montecarlo.statistics import summaries
 from kerasdrop.montecarlo.statistics.kinds.table import KINDS
 
 
-def kinds(kind: str, outputs: str) -> list[str]:
+def kinds(kind: Structure, outputs: Structure) -> list[str]:
     """Returns the kind of each flat output.
 
     Args:
@@ -19,12 +21,17 @@ def kinds(kind: str, outputs: str) -> list[str]:
     return tree.flatten(_of_each(kind, outputs, kind, outputs))
 
 
-def _of_each(kind: str, outputs: str, all_kinds: str, all_outputs: str) -> str:
+def _of_each(
+    kind: Structure,
+    outputs: Structure,
+    all_kinds: Structure,
+    all_outputs: Structure,
+) -> Structure:
     if isinstance(kind, str):
         return tree.map_structure(lambda _: kind, outputs)
     if isinstance(kind, dict):
         fits = isinstance(outputs, dict) and set(outputs) == set(kind)
-        places = list(outputs) if fits else ()
+        places: Sequence[Given] = list(outputs) if fits else ()
     else:
         is_list = isinstance(outputs, (list, tuple))
         fits = is_list and len(outputs) == len(kind)

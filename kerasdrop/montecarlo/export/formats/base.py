@@ -8,9 +8,9 @@ from typing import ClassVar
 import keras
 
 from kerasdrop._refusals import TypeRefusal
+from kerasdrop._types import Array
 from kerasdrop._types import Config
 from kerasdrop._types import Given
-from kerasdrop._types import Structure
 
 
 class Format(abc.ABC):
@@ -62,7 +62,7 @@ class Format(abc.ABC):
                 f"{backend} are: {known}"
             )
 
-    def divides(self) -> Given:
+    def divides(self) -> bool:
         """Whether masks use divisions on this backend."""
         return keras.backend.backend() in self.divides_on
 
@@ -87,7 +87,7 @@ class Format(abc.ABC):
         )
 
     @abc.abstractmethod
-    def run(self, path: str, inputs: Structure) -> None:
+    def run(self, path: str, inputs: dict[str, Array]) -> dict[str, Array]:
         """Returns the outputs of a file, arrays by name.
 
         Args:

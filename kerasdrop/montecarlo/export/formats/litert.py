@@ -2,9 +2,8 @@
 
 from typing import ClassVar
 
+from kerasdrop._types import Array
 from kerasdrop._types import Config
-from kerasdrop._types import Given
-from kerasdrop._types import Structure
 from kerasdrop.montecarlo.export.formats import base
 
 
@@ -18,7 +17,7 @@ class LiteRT(base.Format):
     }
     divides_on = ("tensorflow",)
 
-    def run(self, path: str, inputs: Structure) -> Given:
+    def run(self, path: str, inputs: dict[str, Array]) -> dict[str, Array]:
         from ai_edge_litert.interpreter import Interpreter
 
         runner = Interpreter(path).get_signature_runner("serving_default")

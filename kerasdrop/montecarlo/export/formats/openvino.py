@@ -5,9 +5,9 @@ from typing import ClassVar
 
 import keras
 
+from kerasdrop._types import Array
 from kerasdrop._types import Config
 from kerasdrop._types import Given
-from kerasdrop._types import Structure
 from kerasdrop.montecarlo.export.formats import base
 from kerasdrop.montecarlo.export.formats import traced
 
@@ -32,7 +32,7 @@ class OpenVINO(base.Format):
         else:
             super().write(model, path, signature, **kwargs)
 
-    def run(self, path: str, inputs: Structure) -> Given:
+    def run(self, path: str, inputs: dict[str, Array]) -> dict[str, Array]:
         import openvino
 
         # By default OpenVINO may compute in bfloat16.

@@ -4,9 +4,8 @@ from typing import ClassVar
 
 import keras
 
+from kerasdrop._types import Array
 from kerasdrop._types import Config
-from kerasdrop._types import Given
-from kerasdrop._types import Structure
 from kerasdrop.montecarlo.export.formats import base
 
 
@@ -31,7 +30,7 @@ class SavedModel(base.Format):
         # gradient.
         return {"jax2tf_kwargs": {"with_gradient": False}}
 
-    def run(self, path: str, inputs: Structure) -> Given:
+    def run(self, path: str, inputs: dict[str, Array]) -> dict[str, Array]:
         import tensorflow as tf
 
         # The object must live until the end, because it owns its variables.

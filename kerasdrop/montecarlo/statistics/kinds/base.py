@@ -3,6 +3,7 @@
 import abc
 
 from kerasdrop import _refusals
+from kerasdrop._types import Array
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.statistics import quantiles
@@ -27,20 +28,24 @@ class Kind(abc.ABC):
     refuted_by: tuple[str, ...] = ()
 
     @abc.abstractmethod
-    def features(self, output: Tensor) -> None:
+    def features(self, output: Tensor) -> list[Tensor]:
         """A list of tensors `(batch, samples, ...)`.
 
         Args:
             output: `(batch, samples, ...)`, an output of the model.
         """
 
-    def init(self, features: Given) -> Given:
+    def init(self, features: list[Tensor]) -> list[Tensor]:
         """Returns the sums of the first chunk."""
         return []
 
     def update(
-        self, sums: Given, features: Given, before: Given, after: Given
-    ) -> Given:
+        self,
+        sums: list[Tensor],
+        features: list[Tensor],
+        before: Tensor,
+        after: Tensor,
+    ) -> list[Tensor]:
         """Returns the sums with a chunk added.
 
         Args:
@@ -51,11 +56,13 @@ class Kind(abc.ABC):
         """
         return []
 
-    def mean(self, sums: Given) -> Given:
+    def mean(self, sums: list[Tensor]) -> Tensor | None:
         """The mean of the predicted quantity, or None if no sum has it."""
         return None
 
-    def result(self, sums: Given, variance: Given, count: int) -> Given:
+    def result(
+        self, sums: list[Tensor], variance: Tensor, count: Tensor
+    ) -> dict[str, Tensor]:
         """A dict of the statistics that only this kind has.
 
         Args:
@@ -65,11 +72,13 @@ class Kind(abc.ABC):
         """
         return {}
 
-    def for_quantiles(self, features: Given) -> Given:
+    def for_quantiles(self, features: list[Tensor]) -> list[Tensor]:
         """The features that determine the quantiles."""
         return features[:1]
 
-    def quantiles(self, samples: Given, probabilities: Given) -> Given:
+    def quantiles(
+        self, samples: list[Tensor], probabilities: tuple[float, ...]
+    ) -> tuple[Tensor, Tensor]:
         """Quantiles and their standard errors.
 
         Args:
@@ -78,7 +87,7 @@ class Kind(abc.ABC):
         """
         return quantiles.of_samples(samples[0], probabilities)
 
-    def log_terms(self, output: Tensor, target: Given) -> Given:
+    def log_terms(self, output: Tensor, target: Tensor) -> Tensor | None:
         """The log-likelihood of a target under each sample.
 
         Args:
@@ -92,21 +101,20 @@ class Kind(abc.ABC):
         """
         return None
 
-    def log_likelihood(self, mean: Given, target: Given) -> None:
+    def log_likelihood(self, mean: Tensor, target: Tensor) -> Tensor:
         """The log-likelihood `(batch, ...)` for a kind without `log_terms`."""
         raise NotImplementedError(self.name)
 
-    def with_noise(self, variance: Given) -> Given:
+    def with_noise(self, variance: float | None) -> "Kind":
         """Returns this kind with a variance of targets around the output."""
         return self
 
-    def check(self, found: Given) -> Given:
-        """Raises if the predictions cannot be of this kind.
+    def check(self, found: dict[str, Array]) -> None:  # noqa: B027
+        """Raises if the predictions cannot be of this kind; by default, never.
 
         Args:
             found: A dict of arrays, the statistics of the output.
         """
-        return None
 
 
 def check_last_axis(kind: Given, output: Tensor) -> None:

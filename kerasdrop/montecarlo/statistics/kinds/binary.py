@@ -6,7 +6,7 @@ from kerasdrop import _refusals
 from kerasdrop._backend import ops
 from kerasdrop._formulas import categorical
 from kerasdrop._formulas import likelihood
-from kerasdrop._types import Given
+from kerasdrop._types import Array
 from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.statistics.kinds import entropies
 
@@ -16,7 +16,7 @@ class Binary(entropies.Probabilistic):
 
     name = "binary"
 
-    def features(self, output: Tensor) -> Given:
+    def features(self, output: Tensor) -> list[Tensor]:
         vote = ops.cast(output > 0.5, output.dtype)
         return [
             output,
@@ -24,19 +24,19 @@ class Binary(entropies.Probabilistic):
             entropies.of_numbers(vote, output),
         ]
 
-    def entropy(self, probabilities: Given) -> Given:
+    def entropy(self, probabilities: Tensor) -> Tensor:
         return categorical.binary_entropy(probabilities)
 
-    def divergence(self, probabilities: Given, mean: Given) -> Given:
+    def divergence(self, probabilities: Tensor, mean: Tensor) -> Tensor:
         return categorical.binary_divergence(probabilities, mean)
 
-    def majority(self, share: Given) -> Given:
+    def majority(self, share: Tensor) -> Tensor:
         return ops.maximum(share, 1 - share)
 
-    def log_likelihood(self, mean: Given, target: Given) -> Given:
+    def log_likelihood(self, mean: Tensor, target: Tensor) -> Tensor:
         return likelihood.of_binary(mean, target)
 
-    def check(self, found: Given) -> None:
+    def check(self, found: dict[str, Array]) -> None:
         mean = found["mean"]
         if (mean < -1e-3).any() or (mean > 1.001).any():
             raise _refusals.Refusal(

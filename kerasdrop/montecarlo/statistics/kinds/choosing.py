@@ -7,12 +7,13 @@ import keras
 from keras import tree
 
 from kerasdrop import _refusals
+from kerasdrop._types import Structure
 from kerasdrop.montecarlo.statistics import activations
 from kerasdrop.montecarlo.statistics import outputs
 from kerasdrop.montecarlo.statistics.kinds.table import KINDS
 
 
-def check(kind: str | None, model: keras.Model, owner: str) -> str:
+def check(kind: Structure, model: keras.Model, owner: str) -> Structure:
     """Returns the kind; if it is None, infers it from the last activations.
 
     Args:
@@ -39,7 +40,7 @@ def check(kind: str | None, model: keras.Model, owner: str) -> str:
     return kind
 
 
-def _checked(kind: str) -> str:
+def _checked(kind: Structure) -> Structure:
     """Returns a kind or a structure of kinds, or raises."""
     if isinstance(kind, dict) and kind:
         return {name: _checked(one) for name, one in kind.items()}
@@ -55,12 +56,12 @@ def _checked(kind: str) -> str:
     return kind
 
 
-def _kinds_of(found: activations.Read) -> str:
+def _kinds_of(found: Structure) -> Structure:
     """The kinds in a structure of `activations.Read`."""
     return tree.map_structure(lambda read: read.kind, found)
 
 
-def _only(found: activations.Read, model: keras.Model) -> str:
+def _only(found: Structure, model: keras.Model) -> Structure:
     """Returns one kind for all outputs, or a structure of kinds."""
     if found is None:
         raise _refusals.Refusal(

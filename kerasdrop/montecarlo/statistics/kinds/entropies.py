@@ -37,24 +37,28 @@ class Probabilistic(base.Kind):
     """
 
     @abc.abstractmethod
-    def entropy(self, probabilities: Given) -> None:
+    def entropy(self, probabilities: Tensor) -> Tensor:
         """Entropies, in nats."""
 
     @abc.abstractmethod
-    def divergence(self, probabilities: Given, mean: Given) -> None:
+    def divergence(self, probabilities: Tensor, mean: Tensor) -> Tensor:
         """Divergences of probabilities from a mean, which is broadcast."""
 
     @abc.abstractmethod
-    def majority(self, share: Given) -> Tensor:
+    def majority(self, share: Tensor) -> Tensor:
         """The share of the majority, from the shares of votes."""
 
-    def init(self, features: Given) -> Given:
+    def init(self, features: list[Tensor]) -> list[Tensor]:
         means = [running.init(feature) for feature in features]
         return [*means, self._divergences(features[0], means[0])]
 
     def update(
-        self, sums: Given, features: Given, before: Given, after: Given
-    ) -> Given:
+        self,
+        sums: list[Tensor],
+        features: list[Tensor],
+        before: Tensor,
+        after: Tensor,
+    ) -> list[Tensor]:
         *means, total = sums
         new = [
             running.update(mean, feature, after)
@@ -67,10 +71,12 @@ class Probabilistic(base.Kind):
             ),
         ]
 
-    def mean(self, sums: Given) -> Given:
+    def mean(self, sums: list[Tensor]) -> Tensor | None:
         return sums[0]
 
-    def result(self, sums: Given, variance: Given, count: int) -> Given:
+    def result(
+        self, sums: list[Tensor], variance: Tensor, count: Tensor
+    ) -> dict[str, Tensor]:
         mean, expected_entropy, share, total = sums
         return {
             "predictive_entropy": self.entropy(mean),

@@ -5,7 +5,7 @@ import numpy as np
 from kerasdrop import _refusals
 from kerasdrop._formulas import likelihood
 from kerasdrop._formulas import two_part
-from kerasdrop._types import Given
+from kerasdrop._types import Array
 from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.statistics import quantiles
 from kerasdrop.montecarlo.statistics import running
@@ -18,15 +18,21 @@ class Normal(base.Kind):
     Its only sum is the mean of the variances.
     """
 
-    def init(self, features: Given) -> Given:
+    def init(self, features: list[Tensor]) -> list[Tensor]:
         return [running.init(features[1])]
 
     def update(
-        self, sums: Given, features: Given, before: Given, after: Given
-    ) -> Given:
+        self,
+        sums: list[Tensor],
+        features: list[Tensor],
+        before: Tensor,
+        after: Tensor,
+    ) -> list[Tensor]:
         return [running.update(sums[0], features[1], after)]
 
-    def result(self, sums: Given, variance: Given, count: int) -> Given:
+    def result(
+        self, sums: list[Tensor], variance: Tensor, count: Tensor
+    ) -> dict[str, Tensor]:
         # The law of total variance.
         return {
             "aleatoric_variance": sums[0],
@@ -34,10 +40,12 @@ class Normal(base.Kind):
             "total_variance": sums[0] + variance,
         }
 
-    def for_quantiles(self, features: Given) -> Given:
+    def for_quantiles(self, features: list[Tensor]) -> list[Tensor]:
         return features[:2]
 
-    def quantiles(self, samples: Tensor, probabilities: Given) -> Given:
+    def quantiles(
+        self, samples: list[Tensor], probabilities: tuple[float, ...]
+    ) -> tuple[Tensor, Tensor]:
         means, variances = samples
         return quantiles.of_normal_mixture(means, variances, probabilities)
 
@@ -45,11 +53,11 @@ class Normal(base.Kind):
 class _TwoPart(Normal):
     """The last axis has means in its first half, variances in the second."""
 
-    def features(self, output: Tensor) -> Given:
+    def features(self, output: Tensor) -> list[Tensor]:
         base.check_last_axis(self, output)
         return two_part.parts(output, self.name)
 
-    def log_terms(self, output: Tensor, target: Given) -> Given:
+    def log_terms(self, output: Tensor, target: Tensor) -> Tensor | None:
         mean, log_variance = two_part.parts_in_logs(output, self.name)
         return likelihood.log_density(mean, log_variance, target)
 
@@ -59,7 +67,7 @@ class MeanAndVariance(_TwoPart):
 
     name = "mean_and_variance"
 
-    def check(self, found: Given) -> None:
+    def check(self, found: dict[str, Array]) -> None:
         variance = found["aleatoric_variance"]
         if (variance < 0.0).any():
             raise _refusals.Refusal(

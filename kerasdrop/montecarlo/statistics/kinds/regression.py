@@ -16,10 +16,10 @@ class Regression(base.Kind):
 
     name = "regression"
 
-    def features(self, output: Tensor) -> Given:
+    def features(self, output: Tensor) -> list[Tensor]:
         return [output]
 
-    def log_terms(self, output: Tensor, target: Given) -> None:
+    def log_terms(self, output: Tensor, target: Tensor) -> Tensor | None:
         raise _refusals.Refusal(
             "a log-likelihood needs the variance of the targets "
             "around an output of kind 'regression'. Pass `noise_variance`, or "
@@ -27,7 +27,7 @@ class Regression(base.Kind):
             "`kind='mean_and_variance'`. Received: noise_variance=None"
         )
 
-    def with_noise(self, variance: Given) -> Given:
+    def with_noise(self, variance: float | None) -> "base.Kind":
         return self if variance is None else _WithNoise(variance)
 
 
@@ -43,9 +43,9 @@ class _WithNoise(normal.Normal):
     def __init__(self, variance: Given) -> None:
         self._variance = variance
 
-    def features(self, output: Tensor) -> Given:
+    def features(self, output: Tensor) -> list[Tensor]:
         return [output, _backend.full_like(output, self._variance)]
 
-    def log_terms(self, output: Tensor, target: Given) -> Given:
+    def log_terms(self, output: Tensor, target: Tensor) -> Tensor | None:
         log_variance = _backend.full_like(output, math.log(self._variance))
         return likelihood.log_density(output, log_variance, target)
