@@ -46,7 +46,7 @@ def plain(value: Given, name: str = "rate") -> Given:
         return value
     try:
         return ops.convert_to_numpy(value)[()]
-    except Exception as error:
+    except Exception as error:  # each backend raises another class
         raise Refusal(
             f"argument `{name}` is a tensor without a value, in a "
             "function that is traced or symbolic. Set rates outside of it; "
@@ -131,14 +131,15 @@ def schedule(value: Given, name: str = "rate") -> Given:
 
 
 def _values_at(schedule: Given, steps: Array) -> Array:
-    """The values of a schedule at an array of steps: an array.
+    """The values of a schedule at an array of steps, an array.
 
-    At once where the schedule takes an array; else, if it has a condition on
-    the step, mapped by the backend, which JAX compiles once and not for each
-    step; else, if it can only run in Python, step by step.
+    The schedule is called once if it takes an array. If it has a condition on
+    the step, the backend maps it, which JAX compiles once and not for each
+    step. If it can only run in Python, it is called step by step, which raises
+    its own error if the schedule is wrong.
     """
     for evaluate in (schedule, lambda steps: ops.map(schedule, steps)):
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # it may raise any class
             values = ops.convert_to_numpy(evaluate(steps))
             if values.shape == steps.shape:
                 return values

@@ -27,7 +27,7 @@ def is_passed(device: Given, is_right: Function) -> bool:
     known = _passed.get(device)
     if known is not None:
         return known
-    if _is_no_place():
+    if _cannot_try_now():
         return False
     with _lock:
         if device not in _passed:
@@ -38,7 +38,7 @@ def is_passed(device: Given, is_right: Function) -> bool:
     return _passed[device]
 
 
-def _is_no_place() -> bool:
+def _cannot_try_now() -> bool:
     """Whether outputs cannot be read here, so that a later call must try."""
     return torch._C._functorch.peek_interpreter_stack() is not None or (
         torch.cuda.is_available()

@@ -194,5 +194,5 @@ def _called(node: Given, values: dict[int, Array]) -> Array:
         args, kwargs = keras_graph.arguments_of(node, given)
         outputs = node.operation(*args, **kwargs)
         return ops.convert_to_numpy(ops.cast(outputs, "float32"))
-    except Exception:
+    except Exception:  # a user's layer may raise any class
         return np.array(np.nan)

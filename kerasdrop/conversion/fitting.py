@@ -181,7 +181,7 @@ def _why_it_changes(layer: keras.layers.Layer, tensor: Tensor) -> str:
     x = ops.cast(np.random.default_rng(0).normal(size=shape), dtype)
     try:
         made = layer(x, training=False)
-    except Exception as error:
+    except Exception as error:  # a user's layer may raise any class
         return f"it cannot be called on a tensor of shape {shape}: {error}"
     if layer.weights:
         return "it has weights, for which the original has none"

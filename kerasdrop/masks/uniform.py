@@ -19,7 +19,6 @@ _WORD_ROUNDS = ((16, int32.signed(0x7FEB352D)), (15, int32.signed(0x846CA68B)))
 
 _WORD_LAST_SHIFT = 16
 
-
 # For more words PyTorch's threads are faster than NumPy. If a mask has fewer,
 # the words of some steps ahead are made with it.
 _MOST_AT_HAND = 2**15

@@ -122,12 +122,12 @@ class Choice:
             vector[number] = rate
         return vector
 
-    def of_check(self) -> "Choice":
+    def for_check(self) -> "Choice":
         """The same choice at rates at which draws show, for a self-check."""
         given = dict.fromkeys(self.given, RATE_OF_CHECK)
         return dataclasses.replace(self, given=given)
 
-    def of_scope(self, vector: Tensor) -> scopes.Rates:
+    def rates_for_scope(self, vector: Tensor) -> scopes.Rates:
         """The rates for a `scopes.StochasticScope`.
 
         Args:

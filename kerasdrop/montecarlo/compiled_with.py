@@ -9,7 +9,7 @@ from kerasdrop._types import Given
 from kerasdrop._types import Structure
 
 
-@dataclasses.dataclass  # which Keras does not look into, as into a tuple
+@dataclasses.dataclass  # Keras does not track its fields, as those of a tuple
 class CompiledWith:
     """Losses and metrics in the form in which they were given.
 

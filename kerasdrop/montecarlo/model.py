@@ -202,7 +202,7 @@ class MonteCarlo(NotTrained):
     https://arxiv.org/abs/1112.5745), equation 2.
     """
 
-    _owner = "MonteCarlo"  # who is to blame in a message
+    _owner = "MonteCarlo"  # the name that messages begin with
 
     num_samples = _setting("num_samples")
     plan = _setting("plan")
@@ -470,10 +470,11 @@ class MonteCarlo(NotTrained):
         with blame(self._owner), model_tree.surveyed(self.model):
             collect = _checks.flag(collect, "collect")
             data = self._batches(x, batch_size, first_row, rows, y, steps)
-            receiver: Receiver = Collected(data.num_rows)
-            if not collect:
-                _check_taken(callbacks)
-                receiver = PassedOn()
+            receiver: Receiver
+            if collect:
+                receiver = Collected(data.num_rows)
+            else:
+                receiver = PassedOn(callbacks)
             statistics, _ = self._predict(data, receiver, verbose, callbacks)
         return statistics
 
@@ -632,15 +633,3 @@ class MonteCarlo(NotTrained):
             config["model"], custom_objects=custom_objects
         )
         return cls(**{**config, "model": model})
-
-
-def _check_taken(callbacks: Given) -> None:
-    """Raises if `collect` is False and no callback gets the statistics."""
-    if callbacks:
-        return
-    raise Refusal(
-        "with `collect=False`, only callbacks get the statistics of each "
-        "batch. Pass `callbacks=[...]`, one of which has a method "
-        "`on_predict_batch_end(batch, logs)`, or leave `collect` out. "
-        f"Received: callbacks={callbacks!r}"
-    )

@@ -8,6 +8,7 @@ from kerasdrop import _checks
 from kerasdrop._refusals import Refusal
 from kerasdrop._refusals import blame
 from kerasdrop._structure import model_tree
+from kerasdrop._structure.kept_with_model import KeptWithModel
 from kerasdrop._types import Given
 from kerasdrop._types import Seed
 from kerasdrop._types import Structure
@@ -19,7 +20,7 @@ from kerasdrop.montecarlo.samples_out import SamplesOut
 from kerasdrop.montecarlo.settings import Settings
 from kerasdrop.predictive import Predictive
 
-_OWNER = "mc_predict"  # who is to blame in a message
+_OWNER = "mc_predict"  # the name that messages begin with
 
 
 def mc_predict(
@@ -171,38 +172,29 @@ class _MonteCarlo(MonteCarlo):
     _owner = _OWNER
 
 
-# The attribute under which a model keeps what an earlier call compiled, so that
-# this lives exactly as long as the model. It is not a tracked part of the
-# model: it is set without Keras' attribute tracker, and Keras' savers skip such
-# names.
-_KEPT = "__kerasdrop_predictive__"
-_MOST_KEPT = 4
+# What earlier calls compiled.
+_kept = KeptWithModel("predictive", most=4)
 
 
 def compiled_for(
     model: keras.Model, settings: Settings, chosen: choice.Choice
 ) -> tuple[keras.Model, Given]:
     """Returns a `MonteCarlo` of `model` and its lock, old or new."""
-    of_model, kept = vars(model).get(_KEPT, (None, {}))
-    if of_model != id(model):  # a shallow copy has the dict of another
-        kept = {}
-    # Given rates are left out, since each call sets them.
-    name = repr((settings, chosen.key, chosen.paths))
-    if name not in kept:
-        # Each call sets a seed. Drawing one here would change Python's
-        # `random`.
+
+    def make() -> tuple[keras.Model, Given]:
         predictive = _MonteCarlo(
             model,
+            # Each call sets a seed. Drawing one here would change Python's
+            # `random`.
             seed=0,
             **settings.get_config(),
             layers=chosen.paths,
             rate=chosen.rates or None,
         )
-        if len(kept) == _MOST_KEPT:
-            kept.pop(next(iter(kept)))
-        kept[name] = (predictive, threading.RLock())
-    vars(model)[_KEPT] = (id(model), kept)
-    return kept[name]
+        return predictive, threading.RLock()
+
+    # Given rates are left out, since each call sets them.
+    return _kept.of(model, repr((settings, chosen.key, chosen.paths)), make)
 
 
 def _are_needed(keep_samples: bool, samples_out: Given) -> bool:

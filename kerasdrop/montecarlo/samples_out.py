@@ -45,7 +45,7 @@ class SamplesOut:
             self._refuse("numbers of a floating-point dtype", f"dtype {dtype}")
         if isinstance(array, np.ndarray) and not array.flags.writeable:
             self._refuse(
-                "leave to write, e.g. the mode 'r+'", "one that is read-only"
+                "write access, e.g. the mode 'r+'", "a read-only array"
             )
 
     def _refuse(self, wanted: str, received: str) -> NoReturn:
@@ -75,7 +75,7 @@ class SamplesOut:
                     f"room for {end} rows of shape {each.shape[2:]}",
                     f"shape {tuple(array.shape)}",
                 )
-            # Fewer samples than asked for, if Ctrl-C came in the first batch.
+            # After Ctrl-C in the first batch there may be fewer samples.
             array[first:end, : each.shape[1]] = each
         return part
 
@@ -83,5 +83,5 @@ class SamplesOut:
 def _is_float(dtype: Given) -> bool:
     try:
         return np.dtype(dtype).kind == "f"
-    except TypeError:  # of a tensor
+    except TypeError:  # not a dtype of NumPy
         return False

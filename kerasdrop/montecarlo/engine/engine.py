@@ -195,7 +195,7 @@ class Engine:
     def _kept(self, one: Pass, batch: RowsOf, chosen: Array) -> Config:
         """The statistics of these rows of a batch if nothing is dropped."""
         # Classic layers scale by the rate even if they drop nothing.
-        one = one.at(self._drawing.choice.of_check().vector())
+        one = one.at(self._drawing.choice.for_check().vector())
         if _backend.COMPILES:
             return tree.map_structure(
                 lambda tensor: ops.convert_to_numpy(tensor)[chosen], one.kept()

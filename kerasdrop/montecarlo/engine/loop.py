@@ -113,7 +113,7 @@ def run(
                 raise
             take(batch, one.statistics())
             num_samples = one.num_samples
-        _say_what_is_there(predictive, receiver.num_rows, num_samples)
+        _warn_of_interrupt(predictive, receiver.num_rows, num_samples)
     engine.after_predict()
     result = receiver.result()
     call("end", *([logs] if calls.tells_end else []))
@@ -261,7 +261,7 @@ class _Unconverged:
         )
 
 
-def _say_what_is_there(
+def _warn_of_interrupt(
     predictive: keras.Model, num_rows: int, num_samples: int
 ) -> None:
     warnings.warn(

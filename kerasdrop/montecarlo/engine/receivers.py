@@ -4,6 +4,7 @@ from typing import Protocol
 
 from keras import tree
 
+from kerasdrop._refusals import Refusal
 from kerasdrop._types import Config
 from kerasdrop._types import Function
 from kerasdrop._types import Given
@@ -65,10 +66,24 @@ class Collected:
 
 
 class PassedOn:
-    """Keeps nothing: only callbacks get the statistics."""
+    """Keeps nothing: only callbacks get the statistics.
 
-    def __init__(self) -> None:
+    Args:
+        callbacks: The user's callbacks.
+
+    Raises:
+        Refusal: If there are no callbacks.
+    """
+
+    def __init__(self, callbacks: Given) -> None:
         self.num_rows = 0
+        if not callbacks:
+            raise Refusal(
+                "with `collect=False`, only callbacks get the statistics of "
+                "each batch. Pass `callbacks=[...]`, one of which has a method "
+                "`on_predict_batch_end(batch, logs)`, or leave `collect` out. "
+                f"Received: callbacks={callbacks!r}"
+            )
 
     def update(self, part: Config, batch: Batch) -> None:
         self.num_rows += len(tree.flatten(part["mean"])[0])

@@ -22,6 +22,7 @@ from kerasdrop.montecarlo.settings import Settings
 
 
 def check_model(model: keras.Model) -> None:
+    """Refuses what is not a built model whose rows can be sampled."""
     if not isinstance(model, keras.Model):
         raise Refusal(
             f"argument `model` must be a Keras model. {received_model(model)}"
@@ -32,10 +33,15 @@ def check_model(model: keras.Model) -> None:
             "not known yet. Call it on a batch first, or start it with a "
             "`keras.Input`."
         )
+    _check_without_state(model)
 
-    found = survey.of(model)
+
+def _check_without_state(model: keras.Model) -> None:
+    """Refuses a model whose recurrent layers keep a state between batches."""
     stateful = [
-        layer.name for _, layer in found.layers if rnn_loops.is_stateful(layer)
+        layer.name
+        for _, layer in survey.of(model).layers
+        if rnn_loops.is_stateful(layer)
     ]
     if stateful:
         raise Refusal(

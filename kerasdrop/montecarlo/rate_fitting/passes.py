@@ -182,7 +182,7 @@ def _can_be_scored(
         warnings.warn(
             f"fit_rates: the score '{wanted.name}' of weight scaling, whose "
             f"variance is 0, is not known: {error}",
-            stacklevel=5,  # who called `fit_rates`,
+            stacklevel=5,  # the caller of `fit_rates`
         )
         return False
     return True

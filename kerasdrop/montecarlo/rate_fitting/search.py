@@ -9,7 +9,7 @@ from kerasdrop.montecarlo.rate_fitting.comparison import Judge
 from kerasdrop.montecarlo.rate_fitting.groups import Groups
 from kerasdrop.montecarlo.rate_fitting.groups import Point
 
-_STACKLEVEL = 3  # from a warning below to who called `fit_rates`
+_STACKLEVEL = 3  # from a warning below to the caller of `fit_rates`
 
 
 class Found(NamedTuple):

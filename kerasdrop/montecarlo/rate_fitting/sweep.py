@@ -29,7 +29,7 @@ _SAMPLES_PER_CALL = 1024
 # One in this many batches is also drawn with another seed.
 _EVERY = 8
 
-_STACKLEVEL = 5  # from a warning below to who called `fit_rates`
+_STACKLEVEL = 5  # from a warning below to the caller of `fit_rates`
 
 
 class Swept(NamedTuple):

@@ -201,7 +201,7 @@ def _trial(
             else masks.Draw(key, one, one)
         )
 
-    rates = choice.of_scope(choice.of_check().vector())
+    rates = choice.rates_for_scope(choice.for_check().vector())
     scope = scopes.StochasticScope(draw_of, layers, rates=rates)
 
     def run(inputs: Structure) -> Given:

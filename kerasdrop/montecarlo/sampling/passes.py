@@ -150,7 +150,7 @@ def rates_of(
     """The rates that a `StochasticScope` gives its layers."""
     if vector is None:
         vector = choice.vector()
-    return choice.of_scope(ops.convert_to_tensor(vector))
+    return choice.rates_for_scope(ops.convert_to_tensor(vector))
 
 
 def _side_by_side(

@@ -43,7 +43,10 @@ def shapes_by(
         len(one) != len(other) or None in (*one, *other) for one, other in pairs
     )
     if not is_known:
-        raise ValueError("Not known.")
+        raise ValueError(
+            f"{words(node.operation, '')} must have outputs of known shapes. "
+            f"Received: {pairs}"
+        )
     return pairs
 
 

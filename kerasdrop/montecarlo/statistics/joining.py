@@ -44,10 +44,10 @@ class Joined:
         self.num_rows += len(array)
 
     def _check_structure(self, part: Config) -> None:
-        """Raises if these have other places than those before.
+        """Raises if these are statistics of other outputs than before.
 
-        A likelihood has places for the outputs with targets, which batches
-        bring: pairs by order alone would mix the outputs.
+        A likelihood exists only for the outputs for which a batch has targets.
+        If arrays were paired by their order, outputs would be mixed up.
         """
         before, now = map(_places, (self._columns, part))
         if before == now:

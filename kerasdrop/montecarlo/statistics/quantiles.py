@@ -65,7 +65,7 @@ def of_samples(
             continue
         below = _at_rank(ordered, rank - spread)
         errors.append((_at_rank(ordered, rank + spread) - below) / 2.0)
-    # A sort puts NaN anywhere, so that the others would answer alone.
+    # A sort may put NaN anywhere, and hide it from the quantiles.
     return _stacked(values, errors, samples == samples)
 
 
@@ -133,7 +133,7 @@ def of_normal_mixture(
         value = (low + high) / 2.0
         values.append(value)
         errors.append(_error_of_mixture(value, means, stds))
-    # Nothing can be said between infinite bounds.
+    # Between infinite bounds a bisection finds nothing.
     is_legal = (ops.abs(means) < math.inf) & (ops.abs(variances) < math.inf)
     return _stacked(values, errors, is_legal & (variances >= 0.0))
 

@@ -26,13 +26,13 @@ def update(mean: Tensor, samples: Tensor, count: Tensor) -> Tensor:
 
 
 def mean_of(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
-    """The mean of what has the mean `one`, and of others.
+    """The mean of two groups of values, from the mean of each.
 
-    Infinite where a mean is, as if there had been a single chunk of samples.
+    It is infinite where one of the means is, as that of all values is.
 
     Args:
         one, other: `(batch, ...)`, the means.
-        share: Above 0, of the other in all.
+        share: The fraction of the values that are in the other group, above 0.
     """
     mean = one + (other - one) * share
     return ops.where(mean == mean, mean, one + other)

@@ -30,7 +30,7 @@ _OWNER = "mc_sobol_indices"
 
 _NUM_SAMPLES = 32
 
-_STACKLEVEL = 3  # from a warning below to who called `mc_sobol_indices`
+_STACKLEVEL = 3  # from a warning below to the caller of `mc_sobol_indices`
 
 
 def mc_sobol_indices(

@@ -50,7 +50,7 @@ def missing(leaf: Array) -> Array:
         Bool `(rows, size)`, or `(rows, 1)` if nothing is missing, as in all
         arrays but those of floats.
     """
-    with np.errstate(all="ignore"):  # a sum is the quickest to tell of none
+    with np.errstate(all="ignore"):  # a sum is the quickest test
         is_whole = leaf.dtype.kind != "f" or np.isfinite(leaf.sum())
     if is_whole:
         return np.zeros((len(leaf), 1), bool)

@@ -86,7 +86,7 @@ class Check:
     ) -> None:
         self.model = model
         self.owner = owner
-        self._choice = choice.of_check()
+        self._choice = choice.for_check()
         self._vectorized = vectorized
         self._runs = runs.Runs(model, holder, plan, vectorized, self._choice)
         # It is known which operations of Keras keep rows apart.

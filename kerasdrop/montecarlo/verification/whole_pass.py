@@ -13,6 +13,7 @@ from keras import tree
 
 from kerasdrop import _backend
 from kerasdrop._adapters import survey
+from kerasdrop._structure.kept_with_model import KeptWithModel
 from kerasdrop._types import Given
 from kerasdrop._types import Tensor
 from kerasdrop.montecarlo import choice as choices
@@ -118,31 +119,22 @@ def _missing(batch: Given, num_rows: int) -> Given:
     return found if any(map(any, found)) else ()
 
 
-# The attribute under which a model keeps its checks for as long as it lives:
-# their compiled functions serve any number of samples and all kinds of outputs.
-# As in `prediction`, it is not a tracked part of the model.
-_KEPT = "__kerasdrop_checks__"
-_MOST_KEPT = 8
+# The compiled functions of a check serve any number of samples and all kinds of
+# outputs.
+_kept = KeptWithModel("checks", most=8)
 
 
 def _check_of(
     model: keras.Model, settings: Given, choice: choices.Choice
 ) -> Given:
     """Returns the `self_check.Check` of an earlier prediction, or a new one."""
-    made_for, kept = vars(model).get(_KEPT, (None, {}))
-    now = (id(model), survey.of(model).fingerprint)
-    if made_for != now:  # the model has changed, or is a shallow copy
-        kept = {}
-    key = *settings, choice.key
-    if key not in kept:
-        if len(kept) == _MOST_KEPT:
-            kept.pop(next(iter(kept)))
-        plan, vectorized, owner = settings
-        kept[key] = self_check.Check(
-            model, model, plan, vectorized, owner, choice
-        )
-    vars(model)[_KEPT] = (now, kept)
-    return kept[key]
+    plan, vectorized, owner = settings
+    return _kept.of(
+        model,
+        (*settings, choice.key),
+        lambda: self_check.Check(model, model, plan, vectorized, owner, choice),
+        state=survey.of(model).fingerprint,
+    )
 
 
 def _looked_at(chosen: Given, size: int) -> Given:

@@ -110,7 +110,7 @@ def test_ctrl_c_leaves_what_was_done(model, monkeypatch):
         (np.empty((11, 20, 3)), r"4 rows of shape \(4,\).*\(11, 20, 3\)"),
         (np.empty((11, 20, 4), "int64"), "floating-point.*int64"),
         ("samples.dat", "that takes slices.*str of shape None"),
-        (np.broadcast_to(0.0, (11, 20, 4)), "leave to write.*read-only"),
+        (np.broadcast_to(0.0, (11, 20, 4)), "write access.*read-only"),
     ],
 )
 def test_arrays_that_do_not_fit(model, out, message):
