@@ -26,7 +26,7 @@ KERAS_WARNS = (
     "(?s).*does not support masking and will therefore destroy",
     "Layer .* does not have a `quantize` method implemented",
     # `MixUp` on JAX.
-    "(?s).*requested dtype int64 requested in arange is not available",
+    "(?s).*requested dtype int64 requested in \\w+ is not available",
 )
 
 # Ways to cut a prediction of five rows that must not change a number.
