@@ -235,7 +235,7 @@ def test_in_a_tensor_a_variance_below_0_is_nan():
 
 
 def test_no_variances_have_no_sharpness():
-    with pytest.raises(ValueError, match="sharpness: needs a row at least"):
+    with pytest.raises(ValueError, match="sharpness: at least one row must"):
         measures.sharpness([])
 
 

@@ -56,7 +56,7 @@ def unmasked(value: Given) -> Given:
 
 def _tensor(value: Given, dtype: str) -> Tensor:
     tensor = ops.convert_to_tensor(value)
-    # A cast that changes nothing would still be in what is exported.
+    # A cast that changes nothing would still be in an exported graph.
     if dtype_name(tensor) == dtype:
         return tensor
     return ops.cast(tensor, dtype)
@@ -73,17 +73,17 @@ def rounding(values: Tensor) -> float:
 
 
 def like(xp: Namespace, value: Given, other: Tensor) -> Tensor:
-    """`value` in the dtype of `other`."""
+    """Returns `value` in the dtype of `other`."""
     if xp is np:
         return value.astype(other.dtype)
     return ops.cast(value, other.dtype)
 
 
 def centred(xp: Namespace, values: Tensor) -> Tensor:
-    """Values less their mean over the first axis.
+    """Values minus their mean over the first axis.
 
-    Twice: the mean of many float32 numbers far from 0 is off by more than the
-    mean of what is left.
+    The mean is subtracted twice, because the mean of many float32 numbers far
+    from 0 is less accurate than that of the remaining differences.
     """
     for _ in range(2):
         values = values - xp.mean(values, axis=0, keepdims=True)
@@ -91,7 +91,7 @@ def centred(xp: Namespace, values: Tensor) -> Tensor:
 
 
 def order(xp: Namespace, values: Tensor) -> Tensor:
-    """The places of the values, the lowest first, equal ones as they come."""
+    """The positions of the sorted values, lowest first; equal ones in order."""
     if xp is np:
         return np.argsort(values, kind="stable")
     return ops.argsort(values)
@@ -146,8 +146,8 @@ def weighted(xp: Namespace, total: Tensor, weight: Tensor) -> Tensor:
     """A sum over rows divided by the sum of their weights."""
     if xp is np and not weight > 0.0:
         raise Refusal(
-            f"needs a row at least, of a weight above 0. Received: "
-            f"rows with a sum of weights of {weight:.6g}"
+            "at least one row must have a weight above 0. Received: rows with "
+            f"a sum of weights of {weight:.6g}"
         )
     return total / weight
 
@@ -155,7 +155,7 @@ def weighted(xp: Namespace, total: Tensor, weight: Tensor) -> Tensor:
 def checked_variance(
     xp: Namespace, variance: Tensor, above_zero: bool = False
 ) -> Tensor:
-    """Variances; what is none raises in an array, and in a tensor is NaN."""
+    """Variances; an illegal one raises in an array and is NaN in a tensor."""
     legal = variance > 0.0 if above_zero else variance >= 0.0
     if xp is not np:
         return xp.where(legal, variance, float("nan"))

@@ -18,10 +18,10 @@ from kerasdrop._types import Tensor
 _SUM_TOLERANCE = 1e-2
 _LOWEST = -1e-3
 
-# A sum of probabilities as near to 1 as this is 1 but for rounding in float32.
+# Sums of probabilities this close to 1 differ from it only by float32 rounding.
 _ROUNDED_SUM = 1e-5
-# Relative differences below this one are small: their powers say a divergence
-# better than its logarithms.
+# For relative differences below this one, a power series gives a more accurate
+# divergence than logarithms.
 _SMALL = {"float32": 0.1, "float64": 0.02}
 _EXPORTED_SMALL = 0.01
 
@@ -29,8 +29,8 @@ _EXPORTED_SMALL = 0.01
 def checked(probabilities: ArrayLike) -> tuple[Namespace, Tensor]:
     """Probabilities of at least two classes.
 
-    Arrays that are none raise. In tensors, which a compiled step cannot look
-    into, a row that is none becomes NaN, and so does what follows from it.
+    Illegal arrays raise an error. A compiled step cannot check tensors, so an
+    illegal row of a tensor becomes NaN, and so do all results from it.
 
     Args:
         probabilities: `(..., classes)`; `(..., 1)`, the probability of the
@@ -82,8 +82,9 @@ def check(probabilities: ArrayLike, fix: str) -> None:
 def entropy(probabilities: ArrayLike) -> Tensor:
     """Shannon entropy over the last axis, in nats; 0 log 0 is 0.
 
-    A probability near 1 says little of what it lacks of 1, which makes the
-    entropy of a sure distribution: the others say it to the last digit.
+    If a probability is near 1, its distance from 1 determines the entropy, but
+    is rounded. The sum of the other probabilities is that distance, accurate to
+    the last digit.
     """
     xp, probabilities = arrays.floats(probabilities)
     largest = xp.max(probabilities, axis=-1)
@@ -117,9 +118,9 @@ def _surprise(xp: Namespace, probability: Tensor) -> Tensor:
 def divergence(probabilities: ArrayLike, mean: Tensor) -> Tensor:
     """Kullback-Leibler divergence from a mean, over the last axis, in nats.
 
-    Without the terms that cancel in the mean over all of which it is the mean:
-    each class adds `m f(p / m)`, where `f(r) = r log r - r + 1` is not below 0,
-    for `p` nor for rounding.
+    Each class contributes `m f(p / m)` with `f(r) = r log r - r + 1`, which is
+    never negative, not even by rounding. The terms `- r + 1` cancel in the mean
+    over the distributions whose mean is `m`.
 
     Args:
         probabilities: `(..., classes)`.
@@ -175,10 +176,10 @@ def log1p(xp: Namespace, values: Tensor) -> Tensor:
 def first_largest(values: Tensor) -> Tensor:
     """1 for the first of the largest values over the last axis, else 0.
 
-    All are NaN where a value is, as then none is known to be the largest.
+    All are NaN if a value is NaN, because then the largest is unknown.
 
-    `ops.argmax` would do, but on TensorFlow it tells -0 from 0 by their bits,
-    which no exporter can say.
+    `ops.argmax` would suffice, but on TensorFlow it distinguishes -0 from 0 by
+    their bits, which no exporter supports.
     """
     xp, values = arrays.floats(values)
     size = values.shape[-1]

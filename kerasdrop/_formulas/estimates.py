@@ -2,17 +2,18 @@
 
 Notation: T samples, n whole sets of m = 16 among them and r = T - 16 n others;
 S the sum of the squared deviations of all samples from their mean; v the
-variance of the n set means. Of independent samples only T and S count.
+variance of the n set means. For independent samples only T and S count.
 
-Two samples of a set have the same covariance c, whatever their places, those
-of two sets none. With s² for the variance of one sample, a set mean has the
-variance v = (s² + 15 c) / 16, the mean of all samples
+Any two samples of a set have the same covariance c, and samples of different
+sets are independent. Let s² be the variance of one sample. Then a set mean has
+the variance v = (s² + 15 c) / 16, the mean of all samples has the variance
 
     [256 n v + r s² + r (r - 1) c] / T²
 
-and S the expectation T s² less T times that. Where there are two whole sets, v
-is known without bias, and the two equations give s² without bias. In one set S
-is all there is, and tells s² - v: no quadratic formula is unbiased there.
+and the expectation of S is T s² minus T times that variance. With two or more
+whole sets there is an unbiased estimate of v, and the two equations give an
+unbiased estimate of s². With one set only S is known, which estimates s² - v,
+so no quadratic formula is unbiased.
 
 Formulas are for arrays and tensors, see `arrays`.
 """
@@ -63,9 +64,9 @@ class Seen(NamedTuple):
 def variance(plan: str, seen: Seen) -> Tensor:
     """The variance of one sample; NaN if there is a single one.
 
-    Unbiased, but for less than two whole sets of the stratified plan: there
-    between 3.7 % too low, where units act in pairs alone, and 3.3 % too high,
-    where they act one by one.
+    The estimate is unbiased, except with fewer than two whole sets of the
+    stratified plan. It is then between 3.7 % too low, if units act only in
+    pairs, and 3.3 % too high, if each acts by itself.
 
     Args:
         plan: One of `plans.PLANS`.
@@ -89,8 +90,9 @@ def _variance(xp: Namespace, plan: str, seen: Seen) -> Tensor:
         squares / count
         + between * (SET_SIZE**2 * num_sets + SET_SIZE * pairs) / count**2
     ) / (1.0 - xp.where(has_sets, lost, 0.0))
-    # (s² - v) 16 / 15 is expected there. For v = s² / 32, between that of
-    # units that act in pairs, s² / 15, and one by one, 0: times 15/16 * 32/31.
+    # The expectation is (s² - v) 16 / 15. v is s² / 15 if units act in pairs,
+    # and 0 if each acts by itself. For s² / 32, which is between them, the
+    # factor is 15/16 * 32/31.
     of_one_set = of_independent * (30.0 / 31.0)
     return xp.where(has_sets, of_sets, of_one_set)
 
@@ -164,8 +166,8 @@ def reaches(
             _squared_half_t(xp, n - 1.0) * _variance_of_sets(xp, seen),
             of_one / (SET_SIZE * _LARGEST_GAIN),
         )
-        # Who stops early does so on a variance that is too low by chance:
-        # hence no less than t, and a little more.
+        # A row that stops early tends to have a variance that is too low by
+        # chance, so the whole factor of t is used, and a little more.
         squared = of_set_mean / n * (1.0 + 1.0 / n)
     else:
         squared = of_one / count
@@ -184,16 +186,17 @@ def reaches(
 
 
 def _variance_of_sets(xp: Namespace, seen: Seen) -> Tensor:
-    """v, from n - 1 degrees of freedom; 0 where there are none."""
+    """The estimate of v, from n - 1 degrees of freedom; 0 if there are none."""
     return seen.set_squares / xp.maximum(seen.num_sets - 1.0, 1.0)
 
 
 def _squared_half_t(xp: Namespace, degrees: Tensor) -> Tensor:
     """The square of half the 97.725 % quantile of Student's t.
 
-    Half, since 2 is that of the normal. Its expansion in powers of 1 / degrees
-    is .9 % off or less from 2 degrees of freedom on. At 1 it is 12 % low, which
-    the last term makes good; at others that is next to nothing.
+    It is halved because the quantile of the normal distribution is 2. The
+    expansion in powers of 1 / degrees has an error of at most .9 % from 2
+    degrees of freedom on. At 1 it would be 12 % too low, which the last term
+    corrects; with more degrees this term is negligible.
     """
     x = 1.0 / xp.maximum(degrees, 1.0)
     half = 1.0 + x * (1.25 + x * (1.53125 + x * (1.4297 + x * 0.922)))
@@ -204,7 +207,7 @@ def _squared_half_t(xp: Namespace, degrees: Tensor) -> Tensor:
 def _squared_rounding(xp: Namespace, mean: Tensor) -> Tensor:
     """The variance of the rounding of a mean to its dtype.
 
-    It is as if uniform, up to half a unit in the last place to either side,
+    The rounding error is taken as uniform within half a unit in the last place,
     which is at most the mean times half the dtype's epsilon.
     """
     epsilon = float(np.finfo(arrays.dtype_name(mean)).eps)

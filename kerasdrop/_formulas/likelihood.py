@@ -70,7 +70,7 @@ def of_classes(probabilities: ArrayLike, target: Tensor) -> Tensor:
 def of_logits(logits: Tensor, target: Tensor) -> Tensor:
     """Log-probability of target classes, `(batch, samples, ...)`.
 
-    The logarithm of a softmax, in which no probability is too small.
+    It is computed from the logarithm of the softmax, which cannot underflow.
 
     Args:
         logits: Tensor `(batch, samples, ..., classes)`.
@@ -97,7 +97,7 @@ def log_of_logits(logits: Tensor, one_hot: Tensor) -> Tensor:
 
 
 def of_binary(probability: Tensor, target: Tensor) -> Tensor:
-    """Log-probability of the class (1) or not (0), element by element.
+    """Log-probability of the positive (1) or negative (0) class, by element.
 
     It is NaN where the target is neither.
     """

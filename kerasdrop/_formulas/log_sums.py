@@ -57,5 +57,5 @@ def total(log_sum: LogSum) -> Tensor:
 
 
 def _finite(largest: Tensor) -> Tensor:
-    # Were all terms -inf, their difference would be NaN.
+    # If all terms are -inf, their difference from the largest would be NaN.
     return ops.where(largest == float("-inf"), 0.0, largest)

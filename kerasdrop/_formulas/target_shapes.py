@@ -13,10 +13,10 @@ from kerasdrop._types import Tensor
 
 
 def like(targets: ArrayLike, predicted: Tensor, expected: str) -> Tensor:
-    """Numbers to compare with the ones predicted, one each.
+    """Targets in the shape and dtype of the predicted numbers.
 
     Args:
-        targets: In the shape of `predicted`, axes of size 1 aside.
+        targets: In the shape of `predicted`, apart from axes of size 1.
         predicted: `(rows, ...)`, an array or a tensor.
         expected: A description of the targets, for a message.
     """
@@ -27,7 +27,7 @@ def like(targets: ArrayLike, predicted: Tensor, expected: str) -> Tensor:
 def one_hot(targets: ArrayLike, probabilities: ArrayLike) -> Tensor:
     """1 for the class of the target, 0 for the others.
 
-    A number that is no class gets 0 everywhere.
+    A target that is not a class gets 0 everywhere.
 
     Args:
         targets: Integers `(rows, ...)`, or one-hot as the probabilities.

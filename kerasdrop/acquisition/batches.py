@@ -172,8 +172,9 @@ class _Labels:
         """Sets `at_once` by the memory that the configurations leave."""
         configurations, num_samples = self.networks.shape
         classes = max(2, self._samples.shape[2])
-        # Networks, and what makes them; distributions of the next label, and
-        # the steps to their entropies.
+        # The first size is that of the networks and intermediate results, the
+        # second that of the distributions of the next label and the steps to
+        # their entropies.
         fixed = 4 * 8 * configurations * num_samples
         of_row = 8 * 8 * (configurations + num_samples) * classes
         if fixed + of_row > self._limit:
@@ -186,7 +187,7 @@ class _Labels:
         self.at_once = (self._limit - fixed) // of_row
 
     def add(self, row: int) -> None:
-        """Takes the labels of one more row in."""
+        """Adds the labels of one more row."""
         p = pools.rows_of(self._samples, [row])[0]
         self._rows.append(row)
         if self.is_exact and len(self.weight) * p.shape[1] <= self._most:
@@ -196,7 +197,7 @@ class _Labels:
         self._check_memory()
 
     def _enumerate(self, p: Tensor) -> None:
-        """Each configuration with each label, without impossible ones."""
+        """Combines each configuration with each label that is possible."""
         joint = self.networks[:, None] * p.T[None]  # (., classes, samples)
         of_label = joint.sum(axis=-1)
         weight = self.weight[:, None] * of_label
@@ -205,11 +206,11 @@ class _Labels:
         self.networks = joint[is_possible] / of_label[is_possible][:, None]
 
     def _draw(self, p: Tensor) -> None:
-        """One more label in each drawn configuration; at first in all."""
+        """Draws a label in each configuration; at first for all rows so far."""
         if self.is_exact:
             self.is_exact = False
             num_samples = self._samples.shape[1]
-            # The network that labels are drawn of: all equally often.
+            # The network that draws the labels; each is used equally often.
             self._of = np.arange(self._most) % num_samples
             self._log_likelihood = np.zeros((self._most, num_samples))
             self.weight = np.full(self._most, 1.0 / self._most)
@@ -246,8 +247,8 @@ class _Labels:
         rows, num_samples, classes = p.shape
         flat = np.moveaxis(p, 1, 0).reshape(num_samples, rows * classes)
         given = (self.networks @ flat).reshape(-1, rows, classes)
-        # To the last digit, as `categorical.entropy` has it, costs three times
-        # as much, and rows are compared to 12 digits.
+        # `categorical.entropy` is accurate to the last digit, but takes three
+        # times as long, and rows are compared to 12 digits.
         logarithms = np.log(np.where(given > 0.0, given, 1.0))
         logarithms *= given
         of_network = self.weight @ self.networks
@@ -279,9 +280,9 @@ class _Pool:
             gains.extend(gain)
             best = max(best, gain.max())
             if labels.is_exact:
-                # With more labels known, a row can only add less.
+                # The more labels are known, the less a row can add.
                 self._most[some] = np.minimum(self._most[some], gain)
-            # A first look is cheap, and often enough.
+            # Few rows are cheap to begin with, and often suffice.
             size = min(labels.at_once, 2 * size)
         seen, gains = np.array(seen), np.array(gains)
         row = seen[gains >= best - _ROUNDED].min()

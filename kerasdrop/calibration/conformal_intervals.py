@@ -214,7 +214,7 @@ def _given(
         return xp, first, None
     xp, mean, variance = arrays.floats(first, second)
     variance = target_shapes.like(variance, mean, "a variance for each mean")
-    # One of 0 has no score unless the target is met: it is no row like those
-    # that the promise is for.
+    # A variance of 0 gives no score unless the prediction is exact, so such a
+    # row is not exchangeable with others, which the guarantee requires.
     variance = arrays.checked_variance(xp, variance, above_zero=True)
     return xp, mean, variance

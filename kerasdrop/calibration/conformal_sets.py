@@ -108,7 +108,7 @@ class ConformalSets(conformity.Conformal):
         if self.randomized and self.method != "lac":
             seed = self.seed if seed is None else seed
             seed = _checks.step(seed, "seed")
-            # Other draws than those of the fit, which the seed gave as well.
+            # These differ from the draws of the fit, which has the same seed.
             drawn = draws(seed, 1, rows)
         scores = scores_of(
             p, self.method, drawn, self.penalty, self.free_classes
@@ -246,8 +246,9 @@ def scores_of(
     # If probabilities are equal, the earlier class comes first.
     order = arrays.order(xp, -p)
     rank = arrays.order(xp, order)  # the place of each class in that order
-    # From what is less probable, so that the last class has just 1: the sum of
-    # all is that but for rounding, which would part equal scores.
+    # The sums begin with the least probable class, so that the score of the
+    # last class is exactly 1. A sum of all probabilities would be rounded, and
+    # distinguish equal scores.
     lowest = xp.flip(xp.take_along_axis(p, order, axis=-1), axis=-1)
     less = xp.cumsum(lowest, axis=-1)[:, :-1]
     less = xp.flip(xp.pad(less, ((0, 0), (1, 0))), axis=-1)

@@ -22,7 +22,7 @@ from kerasdrop.calibration.saved import finite_column
 # Sums of weights that differ by no more than this differ only by rounding.
 _ROUNDED = 1e-12
 
-# The error of the steps from a score to an end and back, in units of rounding.
+# The error of computing an end from a score, and back, in units of rounding.
 _STEPS = 4.0
 
 

@@ -83,7 +83,7 @@ def interval_coverage(
     xp, targets, lower, upper = inputs.interval(targets, lower, upper)
     inside = (lower <= targets) & (targets <= upper)
     each = arrays.like(xp, inside, targets)
-    # For tensors: a NaN lies in no interval, and would count as missed.
+    # In a tensor, NaN lies in no interval and would count as missed.
     legal = (lower <= upper) & (targets == targets)
     each = xp.where(legal, each, float("nan"))
     return inputs.reduced(xp, each, sample_weight, reduction)
@@ -162,7 +162,7 @@ def gaussian_reliability(
     """
     _checks.positive_integer(num_levels, "num_levels")
     xp, targets, mean, variance = inputs.normal(targets, mean, variance)
-    # A target lies in the intervals from this level on.
+    # A target lies in all intervals of this level or a higher one.
     distance = xp.abs(targets - mean) / xp.sqrt(variance)
     inputs.check_numbers(xp, distance)
     needed = xp.reshape(2.0 * arrays.normal_cdf(xp, distance) - 1.0, (-1, 1))

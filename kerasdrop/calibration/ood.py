@@ -182,7 +182,7 @@ def _delong(
         )
     false, true = (np.cumsum(each[0]) for each in counts)
     of_usual, of_shifted = (each[0] for each in counts)
-    # For each value the part of the other set that it is on the right side of.
+    # For each value, the fraction of the other set on the correct side of it.
     below = (len(usual) - false + 0.5 * of_usual) / len(usual)
     above = (true - 0.5 * of_shifted) / len(shifted)
     variance = sum(

@@ -250,10 +250,10 @@ def sample_crps(
         samples[..., 0],
         "targets, a number each",
     )
-    # Relative to the target: numbers far from 0 would lose digits.
+    # Samples are relative to the target, or numbers far from 0 lose digits.
     samples = samples - xp.expand_dims(targets, -1)
     distance = xp.mean(xp.abs(samples), axis=-1)
-    # The mean distance of two samples, from how many lie to either side.
+    # The mean distance of two samples is a weighted sum of the sorted samples.
     sides = np.arange(1 - count, count, 2) / count**2
     _, sides, samples = arrays.floats(sides, samples)
     spread = xp.sum(xp.sort(samples, axis=-1) * sides, axis=-1)

@@ -61,7 +61,7 @@ class TemperatureScaling(Calibrator):
     def __call__(self, probabilities: ArrayLike) -> Tensor:
         probabilities = predictions.probabilities(probabilities)
         xp, p = categorical.checked(probabilities)
-        # Relative to the largest, so that not all of them become 0.
+        # Powers are relative to the largest, so that not all underflow to 0.
         largest = xp.max(p, axis=-1, keepdims=True)
         powers = (xp.maximum(p, 0.0) / largest) ** (1.0 / self.temperature)
         scaled = powers / xp.sum(powers, axis=-1, keepdims=True)
