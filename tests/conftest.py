@@ -1,4 +1,4 @@
-"""What every test gets: a fresh Keras, a seed, a header that says on what."""
+"""Gives each test a fresh Keras and a seed, and the report a header."""
 
 import gc
 import itertools
@@ -45,11 +45,11 @@ def pytest_configure():
             "jax_compilation_cache_dir": str(COMPILED),
             "jax_persistent_cache_min_compile_time_secs": 0.0,
             "jax_persistent_cache_min_entry_size_bytes": -1,
-            # These have the folder's path in the names of the files.
+            # With these, names of files contain the path of the folder.
             "jax_persistent_cache_enable_xla_caches": "none",
         }.items():
             jax.config.update(name, value)
-            # For the programs that tests start.
+            # The programs that tests start read these.
             os.environ[name.upper()] = str(value)
 
 
@@ -81,10 +81,10 @@ def _backend_version_and_device(backend):
     return torch.__version__, device
 
 
-# Tests of scripts, of documents, of functions of arrays, of messages, of what
-# is decided before or after a backend computes, and of many models that are
-# alike to a backend. `make test` runs each of them on one backend, chosen by
-# its name. `make test BACKEND=...`, as in CI, and `make test-full` run all.
+# These test scripts, documents, functions of arrays, messages, what is decided
+# before or after a backend computes, and many models that are alike to a
+# backend. `make test` runs each of them on one backend, chosen by its name.
+# `make test BACKEND=...`, as in CI, and `make test-full` run all.
 IN_TURN = (
     "tests/acquisition/",
     "tests/adapters/test_registry.py",
@@ -146,14 +146,14 @@ def pytest_collection_modifyitems(config, items):
             item
             for item in items
             if item.nodeid.startswith(IN_TURN)
-            # What is skipped on a backend could be left out on the others.
+            # A test that some backends skip has to run on each of the others.
             and item.get_closest_marker("skipif") is None
             and zlib.crc32(item.nodeid.encode()) % len(BACKENDS) != here
         ]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in set(others)]
     for item in items:
-        # Processes that share the tests have to know them by the same names.
+        # Processes that share the tests must have the same names for them.
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(
                 "The name of a test has an address in it, which differs from "
@@ -163,10 +163,10 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True)
 def _fresh_keras(request):
-    """Each test alone gives what it gives in the whole suite."""
+    """Makes each test give the same results alone and in the whole suite."""
     keras.utils.set_random_seed(request.config.getoption("seed"))
     yield
-    # Collecting garbage takes longer than most tests: once a module is enough.
+    # Collecting garbage takes longer than most tests, so each module does it.
     keras.utils.clear_session(free_memory=False)
 
 
@@ -181,7 +181,7 @@ def _collected_garbage():
 
 
 def pytest_unconfigure():
-    # What is frozen is not freed at exit, of which some modules complain.
+    # Some modules complain at exit about frozen objects, which are not freed.
     gc.unfreeze()
 
 
@@ -190,13 +190,13 @@ _WHOLE_AFTER = 16
 
 
 def _collect_garbage():
-    """What is alive after it is left out of the collections that follow.
+    """Collects garbage, and excludes what survives from later collections.
 
-    A backend's modules and caches are millions of objects, which stay. To walk
+    A backend's modules and caches are millions of objects, which stay. Walking
     through them after each module of tests took a sixth of the suite's time.
     """
     if next(_collections) % _WHOLE_AFTER == 0:
-        # What a fixture of its module still held has been left out, too.
+        # Objects that fixtures held in earlier collections were excluded, too.
         gc.unfreeze()
     gc.collect()
     gc.freeze()

@@ -204,6 +204,22 @@ def test_any_stands_for_tensors_alone():
     assert importers == {"kerasdrop._types"}
 
 
+@pytest.mark.parametrize("backend", ["jax", "tensorflow", "torch"])
+def test_a_backend_defines_functions_with_the_documented_arguments(backend):
+    folder = pathlib.Path(kerasdrop.__file__).parent / "_backend"
+    documented = architecture.functions_of(folder / "__init__.py")
+    found = architecture.functions_of(folder / f"{backend}.py")
+    if backend == "torch":
+        found |= architecture.functions_of(folder / "torch_kernel.py")
+    both = documented.keys() & found.keys()
+    assert len(both) > 10
+    for name in both:
+        known, own = documented[name], found[name]
+        # Further arguments, with defaults, are for other functions there.
+        assert own[: len(known)] == known, name
+        assert all("=" in each for each in own[len(known) :]), name
+
+
 def test_only_keras_numpy_and_python_are_imported():
     assert not architecture.foreign_violations(
         IMPORTS, "kerasdrop", allowed_imports

@@ -1,10 +1,10 @@
 """Makes code create other layers than it asks for, inside a block.
 
 A block or model that is rebuilt by the code of its class creates its dropout
-layers by `keras.layers.Dropout(...)`. Inside `made_otherwise` this call creates
-other objects, wherever the name of the class was imported, also in the code of
-Keras, because the `__new__` of the class itself is replaced. Only the thread of
-the block is affected, and after the block no class is changed.
+layers by `keras.layers.Dropout(...)`. Inside `replacing_constructors` this call
+creates other objects, wherever the name of the class was imported, also in the
+code of Keras, because the `__new__` of the class itself is replaced. Only the
+thread of the block is affected, and after the block no class is changed.
 `tests/contracts/test_making.py` pins what this needs of Keras and of Python.
 """
 
@@ -25,7 +25,7 @@ _here = threading.local()
 
 
 @contextlib.contextmanager
-def made_otherwise(
+def replacing_constructors(
     makers: Mapping[type, Function],
     arguments: dict[type, Config] | None = None,
 ) -> Iterator[None]:
@@ -62,7 +62,7 @@ def made_otherwise(
 
 
 @contextlib.contextmanager
-def made_as_ever() -> Iterator[None]:
+def usual_constructors() -> Iterator[None]:
     """Makes all classes create their own objects, in this block and thread."""
     outer = getattr(_here, "block", None)
     _here.block = None
@@ -83,7 +83,7 @@ def _new(target: type) -> Given:
         if maker:
             # The frame with `Dropout(...)`, since no Python code is in between.
             owner = sys._getframe(1).f_locals.get("self")
-            with made_as_ever():
+            with usual_constructors():
                 made = maker(owner, args, kwargs)
             if made is not None:
                 return made

@@ -145,7 +145,7 @@ def fit_conformal_intervals(
               the distance of the target from the mean.
             - `"scaled"`: `mean ± q * std`, wide where the model is unsure. The
               score is the distance divided by the predicted standard deviation.
-            - `"quantiles"`: `[lower - q, upper + q]` (conformalised quantile
+            - `"quantiles"`: `[lower - q, upper + q]` (conformalized quantile
               regression). The score is the distance of the target from the
               nearer end, negative if it lies inside. A result needs at least
               two `quantiles`.

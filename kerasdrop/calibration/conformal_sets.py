@@ -263,7 +263,7 @@ def draws(seed: int, stream: int, rows: int | None) -> Array:
     """Uniform numbers `(rows, 1)`, for the fit (0) or for a call (1)."""
     if rows is None:
         raise Refusal(
-            "randomised sets need a known number of rows. Pass "
+            "randomized sets need a known number of rows. Pass "
             "`randomized=False` to the fit. Received: rows of unknown number"
         )
     return np.random.default_rng([seed, stream]).random((rows, 1))

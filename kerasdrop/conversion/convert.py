@@ -127,7 +127,7 @@ def convert_dropout(model: keras.Model, x: Structure = None) -> Conversion:
         new_model, pairs = copying.copy_model(
             model,
             counterparts.counterpart,
-            code=making.made_otherwise(counterparts.makers()),
+            code=making.replacing_constructors(counterparts.makers()),
             trial=trial,
         )
         report = _report(model, pairs)

@@ -88,7 +88,7 @@ def copy_model(
             `grafting.Graft`, the layers to put into that graph. A model that is
             named here, even with an empty list, is copied as a graph whatever
             its class is, and as a `keras.Model` if `rebuild` cannot make it.
-        code: A context from `making.made_otherwise` for code that runs
+        code: A context from `making.replacing_constructors` for code that runs
             meanwhile. None: blocks that contain layers of this package create
             such layers.
         trial: The `Trial` of the model; None for one with generated inputs.
@@ -112,7 +112,7 @@ def copy_model(
             copies[id(operation)] = (operation, duplicate)
         return copies[id(operation)][1]
 
-    with code or making.made_otherwise(_keeping_ours(model)):
+    with code or making.replacing_constructors(_keeping_ours(model)):
         duplicate = copy(model)
         likeness.check_nothing_is_shared(model, duplicate)
         if any(itertools.starmap(_is_not_whole, copies.values())):

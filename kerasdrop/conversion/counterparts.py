@@ -60,7 +60,7 @@ def counterpart(
 
 
 def makers() -> dict[type, Function]:
-    """What code creates in place of dropout layers, for `made_otherwise`."""
+    """Functions that make our layers, for `making.replacing_constructors`."""
     return {cls: _maker(cls) for cls in registry.classes_with_counterpart()}
 
 

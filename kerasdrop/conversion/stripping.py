@@ -64,7 +64,7 @@ class Stripper:
             cls: dict.fromkeys(names, 0.0)
             for cls, names in registry.inner_rates().items()
         }
-        return making.made_otherwise(makers, rates)
+        return making.replacing_constructors(makers, rates)
 
     def _made(
         self, cls: type, owner: Given, args: Given, kwargs: Given
@@ -86,7 +86,7 @@ class Stripper:
         self, layer: keras.layers.Layer, copy: Function
     ) -> keras.layers.Layer | None:
         """The replacement of a layer of the graph; None for a plain copy."""
-        with making.made_as_ever():
+        with making.usual_constructors():
             found = self._stand_in_for(layer, copy)
         if not isinstance(found, dict):
             return found

@@ -107,7 +107,7 @@ def _block() -> Given:
 
 
 class _Block:
-    """The steps of the layers in one call of a rematerialised function.
+    """The steps of the layers in one call of a rematerialized function.
 
     Args:
         outer: The block around it, or None.
@@ -169,7 +169,7 @@ class _Block:
         if expected is not layer:
             raise RuntimeError(
                 f"Layer '{layer.name}' ({type(layer).__name__}) was called in "
-                "the second pass of a rematerialised function, but not at "
+                "the second pass of a rematerialized function, but not at "
                 "this place in the first. Let the function call the same "
                 "layers in the same order each time."
             )

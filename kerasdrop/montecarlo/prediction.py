@@ -51,7 +51,7 @@ def mc_predict(
 ) -> Predictive:
     """The predictive distribution of `model` for the rows of `x`.
 
-    Draws `num_samples` thinned networks for each row and summarises their
+    Draws `num_samples` thinned networks for each row and summarizes their
     outputs. The model needs no change, and is the same afterwards. Later calls
     with the same settings reuse what the first call compiled.
 

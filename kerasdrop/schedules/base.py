@@ -146,7 +146,7 @@ class FromFunction(Schedule):
 def as_schedule(value: Given, name: str) -> Schedule:
     """Makes a schedule of a number, a schedule or a registered function.
 
-    A serialised schedule is restored.
+    A serialized schedule is restored.
     """
     if isinstance(value, dict):
         value = keras.saving.deserialize_keras_object(value)

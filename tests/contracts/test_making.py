@@ -1,4 +1,4 @@
-"""What `making.made_otherwise` needs of Keras and of Python.
+"""What `making.replacing_constructors` needs of Keras and of Python.
 
 A class is asked by its `__new__` wherever its name was imported; an instance
 of a subclass that this returns is initialized with the same arguments.
@@ -36,7 +36,7 @@ def traces():
 
 
 def test_a_class_that_was_imported_by_name_is_reached():
-    with making.made_otherwise({stock.Dropout: ours}):
+    with making.replacing_constructors({stock.Dropout: ours}):
         made = by_name(0.3, noise_shape=(None, 1), seed=5, name="drop")
     assert type(made) is layers.Dropout
     assert (made.rate, made.noise_shape, made.seed, made.name) == (
@@ -49,13 +49,13 @@ def test_a_class_that_was_imported_by_name_is_reached():
 
 def test_a_configuration_is_reached():
     config = keras.saving.serialize_keras_object(stock.Dropout(0.3))
-    with making.made_otherwise({stock.Dropout: ours}):
+    with making.replacing_constructors({stock.Dropout: ours}):
         made = keras.saving.deserialize_keras_object(config)
     assert type(made) is layers.Dropout
 
 
 def test_a_finished_object_of_another_class_is_returned():
-    with making.made_otherwise({stock.Dropout: identity}):
+    with making.replacing_constructors({stock.Dropout: identity}):
         made = stock.Dropout(0.3, name="drop")
     assert (type(made), made.name) == (stock.Identity, "drop")
 
@@ -64,7 +64,7 @@ def test_subclasses_are_left_alone():
     class Own(stock.Dropout):
         pass
 
-    with making.made_otherwise({stock.Dropout: ours}):
+    with making.replacing_constructors({stock.Dropout: ours}):
         assert type(Own(0.3)) is Own
         assert type(layers.MCDropout(0.3)) is layers.MCDropout
 
@@ -80,7 +80,7 @@ def test_the_dropout_that_attention_makes_is_reached():
         pass
 
     attention = Attention(1, 2, dropout=0.3)
-    with making.made_otherwise({stock.Dropout: maker}):
+    with making.replacing_constructors({stock.Dropout: maker}):
         attention.build((2, 3, 4), (2, 3, 4))
     assert owners == [attention]
     made = [type(layer) for layer in attention._flatten_layers()]
@@ -92,7 +92,9 @@ def test_nothing_is_left_on_the_classes(fails):
     before = traces()
     makers = {stock.Dropout: ours, stock.SpatialDropout1D: identity}
     try:
-        with making.made_otherwise(makers, {stock.LSTM: {"dropout": 0.0}}):
+        with making.replacing_constructors(
+            makers, {stock.LSTM: {"dropout": 0.0}}
+        ):
             assert traces() != before
             if fails:
                 raise KeyboardInterrupt
@@ -116,14 +118,14 @@ def test_other_threads_make_what_they_always_do():
     def user():
         inside.wait()
         for _ in range(20):
-            with making.made_otherwise({stock.Dropout: ours}):
+            with making.replacing_constructors({stock.Dropout: ours}):
                 mine.append(type(stock.Dropout(0.3)))
 
     mine = []
     threads = [threading.Thread(target=one) for one in (others, user, user)]
     for thread in threads:
         thread.start()
-    with making.made_otherwise({stock.Dropout: identity}):
+    with making.replacing_constructors({stock.Dropout: identity}):
         inside.set()
         for thread in threads[1:]:
             thread.join()
@@ -136,10 +138,10 @@ def test_other_threads_make_what_they_always_do():
 
 
 def test_the_innermost_block_counts():
-    with making.made_otherwise({stock.Dropout: ours}):
-        with making.made_otherwise(NOTHING):
+    with making.replacing_constructors({stock.Dropout: ours}):
+        with making.replacing_constructors(NOTHING):
             assert type(stock.Dropout(0.3)) is stock.Dropout
-        with making.made_as_ever():
+        with making.usual_constructors():
             assert type(stock.Dropout(0.3)) is stock.Dropout
         assert type(stock.Dropout(0.3)) is layers.Dropout
 
@@ -148,7 +150,7 @@ def test_arguments_reach_the_code_of_subclasses_too():
     class Own(stock.LSTM):
         pass
 
-    with making.made_otherwise(NOTHING, {stock.LSTM: {"dropout": 0.0}}):
+    with making.replacing_constructors(NOTHING, {stock.LSTM: {"dropout": 0.0}}):
         made = [
             Own(2, dropout=0.5, recurrent_dropout=0.25),
             stock.LSTM.from_config(stock.LSTM(2, dropout=0.5).get_config()),

@@ -24,8 +24,7 @@ CELLS = {
 cells = pytest.mark.parametrize("name", CELLS)
 
 
-def numpy(tensor):
-    return ops.convert_to_numpy(tensor)
+numpy = ops.convert_to_numpy
 
 
 @cells

@@ -9,9 +9,7 @@ from keras import ops
 import kerasdrop
 from kerasdrop import convert_dropout
 
-
-def numpy(tensor):
-    return ops.convert_to_numpy(tensor)
+numpy = ops.convert_to_numpy
 
 
 class Adding(keras.layers.Layer):

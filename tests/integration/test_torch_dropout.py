@@ -53,8 +53,7 @@ by_channel = pytest.mark.parametrize(
 )
 
 
-def numpy(tensor):
-    return ops.convert_to_numpy(tensor)
+numpy = ops.convert_to_numpy
 
 
 def full(name, value, rows=500):

@@ -42,8 +42,7 @@ def grouped(module, **arguments):
 kinds = pytest.mark.parametrize("kind", [multi_head, grouped])
 
 
-def numpy(tensor):
-    return ops.convert_to_numpy(tensor)
+numpy = ops.convert_to_numpy
 
 
 def assert_close(one, other):

@@ -17,8 +17,7 @@ RNG = np.random.default_rng(0)
 INPUTS = RNG.uniform(1, 2, (5, 4)).astype("float32")
 
 
-def numpy(tensor):
-    return ops.convert_to_numpy(tensor)
+numpy = ops.convert_to_numpy
 
 
 def model_of(*body, shape=(4,)):

@@ -22,8 +22,7 @@ BIAS = np.array([0.5, -0.25], "float32")
 RATE = 0.25
 
 
-def numpy(tensor):
-    return ops.convert_to_numpy(tensor)
+numpy = ops.convert_to_numpy
 
 
 def layer_of(activation=None, **arguments):

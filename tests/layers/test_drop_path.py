@@ -11,8 +11,7 @@ from kerasdrop.layers import DropPath
 INPUTS = np.random.default_rng(0).uniform(1, 2, (50, 3, 4)).astype("float32")
 
 
-def numpy(tensor):
-    return ops.convert_to_numpy(tensor)
+numpy = ops.convert_to_numpy
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -16,8 +16,7 @@ RAMP = keras.optimizers.schedules.PolynomialDecay(0.0, 10, 0.5)
 LAYERS = [Dropout, ClassicDropout, MCDropout]
 
 
-def numpy(tensor):
-    return ops.convert_to_numpy(tensor)
+numpy = ops.convert_to_numpy
 
 
 def inputs_of(*shape):

@@ -22,8 +22,7 @@ IDS = RNG.integers(0, WORDS, (6, 8))
 RATE = 0.25
 
 
-def numpy(tensor):
-    return ops.convert_to_numpy(tensor)
+numpy = ops.convert_to_numpy
 
 
 def embedding(cls=stock.Embedding, **arguments):

@@ -12,8 +12,7 @@ from kerasdrop.layers import SpatialDropout1D
 INPUTS = np.random.default_rng(0).uniform(1, 2, (20, 6, 5)).astype("float32")
 
 
-def numpy(tensor):
-    return ops.convert_to_numpy(tensor)
+numpy = ops.convert_to_numpy
 
 
 def test_a_unit_is_dropped_at_all_steps_or_at_none():

@@ -24,8 +24,7 @@ RNG = np.random.default_rng(0)
 INPUTS = RNG.normal(size=(ROWS, STEPS, FEATURES)).astype("float32")
 
 
-def numpy(tensor):
-    return ops.convert_to_numpy(tensor)
+numpy = ops.convert_to_numpy
 
 
 def assert_close(one, other):

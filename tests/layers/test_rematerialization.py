@@ -111,7 +111,7 @@ class Body(keras.layers.Layer):
 
 
 class Nested(Body):
-    """A rematerialised function inside another."""
+    """A rematerialized function inside another."""
 
     def body(self, x, training):
         inner = super().body

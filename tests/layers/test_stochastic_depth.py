@@ -16,8 +16,7 @@ from tests.support import helpers
 INPUTS = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 
 
-def numpy(tensor):
-    return ops.convert_to_numpy(tensor)
+numpy = ops.convert_to_numpy
 
 
 def block():

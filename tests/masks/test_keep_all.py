@@ -12,8 +12,7 @@ ROWS, SAMPLES = 2, 16
 RATE = np.float32(0.4)
 
 
-def numpy(tensor):
-    return ops.convert_to_numpy(tensor)
+numpy = ops.convert_to_numpy
 
 
 def tensor(shape, dtype="float32"):

@@ -145,6 +145,30 @@ def unannotated(modules):
     ]
 
 
+def functions_of(path):
+    """The functions of a module, a dict from name to parameters.
+
+    Parameters are strings, each with its default if there is one.
+    """
+    return {
+        node.name: _parameters(node.args)
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def _parameters(given):
+    names = [each.arg for each in [*given.posonlyargs, *given.args]]
+    required = len(names) - len(given.defaults)
+    defaults = map(ast.unparse, given.defaults)
+    others = [f"*{each.arg}" for each in (given.vararg,) if each]
+    return [
+        *names[:required],
+        *map("=".join, zip(names[required:], defaults)),
+        *others,
+    ]
+
+
 def with_parameter(parameter, modules):
     """Functions that have a parameter of this name."""
     return [

@@ -41,7 +41,7 @@ class State(NamedTuple):
 
 @dataclasses.dataclass
 class Drawing:
-    """Draws the samples of batches and summarises them.
+    """Draws the samples of batches and summarizes them.
 
     Attributes:
         model: A built model.

@@ -28,7 +28,7 @@ from kerasdrop.montecarlo.verification import whole_pass
 
 
 class Engine:
-    """Draws the samples of a prediction and summarises them.
+    """Draws the samples of a prediction and summarizes them.
 
     Args:
         model: A built model.
