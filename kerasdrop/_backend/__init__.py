@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 import keras
 
 from kerasdrop._backend.context import BACKEND as BACKEND
+from kerasdrop._backend.context import TURN
 from kerasdrop._backend.context import ValuesAway as ValuesAway
 from kerasdrop._backend.context import divides as divides
 from kerasdrop._backend.context import exporting as exporting
@@ -336,11 +337,20 @@ def read(variable: keras.Variable) -> Given:
 
 
 def counted(variable: keras.Variable) -> Tensor:
-    """Adds 1 to a variable; returns its value before, which stays as it is."""
-    # A copy: PyTorch's variable is about to change in place.
-    before = variable.value + 0
-    variable.assign(before + 1)
-    return before
+    """Adds 1 to a variable; returns its value before, which stays as it is.
+
+    Threads that run eagerly at the same time get different values.
+    """
+    with in_turn():
+        # A copy: PyTorch's variable is about to change in place.
+        before = variable.value + 0
+        variable.assign(before + 1)
+        return before
+
+
+def in_turn() -> AbstractContextManager[Given]:
+    """A context for one thread at a time, unless that could block them."""
+    return TURN
 
 
 def is_tracing() -> bool:

@@ -11,6 +11,10 @@ import keras
 
 BACKEND = keras.backend.backend()
 
+# For what threads do one after the other. It is reentrant, since a signal may
+# interrupt a thread and make it do the same.
+TURN = threading.RLock()
+
 
 class _Export(threading.local):
     """Whether this thread traces for an export, and how it must divide."""

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 import keras
 import tensorflow as tf
 
+from kerasdrop._backend.context import TURN
 from kerasdrop._backend.context import is_called_from
 from kerasdrop._backend.context import is_exporting
 from kerasdrop._types import Function
@@ -33,6 +34,7 @@ __all__ = [
     "generators",
     "has_drawn",
     "has_rank",
+    "in_turn",
     "is_recomputing",
     "is_repeated",
     "is_same_trace",
@@ -64,6 +66,13 @@ def by_rows(function: Function, tensor: Tensor) -> Tensor:
     shape = tf.shape(tensor)
     rows = tf.reshape(tensor, [shape[0], tf.reduce_prod(shape[1:])])
     return tf.reshape(function(rows), shape)
+
+
+def in_turn() -> AbstractContextManager[Given]:
+    # The threads of a strategy's replicas wait for each other when they assign.
+    if tf.distribute.has_strategy() or not tf.executing_eagerly():
+        return contextlib.nullcontext()
+    return TURN
 
 
 def after(inputs: Tensor) -> AbstractContextManager[Given]:

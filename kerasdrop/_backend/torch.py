@@ -14,6 +14,7 @@ import torch
 from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
+from kerasdrop._backend.context import TURN
 from kerasdrop._backend.context import is_exporting
 from kerasdrop._backend.context import is_in_stateless_scope
 from kerasdrop._backend.torch_kernel import has_kernel
@@ -168,6 +169,13 @@ def tensor_of(array: Array, like: Tensor) -> Tensor:
 
 
 def counted(variable: keras.Variable) -> Tensor:
+    if torch.compiler.is_compiling():  # which does not know locks
+        return _counted(variable)
+    with TURN:
+        return _counted(variable)
+
+
+def _counted(variable: keras.Variable) -> Tensor:
     value = variable.value
     known = at_hand(value)
     if known is None or is_in_stateless_scope():

@@ -226,11 +226,10 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         elif scopes.is_silent(self):
             pass
         elif training:
-            step = self._next_training_step(inputs)
+            step = self._next_number("step", inputs)
             draw = self._draw(step, inputs)
         elif self._stochastic_inference:
-            with _backend.after(inputs):
-                index = self._state.advance("draws") + _INFERENCE
+            index = self._next_number("draws", inputs) + _INFERENCE
             draw = self._draw(index, inputs)
         if draw is not None:
             return self.stochastic(inputs, draw, self._rate_tensor(step))
@@ -255,12 +254,12 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
     def _check_drawing(self) -> None:
         """Raises, before a Monte Carlo pass, what a call that draws would."""
 
-    def _next_training_step(self, inputs: Tensor) -> Tensor:
+    def _next_number(self, counter: str, inputs: Tensor) -> Tensor:
         def advance() -> Tensor:
             with _backend.after(inputs):
-                return self._state.advance("step")
+                return self._state.advance(counter)
 
-        return rematerialization.step_of(self, advance)
+        return rematerialization.number_of(self, advance)
 
     def _draw(self, index: Tensor, inputs: Tensor) -> masks.Draw:
         return masks.Draw(

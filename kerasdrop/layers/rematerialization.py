@@ -79,16 +79,16 @@ def remat(function: Function) -> Function:
     return rematerialized
 
 
-def step_of(layer: keras.layers.Layer, advance: Function) -> Tensor:
-    """The step of a training call of `layer`.
+def number_of(layer: keras.layers.Layer, advance: Function) -> Tensor:
+    """The number of a call in which `layer` draws, such as its step.
 
     Args:
-        advance: Function that counts the call and returns its step. It is not
-            called when the call is repeated for a backward pass.
+        advance: Function that counts the call and returns its number. It is
+            not called when the call is repeated for a backward pass.
     """
     block = _block()
     if block is not None:
-        return block.step_of(layer, advance)
+        return block.number_of(layer, advance)
     if _backend.is_recomputing():
         raise RuntimeError(
             f"Layer '{layer.name}' ({type(layer).__name__}) was called in a "
@@ -107,7 +107,7 @@ def _block() -> Given:
 
 
 class _Block:
-    """The steps of the layers in one call of a rematerialized function.
+    """The numbers of the draws in one call of a rematerialized function.
 
     Args:
         outer: The block around it, or None.
@@ -115,7 +115,7 @@ class _Block:
 
     def __init__(self, outer: Given) -> None:
         self._outer = outer
-        # Pairs of a layer and its step.
+        # Pairs of a layer and the number of one of its draws.
         self._calls: list[tuple[keras.layers.Layer, Tensor]] = []
         # In a trial pass: pairs of a layer and the function that counts a call.
         self._found: list[tuple[keras.layers.Layer, Function]] | None = None
@@ -124,7 +124,7 @@ class _Block:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Marks a pass. The first one counts calls; others reuse its steps."""
+        """Marks a pass. The first one counts; others reuse its numbers."""
         around, _current.block = _block(), self
         self._next = 0
         try:
@@ -149,19 +149,19 @@ class _Block:
 
     def _take(self, layer: keras.layers.Layer, advance: Function) -> Tensor:
         if self._outer is not None:
-            step = self._outer.step_of(layer, advance)
+            number = self._outer.number_of(layer, advance)
         else:
-            step = advance()
-        self._calls.append((layer, step))
-        return step
+            number = advance()
+        self._calls.append((layer, number))
+        return number
 
-    def step_of(self, layer: keras.layers.Layer, advance: Function) -> Tensor:
+    def number_of(self, layer: keras.layers.Layer, advance: Function) -> Tensor:
         if self._found is not None:
             self._found.append((layer, advance))
             return ops.zeros((), "int32")
         if not self._has_run:
             return self._take(layer, advance)
-        expected, step = (
+        expected, number = (
             self._calls[self._next]
             if self._next < len(self._calls)
             else (None, None)
@@ -174,4 +174,4 @@ class _Block:
                 "layers in the same order each time."
             )
         self._next += 1
-        return step
+        return number

@@ -51,8 +51,9 @@ class row_scope:
       `strategy.run` calls.
 
     Scopes nest. Only the innermost counts, and its numbers are not combined
-    with a rank. `mc_predict` and `MonteCarlo` have arguments of the same names
-    and ignore the scope.
+    with a rank. A scope may be entered again, also by several threads at a
+    time. `mc_predict` and `MonteCarlo` have arguments of the same names and
+    ignore the scope.
 
     Args:
         rows: Integers `(batch,)`, the number of each row.
@@ -92,14 +93,31 @@ class row_scope:
             self._first_row = None
 
     def __enter__(self) -> "row_scope":
-        self._outer = getattr(_current, "scope", None)
-        self._is_inside_trace = _backend.is_tracing()
-        self._num_rows: int | None = None
-        _current.scope = self
+        outer = current_scope()
+        _current.scope = _Entered(self._rows, self._first_row, outer)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        _current.scope = self._outer
+        _current.scope = _current.scope.outer
+
+
+class _Entered:
+    """One block of a `row_scope`, which several threads may enter.
+
+    Args:
+        rows: As in `row_scope`, or None.
+        first_row: As in `row_scope`, or None.
+        outer: The block around it, or None.
+    """
+
+    def __init__(
+        self, rows: Tensor | None, first_row: Tensor | None, outer: Given
+    ) -> None:
+        self.outer = outer
+        self._rows = rows
+        self._first_row = first_row
+        self._is_inside_trace = _backend.is_tracing()
+        self._num_rows: int | None = None
 
     def rows_of(self, inputs: Tensor) -> Tensor:
         """The row numbers of the inputs of a layer, int32 `(batch,)`."""
@@ -125,8 +143,8 @@ class row_scope:
         self._num_rows = num_rows
 
 
-def current_scope() -> "row_scope | None":
-    """The innermost `row_scope` of this thread, or None."""
+def current_scope() -> _Entered | None:
+    """The innermost `row_scope` that this thread has entered, or None."""
     return getattr(_current, "scope", None)
 
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 import kerasdrop
 from kerasdrop import layers
@@ -167,6 +168,53 @@ def test_steps_per_execution():
 def test_a_plain_rematerialised_function_raises_with_the_fix(wrapper):
     with pytest.raises(RuntimeError, match="Wrap .* by `kerasdrop.remat`"):
         trained(wrapper)
+
+
+def gradient_at_inference(wrapper):
+    """The gradient of the inputs, and how many draws were counted."""
+    keras.utils.set_random_seed(0)
+    body = Body(wrapper, layers.MCDropout)
+    body.build((4, 5))
+    x = ops.convert_to_tensor(np.linspace(-1, 1, 20, dtype="float32"))
+    x = ops.reshape(x, (4, 5))
+    count = body.drop._state.draws.state
+    if BACKEND == "torch":
+        x.requires_grad_()
+        ops.sum(body(x)).backward()
+        return ops.convert_to_numpy(x.grad), int(count.value)
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = body(x)
+        gradient = tape.gradient(outputs, x)
+        return ops.convert_to_numpy(gradient), int(count.value)
+    import jax
+
+    def total(x, state):
+        outputs, state = body.stateless_call(
+            [v.value for v in body.trainable_variables], state, x
+        )
+        return ops.sum(outputs), state
+
+    state = [v.value for v in body.non_trainable_variables]
+    gradient, state = jax.grad(total, has_aux=True)(x, state)
+    places = [v is count for v in body.non_trainable_variables]
+    return ops.convert_to_numpy(gradient), int(state[places.index(True)])
+
+
+def test_what_draws_at_inference_has_the_gradients_of_its_mask():
+    plain, two = gradient_at_inference(without)
+    again, same = gradient_at_inference(kerasdrop.remat)
+    assert two == same == 2
+    np.testing.assert_allclose(plain, again, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrapper", [plain_remat, of_the_backend])
+def test_what_draws_at_inference_raises_in_a_plain_one(wrapper):
+    with pytest.raises(RuntimeError, match="Wrap .* by `kerasdrop.remat`"):
+        gradient_at_inference(wrapper)
 
 
 @pytest.mark.parametrize("wrapper", [plain_remat, of_the_backend])

@@ -27,6 +27,20 @@ def test_calls_in_threads_are_those_of_one_thread():
         np.testing.assert_array_equal(ops.convert_to_numpy(result), expected)
 
 
+def test_threads_that_draw_at_the_same_time_share_no_mask():
+    layer = Dropout(0.5, seed=0, stochastic_inference=True)
+    x = ops.ones((1, 64))
+
+    def masks_of(training):
+        outputs = [layer(x, training=training) for _ in range(20)]
+        return [ops.convert_to_numpy(one).tobytes() for one in outputs]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(masks_of, [True, False] * 4))
+    assert len({mask for some in found for mask in some}) == 8 * 20
+    assert layer.step == 4 * 20
+
+
 def test_a_stochastic_scope_holds_in_its_own_thread_only():
     layer = Dropout(1.0)
     draw = masks.Draw(masks.key_of_seed(0), 0)

@@ -96,6 +96,47 @@ def test_after_the_scope_rows_are_numbered_as_before():
     )
 
 
+def test_a_scope_may_be_entered_inside_itself():
+    scope = row_scope(first_row=4)
+    layer = layers.Dropout(0.5, seed=3)
+    with scope:
+        with scope, row_scope(first_row=8):
+            pass
+        part = mask(layer, INPUTS[PART])
+    layer.step = 0
+    np.testing.assert_array_equal(part, whole_mask()[PART])
+    np.testing.assert_array_equal(mask(layer), whole_mask())
+
+
+def test_threads_may_share_a_scope():
+    scope = row_scope(first_row=4)
+    entered = threading.Barrier(2)
+    found = {}
+
+    def work(num_rows):
+        layer = layers.Dropout(0.5, seed=3)
+        with row_scope(first_row=num_rows):
+            with scope:
+                entered.wait(60)
+                found[num_rows, "in"] = mask(layer, INPUTS[4 : 4 + num_rows])
+                entered.wait(60)
+            layer.step = 0
+            found[num_rows, "out"] = mask(layer, INPUTS[:1])
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in (3, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for num_rows in (3, 5):
+        np.testing.assert_array_equal(
+            found[num_rows, "in"], whole_mask()[4 : 4 + num_rows]
+        )
+        np.testing.assert_array_equal(
+            found[num_rows, "out"], whole_mask()[num_rows : num_rows + 1]
+        )
+
+
 def test_another_thread_does_not_see_it():
     found = []
     with row_scope(first_row=4):
