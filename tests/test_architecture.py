@@ -59,6 +59,7 @@ ELSEWHERE = {
     "kerasdrop._backend.triton_launch": {"torch"},
     "kerasdrop._backend.triton_trial": {"torch"},
     "kerasdrop._backend.torch_ops": {"torch"},
+    "kerasdrop._backend.torch_states": {"torch"},
     "kerasdrop.predictive": {"pandas"},  # optional, in one method
     "kerasdrop.plots.drawing": {"matplotlib"},  # optional, in one function
     # What writes and runs the files of a format.

@@ -310,6 +310,17 @@ def replica() -> tuple[Tensor, Tensor]:
     return 0, 1
 
 
+def worker() -> tuple[int, ...]:
+    """Integers that distinguish this process from others with the same state.
+
+    There are none except in a process that a `DataLoader` of PyTorch started:
+    it begins with a copy of all states, as do the other ones and those of
+    other epochs, and what it counts is lost with it. PyTorch gives each a seed,
+    which depends on `torch.manual_seed`.
+    """
+    return ()
+
+
 def replicas(model: keras.Model) -> list[Function]:
     """The devices on which passes of a model can run at the same time.
 

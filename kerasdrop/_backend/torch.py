@@ -22,6 +22,7 @@ from kerasdrop._backend.torch_kernel import in_one_pass
 from kerasdrop._backend.torch_kernel import is_functionalized
 from kerasdrop._backend.torch_kernel import is_observed
 from kerasdrop._backend.torch_ops import Ops
+from kerasdrop._backend.torch_states import States
 from kerasdrop._types import Array
 from kerasdrop._types import Function
 from kerasdrop._types import Given
@@ -60,6 +61,7 @@ __all__ = [
     "trace",
     "uncompiled",
     "where",
+    "worker",
 ]
 
 
@@ -73,6 +75,16 @@ def replica() -> tuple[Tensor, Tensor]:
     return group.get_rank(), group.get_world_size()
 
 
+def worker() -> tuple[int, ...]:
+    if torch.compiler.is_compiling():
+        return ()
+    found = torch.utils.data.get_worker_info()
+    if found is None:
+        return ()
+    low, high = np.array([found.seed]).view("int32").tolist()
+    return low, high
+
+
 def register(
     layer: keras.layers.Layer, variables: dict[str, keras.Variable]
 ) -> bool:
@@ -83,7 +95,7 @@ def register(
         # It may also be a stand-in while Keras only infers shapes.
         if isinstance(value, torch.nn.Parameter)
     }
-    layer.add_module("states", torch.nn.ParameterDict(found))
+    layer.add_module("states", States(found))
     return len(found) == len(values)
 
 

@@ -262,11 +262,10 @@ class StochasticLayer(CheckedArguments, keras.layers.Layer):
         return rematerialization.number_of(self, advance)
 
     def _draw(self, index: Tensor, inputs: Tensor) -> masks.Draw:
-        return masks.Draw(
-            self._state.tensor("key"),
-            index,
-            masks.rows_of_batch(inputs),
-        )
+        key = self._state.tensor("key")
+        for part in _backend.worker():
+            key = masks.derived_key(key, part)
+        return masks.Draw(key, index, masks.rows_of_batch(inputs))
 
     def stochastic(
         self, inputs: Tensor, draw: masks.Draw, rate: Tensor
