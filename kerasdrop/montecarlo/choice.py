@@ -115,6 +115,10 @@ class Choice:
         """A dict from the path of each given rate to it."""
         return {self.places[i].path: rate for i, rate in self.given.items()}
 
+    def asked(self) -> "Asked":
+        """The request for this choice."""
+        return Asked(self.paths, self.rates or None)
+
     def vector(self) -> Array:
         """The given rates, float32 `(places,)`, as an argument of a pass."""
         vector = np.zeros(max(1, len(self.places)), "float32")

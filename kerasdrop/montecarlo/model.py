@@ -304,14 +304,18 @@ class MonteCarlo(NotTrained):
     @rate.setter
     def rate(self, value: Given) -> None:
         with blame(self._owner):
-            chosen = choice.of(self.model, self._asked.paths, value)
-            found = survey.of(self.model)
-            preconditions.check_draws(found, self._settings, chosen)
-            self._choose(chosen)
+            self._choose(choice.of(self.model, self._asked.paths, value))
         self._asked = choice.Asked(self._asked.paths, value)
 
     def _choose(self, chosen: choice.Choice) -> None:
-        """Makes this model draw another `choice.Choice` from now on."""
+        """Makes this model draw another `choice.Choice` from now on.
+
+        Raises:
+            Refusal: If nothing would be drawn correctly, or if other layers of
+                the model can draw than before.
+        """
+        found = survey.of(self.model)
+        preconditions.check_draws(found, self._settings, chosen)
         vector = chosen.vector()
         if vector.shape != tuple(self._rates.state.shape):
             raise Refusal(
@@ -571,9 +575,10 @@ class MonteCarlo(NotTrained):
         chosen: choice.Choice | None = None,
     ) -> Batches:
         if chosen is None:
+            # The model may have changed since it was asked for.
             chosen = choice.of(self.model, *self._asked)
-        found = survey.of(self.model)
-        preconditions.check_draws(found, self._settings, chosen)
+        else:
+            self._asked = chosen.asked()
         self._choose(chosen)
         batch_size = _checks.positive_integer(batch_size, "batch_size")
         first_row = _checks.step(first_row, "first_row")

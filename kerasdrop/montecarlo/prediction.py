@@ -144,7 +144,6 @@ def mc_predict(
         with lock, blame(_OWNER):
             predictive.seed = seed
             predictive.verify = verify
-            predictive._asked = choice.Asked(chosen.paths, chosen.rates or None)
             data = predictive._batches(
                 x, batch_size, first_row, rows, y, steps, chosen=chosen
             )

@@ -108,7 +108,8 @@ class Batches:
     ) -> None:
         _check_processes()
         self._fills = fills
-        self.num_rows = None
+        self.num_rows: int | None = None
+        self.num_batches: int | None = None
         self._first_row = first_row
         self._rows = None if rows is None else _checks.rows(rows)
         if self._rows is not None and first_row:
@@ -120,39 +121,62 @@ class Batches:
         self._takes_targets = y is True
         self._takes_labels = labels is not None
         if arrays_.is_iterable_of_batches(x):
-            if self._rows is not None or not (y is None or y is True):
-                raise Refusal(
-                    "`rows` and `y` need `x` as arrays; `y=True` uses the "
-                    "targets that come with the batches. Received: x of type "
-                    f"{type(x).__name__}, which yields batches"
-                )
-            if labels is not None:
-                _check_none_given(x, labels)
-            self.num_batches = _num_batches(x, steps)
-            self._parts = self._inputs_of(x, most_rows, steps)
+            self._take_batches(x, most_rows, y, steps, labels)
         else:
-            if y is True or (labels and labels.y is True):
-                raise Refusal(
-                    "`y=True` uses the targets that come with batches. Pass "
-                    "the targets themselves. Received: x of type "
-                    f"{type(x).__name__}, which has none"
-                )
-            parts = (
-                arrays_.of(x, "x"),
-                None if y is None else arrays_.of(y, "y"),
-                Labels() if labels is None else _labels(labels),
+            self._take_arrays(x, batch_size, most_rows, y, steps, labels)
+
+    def _take_batches(
+        self,
+        x: Given,
+        most_rows: Function,
+        y: Given,
+        steps: int | None,
+        labels: Labels | None,
+    ) -> None:
+        """Takes the data from an iterable of batches."""
+        if self._rows is not None or not (y is None or y is True):
+            raise Refusal(
+                "`rows` and `y` need `x` as arrays; `y=True` uses the targets "
+                "that come with the batches. Received: x of type "
+                f"{type(x).__name__}, which yields batches"
             )
-            given = [] if self._rows is None else [self._rows]
-            num_rows = arrays_.num_rows([parts, given])
-            if steps is not None:
-                num_rows = min(num_rows, steps * batch_size)
-            size = min(batch_size, num_rows)
-            first = arrays_.rows_of(parts[:2], slice(0, size))
-            data = RowsOf(first[0], None, first[1])
-            size = min(size, most_rows(data, size) or size)
-            self._parts = _slices(parts, num_rows, size)
-            self.num_rows = num_rows
-            self.num_batches = -(-num_rows // size)
+        if labels is not None:
+            _check_none_given(x, labels)
+        self.num_batches = _num_batches(x, steps)
+        self._parts = self._inputs_of(x, most_rows, steps)
+
+    def _take_arrays(
+        self,
+        x: Given,
+        batch_size: int,
+        most_rows: Function,
+        y: Given,
+        steps: int | None,
+        labels: Labels | None,
+    ) -> None:
+        """Takes the data from arrays with all rows."""
+        if y is True or (labels and labels.y is True):
+            raise Refusal(
+                "`y=True` uses the targets that come with batches. Pass the "
+                "targets themselves. Received: x of type "
+                f"{type(x).__name__}, which has none"
+            )
+        parts = (
+            arrays_.of(x, "x"),
+            None if y is None else arrays_.of(y, "y"),
+            Labels() if labels is None else _labels(labels),
+        )
+        given = [] if self._rows is None else [self._rows]
+        num_rows = arrays_.num_rows([parts, given])
+        if steps is not None:
+            num_rows = min(num_rows, steps * batch_size)
+        size = min(batch_size, num_rows)
+        first = arrays_.rows_of(parts[:2], slice(0, size))
+        data = RowsOf(first[0], None, first[1])
+        size = min(size, most_rows(data, size) or size)
+        self._parts = _slices(parts, num_rows, size)
+        self.num_rows = num_rows
+        self.num_batches = -(-num_rows // size)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yields each `Batch`."""

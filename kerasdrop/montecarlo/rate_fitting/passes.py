@@ -8,7 +8,6 @@ import numpy as np
 from keras import tree
 
 from kerasdrop import _checks
-from kerasdrop._adapters import survey
 from kerasdrop._refusals import Refusal
 from kerasdrop._types import Array
 from kerasdrop._types import Config
@@ -17,7 +16,6 @@ from kerasdrop._types import Structure
 from kerasdrop.montecarlo import choice
 from kerasdrop.montecarlo.engine.batches import Batches
 from kerasdrop.montecarlo.engine.batches import RowsOf
-from kerasdrop.montecarlo.inspection import preconditions
 from kerasdrop.montecarlo.rate_fitting import comparison
 from kerasdrop.montecarlo.rate_fitting import scores
 from kerasdrop.montecarlo.rate_fitting import sweep
@@ -123,10 +121,8 @@ def _batches(
     batch_size: int,
 ) -> Batches:
     """The data in batches; the engine gets the targets if it needs them."""
-    found = survey.of(predictive.model)
-    preconditions.check_draws(found, predictive._settings, middle)
-    predictive._asked = choice.Asked(middle.paths, middle.rates)
     predictive._choose(middle)
+    predictive._asked = middle.asked()
 
     def most_rows(rows: RowsOf, wanted_rows: int) -> int | None:
         if not wanted.needs_likelihood:

@@ -149,8 +149,9 @@ def mc_sobol_indices(
         with lock:
             predictive.verify = verify
             predictive.seed = seed
-            predictive._asked = choice.Asked(chosen.paths, chosen.rates or None)
-            data = predictive._batches(x, batch_size, 0, None, None, None)
+            data = predictive._batches(
+                x, batch_size, first_row=0, chosen=chosen
+            )
             skeleton, sums, is_complete = _summed(
                 predictive,
                 data,
