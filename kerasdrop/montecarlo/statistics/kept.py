@@ -37,7 +37,9 @@ def with_samples(samples: Tensor, chunk: Given, first: int) -> Given:
         return _with_samples_chosen(samples, chunk, first)
     end = samples.shape[1] - chunk.shape[1]
     start = ops.minimum(ops.cast(first, "int32"), end)
-    place = [0, start] + [0] * (len(chunk.shape) - 2)
+    # With 64-bit numbers, JAX would make int64 of plain zeros.
+    zero = ops.zeros_like(start)
+    place = [zero, start] + [zero] * (len(chunk.shape) - 2)
     return ops.slice_update(samples, place, chunk)
 
 

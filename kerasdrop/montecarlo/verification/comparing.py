@@ -75,6 +75,9 @@ def eps(model: keras.Model) -> Given:
         for layer in keras_graph.all_layers(model)
         if isinstance(layer, keras.layers.Layer)
     }
+    if "float64" in dtypes:
+        # Keras on JAX computes functions such as `tanh` of float64 in float32.
+        dtypes.add(keras.backend.result_type("float64", float))
     return max(_EPS.get(dtype, _EPS["float32"]) for dtype in dtypes)
 
 
