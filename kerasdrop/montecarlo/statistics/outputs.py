@@ -1,7 +1,5 @@
 """Matches kinds, targets and statistics to a model's outputs."""
 
-from collections.abc import Sequence
-
 from keras import tree
 
 from kerasdrop import _refusals
@@ -18,7 +16,7 @@ def kinds(kind: Structure, outputs: Structure) -> list[str]:
         kind: As `choosing.check` returns it.
         outputs: A structure; its leaves can be anything.
     """
-    return tree.flatten(_of_each(kind, outputs, kind, outputs))
+    return _of_each(kind, outputs, kind, outputs)
 
 
 def _of_each(
@@ -26,16 +24,14 @@ def _of_each(
     outputs: Structure,
     all_kinds: Structure,
     all_outputs: Structure,
-) -> Structure:
+) -> list[str]:
     if isinstance(kind, str):
-        return tree.map_structure(lambda _: kind, outputs)
+        return [kind] * len(tree.flatten(outputs))
     if isinstance(kind, dict):
         fits = isinstance(outputs, dict) and set(outputs) == set(kind)
-        places: Sequence[Given] = list(outputs) if fits else ()
     else:
         is_list = isinstance(outputs, (list, tuple))
         fits = is_list and len(outputs) == len(kind)
-        places = range(len(kind))
     if not fits:
         raise _refusals.Refusal(
             "a structure of kinds must have the structure of the "
@@ -43,11 +39,11 @@ def _of_each(
             f"kind={all_kinds!r} for outputs "
             f"{tree.map_structure(lambda _: '...', all_outputs)}"
         )
-    each = {
-        place: _of_each(kind[place], outputs[place], all_kinds, all_outputs)
-        for place in places
-    }
-    return each if isinstance(kind, dict) else list(each.values())
+    return [
+        one
+        for place in _places(outputs)
+        for one in _of_each(kind[place], outputs[place], all_kinds, all_outputs)
+    ]
 
 
 def targets(y: Structure, outputs: Structure, name: str = "y") -> list[Given]:
@@ -111,7 +107,9 @@ def _aligned_targets(y: Given, outputs: Given) -> list[Given] | None:
 def _places(structure: Structure) -> list[Given]:
     """The keys of a dict or list, in the order of flat leaves."""
     if isinstance(structure, dict):
-        return sorted(structure)
+        # An `OrderedDict` has an order of its own, other dicts that of names.
+        paths = (path for path, _ in tree.flatten_with_path(structure))
+        return list(dict.fromkeys(path[0] for path in paths))
     if isinstance(structure, (list, tuple)):
         return list(range(len(structure)))
     return []

@@ -1,5 +1,7 @@
 """What follows from the samples for each kind of output, against numpy."""
 
+import collections
+
 import keras
 import numpy as np
 import pytest
@@ -415,6 +417,46 @@ def test_outputs_with_names_are_each_of_a_kind(kind):
     assert set(result.mean) == {"label", "size"}
     assert set(result.predictive_entropy) == {"label"}
     assert result.predictive_entropy["label"].shape == (5,)
+
+
+class Ordered(keras.Model):
+    """Returns an `OrderedDict` in another order than that of the names."""
+
+    def __init__(self):
+        super().__init__()
+        self.drop = layers.Dropout(0.5)
+        self.first = layers.Dense(4, activation="softmax")
+        self.second = layers.Dense(1)
+
+    def call(self, inputs):
+        h = self.drop(inputs)
+        return collections.OrderedDict(z=self.first(h), a=self.second(h))
+
+
+@pytest.mark.parametrize("has_graph", [True, False])
+def test_outputs_in_an_order_of_their_own(has_graph):
+    model, x = Ordered(), np.ones((5, 3), "float32")
+    model(x)
+    kind = {"a": "regression", "z": "probabilities"}
+    if has_graph:
+        inputs = keras.Input((3,))
+        model, kind = keras.Model(inputs, model.call(inputs)), None
+    y = {"z": np.arange(5) % 4, "a": np.zeros((5, 1))}
+    settings = {"noise_variance": 1.0, "keep_samples": True, "verbose": 0}
+    result = kerasdrop.mc_predict(model, x, 16, kind=kind, y=y, **settings)
+    assert [result.mean[name].shape for name in "za"] == [(5, 4), (5, 1)]
+    assert set(result.predictive_entropy) == {"z"}
+    assert set(result.epistemic_variance) == {"a"}
+    likely = result.mean["z"][np.arange(5), y["z"]]
+    np.testing.assert_allclose(
+        result.log_likelihood["z"], np.log(likely), rtol=1e-4
+    )
+    density = np.exp(-0.5 * result.samples["a"] ** 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(
+        result.log_likelihood["a"],
+        np.log(density.mean(axis=1))[:, 0],
+        rtol=1e-4,
+    )
 
 
 def test_kinds_must_name_the_outputs():
