@@ -22,7 +22,7 @@ def is_iterable_of_batches(x: Given) -> bool:
 
 
 def rows_of(arrays: Structure, rows: Given) -> Structure:
-    """Returns some rows of arrays, dense and in Keras' float type.
+    """Returns some rows of arrays, dense and otherwise as they are.
 
     Only these rows are converted, so that memory does not grow with the data.
 
@@ -30,7 +30,15 @@ def rows_of(arrays: Structure, rows: Given) -> Structure:
         arrays: As `of` returns it.
         rows: A slice, or an array of integers.
     """
-    return mapped(lambda array: _of_float_type(_dense(array[rows])), arrays)
+    return mapped(lambda array: _dense(array[rows]), arrays)
+
+
+def rows_of_float_type(arrays: Structure, rows: Given) -> Structure:
+    """As `rows_of`, in Keras' float type.
+
+    `predict` of Keras converts arrays in this way, but no batches.
+    """
+    return mapped(_of_float_type, rows_of(arrays, rows))
 
 
 def mapped(function: Function, arrays: Structure) -> Structure:
@@ -128,13 +136,15 @@ def _dense(array: Given) -> Array:
     return array.toarray() if _is_sparse(array) else array
 
 
+def are_empty(arrays: Structure) -> bool:
+    """Whether all arrays have no rows."""
+    shapes = _shapes(arrays)
+    return bool(shapes) and all(shape[:1] == (0,) for shape in shapes)
+
+
 def num_rows(arrays: Structure) -> int:
     """The number of rows of all arrays; raises if the numbers differ."""
-    shapes = [
-        tuple(array.shape)
-        for array in tree.flatten(arrays)
-        if array is not None
-    ]
+    shapes = _shapes(arrays)
     sizes = {shape[0] if shape else 0 for shape in shapes}
     if len(sizes) != 1 or sizes == {0}:
         raise Refusal(
@@ -144,3 +154,11 @@ def num_rows(arrays: Structure) -> int:
             f"arrays of the shapes {shapes}"
         )
     return sizes.pop()
+
+
+def _shapes(arrays: Structure) -> list[tuple[int, ...]]:
+    return [
+        tuple(array.shape)
+        for array in tree.flatten(arrays)
+        if array is not None
+    ]

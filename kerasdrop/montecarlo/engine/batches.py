@@ -15,7 +15,6 @@ from kerasdrop._refusals import Refusal
 from kerasdrop._types import Array
 from kerasdrop._types import Function
 from kerasdrop._types import Given
-from kerasdrop._types import Structure
 from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.engine import arrays as arrays_
 
@@ -171,10 +170,13 @@ class Batches:
         if steps is not None:
             num_rows = min(num_rows, steps * batch_size)
         size = min(batch_size, num_rows)
-        first = arrays_.rows_of(parts[:2], slice(0, size))
+        first = arrays_.rows_of_float_type(parts[:2], slice(0, size))
         data = RowsOf(first[0], None, first[1])
         size = min(size, most_rows(data, size) or size)
-        self._parts = _slices(parts, num_rows, size)
+        self._parts = (
+            arrays_.rows_of_float_type(parts, rows)
+            for rows in _slices(num_rows, size)
+        )
         self.num_rows = num_rows
         self.num_batches = -(-num_rows // size)
 
@@ -220,12 +222,8 @@ class Batches:
     def _inputs_of(
         self, x: Given, most_rows: Function, steps: int | None
     ) -> Iterator[Given]:
-        if isinstance(x, keras.utils.PyDataset):
-            count = x.num_batches
-            numbers = itertools.count() if count is None else range(count)
-            batches = (x[number] for number in numbers)
-        else:
-            batches = iter(x)
+        is_dataset = isinstance(x, keras.utils.PyDataset)
+        batches = _batches_of_dataset(x) if is_dataset else iter(x)
         # `islice` takes no batch beyond the last.
         for batch in itertools.islice(batches, steps):
             inputs, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -234,13 +232,18 @@ class Batches:
                 self._targets_of(y),
                 _labels(Labels(y, weight)) if self._takes_labels else Labels(),
             )
+            if arrays_.are_empty(parts):  # what a filter left of a batch
+                continue
             num_rows = arrays_.num_rows(parts)
             parts = arrays_.rows_of(parts, slice(0, num_rows))
             data = RowsOf(parts[0], None, parts[1])
             size = most_rows(data, num_rows) or num_rows
             if size < num_rows:
                 self.num_batches = None  # each is cut into several
-            yield from _slices(parts, num_rows, size)
+            for rows in _slices(num_rows, size):
+                yield arrays_.rows_of(parts, rows)
+        if is_dataset:
+            x.on_epoch_end()
 
     def _targets_of(self, y: Given) -> Given:
         if not self._takes_targets:
@@ -278,9 +281,15 @@ def _labels(given: Labels) -> Labels:
     )
 
 
-def _slices(parts: Structure, num_rows: int, size: int) -> Iterator[Given]:
-    for start in range(0, num_rows, size):
-        yield arrays_.rows_of(parts, slice(start, start + size))
+def _batches_of_dataset(x: keras.utils.PyDataset) -> Iterator[Given]:
+    x.on_epoch_begin()
+    count = x.num_batches
+    for number in itertools.count() if count is None else range(count):
+        yield x[number]
+
+
+def _slices(num_rows: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, num_rows, size))
 
 
 def _length(x: Given) -> int | None:

@@ -129,6 +129,58 @@ def test_a_frame_with_text_is_refused(predictive):
         predictive.predict(table, verbose=0)
 
 
+class Times(keras.utils.PyDataset):
+    """Seconds of this century, which are multiples of 128 in float32."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, number):
+        return (1.7e9 + np.arange(1.0, 5.0)[:, None],)
+
+
+def test_batches_keep_their_dtype_as_in_predict():
+    inputs = keras.Input((1,), dtype="float64")
+    h = layers.Rescaling(1.0, -1.7e9, dtype="float64")(inputs)
+    model = keras.Model(inputs, layers.Dropout(0.5, dtype="float64")(h))
+    expected = model.predict(Times(), verbose=0)
+    settings = {"rate": 1e-9, "kind": "regression", **SETTINGS}
+    result = kerasdrop.mc_predict(model, Times(), **settings)
+    np.testing.assert_allclose(result.mean, expected, rtol=1e-6)
+    if BACKEND != "jax":  # which has no float64 by default
+        np.testing.assert_array_equal(expected[:, 0], [1.0, 2.0, 3.0, 4.0])
+
+
+class Prepared(Dataset):
+    """Has its batches only between the begin and the end of an epoch."""
+
+    found = None
+
+    def on_epoch_begin(self):
+        self.found = batches()
+
+    def on_epoch_end(self):
+        self.found = None
+
+    def __getitem__(self, number):
+        return self.found[number]
+
+
+def test_a_dataset_is_told_of_its_epoch(predictive, expected):
+    data = Prepared()
+    mean = predictive.predict(data, verbose=0)["mean"]
+    np.testing.assert_allclose(mean, expected, atol=1e-6)
+    assert data.found is None
+
+
+def test_batches_without_rows_are_left_out(predictive, expected):
+    some = [(X[:4], Y[:4]), (X[:0], Y[:0]), (X[4:8], Y[4:8]), (X[8:], Y[8:])]
+    mean = predictive.predict(iter(some), verbose=0)["mean"]
+    np.testing.assert_allclose(mean, expected, atol=1e-6)
+    with pytest.raises(ValueError, match="at least one row"):
+        predictive.predict(iter(some[1:2]), verbose=0)
+
+
 def test_an_optional_input_may_be_left_out():
     x = keras.Input((3,), name="x")
     extra = keras.Input((3,), name="extra", optional=True)
