@@ -141,13 +141,41 @@ def is_by_keras(layer: keras.layers.Layer) -> bool:
     return adapter is not None and adapter.is_by_keras
 
 
+# Layers of Keras around code from elsewhere.
+_AROUND_CODE = (
+    keras.layers.Lambda,
+    keras.layers.TorchModuleWrapper,
+    keras.layers.JaxLayer,  # also the parent of FlaxLayer
+    keras.layers.TFSMLayer,
+)
+_KNOWN = ("keras.src.", "kerasdrop.")
+_FUNCTIONS = ("activation", "recurrent_activation")
+
+
 def is_foreign(layer: keras.layers.Layer) -> bool:
     """Whether `layer` runs code that neither Keras nor this package wrote."""
-    return isinstance(layer, keras.layers.Lambda) or is_foreign_class(
-        type(layer)
-    )
+    return isinstance(layer, _AROUND_CODE) or is_foreign_class(type(layer))
 
 
 def is_foreign_class(cls: type) -> bool:
     """Whether neither Keras nor this package defines a class."""
-    return not cls.__module__.startswith(("keras.src.", "kerasdrop."))
+    return not cls.__module__.startswith(_KNOWN)
+
+
+def may_mix_rows(layer: keras.layers.Layer) -> bool:
+    """Whether code or a function from elsewhere decides what it returns.
+
+    It is known which layers and operations of Keras keep rows apart.
+    """
+    if is_foreign(layer):
+        return True
+    found = (getattr(layer, name, None) for name in _FUNCTIONS)
+    return any(
+        one is not None and not (_module_of(one) or "").startswith(_KNOWN)
+        for one in found
+    )
+
+
+def _module_of(function: Function) -> str | None:
+    found = getattr(function, "__module__", None)
+    return found or getattr(type(function), "__module__", None)

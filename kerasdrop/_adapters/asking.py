@@ -53,27 +53,25 @@ def asking_the_scope(
 
 
 @contextlib.contextmanager
-def obeying_training() -> Iterator[None]:
-    """Makes layers obey an explicit `training=True` in the block.
+def watching_calls() -> Iterator[None]:
+    """Tells the scope of a plain call of a self-check about each call.
 
-    This applies in the scope of a plain call of a self-check, to the layers
-    that the scope does not keep in inference.
+    Layers that the scope does not keep in inference then obey an explicit
+    `training=True`.
     """
     with in_place.methods(
-        lambda: [(keras.layers.Layer, {"__call__": _obedient})]
+        lambda: [(keras.layers.Layer, {"__call__": _told_of})]
     ):
         yield
 
 
 @functools.wraps(keras.layers.Layer.__call__)
-def _obedient(
-    layer: keras.layers.Layer, *args: Given, **kwargs: Given
-) -> Given:
+def _told_of(layer: keras.layers.Layer, *args: Given, **kwargs: Given) -> Given:
     plain = in_place.of_class(keras.layers.Layer, "__call__")
     scope: Given = scopes.current()
-    if scope is None or scope.draws or not kwargs.get("training"):
+    if scope is None or scope.draws:
         return plain(layer, *args, **kwargs)
-    with scope.called_in_training(layer):
+    with scope.called(layer, bool(kwargs.get("training"))):
         return plain(layer, *args, **kwargs)
 
 

@@ -11,6 +11,7 @@ from keras import ops
 from kerasdrop._adapters import attributes
 from kerasdrop._adapters import by_keras
 from kerasdrop._adapters import drawing
+from kerasdrop._adapters import random_functions
 from kerasdrop._adapters import registry
 from kerasdrop._adapters.adapters import adapter_of
 from kerasdrop._adapters.adapters import can_draw
@@ -61,19 +62,22 @@ class Survey:
 
     @functools.cached_property
     def unknown(self) -> list[keras.layers.Layer]:
-        """Layers that have a generator of Keras and no adapter.
+        """Layers that have or make random numbers, and no adapter.
 
-        Layers that contain one that can draw are left out, because the
-        generator may serve that layer. So is augmentation, which is not a part
-        of the model's uncertainty.
+        Layers that contain one that can draw are left out if they only have a
+        generator of Keras, because it may serve that layer. So is augmentation,
+        which is not a part of the model's uncertainty.
         """
         holders = self.holders_of(self.drawable)
+        can = set(map(id, self.drawable))
         return [
             layer
             for _, layer in self.layers
-            if id(layer) not in holders
-            and not model_tree.is_preprocessing(layer)
-            and (by_keras.generators(layer) or _wraps_dropout(layer))
+            if not model_tree.is_preprocessing(layer)
+            and (
+                (id(layer) not in holders and _has_random_numbers(layer))
+                or (id(layer) not in can and random_functions.called_by(layer))
+            )
         ]
 
     def holders_of(self, layers: Iterable[keras.layers.Layer]) -> set[int]:
@@ -248,6 +252,10 @@ def _live_rates(layer: keras.layers.Layer, given: scopes.Rates) -> list[Tensor]:
 def parts_of(layer: keras.layers.Layer) -> tuple[str | None, ...]:
     """The names of the rates of a layer that draws; None for a single rate."""
     return RATES if registry.is_cell(layer) else (None,)
+
+
+def _has_random_numbers(layer: keras.layers.Layer) -> bool:
+    return bool(by_keras.generators(layer)) or _wraps_dropout(layer)
 
 
 def _wraps_dropout(layer: keras.layers.Layer) -> bool:

@@ -210,6 +210,9 @@ class InferenceScope(StochasticScope):
 
     Attributes:
         told: Ids of the layers that obeyed a `training=True`.
+        strangers: List of pairs of a layer that is not `known` and the known
+            layer whose code called it. Layers that it calls are left out.
+        known: Ids of all layers of the model; None while it does not matter.
     """
 
     draws = False
@@ -222,16 +225,35 @@ class InferenceScope(StochasticScope):
     ) -> None:
         super().__init__(draw_of, layers, rates=rates)
         self.told: set[int] = set()
+        self.strangers: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
+        self.known: set[int] | None = None
+        self._running: list[keras.layers.Layer] = []
         self._in_training: list[Given] = []
 
     @contextlib.contextmanager
-    def called_in_training(self, layer: keras.layers.Layer) -> Iterator[None]:
-        """Marks that a call in the block has `training=True`."""
-        self._in_training.append(layer)
+    def called(
+        self, layer: keras.layers.Layer, in_training: bool
+    ) -> Iterator[None]:
+        """Marks that the block is a call of a layer.
+
+        Args:
+            layer: The layer.
+            in_training: Whether it is called with `training=True`.
+        """
+        known = self.known
+        if known is not None and self._running and id(layer) not in known:
+            caller = self._running[-1]
+            if id(caller) in known and not in_training:
+                self.strangers.append((layer, caller))
+        self._running.append(layer)
+        if in_training:
+            self._in_training.append(layer)
         try:
             yield
         finally:
-            self._in_training.pop()
+            self._running.pop()
+            if in_training:
+                self._in_training.pop()
 
     def is_in_training(self, layer: keras.layers.Layer) -> bool:
         is_told = any(layer is one for one in self._in_training)

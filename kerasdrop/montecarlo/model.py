@@ -275,7 +275,7 @@ class MonteCarlo(NotTrained):
         found = survey.of(model)
         with blame(owner):
             preconditions.check_draws(found, self._settings, chosen)
-        preconditions.warn_of_unknown(found, owner)
+        preconditions.warn_of_what_is_left_out(found, owner)
 
     @property
     def seed(self) -> int:

@@ -48,13 +48,17 @@ def random_layers(
     # Cells whose masks come from dropout layers beside them, which are listed.
     thinned = registry.thinned_cells(layer for _, layer in found.layers)
     return [
-        _inspected(path, layer, id(layer) in unknown, choice)
-        for path, layer in found.layers[1:]
+        _inspected(path or layer.name, layer, id(layer) in unknown, choice)
+        for path, layer in found.layers
         if id(layer) not in thinned
         and (
-            adapters.can_draw(layer)
-            or id(layer) in unknown
-            or by_keras.is_augmentation(layer)
+            id(layer) in unknown
+            or (
+                layer is not found.model
+                and (
+                    adapters.can_draw(layer) or by_keras.is_augmentation(layer)
+                )
+            )
         )
     ]
 

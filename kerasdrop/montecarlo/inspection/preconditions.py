@@ -8,6 +8,7 @@ import keras
 from kerasdrop import _refusals
 from kerasdrop._adapters import adapters
 from kerasdrop._adapters import by_keras
+from kerasdrop._adapters import random_functions
 from kerasdrop._adapters import registry
 from kerasdrop._adapters import rnn_cells
 from kerasdrop._adapters import rnn_loops
@@ -98,20 +99,37 @@ def check_saveable(model: keras.Model) -> None:
         )
 
 
-def warn_of_unknown(found: survey.Survey, owner: str) -> None:
-    """Warns about layers with random numbers that a `Survey` does not know."""
+def warn_of_what_is_left_out(found: survey.Survey, owner: str) -> None:
+    """Warns about layers that may not draw here, and about users' steps.
+
+    Args:
+        found: The `Survey` of the model.
+        owner: The public function that a warning names.
+    """
+    model = found.model
     if found.unknown:
-        listed = ", ".join(
-            f"'{layer.name}' ({type(layer).__name__})"
-            for layer in found.unknown
-        )
+        listed = ", ".join(map(_with_random_function, found.unknown))
         warnings.warn(
-            f"{owner}: these layers of model '{found.model.name}' have random "
+            f"{owner}: these layers of model '{model.name}' have random "
             f"numbers of their own: {listed}. If they draw at inference, Keras "
             "draws for each sample. If they draw in training only, they do not "
             "draw here; to change that, use `kerasdrop.register_stochastic`.",
             stacklevel=3,
         )
+    if type(model).predict_step is not keras.Model.predict_step:
+        warnings.warn(
+            f"{owner}: `predict` of model '{model.name}' runs the "
+            f"`predict_step` of {type(model).__name__}. The samples are calls "
+            "of the model without it. If it changes outputs, let `call` do so, "
+            "or a model around this one.",
+            stacklevel=3,
+        )
+
+
+def _with_random_function(layer: keras.layers.Layer) -> str:
+    function = random_functions.called_by(layer)
+    by = f", by `{function}`" if function else ""
+    return f"'{layer.name}' ({type(layer).__name__}{by})"
 
 
 def check_draws(

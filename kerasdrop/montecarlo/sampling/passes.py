@@ -25,6 +25,7 @@ from kerasdrop.masks import plans
 from kerasdrop.masks import scopes
 from kerasdrop.montecarlo import choice as choices
 from kerasdrop.montecarlo.sampling import asked
+from kerasdrop.montecarlo.splitting import misfits
 from kerasdrop.montecarlo.splitting import replay
 
 
@@ -191,6 +192,7 @@ def _one_by_one(
         number = ops.reshape(sample, (1,))
         with scope(number, rates, at_inference, moved):
             structure = model(inputs, training=False)
+        misfits.check_are_tensors(model, structure)
         _check_batch_axis(model, structure, rows)
         return [precise(output) for output in nested.flatten(structure)]
 
@@ -260,10 +262,12 @@ def inference(
     numbers = drawn_layers(model, choice)
     draws = _draws(numbers, key, plan, rows, vectorized)
     scope = scopes.InferenceScope(draws(samples), numbers, rates_of(choice))
+    found = survey.of(model)
+    scope.known = {id(layer) for _, layer in found.layers}
     with (
         asking.asking_the_scope(model, numbers, choice.silent()),
-        asking.obeying_training(),
-        asked.entered(scope, survey.of(model)),
+        asking.watching_calls(),
+        asked.entered(scope, found),
     ):
         yield scope
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 import keras
+from keras import ops
 from keras import tree
 
 from kerasdrop import _backend
@@ -205,10 +206,25 @@ def called(
         except Exception:  # folding is not the cause
             raise error from None
         raise _side_by_side(model, _place(model, error), error) from error
+    check_are_tensors(model, outputs)
     num_rows = number_of_rows(inputs)
     if num_rows is not None:
         _check_outputs(model, outputs, num_rows * num_samples, plain)
     return outputs
+
+
+def check_are_tensors(model: keras.Model, outputs: Structure) -> None:
+    """Raises unless a model without a graph returns tensors only."""
+    for path, output in tree.flatten_with_path(outputs):
+        if ops.is_tensor(output):
+            continue
+        name = " ".join(["output", *map(repr, path)])
+        raise ValueError(
+            f"Model '{model.name}' must return tensors only, each with a row "
+            "for each row of the inputs; dicts, lists and tuples of them are "
+            f"accepted. Leave out the others. Received: {name} of type "
+            f"{type(output).__name__}"
+        )
 
 
 def number_of_rows(inputs: Structure) -> int | None:

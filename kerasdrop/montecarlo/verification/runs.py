@@ -86,6 +86,8 @@ class Runs:
         num_samples: Integer, the samples in a pass.
         in_training: Ids of the layers that something told to be in training and
             that obeyed in a plain call.
+        strangers: List of pairs of a layer that is none of the model's and the
+            layer of the model whose code called it in a plain call.
         draws_at_inference: Whether code that is not known to draw has drawn
             from Keras' generators. It gets the same seeds in plain calls and in
             samples. It draws a whole tensor at once, whose size must be the
@@ -109,6 +111,7 @@ class Runs:
         self.drawn = passes.drawn_layers(model, choice)
         self.num_samples = NUM_SAMPLES if vectorized else 1
         self.in_training: set[Given] = set()
+        self.strangers: list[Given] = []
         self.draws_at_inference = False
 
     def forget(self) -> None:
@@ -235,6 +238,7 @@ class Runs:
                 calls.append(_outputs(recorder, outputs))
         self.draws_at_inference = scope.asked[id(None)] > 0
         self.in_training.update(scope.told)
+        self.strangers.extend(scope.strangers)
         return calls, found, outputs
 
 

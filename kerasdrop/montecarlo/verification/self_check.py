@@ -18,6 +18,7 @@ from keras import tree
 
 from kerasdrop import _refusals
 from kerasdrop._adapters import adapters
+from kerasdrop._adapters import survey
 from kerasdrop._structure import keras_graph
 from kerasdrop._structure import model_tree
 from kerasdrop._types import Array
@@ -89,10 +90,9 @@ class Check:
         self._choice = choice.for_check()
         self._vectorized = vectorized
         self._runs = runs.Runs(model, holder, plan, vectorized, self._choice)
-        # It is known which operations of Keras keep rows apart.
-        self._is_foreign = any(
+        self._may_mix_rows = any(
             map(
-                adapters.is_foreign,
+                adapters.may_mix_rows,
                 [*keras_graph.all_layers(model), *recording.operations(model)],
             )
         )
@@ -206,11 +206,12 @@ class Check:
         orders = [None]
         if self._vectorized and not self._runs.draws_at_inference:
             orders = chosen_rows.others(
-                rows.places, any_number, self._is_foreign
+                rows.places, any_number, self._may_mix_rows
             )
         run = self._runs.of(rows, _part(rows, orders[0]))
         if self._runs.draws_at_inference and orders[0] is not None:
             orders, run = [None], self._runs.of(rows)
+        self._check_strangers()
         layouts = comparing.Layouts(num_rows, orders[0], self._runs.num_samples)
         allowed, largest = self._compared(rows, run, layouts)
         for order in orders[1:]:
@@ -334,7 +335,7 @@ class Check:
             "Layers of Keras keep rows apart: check what the surrounding code "
             "does before it calls this one. "
         )
-        is_keras = layer is not None and not adapters.is_foreign(layer)
+        is_keras = layer is not None and not adapters.may_mix_rows(layer)
         self._fail(
             f"the output of {self._named(difference.path)} for a row depends "
             f"on the other rows of the batch: {_by(difference)}",
@@ -368,6 +369,29 @@ class Check:
                 "A plain call of the model obeys this, and so does `predict`, "
                 "but in a pass only dropout layers are in training mode. Call "
                 "it with `training=training`",
+                one_by_one=False,
+            )
+
+    def _check_strangers(self) -> None:
+        """Raises if code calls dropout that the model does not contain."""
+        if not self._choice.is_whole:
+            return  # only the selected layers are to draw
+        found = survey.of(self.model)
+        known = {id(layer) for _, layer in found.layers}
+        for layer, caller in self._runs.strangers:
+            drawn = survey.of(layer).drawn()
+            if all(id(one) in known for one in drawn):
+                continue
+            path = {id(one): path for path, one in found.layers}[id(caller)]
+            self._fail(
+                f"{self._named(path) if path else 'the model'} calls "
+                f"'{layer.name}' ({model_tree.class_name(layer)}), which draws "
+                "in training, but is none of the model's layers, so that it "
+                "would not draw here",
+                "Keras finds a layer in the graph, or as an attribute that is "
+                "set in `__init__` (`self.dropout = ...`), and not in a "
+                "closure, in an object of another kind, or if it is made "
+                "within a call",
                 one_by_one=False,
             )
 
