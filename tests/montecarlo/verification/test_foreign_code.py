@@ -53,7 +53,7 @@ if BACKEND == "torch":
     MIXING["module"] = module
 if BACKEND == "jax":
     MIXING["function"] = lambda: layers.JaxLayer(
-        lambda params, t: over_largest(t), params={}
+        lambda params, inputs: over_largest(inputs), params={}
     )
 
 
@@ -82,6 +82,13 @@ class MakesItInACall(layers.Layer):
         return layers.Dropout(0.5)(inputs, training=training)
 
 
+# TensorFlow makes no variables in a function's second trace, in `predict` too.
+MAKES_IT = pytest.param(
+    lambda: MakesItInACall(name="caller"),
+    marks=pytest.mark.skipif(BACKEND == "tensorflow", reason="an error there"),
+)
+
+
 class HidesIt(layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -96,7 +103,7 @@ class HidesIt(layers.Layer):
     [
         in_a_closure,
         of_a_block,
-        lambda: MakesItInACall(name="caller"),
+        MAKES_IT,
         lambda: HidesIt(name="caller"),
     ],
 )
