@@ -141,20 +141,14 @@ def is_by_keras(layer: keras.layers.Layer) -> bool:
     return adapter is not None and adapter.is_by_keras
 
 
-# Layers of Keras around code from elsewhere.
-_AROUND_CODE = (
-    keras.layers.Lambda,
-    keras.layers.TorchModuleWrapper,
-    keras.layers.JaxLayer,  # also the parent of FlaxLayer
-    keras.layers.TFSMLayer,
-)
 _KNOWN = ("keras.src.", "kerasdrop.")
 _FUNCTIONS = ("activation", "recurrent_activation")
 
 
 def is_foreign(layer: keras.layers.Layer) -> bool:
     """Whether `layer` runs code that neither Keras nor this package wrote."""
-    return isinstance(layer, _AROUND_CODE) or is_foreign_class(type(layer))
+    cls = type(layer)
+    return is_foreign_class(cls) or registry.nearest_facts(cls).wraps_code
 
 
 def is_foreign_class(cls: type) -> bool:

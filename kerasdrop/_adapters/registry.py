@@ -59,6 +59,7 @@ class Facts:
             layer, the attribute `layer`.
         has_kernel_of_rows: Whether it makes a kernel of its inner layer for
             each row.
+        wraps_code: Whether it runs code of users that it was made with.
         loop: `RECURRENT`, `MAP` or None.
         class_axis: Where a layer that moves or averages elements leaves an axis
             of classes: `SAME_AXIS`, `LAST_AXIS` if it was the last, or None for
@@ -79,6 +80,7 @@ class Facts:
     kernel: str | None = None
     is_layer_inside: bool = False
     has_kernel_of_rows: bool = False
+    wraps_code: bool = False
     loop: str | None = None
     class_axis: str | None = None
 
@@ -198,6 +200,15 @@ _TABLE = {
     ),
     **dict.fromkeys(
         _of_ranks("SeparableConv"), Facts(kernel="depthwise_kernel")
+    ),
+    **dict.fromkeys(
+        (
+            keras.layers.Lambda,
+            keras.layers.TorchModuleWrapper,
+            keras.layers.JaxLayer,
+            keras.layers.TFSMLayer,
+        ),
+        Facts(wraps_code=True),
     ),
     keras.layers.Identity: Facts(
         is_identity=True, is_multiplicative=True, class_axis=SAME_AXIS

@@ -116,6 +116,7 @@ def test_each_sample_draws_from_the_seed(name, beside):
     assert "call" not in vars(model.layers[0])
 
 
+@pytest.mark.filterwarnings("ignore:.*random numbers of their own")
 def test_generators_are_found_wherever_they_are():
     model = stack(Hidden())
     samples = mc(model, plan="independent")
@@ -124,6 +125,7 @@ def test_generators_are_found_wherever_they_are():
 
 
 @pytest.mark.parametrize("make", [unseeded_dropout, Unseeded])
+@pytest.mark.filterwarnings("ignore:.*random numbers of their own")
 def test_numbers_without_a_seed_are_ours_or_refused(make):
     model = stack(make())
     if BACKEND == "jax":

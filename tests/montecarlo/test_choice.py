@@ -590,6 +590,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match="'guarded/drop'.*does not call"):
             mc(model, rate=0.2)
 
+    @pytest.mark.filterwarnings("ignore:.*random numbers of their own")
     def test_what_draws_by_itself_and_cannot_be_left_out_is_named(self):
         def noise(inputs):
             return inputs + keras.random.normal(ops.shape(inputs), seed=gen)

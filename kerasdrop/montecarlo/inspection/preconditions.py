@@ -128,8 +128,8 @@ def warn_of_what_is_left_out(found: survey.Survey, owner: str) -> None:
 
 def _with_random_function(layer: keras.layers.Layer) -> str:
     function = random_functions.called_by(layer)
-    by = f", by `{function}`" if function else ""
-    return f"'{layer.name}' ({type(layer).__name__}{by})"
+    by = f" by `{function}`" if function else ""
+    return f"'{layer.name}' ({type(layer).__name__}){by}"
 
 
 def check_draws(

@@ -416,6 +416,7 @@ class Drifting(layers.Layer):
         return inputs + drawn_by_numpy()
 
 
+@pytest.mark.filterwarnings("ignore:.*random numbers of their own")
 def test_a_layer_that_draws_by_itself():
     model = dense(Drifting(name="drifting"), layers.Dropout(0.5))
     state = place_in_numpy()
@@ -424,6 +425,7 @@ def test_a_layer_that_draws_by_itself():
     assert place_in_numpy() == state
 
 
+@pytest.mark.filterwarnings("ignore:.*random numbers of their own")
 def test_a_generator_that_is_moved():
     class Moving(layers.Layer):
         def call(self, inputs):
