@@ -15,6 +15,7 @@ from kerasdrop._refusals import Refusal
 from kerasdrop._types import Array
 from kerasdrop._types import Function
 from kerasdrop._types import Given
+from kerasdrop._types import Structure
 from kerasdrop._types import Tensor
 from kerasdrop.montecarlo.engine import arrays as arrays_
 
