@@ -156,18 +156,24 @@ def is_foreign_class(cls: type) -> bool:
     return not cls.__module__.startswith(_KNOWN)
 
 
-def may_mix_rows(layer: keras.layers.Layer) -> bool:
-    """Whether code or a function from elsewhere decides what it returns.
+def runs_users_code(layer: keras.layers.Layer) -> bool:
+    """Whether users' code, or a function of theirs, computes its outputs.
 
-    It is known which layers and operations of Keras keep rows apart.
+    It is known which layers and operations of Keras keep rows apart, and that
+    their configurations are complete.
     """
-    if is_foreign(layer):
-        return True
-    found = (getattr(layer, name, None) for name in _FUNCTIONS)
-    return any(
-        one is not None and not (_module_of(one) or "").startswith(_KNOWN)
-        for one in found
-    )
+    return is_foreign(layer) or bool(users_functions(layer))
+
+
+def users_functions(layer: keras.layers.Layer) -> dict[str, Function]:
+    """The activations of a layer that are not Keras', by the argument."""
+    found = {name: getattr(layer, name, None) for name in _FUNCTIONS}
+    return {
+        name: function
+        for name, function in found.items()
+        if function is not None
+        and not (_module_of(function) or "").startswith(_KNOWN)
+    }
 
 
 def _module_of(function: Function) -> str | None:

@@ -33,7 +33,7 @@ def predictions(
     Raises:
         Refusal: If the copy has other predictions.
     """
-    if not any(adapters.is_foreign(old) for old, _ in pairs):
+    if not any(adapters.runs_users_code(old) for old, _ in pairs):
         return {}
     off = trial.difference(copy)
     if off == 0.0:
@@ -55,8 +55,10 @@ def predictions(
         f"weights, but does not predict the same: it is off by {off:.2g} "
         "of the largest output. Let the `get_config` of its classes return all "
         f"arguments of `__init__` (of {_foreign_classes(pairs)}), and do not "
-        "change attributes afterwards; or make `kerasdrop.layers` in the code "
-        "of these classes: weights files of the stock layers load as they are."
+        "change attributes afterwards; give no activation of yours the name of "
+        "one of Keras', which takes its place; or make `kerasdrop.layers` in "
+        "the code of these classes: weights files of the stock layers load as "
+        "they are."
     )
 
 
@@ -77,7 +79,9 @@ def _tolerance(pairs: Pairs) -> float:
 
 
 def _foreign_classes(pairs: Pairs) -> str:
-    names = {type(old).__name__ for old, _ in pairs if adapters.is_foreign(old)}
+    names = {
+        type(old).__name__ for old, _ in pairs if adapters.runs_users_code(old)
+    }
     return ", ".join(sorted(names))
 
 

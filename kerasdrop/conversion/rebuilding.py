@@ -41,6 +41,7 @@ def rebuild(
     try:
         if config is None:
             config = operation.get_config()
+        config = _with_functions(operation, config)
         try:
             return cls.from_config(config)
         except TypeError:
@@ -55,6 +56,18 @@ def rebuild(
             "arguments of its `__init__`; register the classes of layers "
             "inside it with `keras.saving.register_keras_serializable`."
         ) from error
+
+
+def _with_functions(operation: keras.Operation, config: Config) -> Config:
+    """A configuration of a layer of Keras with the functions themselves.
+
+    A configuration has only the name of an activation, which may be that of
+    another one.
+    """
+    if adapters.is_foreign_class(type(operation)):
+        return config
+    functions = adapters.users_functions(operation)
+    return {name: functions.get(name, value) for name, value in config.items()}
 
 
 def _taken_by(cls: Given, config: Config) -> Config:

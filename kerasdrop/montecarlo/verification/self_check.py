@@ -92,7 +92,7 @@ class Check:
         self._runs = runs.Runs(model, holder, plan, vectorized, self._choice)
         self._may_mix_rows = any(
             map(
-                adapters.may_mix_rows,
+                adapters.runs_users_code,
                 [*keras_graph.all_layers(model), *recording.operations(model)],
             )
         )
@@ -335,7 +335,7 @@ class Check:
             "Layers of Keras keep rows apart: check what the surrounding code "
             "does before it calls this one. "
         )
-        is_keras = layer is not None and not adapters.may_mix_rows(layer)
+        is_keras = layer is not None and not adapters.runs_users_code(layer)
         self._fail(
             f"the output of {self._named(difference.path)} for a row depends "
             f"on the other rows of the batch: {_by(difference)}",
