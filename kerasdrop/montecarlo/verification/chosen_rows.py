@@ -112,7 +112,10 @@ def varied(inputs: Array) -> Array:
 
 
 def _differ(leaf: Array) -> bool:
-    return any(leaf[0].tobytes() != row.tobytes() for row in leaf[1:])
+    first, *others = leaf
+    if leaf.dtype.kind in "OSU":  # strings
+        return any(not np.array_equal(first, row) for row in others)
+    return any(first.tobytes() != row.tobytes() for row in others)
 
 
 def _halved(row: Array) -> Array:

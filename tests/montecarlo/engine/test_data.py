@@ -186,6 +186,21 @@ def test_batches_without_rows_are_left_out(predictive, expected):
         predictive.predict(iter(some[1:2]), verbose=0)
 
 
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="others take no strings")
+def test_rows_that_are_strings():
+    words = layers.TextVectorization(output_mode="multi_hot")
+    words.adapt(np.array(["a b c", "b c", "c d"]))
+    inputs = keras.Input((), dtype="string")
+    h = layers.Dropout(0.5)(words(inputs))
+    model = keras.Model(inputs, layers.Dense(2)(h))
+    x = ops.convert_to_tensor(["a b", "c d", "d", "e"])
+    expected = model.predict(x, verbose=0)
+    settings = {"rate": 1e-9, "kind": "regression", **SETTINGS}
+    for rows in (x, x[:1]):
+        mean = kerasdrop.mc_predict(model, rows, **settings).mean
+        np.testing.assert_allclose(mean, expected[: len(mean)], atol=1e-6)
+
+
 def test_an_optional_input_may_be_left_out():
     x = keras.Input((3,), name="x")
     extra = keras.Input((3,), name="extra", optional=True)
