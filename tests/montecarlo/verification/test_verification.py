@@ -627,7 +627,9 @@ for policy in ("float32", "mixed_float16", "mixed_bfloat16", "float64"):
     for name in NAMES:
         with registry.of_policy(policy):
             model, x = zoo_checks.prepared(zoo.ENTRIES[name])
-        kerasdrop.mc_predict(model, x, 16, kind="regression", verbose=0)
+        kerasdrop.mc_predict(
+            model, x, 16, kind="regression", keep_samples=True, verbose=0
+        )
         count += 1
 print(count, "passes")
 """
