@@ -140,8 +140,8 @@ IN_TURN = (
 )
 BACKENDS = ("jax", "tensorflow", "torch")
 
-# In `make test-full` each of these takes a third of the time. Begun last, they
-# would leave one of two processes alone with the other's file.
+# These take half of the time of `make test-full` on JAX. Begun last, they would
+# leave one of two processes without work.
 LONGEST = (
     "tests/montecarlo/test_zoo.py",
     "tests/montecarlo/test_random_models.py",
